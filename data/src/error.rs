@@ -1,0 +1,61 @@
+//! Errors of this crate.
+
+use std::path::PathBuf;
+
+/// What can go wrong with priors, latent maps and files. Each message says what was wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A prior that is not a proper distribution.
+    #[error("prior: {0}")]
+    Prior(String),
+    /// A file could not be opened, read or written.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What happened and what to do.
+        message: String,
+    },
+    /// A file of ours, but not of the kind that was asked for.
+    #[error("{}: is a {found} file, expected a {expected} file", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// The kind that was expected.
+        expected: &'static str,
+        /// The kind the file says it is.
+        found: String,
+    },
+    /// An array of the wrong shape.
+    #[error("{what}: expected shape {expected}, found {found}")]
+    Shape {
+        /// The array, with its file if it came from one.
+        what: String,
+        /// The shape that was expected.
+        expected: String,
+        /// The shape that was found.
+        found: String,
+    },
+    /// Numbers that are not finite where they must be.
+    #[error("{what}: {count} values are NaN or infinite (first in row {row}); remove or repair these rows")]
+    NotFinite {
+        /// The array.
+        what: String,
+        /// How many values.
+        count: usize,
+        /// First row with one.
+        row: usize,
+    },
+    /// Parameters outside the support of their prior.
+    #[error("{what}: {message}")]
+    Support {
+        /// The array and row.
+        what: String,
+        /// Which bound is violated.
+        message: String,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, DataError>;

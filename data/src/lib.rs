@@ -1,0 +1,15 @@
+//! What passes between the parts of tallsbi: priors, latent maps, random streams, data sets and files.
+//!
+//! * [`Prior`]: the distribution simulator parameters are drawn from, with its JSON form.
+//! * [`LatentMap`]: between simulator parameters and the space the score network works in.
+//! * [`StreamKey`]: random numbers as pure functions of (seed, purpose, index).
+
+mod error;
+mod latent;
+mod prior;
+mod stream;
+
+pub use error::{DataError, Result};
+pub use latent::LatentMap;
+pub use prior::{Component, Prior};
+pub use stream::{Purpose, StreamKey};

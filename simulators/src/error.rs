@@ -1,0 +1,49 @@
+//! Errors of this crate.
+
+use tallsbi_data::DataError;
+
+/// What can go wrong when a task is built or simulated. Each message says what was wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimulatorError {
+    /// No task of that name.
+    #[error("no task is called {name:?}; the tasks are {}", known.join(", "))]
+    UnknownTask {
+        /// The name that was asked for.
+        name: String,
+        /// Names that exist.
+        known: Vec<String>,
+    },
+    /// An option that the task does not have, or a value that it cannot take.
+    #[error("task {task}: {message}")]
+    Option {
+        /// The task.
+        task: String,
+        /// Which option, and what to give instead.
+        message: String,
+    },
+    /// An array of the wrong shape.
+    #[error("task {task}: {what} needs {expected} values, got {found}")]
+    Shape {
+        /// The task.
+        task: String,
+        /// The array.
+        what: &'static str,
+        /// The length that was expected.
+        expected: usize,
+        /// The length that was found.
+        found: usize,
+    },
+    /// One simulation failed; batches mark its row invalid and go on.
+    #[error("simulation failed: {0}")]
+    Failed(String),
+    /// The caller asked to stop.
+    #[error("simulation was stopped on request")]
+    Cancelled,
+    /// A prior that is not proper, or a parameter that it does not have.
+    #[error(transparent)]
+    Prior(#[from] DataError),
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, SimulatorError>;

@@ -1,0 +1,118 @@
+//! A task with some of its parameters fixed, as when JRNMM is studied at gain 0.
+
+use crate::{LogLikelihood, Result, Rows, Task, XTransform};
+use ndarray::{Array2, ArrayView2};
+use tallsbi_data::Prior;
+
+/// A task whose named parameters are held at given values and leave the prior.
+pub struct FixedParameters {
+    name: String,
+    inner: Box<dyn Task>,
+    prior: Prior,
+    /// The inner task's parameters, with the fixed ones filled in.
+    template: Vec<f64>,
+    /// Inner column of each free parameter.
+    free: Vec<usize>,
+}
+
+impl FixedParameters {
+    /// `inner` under a new name, with each of `values` = (parameter, value) fixed.
+    ///
+    /// # Errors
+    /// When a parameter does not exist, is named twice, none would be left, or it cannot be separated from the prior.
+    pub fn new(name: &str, inner: Box<dyn Task>, values: &[(String, f64)]) -> Result<Self> {
+        let mut prior = inner.prior().clone();
+        let mut template = vec![0.0; prior.dim()];
+        let mut free: Vec<usize> = (0..prior.dim()).collect();
+        for (parameter, value) in values {
+            let (rest, column) = prior.without(parameter)?;
+            prior = rest;
+            template[free.remove(column)] = *value;
+        }
+        Ok(Self { name: name.into(), inner, prior, template, free })
+    }
+
+    fn expand(&self, theta: impl Iterator<Item = f64>) -> Vec<f64> {
+        let mut full = self.template.clone();
+        self.free.iter().zip(theta).for_each(|(&column, value)| full[column] = value);
+        full
+    }
+}
+
+impl Task for FixedParameters {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn description(&self) -> &str {
+        self.inner.description()
+    }
+
+    fn prior(&self) -> &Prior {
+        &self.prior
+    }
+
+    fn parameter_units(&self) -> Vec<String> {
+        let units = self.inner.parameter_units();
+        self.free.iter().map(|&column| units[column].clone()).collect()
+    }
+
+    fn dim_x(&self) -> usize {
+        self.inner.dim_x()
+    }
+
+    fn observation_names(&self) -> Vec<String> {
+        self.inner.observation_names()
+    }
+
+    fn x_transform(&self) -> XTransform {
+        self.inner.x_transform()
+    }
+
+    fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()> {
+        rows.check(self, x, valid)?;
+        let mut theta = Array2::zeros((rows.theta.nrows(), self.template.len()));
+        for (mut full, given) in theta.outer_iter_mut().zip(rows.theta.outer_iter()) {
+            full.iter_mut().zip(self.expand(given.iter().copied())).for_each(|(to, from)| *to = from);
+        }
+        let rows = Rows { theta: theta.view(), n_obs: rows.n_obs, key: rows.key, first_row: rows.first_row };
+        self.inner.simulate_batch(&rows, x, valid)
+    }
+
+    fn preferred_batch(&self) -> usize {
+        self.inner.preferred_batch()
+    }
+
+    fn log_likelihood(&self) -> Option<&dyn LogLikelihood> {
+        self.inner.log_likelihood().map(|_| self as &dyn LogLikelihood)
+    }
+}
+
+impl LogLikelihood for FixedParameters {
+    fn log_likelihood_gradient(&self, theta: &[f64], x: &[f32], gradient: &mut [f64]) -> f64 {
+        self.shrink(theta, gradient, |inner, theta, gradient| inner.log_likelihood_gradient(theta, x, gradient))
+    }
+
+    fn tall_log_likelihood_gradient(&self, theta: &[f64], x: ArrayView2<'_, f32>, gradient: &mut [f64]) -> f64 {
+        self.shrink(theta, gradient, |inner, theta, gradient| inner.tall_log_likelihood_gradient(theta, x, gradient))
+    }
+}
+
+impl FixedParameters {
+    /// The inner likelihood at the expanded θ, with the free part of its gradient.
+    fn shrink(
+        &self,
+        theta: &[f64],
+        gradient: &mut [f64],
+        inner: impl FnOnce(&dyn LogLikelihood, &[f64], &mut [f64]) -> f64,
+    ) -> f64 {
+        let Some(likelihood) = self.inner.log_likelihood() else {
+            gradient.fill(0.0);
+            return f64::NAN;
+        };
+        let mut full = vec![0.0; self.template.len()];
+        let value = inner(likelihood, &self.expand(theta.iter().copied()), &mut full);
+        self.free.iter().zip(gradient).for_each(|(&column, out)| *out = full[column]);
+        value
+    }
+}

@@ -1,0 +1,236 @@
+//! What a task is: a prior, a simulator of i.i.d. observations, and what is known in closed form.
+//!
+//! [`Simulator`] is the small trait a user implements for one observation; [`crate::SimulatorTask`] turns it into a
+//! [`Task`], the object-safe trait over batches that everything else works with.
+
+use crate::{Result, SimulatorError};
+use ndarray::{ArrayView2, s};
+use rand_pcg::Pcg64;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tallsbi_data::{Prior, StreamKey};
+
+/// A stochastic simulator x ~ p(x | θ) of one observation.
+pub trait Simulator: Send + Sync {
+    /// Buffers and whatever is worth keeping between calls; one per thread. Results must not depend on it.
+    type Scratch: Send;
+
+    /// New scratch memory.
+    fn scratch(&self) -> Self::Scratch;
+
+    /// Draws one observation at `theta` (m values, in the order of the prior) into `x` (d values).
+    ///
+    /// # Errors
+    /// [`SimulatorError::Failed`] when there is no result for this θ: its row is marked invalid, the batch goes on. A
+    /// result that is not finite counts as failed too.
+    fn simulate(&self, theta: &[f64], rng: &mut Pcg64, scratch: &mut Self::Scratch, x: &mut [f64]) -> Result<()>;
+}
+
+/// How observations enter a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XTransform {
+    /// As they are.
+    #[default]
+    Identity,
+    /// As log x; every observation is positive.
+    Log,
+}
+
+/// Which rows of a simulation study to simulate: the parameters and the random streams that belong to them.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// Parameters, one row each, shape (N, m).
+    pub theta: ArrayView2<'a, f64>,
+    /// Observations per parameter, K.
+    pub n_obs: usize,
+    /// The study's stream. Observation k of row i uses `key.indexed(first_row + i)` at index k.
+    pub key: StreamKey,
+    /// Number of the first row of `theta` in the whole study.
+    pub first_row: u64,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows `start..end` of these.
+    #[must_use]
+    pub fn slice(&self, start: usize, end: usize) -> Rows<'a> {
+        Rows {
+            theta: self.theta.slice_move(s![start..end, ..]),
+            n_obs: self.n_obs,
+            key: self.key,
+            first_row: self.first_row + start as u64,
+        }
+    }
+
+    /// The stream of observation `k` of local row `i`, as 256 hashed bits.
+    pub fn words(&self, i: usize, k: usize) -> [u64; 4] {
+        self.key.indexed(self.first_row + i as u64).words(k as u64)
+    }
+
+    /// The generator of observation `k` of local row `i`.
+    pub fn rng(&self, i: usize, k: usize) -> Pcg64 {
+        self.key.indexed(self.first_row + i as u64).rng(k as u64)
+    }
+
+    /// Checks the shapes of a batch against `task`.
+    ///
+    /// # Errors
+    /// [`SimulatorError::Shape`] naming the first array that does not fit.
+    pub fn check(&self, task: &dyn Task, x: &[f32], valid: &[u8]) -> Result<()> {
+        let n = self.theta.nrows();
+        let arrays = [
+            ("a row of theta", task.prior().dim(), self.theta.ncols()),
+            ("x", n * self.n_obs * task.dim_x(), x.len()),
+            ("valid", n, valid.len()),
+        ];
+        match arrays.into_iter().find(|(_, expected, found)| expected != found) {
+            None => Ok(()),
+            Some((what, expected, found)) => {
+                Err(SimulatorError::Shape { task: task.name().to_owned(), what, expected, found })
+            }
+        }
+    }
+}
+
+/// log p(x | θ) with its gradient, in physical parameters and observations.
+pub trait LogLikelihood: Send + Sync {
+    /// log p(x | θ) of one observation, writing ∇_θ log p(x | θ) into `gradient` (m values).
+    ///
+    /// -∞, with a zero gradient, where p(x | θ) = 0; NaN where it cannot be computed.
+    fn log_likelihood_gradient(&self, theta: &[f64], x: &[f32], gradient: &mut [f64]) -> f64;
+
+    /// Σ_j log p(x_j | θ) over i.i.d. observations (n, d), writing the gradient of the sum into `gradient`.
+    ///
+    /// Likelihoods that solve an equation for each θ solve it once here.
+    fn tall_log_likelihood_gradient(&self, theta: &[f64], x: ArrayView2<'_, f32>, gradient: &mut [f64]) -> f64 {
+        let mut one = vec![0.0; gradient.len()];
+        let mut total = 0.0;
+        gradient.fill(0.0);
+        for row in x.outer_iter() {
+            let contiguous = row.as_standard_layout();
+            total += self.log_likelihood_gradient(theta, contiguous.as_slice().unwrap_or(&[]), &mut one);
+            gradient.iter_mut().zip(&one).for_each(|(sum, term)| *sum += term);
+        }
+        total
+    }
+}
+
+/// A Gaussian over the parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GaussianPosterior {
+    /// Mean, m values.
+    pub mean: Vec<f64>,
+    /// Covariance, row by row, m × m.
+    pub covariance: Vec<Vec<f64>>,
+}
+
+/// The posterior given one observation as a mixture of Gaussians (one component where it is Gaussian).
+#[derive(Debug, Clone, PartialEq)]
+pub struct MixturePosterior {
+    /// Weights, summing to one.
+    pub weights: Vec<f64>,
+    /// Components.
+    pub components: Vec<GaussianPosterior>,
+}
+
+/// A task of simulation-based inference.
+pub trait Task: Send + Sync {
+    /// Name on the command line and in files.
+    fn name(&self) -> &str;
+
+    /// One sentence for a list of tasks.
+    fn description(&self) -> &str;
+
+    /// The prior, with the names of the parameters.
+    fn prior(&self) -> &Prior;
+
+    /// Units of the parameters, in the prior's order; empty where a parameter has none.
+    fn parameter_units(&self) -> Vec<String>;
+
+    /// Values per observation, d.
+    fn dim_x(&self) -> usize {
+        self.observation_names().len()
+    }
+
+    /// Names of the values of an observation.
+    fn observation_names(&self) -> Vec<String>;
+
+    /// How observations enter a network.
+    fn x_transform(&self) -> XTransform {
+        XTransform::Identity
+    }
+
+    /// Simulates `rows` on the calling thread: `x` (N, K, d) and `valid` (N).
+    ///
+    /// Every observation is a pure function of its parameters, `rows.key`, its global row number and its k: simulating
+    /// rows 0..N gives the bytes of the pieces put together. A simulation that fails or is not finite leaves NaN in the
+    /// whole row of `x` and 0 in `valid`; all others leave 1.
+    ///
+    /// # Errors
+    /// Only when the shapes do not fit.
+    fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()>;
+
+    /// Simulations (rows × observations) that one call of [`Task::simulate_batch`] should at least get to run well.
+    fn preferred_batch(&self) -> usize {
+        256
+    }
+
+    /// The exact likelihood, where there is one.
+    fn log_likelihood(&self) -> Option<&dyn LogLikelihood> {
+        None
+    }
+
+    /// The exact posterior given all rows of `x` (n, d), where it is Gaussian.
+    fn exact_posterior(&self, _x: ArrayView2<'_, f32>) -> Option<GaussianPosterior> {
+        None
+    }
+
+    /// The exact posterior given the single observation `x` (d values), where it is a mixture of Gaussians.
+    fn single_posterior(&self, x: &[f32]) -> Option<MixturePosterior> {
+        let posterior = self.exact_posterior(ArrayView2::from_shape((1, x.len()), x).ok()?)?;
+        Some(MixturePosterior { weights: vec![1.0], components: vec![posterior] })
+    }
+}
+
+/// Simulates `rows` on all threads of the current rayon pool, in chunks of a fixed size: the same bytes for any number of
+/// threads. Returns the number of invalid rows.
+///
+/// `progress` gets the number of rows finished since its last call, from any thread; [`ControlFlow::Break`] stops.
+///
+/// # Errors
+/// [`SimulatorError::Shape`] when shapes do not fit, [`SimulatorError::Cancelled`] when `progress` asked to stop.
+pub fn simulate_parallel(
+    task: &dyn Task,
+    rows: &Rows<'_>,
+    x: &mut [f32],
+    valid: &mut [u8],
+    progress: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
+) -> Result<usize> {
+    rows.check(task, x, valid)?;
+    let (n, width) = (rows.theta.nrows(), rows.n_obs * task.dim_x());
+    if n == 0 || width == 0 {
+        valid.fill(1);
+        return Ok(0);
+    }
+    let chunk = task.preferred_batch().div_ceil(rows.n_obs).max(1);
+    let stop = AtomicBool::new(false);
+    let invalid = AtomicUsize::new(0);
+    x.par_chunks_mut(chunk * width).zip(valid.par_chunks_mut(chunk)).enumerate().try_for_each(
+        |(index, (x, valid))| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(SimulatorError::Cancelled);
+            }
+            let start = index * chunk;
+            task.simulate_batch(&rows.slice(start, start + valid.len()), x, valid)?;
+            invalid.fetch_add(valid.iter().filter(|&&v| v == 0).count(), Ordering::Relaxed);
+            if progress(valid.len()).is_break() {
+                stop.store(true, Ordering::Relaxed);
+                return Err(SimulatorError::Cancelled);
+            }
+            Ok(())
+        },
+    )?;
+    Ok(invalid.into_inner())
+}
