@@ -1,1 +1,7 @@
-//! Under construction.
+//! Score networks trained on single observations, and the sampling of posteriors given many.
+
+pub mod error;
+pub mod schedule;
+pub mod score;
+
+pub use error::{InferenceError, Result};

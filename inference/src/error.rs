@@ -1,0 +1,62 @@
+//! Errors of this crate.
+
+/// What can go wrong in training and sampling. Each message says what was wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InferenceError {
+    /// An option with a value it cannot have.
+    #[error("{option}: {message}")]
+    Option {
+        /// The option or field.
+        option: &'static str,
+        /// What is wrong with it and what it may be.
+        message: String,
+    },
+    /// Arrays that do not fit each other or the model.
+    #[error("{what}: expected {expected}, found {found}")]
+    Shape {
+        /// The array.
+        what: &'static str,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// Observations that are not finite.
+    #[error("observation {row} has NaN or infinite values; remove it")]
+    ObservationNotFinite {
+        /// Row of the observation.
+        row: usize,
+    },
+    /// A model file that is not one of ours or a reference network, or is damaged.
+    #[error("model: {0}")]
+    Model(String),
+    /// The training set cannot be trained on.
+    #[error("training set: {0}")]
+    TrainingSet(String),
+    /// Training diverged.
+    #[error("training diverged in epoch {epoch}: {message}")]
+    Diverged {
+        /// Epoch.
+        epoch: usize,
+        /// What was seen and what to try.
+        message: String,
+    },
+    /// A matrix that must be positive definite is not, and the repair was switched off.
+    #[error("the precision of the tall posterior is not positive definite at t = {t}; {remedy}")]
+    NotPositiveDefinite {
+        /// Diffusion time.
+        t: f64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// From priors, latent maps and files.
+    #[error(transparent)]
+    Data(#[from] tallsbi_data::DataError),
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, InferenceError>;
