@@ -6,6 +6,12 @@ use crate::{
 use ndarray::ArrayView2;
 use tallsbi_data::Prior;
 
+/// The Gaussian posterior of a simulator given observations (n, d); `None` if they do not fit.
+pub type ExactPosterior<S> = fn(&S, ArrayView2<'_, f32>) -> Option<GaussianPosterior>;
+
+/// The mixture posterior of a simulator given one observation (d values); `None` if it does not fit.
+pub type SinglePosterior<S> = fn(&S, &[f32]) -> Option<MixturePosterior>;
+
 /// A task around a simulator of one observation.
 ///
 /// ```
@@ -37,8 +43,8 @@ pub struct SimulatorTask<S> {
     x_transform: XTransform,
     simulator: S,
     likelihood: Option<fn(&S) -> &dyn LogLikelihood>,
-    exact_posterior: Option<fn(&S, ArrayView2<'_, f32>) -> Option<GaussianPosterior>>,
-    single_posterior: Option<fn(&S, &[f32]) -> Option<MixturePosterior>>,
+    exact_posterior: Option<ExactPosterior<S>>,
+    single_posterior: Option<SinglePosterior<S>>,
 }
 
 impl<S: Simulator> SimulatorTask<S> {
@@ -91,17 +97,14 @@ impl<S: Simulator> SimulatorTask<S> {
 
     /// With the exact Gaussian posterior, if the simulator has one: a function of the observations (n, d).
     #[must_use]
-    pub fn with_exact_posterior(
-        mut self,
-        posterior: fn(&S, ArrayView2<'_, f32>) -> Option<GaussianPosterior>,
-    ) -> Self {
+    pub fn with_exact_posterior(mut self, posterior: ExactPosterior<S>) -> Self {
         self.exact_posterior = Some(posterior);
         self
     }
 
     /// With the exact mixture posterior given one observation.
     #[must_use]
-    pub fn with_single_posterior(mut self, posterior: fn(&S, &[f32]) -> Option<MixturePosterior>) -> Self {
+    pub fn with_single_posterior(mut self, posterior: SinglePosterior<S>) -> Self {
         self.single_posterior = Some(posterior);
         self
     }
