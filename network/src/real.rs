@@ -143,7 +143,21 @@ macro_rules! implement_real {
 
 // Truncation of the series at |r| = ln 2 / 2: 5e-9 after 6 terms (r^7/7!), 4e-18 after 12 (r^13/13!); the split of ln 2
 // (Cody and Waite) leaves `exponent * ln2_high` exact.
-implement_real!(f32, u32, mantissa = 23, exponent_bias = 127_u32, lowest = -87.0,
-    ln2 = (0.693_359_4_f32, -2.121_944_4e-4_f32), terms = 6);
-implement_real!(f64, u64, mantissa = 52, exponent_bias = 1023_u64, lowest = -708.0,
-    ln2 = (6.931_471_803_691_238e-1_f64, 1.908_214_929_270_587_7e-10_f64), terms = 12);
+implement_real!(
+    f32,
+    u32,
+    mantissa = 23,
+    exponent_bias = 127_u32,
+    lowest = -87.0,
+    ln2 = (0.693_359_4_f32, -2.121_944_4e-4_f32),
+    terms = 6
+);
+implement_real!(
+    f64,
+    u64,
+    mantissa = 52,
+    exponent_bias = 1023_u64,
+    lowest = -708.0,
+    ln2 = (6.931_471_803_691_238e-1_f64, 1.908_214_929_270_587_7e-10_f64),
+    terms = 12
+);

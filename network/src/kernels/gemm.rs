@@ -1,0 +1,348 @@
+//! Matrix product C = A B (+ bias or + C) on row-major C, with B packed into column panels.
+//!
+//! The blocking is the classical one (Goto and van de Geijn 2008) reduced to what small networks need: B is a weight
+//! matrix, packed once and used for many tiles; the depth is at most a few hundred, so a panel of two vectors' width
+//! stays in the first-level cache while the rows of A stream past it. C is held in registers, `ROWS` x two vectors, over
+//! a whole depth block, and may start from the bias, which saves a pass.
+//!
+//! The order of additions for an element of C depends only on the depth, never on the number of rows, so splitting a
+//! batch into tiles does not change results.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::real::Real;
+
+/// Vector operations of a number type, for any instruction set.
+pub trait GemmReal: Sized {
+    /// A vector register.
+    type Lanes<S: Simd>: Copy;
+
+    /// Numbers in a vector register.
+    fn lane_count<S: Simd>() -> usize;
+    /// All lanes equal to `value`.
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Lanes<S>;
+    /// Lanewise a b + c, rounded once where the instruction set can.
+    fn multiply_add<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// The first lanes from `slice`, which may be shorter than a register (the rest is 0).
+    fn load_part<S: Simd>(simd: S, slice: &[Self]) -> Self::Lanes<S>;
+    /// Stores the first `slice.len()` lanes.
+    fn store_part<S: Simd>(simd: S, slice: &mut [Self], value: Self::Lanes<S>);
+}
+
+macro_rules! implement_gemm_real {
+    ($real:ty, $lanes:ident, $count:ident, $splat:ident, $fma:ident, $load:ident, $store:ident) => {
+        impl GemmReal for $real {
+            type Lanes<S: Simd> = S::$lanes;
+
+            #[inline(always)]
+            fn lane_count<S: Simd>() -> usize {
+                S::$count
+            }
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, value: Self) -> Self::Lanes<S> {
+                simd.$splat(value)
+            }
+            #[inline(always)]
+            fn multiply_add<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes, c: S::$lanes) -> S::$lanes {
+                simd.$fma(a, b, c)
+            }
+            #[inline(always)]
+            fn load_part<S: Simd>(simd: S, slice: &[Self]) -> Self::Lanes<S> {
+                simd.$load(slice)
+            }
+            #[inline(always)]
+            fn store_part<S: Simd>(simd: S, slice: &mut [Self], value: Self::Lanes<S>) {
+                simd.$store(slice, value);
+            }
+        }
+    };
+}
+
+implement_gemm_real!(f32, f32s, F32_LANES, splat_f32s, mul_add_e_f32s, partial_load_f32s, partial_store_f32s);
+implement_gemm_real!(f64, f64s, F64_LANES, splat_f64s, mul_add_e_f64s, partial_load_f64s, partial_store_f64s);
+
+/// Depth over which C stays in registers: a panel of 256 x 2 AVX-512 vectors is 32 KiB, which the 48 KiB first-level
+/// cache of current processors holds beside the rows of A.
+const DEPTH_BLOCK: usize = 256;
+
+/// A matrix seen through strides: element (i, j) is `data[i * row_stride + j * column_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Strided<'a, T> {
+    pub data: &'a [T],
+    pub rows: usize,
+    pub columns: usize,
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+impl<'a, T> Strided<'a, T> {
+    /// Contiguous rows.
+    pub fn row_major(data: &'a [T], rows: usize, columns: usize) -> Self {
+        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The transposed matrix.
+    pub fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    /// The matrix of `count` columns from `first` on.
+    pub fn column_block(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.columns, "column block outside the matrix");
+        let data = if count == 0 { &self.data[..0] } else { &self.data[first * self.column_stride..] };
+        Self { data, columns: count, ..self }
+    }
+
+    fn assert_in_bounds(&self) {
+        if self.rows > 0 && self.columns > 0 {
+            let last = (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride;
+            assert!(last < self.data.len(), "matrix of {} x {} does not fit its slice", self.rows, self.columns);
+        }
+    }
+}
+
+/// What C holds before the product is added.
+#[derive(Clone, Copy)]
+pub(crate) enum Start<'a, T> {
+    /// Nothing: C = A B.
+    Zero,
+    /// The same row everywhere: C = 1 bᵀ + A B.
+    Row(&'a [T]),
+    /// Its own content: C += A B.
+    Content,
+}
+
+/// B packed for the product: column panels of two vectors, each depth-major, the last padded with zeros.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Packed<T> {
+    depth: usize,
+    columns: usize,
+    panel_width: usize,
+    data: Vec<T>,
+}
+
+impl<T: Real> Packed<T> {
+    /// Room for matrices of up to `depth` x `columns`.
+    pub fn with_capacity(depth: usize, columns: usize) -> Self {
+        let panel_width = panel_width::<T>();
+        let data = vec![T::ZERO; depth * columns.next_multiple_of(panel_width)];
+        Self { depth: 0, columns: 0, panel_width, data }
+    }
+
+    /// A packed copy of `source` (depth x columns).
+    pub fn new(source: Strided<'_, T>) -> Self {
+        let mut packed = Self::with_capacity(source.rows, source.columns);
+        packed.pack(source);
+        packed
+    }
+
+    /// Replaces the content; allocates only when `source` is larger than anything before.
+    pub fn pack(&mut self, source: Strided<'_, T>) {
+        source.assert_in_bounds();
+        (self.depth, self.columns) = (source.rows, source.columns);
+        let width = self.panel_width;
+        let needed = self.depth * self.columns.next_multiple_of(width);
+        if self.data.len() < needed {
+            self.data.resize(needed, T::ZERO);
+        }
+        if self.depth == 0 {
+            return;
+        }
+        for (panel, target) in self.data[..needed].chunks_exact_mut(self.depth * width).enumerate() {
+            let first = panel * width;
+            let count = width.min(self.columns - first);
+            pack_panel(source, first, count, width, target);
+        }
+    }
+}
+
+/// Copies columns `first..first + count` into a depth-major panel of `width` columns.
+fn pack_panel<T: Real>(source: Strided<'_, T>, first: usize, count: usize, width: usize, target: &mut [T]) {
+    if count < width {
+        target.fill(T::ZERO);
+    }
+    if source.column_stride == 1 {
+        for (depth, row) in target.chunks_exact_mut(width).enumerate() {
+            let start = depth * source.row_stride + first;
+            row[..count].copy_from_slice(&source.data[start..start + count]);
+        }
+    } else {
+        // Blocks of 16 depths keep both the lines read (one per column) and those written in the first-level cache.
+        for (block, rows) in target.chunks_mut(16 * width).enumerate() {
+            let depths = rows.len() / width;
+            for column in 0..count {
+                let start = (first + column) * source.column_stride + block * 16 * source.row_stride;
+                for depth in 0..depths {
+                    rows[depth * width + column] = source.data[start + depth * source.row_stride];
+                }
+            }
+        }
+    }
+}
+
+struct PanelWidth<T>(std::marker::PhantomData<T>);
+
+impl<T: Real> WithSimd for PanelWidth<T> {
+    type Output = usize;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> usize {
+        2 * T::lane_count::<S>()
+    }
+}
+
+/// Columns of a panel: two vector registers.
+fn panel_width<T: Real>() -> usize {
+    Arch::new().dispatch(PanelWidth::<T>(std::marker::PhantomData))
+}
+
+/// C (a.rows x b.columns, row-major, rows `stride` apart) = start + A B.
+pub(crate) fn multiply<T: Real>(a: Strided<'_, T>, b: &Packed<T>, start: Start<'_, T>, c: &mut [T], stride: usize) {
+    a.assert_in_bounds();
+    assert_eq!(a.columns, b.depth, "inner dimensions of a product differ");
+    assert!(stride >= b.columns, "rows of the result overlap");
+    assert!(b.data.len() >= b.depth * b.columns.next_multiple_of(b.panel_width), "packed matrix is incomplete");
+    if a.rows == 0 || b.columns == 0 {
+        return;
+    }
+    assert!(c.len() >= (a.rows - 1) * stride + b.columns, "result does not fit its slice");
+    if let Start::Row(row) = start {
+        assert_eq!(row.len(), b.columns, "starting row has another width than the result");
+    }
+    if a.columns == 0 {
+        for row in 0..a.rows {
+            let target = &mut c[row * stride..row * stride + b.columns];
+            match start {
+                Start::Zero => target.fill(T::ZERO),
+                Start::Row(source) => target.copy_from_slice(source),
+                Start::Content => {}
+            }
+        }
+        return;
+    }
+    Arch::new().dispatch(Multiply { a, b, start, c, stride });
+}
+
+struct Multiply<'a, T> {
+    a: Strided<'a, T>,
+    b: &'a Packed<T>,
+    start: Start<'a, T>,
+    c: &'a mut [T],
+    stride: usize,
+}
+
+impl<T: Real> WithSimd for Multiply<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { a, b, start, c, stride } = self;
+        let width = 2 * T::lane_count::<S>();
+        assert_eq!(width, b.panel_width, "matrix was packed for another instruction set");
+        for (panel_index, panel) in
+            b.data[..b.depth * b.columns.next_multiple_of(width)].chunks_exact(b.depth * width).enumerate()
+        {
+            let column = panel_index * width;
+            let count = width.min(b.columns - column);
+            for (block_index, block) in panel.chunks(DEPTH_BLOCK * width).enumerate() {
+                let first_depth = block_index * DEPTH_BLOCK;
+                let block_start = if block_index == 0 { start } else { Start::Content };
+                let a = Strided { data: &a.data[first_depth * a.column_stride..], columns: block.len() / width, ..a };
+                let mut row = 0;
+                // 24 accumulators of the 32 registers of AVX-512, 12 of the 16 of AVX2.
+                if S::REGISTER_COUNT >= 32 {
+                    while row + 12 <= a.rows {
+                        tile::<T, S, 12>(simd, a, row, block, block_start, c, stride, column, count);
+                        row += 12;
+                    }
+                    if row + 8 <= a.rows {
+                        tile::<T, S, 8>(simd, a, row, block, block_start, c, stride, column, count);
+                        row += 8;
+                    }
+                } else {
+                    while row + 6 <= a.rows {
+                        tile::<T, S, 6>(simd, a, row, block, block_start, c, stride, column, count);
+                        row += 6;
+                    }
+                }
+                if row + 4 <= a.rows {
+                    tile::<T, S, 4>(simd, a, row, block, block_start, c, stride, column, count);
+                    row += 4;
+                }
+                if row + 2 <= a.rows {
+                    tile::<T, S, 2>(simd, a, row, block, block_start, c, stride, column, count);
+                    row += 2;
+                }
+                if row < a.rows {
+                    tile::<T, S, 1>(simd, a, row, block, block_start, c, stride, column, count);
+                }
+            }
+        }
+    }
+}
+
+/// `ROWS` rows of C in one panel's columns, from the depths of `block`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn tile<T: Real, S: Simd, const ROWS: usize>(
+    simd: S,
+    a: Strided<'_, T>,
+    row: usize,
+    block: &[T],
+    start: Start<'_, T>,
+    c: &mut [T],
+    stride: usize,
+    column: usize,
+    count: usize,
+) {
+    let lanes = T::lane_count::<S>();
+    let zero = T::splat(simd, T::ZERO);
+    let mut sums = [[zero; 2]; ROWS];
+    let low = count.min(lanes);
+    let c = &mut c[row * stride + column..];
+    match start {
+        Start::Zero => {}
+        Start::Row(bias) => {
+            let bias = &bias[column..column + count];
+            let first = T::load_part(simd, &bias[..low]);
+            let second = T::load_part(simd, &bias[low..]);
+            sums = [[first, second]; ROWS];
+        }
+        Start::Content => {
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let source = &c[index * stride..index * stride + count];
+                *sum = [T::load_part(simd, &source[..low]), T::load_part(simd, &source[low..])];
+            }
+        }
+    }
+    assert!((row + ROWS - 1) * a.row_stride + (a.columns - 1) * a.column_stride < a.data.len());
+    assert_eq!(block.len(), a.columns * 2 * lanes);
+    // SAFETY: the assertions above bound every read: rows `row..row + ROWS` and depths `0..a.columns` of A lie in its
+    // slice (the index is largest at the last of both), and the block holds `a.columns` pairs of vectors. Vectors have
+    // the layout of `lanes` numbers and are read without alignment.
+    unsafe {
+        let mut left = a.data.as_ptr().add(row * a.row_stride);
+        let mut right = block.as_ptr();
+        for _ in 0..a.columns {
+            let first = right.cast::<T::Lanes<S>>().read_unaligned();
+            let second = right.add(lanes).cast::<T::Lanes<S>>().read_unaligned();
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let factor = T::splat(simd, *left.add(index * a.row_stride));
+                sum[0] = T::multiply_add(simd, factor, first, sum[0]);
+                sum[1] = T::multiply_add(simd, factor, second, sum[1]);
+            }
+            left = left.wrapping_add(a.column_stride);
+            right = right.add(2 * lanes);
+        }
+    }
+    for (index, sum) in sums.iter().enumerate() {
+        let target = &mut c[index * stride..index * stride + count];
+        let (first, second) = target.split_at_mut(low);
+        T::store_part(simd, first, sum[0]);
+        T::store_part(simd, second, sum[1]);
+    }
+}
