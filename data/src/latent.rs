@@ -138,11 +138,9 @@ impl LatentMap {
 /// The component of (f(θ) - mean)/sd.
 fn rescale(component: &Component, mean: &[f64], sd: &[f64]) -> Component {
     match component {
-        Component::Uniform { name, low, high } => Component::Uniform {
-            name: name.clone(),
-            low: (low - mean[0]) / sd[0],
-            high: (high - mean[0]) / sd[0],
-        },
+        Component::Uniform { name, low, high } => {
+            Component::Uniform { name: name.clone(), low: (low - mean[0]) / sd[0], high: (high - mean[0]) / sd[0] }
+        }
         Component::Normal { name, loc, scale } | Component::Lognormal { name, loc, scale } => {
             Component::Normal { name: name.clone(), loc: (loc - mean[0]) / sd[0], scale: scale / sd[0] }
         }

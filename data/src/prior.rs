@@ -60,7 +60,9 @@ impl Component {
     /// Names of the parameters of this component.
     pub fn names(&self) -> &[String] {
         match self {
-            Self::Uniform { name, .. } | Self::Lognormal { name, .. } | Self::Normal { name, .. } => std::slice::from_ref(name),
+            Self::Uniform { name, .. } | Self::Lognormal { name, .. } | Self::Normal { name, .. } => {
+                std::slice::from_ref(name)
+            }
             Self::MultivariateNormal { names, .. } => names,
         }
     }
@@ -95,7 +97,9 @@ impl Component {
                     })
                 });
                 if !symmetric || !loc.iter().all(|v| v.is_finite()) {
-                    return fail(format!("multivariate_normal {names:?} needs a finite loc and a symmetric covariance"));
+                    return fail(format!(
+                        "multivariate_normal {names:?} needs a finite loc and a symmetric covariance"
+                    ));
                 }
                 cholesky(covariance).map(|_| ())
             }
@@ -156,9 +160,7 @@ impl Prior {
     /// # Errors
     /// As [`Prior::new`].
     pub fn uniform(bounds: &[(&str, f64, f64)]) -> Result<Self> {
-        Self::new(
-            bounds.iter().map(|&(name, low, high)| Component::Uniform { name: name.into(), low, high }).collect(),
-        )
+        Self::new(bounds.iter().map(|&(name, low, high)| Component::Uniform { name: name.into(), low, high }).collect())
     }
 
     /// A log-normal prior; one `(name, loc, scale)` of log θ a parameter.
@@ -257,7 +259,9 @@ impl Prior {
                 let interval = match component {
                     Component::Uniform { low, high, .. } => (*low, *high),
                     Component::Lognormal { .. } => (0.0, f64::INFINITY),
-                    Component::Normal { .. } | Component::MultivariateNormal { .. } => (f64::NEG_INFINITY, f64::INFINITY),
+                    Component::Normal { .. } | Component::MultivariateNormal { .. } => {
+                        (f64::NEG_INFINITY, f64::INFINITY)
+                    }
                 };
                 std::iter::repeat_n(interval, component.dim())
             })
@@ -321,9 +325,10 @@ impl Prior {
     /// # Errors
     /// When there is no such parameter, it is the only one, or it belongs to a multivariate normal.
     pub fn without(&self, name: &str) -> Result<(Self, usize)> {
-        let column = self.names.iter().position(|n| n == name).ok_or_else(|| {
-            DataError::Prior(format!("has no parameter {name:?}; it has {}", self.names.join(", ")))
-        })?;
+        let column =
+            self.names.iter().position(|n| n == name).ok_or_else(|| {
+                DataError::Prior(format!("has no parameter {name:?}; it has {}", self.names.join(", ")))
+            })?;
         let mut components = self.components.clone();
         let index = components.iter().position(|c| c.names().iter().any(|n| n == name)).expect("found above");
         if components[index].dim() > 1 {

@@ -1,0 +1,131 @@
+//! Attributes of HDF5 objects, in whatever form other languages write text.
+
+use super::{failed, file_error};
+use crate::{DataError, Result};
+use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
+use hdf5::{Attribute, Location};
+use std::path::Path;
+
+/// HDF5 keeps an attribute in 64 KiB with its header; longer text must go elsewhere.
+pub(super) const LONGEST_TEXT: usize = 60_000;
+
+/// Longest single string in an attribute that is an array of fixed-length strings.
+const LONGEST_ITEM: usize = 1024;
+
+/// Writes a text attribute.
+pub(super) fn write_text(path: &Path, location: &Location, name: &str, text: &str) -> Result<()> {
+    if text.len() > LONGEST_TEXT {
+        return Err(file_error(
+            path,
+            format!(
+                "attribute {name} has {} bytes, more than the {LONGEST_TEXT} that HDF5 attributes hold",
+                text.len()
+            ),
+        ));
+    }
+    let value: VarLenUnicode =
+        text.parse().map_err(|_| file_error(path, format!("attribute {name} contains a zero byte")))?;
+    location
+        .new_attr::<VarLenUnicode>()
+        .create(name)
+        .and_then(|attribute| attribute.write_scalar(&value))
+        .map_err(|error| failed(path, &format!("cannot write attribute {name}"), &error))
+}
+
+/// Writes an unsigned integer attribute.
+pub(super) fn write_number(path: &Path, location: &Location, name: &str, value: u64) -> Result<()> {
+    location
+        .new_attr::<u64>()
+        .create(name)
+        .and_then(|attribute| attribute.write_scalar(&value))
+        .map_err(|error| failed(path, &format!("cannot write attribute {name}"), &error))
+}
+
+/// The attribute's strings: one for a scalar, several for an array; `None` where there is no such attribute.
+pub(super) fn strings(path: &Path, location: &Location, name: &str) -> Result<Option<Vec<String>>> {
+    let Some(attribute) = find(location, name) else { return Ok(None) };
+    read_strings(&attribute)
+        .map_err(|error| failed(path, &format!("cannot read attribute {name} as text"), &error))
+        .map(Some)
+}
+
+fn find(location: &Location, name: &str) -> Option<Attribute> {
+    let names = location.attr_names().ok()?;
+    names.iter().any(|n| n == name).then(|| location.attr(name).ok())?
+}
+
+fn read_strings(attribute: &Attribute) -> hdf5::Result<Vec<String>> {
+    let texts = |values: Vec<&str>| values.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    Ok(match attribute.dtype()?.to_descriptor()? {
+        TypeDescriptor::VarLenUnicode => {
+            texts(attribute.read_raw::<VarLenUnicode>()?.iter().map(|v| v.as_str()).collect())
+        }
+        TypeDescriptor::VarLenAscii => texts(attribute.read_raw::<VarLenAscii>()?.iter().map(|v| v.as_str()).collect()),
+        TypeDescriptor::FixedUnicode(n) if n <= LONGEST_ITEM => {
+            texts(attribute.read_raw::<FixedUnicode<LONGEST_ITEM>>()?.iter().map(|v| v.as_str()).collect())
+        }
+        TypeDescriptor::FixedAscii(n) if n <= LONGEST_ITEM => {
+            texts(attribute.read_raw::<FixedAscii<LONGEST_ITEM>>()?.iter().map(|v| v.as_str()).collect())
+        }
+        TypeDescriptor::FixedUnicode(_) => vec![attribute.read_scalar::<FixedUnicode<65_536>>()?.as_str().to_owned()],
+        TypeDescriptor::FixedAscii(_) => vec![attribute.read_scalar::<FixedAscii<65_536>>()?.as_str().to_owned()],
+        other => return Err(hdf5::Error::from(format!("it holds {other}"))),
+    })
+}
+
+/// A text attribute.
+pub(super) fn text(path: &Path, location: &Location, name: &str) -> Result<Option<String>> {
+    match strings(path, location, name)? {
+        None => Ok(None),
+        Some(mut values) if values.len() == 1 => Ok(values.pop()),
+        Some(values) => Err(file_error(path, format!("attribute {name} has {} strings, expected one", values.len()))),
+    }
+}
+
+/// A list of names: an array of strings, or one string holding a JSON list.
+pub(super) fn names(path: &Path, location: &Location, name: &str) -> Result<Option<Vec<String>>> {
+    match strings(path, location, name)? {
+        Some(values) if values.len() == 1 && values[0].trim_start().starts_with('[') => {
+            serde_json::from_str(&values[0])
+                .map(Some)
+                .map_err(|error| file_error(path, format!("attribute {name} is not a JSON list of strings: {error}")))
+        }
+        other => Ok(other),
+    }
+}
+
+/// An unsigned integer attribute, from any integer type.
+pub(super) fn number(path: &Path, location: &Location, name: &str) -> Result<Option<u64>> {
+    let Some(attribute) = find(location, name) else { return Ok(None) };
+    let bad = |message: &str| -> DataError { file_error(path, format!("attribute {name} {message}")) };
+    let values = match attribute.dtype().and_then(|dtype| dtype.to_descriptor()) {
+        Ok(TypeDescriptor::Integer(_)) => attribute
+            .read_raw::<i64>()
+            .map_err(|_| bad("cannot be read"))?
+            .into_iter()
+            .map(|v| u64::try_from(v).map_err(|_| bad("is negative")))
+            .collect::<Result<Vec<_>>>()?,
+        Ok(TypeDescriptor::Unsigned(_)) => attribute.read_raw::<u64>().map_err(|_| bad("cannot be read"))?,
+        _ => return Err(bad("is not an integer")),
+    };
+    if values.len() == 1 { Ok(Some(values[0])) } else { Err(bad("is not a single integer")) }
+}
+
+/// Any attribute as text for people: strings as they are, numbers in decimal.
+pub(super) fn display(location: &Location, name: &str) -> Option<String> {
+    let attribute = find(location, name)?;
+    let list =
+        |values: Vec<String>| if values.len() == 1 { values[0].clone() } else { format!("[{}]", values.join(", ")) };
+    match attribute.dtype().ok()?.to_descriptor().ok()? {
+        TypeDescriptor::Integer(_) => {
+            Some(list(attribute.read_raw::<i64>().ok()?.iter().map(ToString::to_string).collect()))
+        }
+        TypeDescriptor::Unsigned(_) => {
+            Some(list(attribute.read_raw::<u64>().ok()?.iter().map(ToString::to_string).collect()))
+        }
+        TypeDescriptor::Float(_) => {
+            Some(list(attribute.read_raw::<f64>().ok()?.iter().map(ToString::to_string).collect()))
+        }
+        _ => read_strings(&attribute).ok().map(list),
+    }
+}

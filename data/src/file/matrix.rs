@@ -1,0 +1,213 @@
+//! Matrices from wherever users keep them: our files, any HDF5 dataset, CSV.
+
+use super::observations::check_finite;
+use super::provenance::kind_of_open;
+use super::{FileKind, Observations, Posterior, failed, file_error, open_hdf5};
+use crate::{DataError, Result};
+use hdf5::types::TypeDescriptor;
+use ndarray::{Array1, Array2, ArrayD, Axis, Ix2};
+use std::path::{Path, PathBuf};
+
+/// Where a matrix is: `FILE`, `FILE.h5:DATASET` or `FILE.h5:DATASET:INDEX`.
+///
+/// The dataset is a path in the file (`posterior/n30`); the index selects from the first axis of a three-dimensional array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatrixSource {
+    /// The file.
+    pub path: PathBuf,
+    /// The dataset, where one is named.
+    pub dataset: Option<String>,
+    /// Index into the first axis.
+    pub index: Option<usize>,
+}
+
+/// A matrix, one sample or observation a row, with what its file says about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix {
+    /// Values, all finite.
+    pub values: Array2<f64>,
+    /// Names of the columns; may be empty.
+    pub names: Vec<String>,
+    /// True parameters, where the file holds them.
+    pub theta_true: Option<Array1<f64>>,
+}
+
+impl MatrixSource {
+    /// Takes `FILE[:DATASET[:INDEX]]` apart. A file whose name contains a colon is found as it is.
+    pub fn parse(text: &str) -> Self {
+        let plain = |text: &str| Self { path: text.into(), dataset: None, index: None };
+        if Path::new(text).exists() {
+            return plain(text);
+        }
+        let Some((before, last)) = text.rsplit_once(':') else { return plain(text) };
+        if let (Ok(index), Some((path, dataset))) = (last.parse(), before.rsplit_once(':')) {
+            return Self { path: path.into(), dataset: Some(dataset.into()), index: Some(index) };
+        }
+        Self { path: before.into(), dataset: Some(last.into()), index: None }
+    }
+
+    /// Reads the matrix.
+    ///
+    /// Without a dataset: of a posterior file the samples (chains one after another), of an observations file `x`, of a CSV
+    /// file its numbers (a first line that is not numeric names the columns).
+    ///
+    /// # Errors
+    /// When the file or dataset is missing or of the wrong shape, or values are not finite numbers.
+    pub fn read(&self) -> Result<Matrix> {
+        let path = &self.path;
+        let text =
+            path.extension().is_some_and(|e| ["csv", "tsv", "txt"].iter().any(|known| e.eq_ignore_ascii_case(known)));
+        if text && self.dataset.is_none() {
+            return read_csv(path);
+        }
+        let file = open_hdf5(path)?;
+        let Some(name) = &self.dataset else { return read_whole(path, &file) };
+        let values = read_dataset(path, &file, name, self.index)?;
+        let theta_true = self.theta_beside(&file, name)?;
+        Ok(Matrix { values, names: Vec::new(), theta_true })
+    }
+
+    /// `theta_true` in the same file: a vector, or the row that belongs to the index.
+    fn theta_beside(&self, file: &hdf5::File, dataset: &str) -> Result<Option<Array1<f64>>> {
+        if dataset == "theta_true" || !file.link_exists("theta_true") {
+            return Ok(None);
+        }
+        let theta = read_dataset(&self.path, file, "theta_true", None)?;
+        Ok(match self.index {
+            Some(index) if index < theta.nrows() => Some(theta.row(index).to_owned()),
+            None if theta.nrows() == 1 => Some(theta.row(0).to_owned()),
+            _ => None,
+        })
+    }
+}
+
+fn read_whole(path: &Path, file: &hdf5::File) -> Result<Matrix> {
+    match kind_of_open(path, file)? {
+        Some(FileKind::Posterior) => {
+            let posterior = Posterior::read(path)?;
+            Ok(Matrix { values: posterior.matrix(), names: posterior.parameter_names, theta_true: None })
+        }
+        Some(FileKind::Observations) => {
+            let observations = Observations::read(path)?;
+            Ok(Matrix {
+                values: observations.x.mapv(f64::from),
+                names: observations.observation_names,
+                theta_true: observations.theta_true.map(|theta| theta.mapv(f64::from)),
+            })
+        }
+        Some(FileKind::TrainingSet) => Err(DataError::Kind {
+            path: path.to_owned(),
+            expected: "observations or posterior",
+            found: FileKind::TrainingSet.to_string(),
+        }),
+        None if file.link_exists("posterior/chain") || file.link_exists("posterior/draw") => {
+            let posterior = Posterior::read(path)?;
+            Ok(Matrix { values: posterior.matrix(), names: posterior.parameter_names, theta_true: None })
+        }
+        None if file.link_exists("x") => {
+            let theta_true = MatrixSource { path: path.into(), dataset: None, index: None }.theta_beside(file, "x")?;
+            Ok(Matrix { values: read_dataset(path, file, "x", None)?, names: Vec::new(), theta_true })
+        }
+        None => {
+            let found = super::contents::arrays(path, file)?;
+            let list: Vec<String> = found.iter().filter(|a| a.shape.len() >= 2).map(|a| a.name.clone()).collect();
+            Err(file_error(
+                path,
+                format!("say which dataset to read, as {}:NAME with one of: {}", path.display(), list.join(", ")),
+            ))
+        }
+    }
+}
+
+/// Reads a dataset as a finite matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`.
+pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Option<usize>) -> Result<Array2<f64>> {
+    let dataset = file.dataset(name).map_err(|_| {
+        let known = super::contents::arrays(path, file).unwrap_or_default();
+        let known: Vec<String> = known.into_iter().map(|array| array.name).collect();
+        file_error(
+            path,
+            format!(
+                "has no dataset {name}; it has {}",
+                if known.is_empty() { "none".into() } else { known.join(", ") }
+            ),
+        )
+    })?;
+    match dataset.dtype().and_then(|dtype| dtype.to_descriptor()) {
+        Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => {}
+        _ => return Err(file_error(path, format!("dataset {name} does not hold numbers"))),
+    }
+    let shape = dataset.shape();
+    let what = format!("{}: {name}", path.display());
+    let wrong = |expected: String| {
+        Err(DataError::Shape {
+            what: what.clone(),
+            expected,
+            found: format!("({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        })
+    };
+    let all = || dataset.read_dyn::<f64>().map_err(|error| failed(path, &format!("cannot read {name}"), &error));
+    let values: ArrayD<f64> = match (shape.len(), index) {
+        (1, None) => all()?.insert_axis(Axis(0)),
+        (2, None) => all()?,
+        (3, Some(index)) if index < shape[0] => dataset
+            .read_slice::<f64, _, ndarray::Ix2>(ndarray::s![index, .., ..])
+            .map_err(|error| failed(path, &format!("cannot read {name}"), &error))?
+            .into_dyn(),
+        (3, Some(_)) => return wrong(format!("an index below {}", shape[0])),
+        (3, None) => {
+            return wrong(format!(
+                "a matrix; select one of the {0} as {1}:{name}:INDEX (0 to {2})",
+                shape[0],
+                path.display(),
+                shape[0].saturating_sub(1)
+            ));
+        }
+        (_, Some(_)) => return wrong("three dimensions to select from by an index".into()),
+        _ => return wrong("a matrix".into()),
+    };
+    let values = values.into_dimensionality::<Ix2>().map_err(|error| failed(path, name, &error))?;
+    if values.is_empty() {
+        return wrong("at least one row and column".into());
+    }
+    check_finite(&what, values.view())?;
+    Ok(values)
+}
+
+fn read_csv(path: &Path) -> Result<Matrix> {
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => file_error(path, "no such file"),
+        _ => failed(path, "cannot be read", &error),
+    })?;
+    let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#')).unwrap_or("");
+    let delimiter = [b',', b';', b'\t', b' '].into_iter().find(|&d| first.contains(char::from(d))).unwrap_or(b',');
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .delimiter(delimiter)
+        .trim(csv::Trim::All)
+        .comment(Some(b'#'))
+        .from_reader(text.as_bytes());
+    let (mut names, mut values, mut rows, mut columns) = (Vec::new(), Vec::new(), 0, 0);
+    for (index, record) in reader.records().enumerate() {
+        let record = record.map_err(|error| failed(path, "is not a table of numbers", &error))?;
+        let numbers: std::result::Result<Vec<f64>, _> = record.iter().map(str::parse::<f64>).collect();
+        match numbers {
+            Ok(numbers) => {
+                columns = numbers.len();
+                values.extend(numbers);
+                rows += 1;
+            }
+            Err(_) if index == 0 => names = record.iter().map(str::to_owned).collect(),
+            Err(_) => {
+                let line = record.position().map_or(0, csv::Position::line);
+                return Err(file_error(path, format!("line {line} is not numeric")));
+            }
+        }
+    }
+    let values =
+        Array2::from_shape_vec((rows, columns), values).map_err(|error| failed(path, "is not a table", &error))?;
+    if values.is_empty() {
+        return Err(file_error(path, "holds no numbers"));
+    }
+    check_finite(&path.display().to_string(), values.view())?;
+    Ok(Matrix { values, names, theta_true: None })
+}

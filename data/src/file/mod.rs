@@ -1,0 +1,66 @@
+//! The files that pass between the parts: training sets, observations (HDF5) and posteriors (netCDF-4), with provenance.
+//!
+//! Every file of ours carries on its root `tallsbi_kind`, `tallsbi_version`, `created`, `command`, `seed`, `task` and
+//! `parents` ([`Provenance`]). Outputs appear under their name only when complete ([`OutputFile`]); training sets, which
+//! take long to make, are staged in a log that survives being killed ([`TrainingSetWriter`]).
+
+mod attributes;
+mod chunk;
+mod contents;
+mod matrix;
+mod observations;
+mod output;
+mod posterior;
+mod provenance;
+mod staging;
+mod training_set;
+
+pub use contents::{ArrayEntry, Contents};
+pub use matrix::{Matrix, MatrixSource};
+pub use observations::Observations;
+pub use output::{Existing, OutputFile};
+pub use posterior::{Posterior, RunAttributes};
+pub use provenance::{FileKind, Parent, Provenance, kind_of, sha256_file};
+pub use training_set::{
+    Opened, RowRange, Summary, TrainingRows, TrainingSet, TrainingSetSpec, TrainingSetWriter, XTransform, merge,
+};
+
+use crate::{DataError, Result};
+use std::path::Path;
+
+/// An error about a file.
+pub(crate) fn file_error(path: &Path, message: impl Into<String>) -> DataError {
+    DataError::File { path: path.to_owned(), message: message.into() }
+}
+
+/// Turns the error of a library that failed on a file into ours, on one line.
+pub(crate) fn failed(path: &Path, doing: &str, error: &dyn std::fmt::Display) -> DataError {
+    let text = error.to_string();
+    let line = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    file_error(path, format!("{doing}: {line}"))
+}
+
+/// Opens an HDF5 file for reading, telling missing, unreadable and foreign files apart.
+pub(crate) fn open_hdf5(path: &Path) -> Result<hdf5::File> {
+    use std::io::Read;
+    let mut file = std::fs::File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => file_error(path, "no such file"),
+        _ => failed(path, "cannot be opened", &error),
+    })?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(file_error(path, "is a directory, expected an HDF5 or netCDF-4 file"));
+    }
+    let mut magic = [0; 8];
+    let is_hdf5 = file.read_exact(&mut magic).is_ok() && &magic == b"\x89HDF\r\n\x1a\n";
+    if !is_hdf5 {
+        return Err(file_error(path, "is not an HDF5 or netCDF-4 file"));
+    }
+    hdf5::File::open(path).map_err(|error| {
+        let truncated = error.to_string().contains("truncated");
+        if truncated {
+            file_error(path, "is truncated: it was cut short while being written or copied; make or copy it again")
+        } else {
+            failed(path, "cannot be read as HDF5", &error)
+        }
+    })
+}

@@ -1,0 +1,91 @@
+//! Observations to condition on.
+
+use super::provenance::expect_kind;
+use super::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
+use crate::{DataError, Result};
+use ndarray::{Array1, Array2, ArrayView2};
+use std::path::Path;
+
+/// Observations x_1..x_n of one system, with the true parameters where they are known (simulated observations).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observations {
+    /// Observations, one a row (n, d).
+    pub x: Array2<f32>,
+    /// True parameters (m).
+    pub theta_true: Option<Array1<f32>>,
+    /// Names of the parameters; may be empty.
+    pub parameter_names: Vec<String>,
+    /// Names of the values of an observation; may be empty.
+    pub observation_names: Vec<String>,
+}
+
+impl Observations {
+    /// Writes an observations file.
+    ///
+    /// # Errors
+    /// When there is nothing to write, values are not finite, or the file cannot be written.
+    pub fn write(&self, target: &Path, existing: Existing, provenance: &Provenance) -> Result<()> {
+        check_finite(&format!("{}: x", target.display()), self.x.view())?;
+        if self.x.is_empty() {
+            return Err(file_error(target, "no observations to write"));
+        }
+        let output = OutputFile::create(target, existing)?;
+        let path = output.path();
+        let failed = |error: hdf5::Error| failed(target, "cannot be written", &error);
+        let file = hdf5::File::create(path).map_err(failed)?;
+        provenance.write(path, &file, FileKind::Observations)?;
+        for (name, names) in
+            [("parameter_names", &self.parameter_names), ("observation_names", &self.observation_names)]
+        {
+            let json = serde_json::json!(names).to_string();
+            if !names.is_empty() && json.len() <= attributes::LONGEST_TEXT {
+                attributes::write_text(path, &file, name, &json)?;
+            }
+        }
+        let x = file.new_dataset::<f32>().shape(self.x.dim()).chunk(self.x.dim()).shuffle().deflate(1);
+        x.obj_track_times(false).create("x").and_then(|dataset| dataset.write(&self.x)).map_err(failed)?;
+        if let Some(theta) = &self.theta_true {
+            let dataset = file.new_dataset::<f32>().shape(theta.len()).obj_track_times(false);
+            dataset.create("theta_true").and_then(|dataset| dataset.write(theta)).map_err(failed)?;
+        }
+        file.close().map_err(failed)?;
+        output.commit()
+    }
+
+    /// Reads an observations file: ours, or any HDF5 file with a dataset `x` (n, d).
+    ///
+    /// # Errors
+    /// When the file is missing, of another kind, has no matrix `x`, or values are not finite.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = open_hdf5(path)?;
+        expect_kind(path, &file, FileKind::Observations)?;
+        let x = super::matrix::read_dataset(path, &file, "x", None)?;
+        let theta_true = if file.link_exists("theta_true") {
+            let theta = super::matrix::read_dataset(path, &file, "theta_true", None)?;
+            Some(theta.row(0).mapv(|value| value as f32))
+        } else {
+            None
+        };
+        Ok(Self {
+            x: x.mapv(|value| value as f32),
+            theta_true,
+            parameter_names: attributes::names(path, &file, "parameter_names")?.unwrap_or_default(),
+            observation_names: attributes::names(path, &file, "observation_names")?.unwrap_or_default(),
+        })
+    }
+}
+
+/// Fails where values are not finite.
+pub(super) fn check_finite<T: Copy + Into<f64>>(what: &str, values: ArrayView2<'_, T>) -> Result<()> {
+    let bad: Vec<usize> = values
+        .outer_iter()
+        .enumerate()
+        .flat_map(|(row, values)| {
+            values.into_iter().filter(|v| !(**v).into().is_finite()).map(move |_| row).collect::<Vec<_>>()
+        })
+        .collect();
+    match bad.first() {
+        None => Ok(()),
+        Some(&row) => Err(DataError::NotFinite { what: what.into(), count: bad.len(), row }),
+    }
+}

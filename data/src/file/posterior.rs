@@ -1,0 +1,217 @@
+//! Posterior samples, in ArviZ's InferenceData layout (netCDF-4).
+
+use super::provenance::expect_kind;
+use super::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
+use crate::{DataError, Result};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+use netcdf::{AttributeValue, FileMut, GroupMut};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// Settings and counters of a sampling run: numbers, text and flags; anything else is stored as JSON text.
+pub type RunAttributes = Map<String, Value>;
+
+/// Posterior samples and the run that made them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Posterior {
+    /// Names of the parameters, in the order of the last axis.
+    pub parameter_names: Vec<String>,
+    /// Samples (chain, draw, parameter).
+    pub samples: Array3<f64>,
+    /// The observations conditioned on (n, d).
+    pub observations: Option<Array2<f32>>,
+    /// Method, sampler, steps, repairs, wall time and the like.
+    pub run: RunAttributes,
+    /// Where the file came from.
+    pub provenance: Provenance,
+}
+
+impl Posterior {
+    /// Independent samples (N, m), as one chain.
+    ///
+    /// # Errors
+    /// When the number of names is not m.
+    pub fn from_matrix(
+        parameter_names: Vec<String>,
+        samples: ArrayView2<'_, f64>,
+        observations: Option<Array2<f32>>,
+        run: RunAttributes,
+        provenance: Provenance,
+    ) -> Result<Self> {
+        if parameter_names.len() != samples.ncols() {
+            return Err(DataError::Shape {
+                what: "posterior samples".into(),
+                expected: format!("one column for each of {}", parameter_names.join(", ")),
+                found: format!("{} columns", samples.ncols()),
+            });
+        }
+        let samples = samples.to_owned().insert_axis(Axis(0));
+        Ok(Self { parameter_names, samples, observations, run, provenance })
+    }
+
+    /// All samples (chains · draws, m), one chain after another.
+    pub fn matrix(&self) -> Array2<f64> {
+        let (chains, draws, m) = self.samples.dim();
+        Array2::from_shape_fn((chains * draws, m), |(i, j)| self.samples[[i / draws, i % draws, j]])
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// When a parameter's name cannot name a netCDF variable, or the file cannot be written.
+    pub fn write(&self, target: &Path, existing: Existing) -> Result<()> {
+        self.check(target)?;
+        let output = OutputFile::create(target, existing)?;
+        // netCDF sits on the same HDF5 library, which is not thread-safe: hold the lock of our HDF5 binding throughout.
+        hdf5::sync::sync(|| -> std::result::Result<(), netcdf::Error> {
+            let mut file = netcdf::create(output.path())?;
+            self.write_attributes(&mut file)?;
+            let mut group = file.add_group("posterior")?;
+            self.write_samples(&mut group)?;
+            if let Some(x) = &self.observations {
+                write_observed(&mut file.add_group("observed_data")?, x)?;
+            }
+            file.close()
+        })
+        .map_err(|error| failed(target, "cannot be written", &error))?;
+        output.commit()
+    }
+
+    fn check(&self, target: &Path) -> Result<()> {
+        if self.samples.is_empty() {
+            return Err(file_error(target, "no samples to write"));
+        }
+        let bad = self.parameter_names.iter().find(|name| {
+            name.is_empty() || name.contains('/') || ["chain", "draw"].contains(&name.as_str()) || name.ends_with(' ')
+        });
+        match bad {
+            None => Ok(()),
+            Some(name) => Err(file_error(
+                target,
+                format!(
+                    "parameter {name:?} cannot name a netCDF variable; rename it in the prior (no '/', not chain or draw)"
+                ),
+            )),
+        }
+    }
+
+    fn write_attributes(&self, file: &mut FileMut) -> std::result::Result<(), netcdf::Error> {
+        for (name, text) in self.provenance.texts(FileKind::Posterior) {
+            file.add_attribute(name, text)?;
+        }
+        file.add_attribute("seed", self.provenance.seed)?;
+        file.add_attribute("parameter_names", self.names_json())?;
+        for (name, value) in &self.run {
+            file.add_attribute(name, attribute(value))?;
+        }
+        Ok(())
+    }
+
+    fn names_json(&self) -> String {
+        serde_json::json!(self.parameter_names).to_string()
+    }
+
+    fn write_samples(&self, group: &mut GroupMut<'_>) -> std::result::Result<(), netcdf::Error> {
+        let (chains, draws, _) = self.samples.dim();
+        group.add_attribute("parameter_names", self.names_json())?;
+        group.add_attribute("created_at", self.provenance.created.clone())?;
+        group.add_attribute("inference_library", "tallsbi")?;
+        group.add_attribute("inference_library_version", self.provenance.version.clone())?;
+        coordinate(group, "chain", chains)?;
+        coordinate(group, "draw", draws)?;
+        for (index, name) in self.parameter_names.iter().enumerate() {
+            let values: Vec<f64> = self.samples.index_axis(Axis(2), index).iter().copied().collect();
+            let mut variable = group.add_variable::<f64>(name, &["chain", "draw"])?;
+            variable.set_compression(1, true)?;
+            variable.put_values(&values, ..)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a posterior: ours, or another in ArviZ's layout with the attribute `parameter_names`.
+    ///
+    /// # Errors
+    /// When the file is missing or of another kind, or a variable is missing or of the wrong shape.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = open_hdf5(path)?;
+        expect_kind(path, &file, FileKind::Posterior)?;
+        let group = file.group("posterior").map_err(|_| file_error(path, "has no group posterior"))?;
+        let names = match attributes::names(path, &group, "parameter_names")? {
+            Some(names) => Some(names),
+            None => attributes::names(path, &file, "parameter_names")?,
+        };
+        let Some(parameter_names) = names else {
+            return Err(file_error(
+                path,
+                "its group posterior has no attribute parameter_names; set it to a JSON list of the variables, in column order",
+            ));
+        };
+        let mut columns = Vec::new();
+        for name in &parameter_names {
+            let dataset =
+                group.dataset(name).map_err(|_| file_error(path, format!("has no variable posterior/{name}")))?;
+            let values =
+                dataset.read_2d::<f64>().map_err(|error| failed(path, &format!("posterior/{name}"), &error))?;
+            columns.push(values);
+        }
+        let views: Vec<_> = columns.iter().map(|column| column.view()).collect();
+        let samples = ndarray::stack(Axis(2), &views)
+            .map_err(|_| file_error(path, "the variables of its group posterior differ in shape (chain, draw)"))?;
+        if samples.is_empty() {
+            return Err(file_error(path, "holds no samples"));
+        }
+        let observed = file.dataset("observed_data/x").ok();
+        let observations = observed
+            .map(|dataset| dataset.read_2d::<f32>().map_err(|error| failed(path, "observed_data/x", &error)))
+            .transpose()?;
+        Ok(Self {
+            parameter_names,
+            samples,
+            observations,
+            run: read_run(&file),
+            provenance: Provenance::read(path, &file)?,
+        })
+    }
+}
+
+/// Root attributes that are not provenance.
+const NOT_RUN: [&str; 8] =
+    ["tallsbi_kind", "tallsbi_version", "created", "command", "task", "parents", "seed", "parameter_names"];
+
+fn read_run(file: &hdf5::File) -> RunAttributes {
+    let names = file.attr_names().unwrap_or_default();
+    names
+        .into_iter()
+        .filter(|name| !NOT_RUN.contains(&name.as_str()) && !name.starts_with("_NC"))
+        .filter_map(|name| {
+            let text = attributes::display(file, &name)?;
+            let number = serde_json::from_str::<Value>(&text).ok().filter(|value| !value.is_string());
+            Some((name, number.unwrap_or(Value::String(text))))
+        })
+        .collect()
+}
+
+fn attribute(value: &Value) -> AttributeValue {
+    match value {
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => integer.into(),
+            (None, Some(float)) => float.into(),
+            (None, None) => number.to_string().into(),
+        },
+        Value::String(text) => text.as_str().into(),
+        other => other.to_string().into(),
+    }
+}
+
+fn coordinate(group: &mut GroupMut<'_>, name: &str, length: usize) -> std::result::Result<(), netcdf::Error> {
+    group.add_dimension(name, length)?;
+    let values: Vec<i64> = (0..length as i64).collect();
+    group.add_variable::<i64>(name, &[name])?.put_values(&values, ..)
+}
+
+fn write_observed(group: &mut GroupMut<'_>, x: &Array2<f32>) -> std::result::Result<(), netcdf::Error> {
+    coordinate(group, "observation", x.nrows())?;
+    coordinate(group, "x_dim", x.ncols())?;
+    let values: Vec<f32> = x.iter().copied().collect();
+    group.add_variable::<f32>("x", &["observation", "x_dim"])?.put_values(&values, ..)
+}

@@ -1,0 +1,214 @@
+//! Where a file came from.
+
+use super::{attributes, failed, file_error, open_hdf5};
+use crate::{DataError, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+/// The kinds of HDF5 and netCDF files of ours, as in the root attribute `tallsbi_kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// Parameters and simulated observations.
+    TrainingSet,
+    /// Observations to condition on.
+    Observations,
+    /// Posterior samples.
+    Posterior,
+}
+
+impl FileKind {
+    /// The attribute's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TrainingSet => "training-set",
+            Self::Observations => "observations",
+            Self::Posterior => "posterior",
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A file that another one was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its path, as given by the user.
+    pub path: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Where a file came from: what every file of ours says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Version of tallsbi.
+    pub version: String,
+    /// When it was made, RFC 3339 in UTC.
+    pub created: String,
+    /// The command that made it.
+    pub command: String,
+    /// The user's seed.
+    pub seed: u64,
+    /// The task, or "".
+    pub task: String,
+    /// The files it was made from.
+    pub parents: Vec<Parent>,
+}
+
+impl Provenance {
+    /// Provenance of a file that is being made now.
+    ///
+    /// The time is `SOURCE_DATE_EPOCH` (seconds since 1970) where that is set, so that files can be reproduced to the byte.
+    pub fn new(command: impl Into<String>, seed: u64, task: impl Into<String>) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            created: now(),
+            command: command.into(),
+            seed,
+            task: task.into(),
+            parents: Vec::new(),
+        }
+    }
+
+    /// Adds a file this one is made from, reading it once for its checksum.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn with_parent(mut self, path: &Path) -> Result<Self> {
+        self.parents.push(Parent { path: path.display().to_string(), sha256: sha256_file(path)? });
+        Ok(self)
+    }
+
+    /// The attributes, in writing order; the seed apart since it is a number.
+    pub(super) fn texts(&self, kind: FileKind) -> Vec<(&'static str, String)> {
+        vec![
+            ("tallsbi_kind", kind.as_str().into()),
+            ("tallsbi_version", self.version.clone()),
+            ("created", self.created.clone()),
+            ("command", fit(&self.command)),
+            ("task", self.task.clone()),
+            ("parents", parents_json(&self.parents)),
+        ]
+    }
+
+    /// Writes the attributes on the root of an HDF5 file.
+    pub(super) fn write(&self, path: &Path, file: &hdf5::File, kind: FileKind) -> Result<()> {
+        for (name, text) in self.texts(kind) {
+            attributes::write_text(path, file, name, &text)?;
+        }
+        attributes::write_number(path, file, "seed", self.seed)
+    }
+
+    /// Reads what a file says about itself; missing attributes (files written by users) become "", 0 and [].
+    pub(super) fn read(path: &Path, file: &hdf5::File) -> Result<Self> {
+        let text = |name| Ok::<_, DataError>(attributes::text(path, file, name)?.unwrap_or_default());
+        let parents = text("parents")?;
+        Ok(Self {
+            version: text("tallsbi_version")?,
+            created: text("created")?,
+            command: text("command")?,
+            seed: attributes::number(path, file, "seed").ok().flatten().unwrap_or(0),
+            task: text("task")?,
+            parents: if parents.is_empty() { Vec::new() } else { serde_json::from_str(&parents).unwrap_or_default() },
+        })
+    }
+}
+
+/// Cuts a command line that HDF5 could not hold (thousands of file names).
+fn fit(command: &str) -> String {
+    let mut end = command.len().min(attributes::LONGEST_TEXT - 8);
+    while !command.is_char_boundary(end) {
+        end -= 1;
+    }
+    if end < command.len() { format!("{} …", &command[..end]) } else { command.to_owned() }
+}
+
+/// The list of parents as JSON; of a list that HDF5 could not hold, one entry with the checksum of all.
+fn parents_json(parents: &[Parent]) -> String {
+    let json = serde_json::to_string(parents).unwrap_or_default();
+    if json.len() <= attributes::LONGEST_TEXT {
+        return json;
+    }
+    let all = Parent {
+        path: format!("{} files; the checksum is over the JSON list of their paths and checksums", parents.len()),
+        sha256: hexadecimal(&Sha256::digest(json.as_bytes())),
+    };
+    serde_json::to_string(&[all]).unwrap_or_default()
+}
+
+fn now() -> String {
+    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse::<i64>().ok());
+    let time = fixed.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let time = time.unwrap_or_else(|| {
+        let now = jiff::Timestamp::now();
+        jiff::Timestamp::from_second(now.as_second()).unwrap_or(now)
+    });
+    time.to_string()
+}
+
+/// SHA-256 of a file's bytes, in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => file_error(path, "no such file"),
+        _ => failed(path, "cannot be opened", &error),
+    })?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = file.read(&mut buffer).map_err(|error| failed(path, "cannot be read", &error))?;
+        if count == 0 {
+            return Ok(hexadecimal(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..count]);
+    }
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The kind of an HDF5 or netCDF-4 file; `None` where it does not say (a file that tallsbi did not write).
+///
+/// # Errors
+/// When it cannot be read, is neither, or says something unknown.
+pub fn kind_of(path: &Path) -> Result<Option<FileKind>> {
+    kind_of_open(path, &open_hdf5(path)?)
+}
+
+pub(super) fn kind_of_open(path: &Path, file: &hdf5::File) -> Result<Option<FileKind>> {
+    match attributes::text(path, file, "tallsbi_kind")?.as_deref() {
+        None => Ok(None),
+        Some("training-set") => Ok(Some(FileKind::TrainingSet)),
+        Some("observations") => Ok(Some(FileKind::Observations)),
+        Some("posterior") => Ok(Some(FileKind::Posterior)),
+        Some(other) => Err(file_error(
+            path,
+            format!("attribute tallsbi_kind is {other:?}; known are \"training-set\", \"observations\", \"posterior\""),
+        )),
+    }
+}
+
+/// Fails when a file says that it is of another kind.
+pub(super) fn expect_kind(path: &Path, file: &hdf5::File, expected: FileKind) -> Result<()> {
+    match kind_of_open(path, file)? {
+        Some(found) if found != expected => {
+            Err(DataError::Kind { path: path.to_owned(), expected: expected.as_str(), found: found.to_string() })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,324 @@
+//! Reading training sets, ours and those written by other languages.
+
+use super::{RowRange, TrainingSetSpec, XTransform};
+use crate::file::provenance::expect_kind;
+use crate::file::{FileKind, Provenance, attributes, failed, file_error, open_hdf5};
+use crate::{DataError, Prior, Result};
+use hdf5::Dataset;
+use hdf5::types::TypeDescriptor;
+use ndarray::{Array1, Array2, Array3, Axis, s};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// Values read at once when streaming, 4 bytes each.
+const BLOCK_VALUES: usize = 4 << 20;
+
+/// An open training set; rows are read when asked for.
+///
+/// Files of other languages need `/theta` (N, m), `/x` (N, d) or (N, K, d) and the attribute `prior`; everything else is
+/// optional.
+#[derive(Debug)]
+pub struct TrainingSet {
+    path: PathBuf,
+    spec: TrainingSetSpec,
+    provenance: Provenance,
+    theta: Dataset,
+    x: Dataset,
+    valid: Option<Dataset>,
+}
+
+/// Rows of a training set in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingRows {
+    /// Parameters (N, m).
+    pub theta: Array2<f32>,
+    /// Observations (N, K, d).
+    pub x: Array3<f32>,
+    /// Rows that were left out because their simulation failed or they are not finite.
+    pub invalid: u64,
+}
+
+impl TrainingSet {
+    /// Opens a training set and checks its shapes.
+    ///
+    /// # Errors
+    /// When the file is missing, foreign, of another kind or truncated, or a dataset or the prior is missing or of the wrong
+    /// shape.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = open_hdf5(path)?;
+        expect_kind(path, &file, FileKind::TrainingSet)?;
+        let theta = dataset(path, &file, "theta", "parameters, one row a simulation, shape (N, m)")?;
+        let x = dataset(path, &file, "x", "observations, shape (N, d) or (N, K, d)")?;
+        let valid = if file.link_exists("valid") { Some(dataset(path, &file, "valid", "")?) } else { None };
+        let prior = read_prior(path, &file, theta.shape().get(1).copied())?;
+        let n = check_shapes(path, &prior, &theta.shape(), &x.shape(), valid.as_ref().map(|v| v.shape()).as_deref())?;
+        let x_shape = x.shape();
+        let dim_x = x_shape[x_shape.len() - 1];
+        let observation_names = attributes::names(path, &file, "observation_names")?.unwrap_or_default();
+        check_names(path, "observation_names", &observation_names, dim_x)?;
+        let parameter_names = attributes::names(path, &file, "parameter_names")?.unwrap_or_default();
+        if !parameter_names.is_empty() && parameter_names != prior.names() {
+            return Err(file_error(
+                path,
+                format!(
+                    "attribute parameter_names is [{}] but the prior has [{}]; both must list the columns of theta in order",
+                    parameter_names.join(", "),
+                    prior.names().join(", ")
+                ),
+            ));
+        }
+        let x_transform = match attributes::text(path, &file, "x_transform")? {
+            None => XTransform::default(),
+            Some(text) => text.parse().map_err(|error: DataError| file_error(path, error.to_string()))?,
+        };
+        let first = attributes::number(path, &file, "first_row")?.unwrap_or(0);
+        let total = attributes::number(path, &file, "total_rows")?.unwrap_or(first + n as u64);
+        let settings = match attributes::text(path, &file, "settings")? {
+            None => Map::new(),
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|error| file_error(path, format!("attribute settings is not a JSON object: {error}")))?,
+        };
+        let provenance = Provenance::read(path, &file)?;
+        let spec = TrainingSetSpec {
+            prior,
+            dim_x,
+            n_obs: (x_shape.len() == 3).then(|| x_shape[1]),
+            observation_names,
+            x_transform,
+            rows: RowRange { first, count: n as u64, total },
+            settings,
+        };
+        Ok(Self { path: path.to_owned(), spec, provenance, theta, x, valid })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it is, apart from its numbers.
+    pub fn spec(&self) -> &TrainingSetSpec {
+        &self.spec
+    }
+
+    /// Where it came from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    /// The prior.
+    pub fn prior(&self) -> &Prior {
+        &self.spec.prior
+    }
+
+    /// Rows N.
+    pub fn rows(&self) -> u64 {
+        self.spec.rows.count
+    }
+
+    /// Rows that fit a few megabytes: what to read at once when streaming.
+    pub fn block_rows(&self) -> usize {
+        (BLOCK_VALUES / (self.spec.prior.dim() + self.spec.x_width())).max(1)
+    }
+
+    pub(super) fn identity(&self) -> Value {
+        self.spec.identity(self.provenance.seed, &self.provenance.task)
+    }
+
+    /// Rows `start..start + count` as they are in the file, with 1 where valid (marked so and finite).
+    ///
+    /// # Errors
+    /// When the file cannot be read or the rows are not there.
+    pub fn read_block(&self, start: u64, count: usize) -> Result<(Array2<f32>, Array3<f32>, Array1<u8>)> {
+        if start + count as u64 > self.rows() {
+            return Err(DataError::Shape {
+                what: format!("{}: rows asked for", self.path.display()),
+                expected: format!("within 0..{}", self.rows()),
+                found: format!("{start}..{}", start + count as u64),
+            });
+        }
+        let range = start as usize..start as usize + count;
+        let failed = |name: &str, error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
+        let theta: Array2<f32> =
+            self.theta.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("theta", error))?;
+        let x: Array3<f32> = if self.spec.n_obs.is_some() {
+            self.x.read_slice(s![range.clone(), .., ..]).map_err(|error| failed("x", error))?
+        } else {
+            self.x.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("x", error))?.insert_axis(Axis(1))
+        };
+        let mut valid: Array1<u8> = match &self.valid {
+            Some(dataset) => dataset.read_slice_1d(s![range]).map_err(|error| failed("valid", error))?,
+            None => Array1::ones(count),
+        };
+        for (i, flag) in valid.iter_mut().enumerate() {
+            let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+            let row = theta.row(i).iter().all(|value| value.is_finite())
+                && x.index_axis(Axis(0), i).as_slice().is_some_and(finite);
+            *flag = u8::from(*flag != 0 && row);
+        }
+        Ok((theta, x, valid))
+    }
+
+    /// Calls `visit(theta, x, valid)` on blocks of rows in order, as [`TrainingSet::read_block`].
+    ///
+    /// # Errors
+    /// When the file cannot be read, and whatever `visit` returns.
+    pub fn for_each_block<E: From<DataError>>(
+        &self,
+        mut visit: impl FnMut(Array2<f32>, Array3<f32>, Array1<u8>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let mut start = 0;
+        while start < self.rows() {
+            let count = (self.rows() - start).min(self.block_rows() as u64) as usize;
+            let (theta, x, valid) = self.read_block(start, count)?;
+            visit(theta, x, valid)?;
+            start += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Number of rows that are marked invalid or not finite.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn count_invalid(&self) -> Result<u64> {
+        let mut invalid = 0;
+        self.for_each_block::<DataError>(|_, _, valid| {
+            invalid += valid.iter().filter(|&&v| v == 0).count() as u64;
+            Ok(())
+        })?;
+        Ok(invalid)
+    }
+
+    /// Loads the valid rows, at most the first `limit` rows of the file, checking them against the prior.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a parameter lies outside its prior, x is not positive although `x_transform` is "log",
+    /// or no row is valid.
+    pub fn load(&self, limit: Option<u64>) -> Result<TrainingRows> {
+        let rows = limit.map_or(self.rows(), |limit| limit.min(self.rows()));
+        let (m, width) = (self.spec.prior.dim(), self.spec.x_width());
+        let (mut theta, mut x) = (Vec::new(), Vec::new());
+        theta.reserve_exact(rows as usize * m);
+        x.reserve_exact(rows as usize * width);
+        let (mut start, mut invalid) = (0, 0);
+        while start < rows {
+            let count = (rows - start).min(self.block_rows() as u64) as usize;
+            let (block_theta, block_x, valid) = self.read_block(start, count)?;
+            for i in 0..count {
+                if valid[i] == 0 {
+                    invalid += 1;
+                    continue;
+                }
+                theta.extend(block_theta.row(i));
+                let values = block_x.index_axis(Axis(0), i);
+                self.check_row(start + i as u64, block_theta.row(i), values)?;
+                x.extend(values);
+            }
+            start += count as u64;
+        }
+        let kept = (rows - invalid) as usize;
+        if kept == 0 {
+            return Err(file_error(
+                &self.path,
+                format!("none of its {rows} rows is valid (finite and not marked as failed)"),
+            ));
+        }
+        let shape = |what: &str, error: ndarray::ShapeError| failed(&self.path, what, &error);
+        Ok(TrainingRows {
+            theta: Array2::from_shape_vec((kept, m), theta).map_err(|error| shape("theta", error))?,
+            x: Array3::from_shape_vec((kept, self.spec.n_obs.unwrap_or(1), self.spec.dim_x), x)
+                .map_err(|error| shape("x", error))?,
+            invalid,
+        })
+    }
+
+    fn check_row(&self, row: u64, theta: ndarray::ArrayView1<'_, f32>, x: ndarray::ArrayView2<'_, f32>) -> Result<()> {
+        if let Err(error) = self.spec.prior.check_support("theta", theta.insert_axis(Axis(0))) {
+            let text = error.to_string().replace("row 0 ", &format!("row {row} "));
+            return Err(file_error(&self.path, text));
+        }
+        if self.spec.x_transform == XTransform::Log && x.iter().any(|&value| value <= 0.0) {
+            return Err(file_error(
+                &self.path,
+                format!(
+                    "row {row} of x is not positive although x_transform is \"log\"; use \"identity\" or positive data"
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The dataset `name`, of numbers.
+fn dataset(path: &Path, file: &hdf5::File, name: &str, what: &str) -> Result<Dataset> {
+    if !file.link_exists(name) {
+        let found: Vec<String> = file.member_names().unwrap_or_default();
+        let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
+        return Err(file_error(path, format!("has no dataset {name} ({what}); it has {found}")));
+    }
+    let dataset = file.dataset(name).map_err(|_| file_error(path, format!("{name} is not a dataset")))?;
+    match dataset.dtype().and_then(|dtype| dtype.to_descriptor()) {
+        Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => Ok(dataset),
+        Ok(TypeDescriptor::Boolean) if name == "valid" => Ok(dataset),
+        _ => Err(file_error(path, format!("dataset {name} does not hold numbers"))),
+    }
+}
+
+fn read_prior(path: &Path, file: &hdf5::File, columns: Option<usize>) -> Result<Prior> {
+    let Some(json) = attributes::text(path, file, "prior")? else {
+        let example: Vec<String> = (1..=columns.unwrap_or(2).clamp(1, 3))
+            .map(|i| format!(r#"{{"name":"theta{i}","dist":"uniform","low":-1,"high":1}}"#))
+            .collect();
+        let more = if columns.unwrap_or(0) > 3 { ",…" } else { "" };
+        return Err(file_error(
+            path,
+            format!(
+                "has no attribute prior; set it on the file to a JSON list with one entry a column of theta, such as [{}{more}] \
+                 (dist is one of uniform: low, high; normal, lognormal: loc, scale; multivariate_normal: names, loc, covariance)",
+                example.join(",")
+            ),
+        ));
+    };
+    Prior::from_json(&json).map_err(|error| {
+        let text = error.to_string();
+        file_error(path, format!("attribute prior: {}", text.strip_prefix("prior: ").unwrap_or(&text)))
+    })
+}
+
+/// Checks that the datasets fit each other and the prior; returns N.
+fn check_shapes(path: &Path, prior: &Prior, theta: &[usize], x: &[usize], valid: Option<&[usize]>) -> Result<usize> {
+    let shape = |what: &str, expected: String, found: &[usize]| {
+        Err(DataError::Shape {
+            what: format!("{}: {what}", path.display()),
+            expected,
+            found: format!("({})", found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        })
+    };
+    let m = prior.dim();
+    if theta.len() != 2 || theta[1] != m {
+        return shape("theta", format!("(N, {m}) for a prior over {}", prior.names().join(", ")), theta);
+    }
+    let n = theta[0];
+    if n == 0 {
+        return Err(file_error(path, "has no rows"));
+    }
+    if !(2..=3).contains(&x.len()) || x[0] != n || x.contains(&0) {
+        return shape("x", format!("({n}, d) or ({n}, K, d) as theta has {n} rows"), x);
+    }
+    match valid {
+        Some(valid) if valid != [n] => shape("valid", format!("({n})"), valid),
+        _ => Ok(n),
+    }
+}
+
+fn check_names(path: &Path, what: &str, names: &[String], expected: usize) -> Result<()> {
+    if names.is_empty() || names.len() == expected {
+        return Ok(());
+    }
+    Err(DataError::Shape {
+        what: format!("{}: attribute {what}", path.display()),
+        expected: format!("{expected} names"),
+        found: names.len().to_string(),
+    })
+}
