@@ -1,0 +1,108 @@
+//! Errors of this crate.
+
+/// What can go wrong in a diagnostic. Each message says what was wrong, where, and what to do.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiagnosticsError {
+    /// Fewer samples than the method can work with.
+    #[error("{what}: has {found} rows, the method needs at least {needed}; give more samples")]
+    TooFewSamples {
+        /// The matrix.
+        what: &'static str,
+        /// Rows found.
+        found: usize,
+        /// Rows needed.
+        needed: usize,
+    },
+    /// A matrix without columns.
+    #[error("{what}: has no columns; give at least one coordinate")]
+    NoColumns {
+        /// The matrix.
+        what: &'static str,
+    },
+    /// A value that is NaN or infinite.
+    #[error("{what}: row {row}, column {column} is {value}; remove or repair such rows")]
+    NotFinite {
+        /// The matrix.
+        what: &'static str,
+        /// Row of the first such value, from 0.
+        row: usize,
+        /// Its column, from 0.
+        column: usize,
+        /// The value.
+        value: f64,
+    },
+    /// A column that holds one value only: there is no distribution to compare.
+    #[error("{what}: column {column} is constant ({value}); remove it from every matrix or check where it comes from")]
+    ConstantColumn {
+        /// The matrix.
+        what: &'static str,
+        /// The column, from 0.
+        column: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// Matrices that must agree in their number of columns do not.
+    #[error("{what}: has {found} columns, expected {expected} as in {like}; give matrices of the same coordinates")]
+    Width {
+        /// The matrix.
+        what: &'static str,
+        /// Columns found.
+        found: usize,
+        /// Columns expected.
+        expected: usize,
+        /// The matrix that sets the expectation.
+        like: &'static str,
+    },
+    /// Matrices whose rows must correspond have different numbers of rows.
+    #[error("{what}: has {found} rows, expected {expected} as in {like}; give one row for each row there")]
+    Rows {
+        /// The matrix.
+        what: &'static str,
+        /// Rows found.
+        found: usize,
+        /// Rows expected.
+        expected: usize,
+        /// The matrix that sets the expectation.
+        like: &'static str,
+    },
+    /// An option outside its range.
+    #[error("option {name} = {value}: {requirement}")]
+    Setting {
+        /// The option.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        requirement: &'static str,
+    },
+    /// More than half of all pairs of points coincide, so that no kernel width can be read off them.
+    #[error("{what}: the median pairwise distance is 0 (most rows are equal); give a fixed bandwidth or other samples")]
+    ZeroBandwidth {
+        /// The matrix.
+        what: &'static str,
+    },
+    /// A classifier could not be trained.
+    #[error("classifier {classifier}: {message}")]
+    Classifier {
+        /// Name of the classifier.
+        classifier: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// The caller asked to stop.
+    #[error("cancelled before the diagnostic was complete")]
+    Cancelled,
+    /// Error of linfa's own checks.
+    #[error("classifier: {0}")]
+    Linfa(String),
+}
+
+impl From<linfa::Error> for DiagnosticsError {
+    fn from(error: linfa::Error) -> Self {
+        Self::Linfa(error.to_string())
+    }
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, DiagnosticsError>;
