@@ -77,7 +77,8 @@ fn read_strings(attribute: &Attribute) -> hdf5::Result<Vec<String>> {
 pub(super) fn text(path: &Path, location: &Location, name: &str) -> Result<Option<String>> {
     match strings(path, location, name)? {
         None => Ok(None),
-        Some(mut values) if values.len() == 1 => Ok(values.pop()),
+        // netCDF writes the empty text as no text at all.
+        Some(mut values) if values.len() <= 1 => Ok(Some(values.pop().unwrap_or_default())),
         Some(values) => Err(file_error(path, format!("attribute {name} has {} strings, expected one", values.len()))),
     }
 }
@@ -126,6 +127,6 @@ pub(super) fn display(location: &Location, name: &str) -> Option<String> {
         TypeDescriptor::Float(_) => {
             Some(list(attribute.read_raw::<f64>().ok()?.iter().map(ToString::to_string).collect()))
         }
-        _ => read_strings(&attribute).ok().map(list),
+        _ => read_strings(&attribute).ok().map(|values| if values.is_empty() { String::new() } else { list(values) }),
     }
 }

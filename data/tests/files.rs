@@ -1,0 +1,198 @@
+//! Observations, posteriors and matrices on disk, as users of the library see them.
+
+use ndarray::{Array1, Array2, Array3, array};
+use std::path::Path;
+use tallsbi_data::file::{
+    Contents, Existing, FileKind, MatrixSource, Observations, OutputFile, Posterior, Provenance, RunAttributes,
+    TrainingSet, kind_of, sha256_file,
+};
+
+fn provenance() -> Provenance {
+    Provenance::new("tallsbi test --flag", 7, "slcp")
+}
+
+fn posterior() -> Posterior {
+    let run: RunAttributes = [
+        ("method", "gauss".into()),
+        ("steps", 50.into()),
+        ("eta", 0.2.into()),
+        ("clip", false.into()),
+        ("note", "".into()),
+    ]
+    .into_iter()
+    .map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value))
+    .collect();
+    Posterior {
+        parameter_names: vec!["sigma".into(), "a b".into(), "C".into()],
+        samples: Array3::from_shape_fn((2, 50, 3), |(c, i, j)| c as f64 * 1000.0 + i as f64 + 0.1 * j as f64),
+        observations: Some(Array2::from_shape_fn((4, 2), |(i, j)| (i * 2 + j) as f32)),
+        run,
+        provenance: provenance(),
+    }
+}
+
+fn observations() -> Observations {
+    Observations {
+        x: array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]],
+        theta_true: Some(array![0.5, -0.5, 9.0]),
+        parameter_names: vec!["a".into(), "b".into(), "c".into()],
+        observation_names: Vec::new(),
+    }
+}
+
+#[test]
+fn posterior_round_trip() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("posterior.nc");
+    let written = posterior();
+    written.write(&path, Existing::Refuse).unwrap();
+    let mut read = Posterior::read(&path).unwrap();
+    // netCDF has no booleans.
+    assert_eq!(read.run.insert("clip".into(), false.into()), Some(serde_json::Value::Bool(false)));
+    assert_eq!(read, written);
+    assert_eq!(read.matrix().dim(), (100, 3));
+    assert_eq!(read.matrix().row(50).to_vec(), vec![1000.0, 1000.1, 1000.2]);
+    assert_eq!(kind_of(&path).unwrap(), Some(FileKind::Posterior));
+    let message = written.write(&path, Existing::Refuse).unwrap_err().to_string();
+    assert!(message.contains("exists already"), "{message}");
+}
+
+#[test]
+fn names_that_netcdf_cannot_hold_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["chain", "a/b", ""] {
+        let mut posterior = posterior();
+        posterior.parameter_names[1] = name.into();
+        let message = posterior.write(&folder.path().join("p.nc"), Existing::Refuse).unwrap_err().to_string();
+        assert!(message.contains("cannot name"), "{message}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn observations_round_trip() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("obs.h5");
+    let written = observations();
+    written
+        .write(&path, Existing::Refuse, &provenance().with_parent(Path::new(file!())).unwrap_or_else(|_| provenance()))
+        .unwrap();
+    assert_eq!(Observations::read(&path).unwrap(), written);
+    assert!(matches!(Posterior::read(&path), Err(tallsbi_data::DataError::Kind { .. })));
+    assert!(matches!(TrainingSet::open(&path), Err(tallsbi_data::DataError::Kind { .. })));
+}
+
+#[test]
+fn nan_observations_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("obs.h5");
+    let mut bad = observations();
+    bad.x[[1, 0]] = f32::NAN;
+    let message = bad.write(&path, Existing::Refuse, &provenance()).unwrap_err().to_string();
+    assert!(message.contains("1 values are NaN or infinite (first in row 1)"), "{message}");
+    let file = hdf5::File::create(&path).unwrap();
+    file.new_dataset_builder().with_data(&bad.x).create("x").unwrap();
+    drop(file);
+    let message = Observations::read(&path).unwrap_err().to_string();
+    assert!(message.contains("first in row 1"), "{message}");
+}
+
+#[test]
+fn matrices_from_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    posterior().write(&at("p.nc"), Existing::Refuse).unwrap();
+    observations().write(&at("o.h5"), Existing::Refuse, &provenance()).unwrap();
+    let file = hdf5::File::create(at("r.h5")).unwrap();
+    let cube = Array3::from_shape_fn((5, 4, 3), |(k, i, j)| (100 * k + 10 * i + j) as f32);
+    let group = file.create_group("posterior").unwrap();
+    group.new_dataset_builder().with_data(&cube).create("n30").unwrap();
+    let theta = Array2::from_shape_fn((5, 3), |(k, j)| (100 * k + j) as f32);
+    file.new_dataset_builder().with_data(&theta).create("theta_true").unwrap();
+    drop((group, file));
+    std::fs::write(at("m.csv"), "a,b\n1,2\n3.5,-4e2\n").unwrap();
+    std::fs::write(at("plain.csv"), "1 2 3\n").unwrap();
+
+    let read = |text: String| MatrixSource::parse(&text).read();
+    let show = |name: &str| at(name).display().to_string();
+    assert_eq!(read(show("p.nc")).unwrap().values, posterior().matrix());
+    assert_eq!(read(show("p.nc")).unwrap().names, posterior().parameter_names);
+    let o = read(show("o.h5")).unwrap();
+    assert_eq!((o.values[[2, 1]], o.theta_true), (6.0, Some(array![0.5, -0.5, 9.0])));
+    let r = read(format!("{}:posterior/n30:3", show("r.h5"))).unwrap();
+    assert_eq!((r.values.dim(), r.values[[1, 2]]), ((4, 3), 312.0));
+    assert_eq!(r.theta_true, Some(Array1::from(vec![300.0, 301.0, 302.0])));
+    assert_eq!(read(format!("{}:theta_true", show("r.h5"))).unwrap().values.dim(), (5, 3));
+    let csv = read(show("m.csv")).unwrap();
+    assert_eq!((csv.values, csv.names), (array![[1.0, 2.0], [3.5, -400.0]], vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(read(show("plain.csv")).unwrap().values, array![[1.0, 2.0, 3.0]]);
+
+    std::fs::write(at("bad.csv"), "1,2\n3,x\n").unwrap();
+    std::fs::write(at("ragged.csv"), "1,2\n3\n").unwrap();
+    std::fs::write(at("empty.csv"), "").unwrap();
+    let cases = [
+        (format!("{}:posterior/n30", show("r.h5")), "select one of the 5"),
+        (format!("{}:posterior/n30:5", show("r.h5")), "an index below 5"),
+        (format!("{}:theta_true:1", show("r.h5")), "three dimensions"),
+        (format!("{}:nope", show("r.h5")), "it has posterior/n30, theta_true"),
+        (show("r.h5"), "say which dataset"),
+        (show("bad.csv"), "line 2 is not numeric"),
+        (show("ragged.csv"), "not a table"),
+        (show("empty.csv"), "holds no numbers"),
+        (show("missing.h5"), "no such file"),
+        (show("missing.csv"), "no such file"),
+    ];
+    for (text, expected) in cases {
+        let message = read(text).unwrap_err().to_string();
+        assert!(message.contains(expected) && !message.contains('\n'), "{message}");
+    }
+}
+
+/// The digest is of the numbers: neither the time nor the command matters, one changed number does.
+#[test]
+fn digest_is_of_the_contents() {
+    let folder = tempfile::tempdir().unwrap();
+    let digest = |name: &str, observations: &Observations, command: &str| {
+        let path = folder.path().join(name);
+        observations.write(&path, Existing::Refuse, &Provenance::new(command, 1, "")).unwrap();
+        Contents::read(&path).unwrap().digest
+    };
+    let first = digest("a.h5", &observations(), "one");
+    assert_eq!(digest("b.h5", &observations(), "two"), first);
+    let mut changed = observations();
+    changed.x[[0, 0]] = 1.000_000_1;
+    assert_ne!(digest("c.h5", &changed, "one"), first);
+}
+
+#[test]
+fn checksums_and_whole_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("abc");
+    OutputFile::write(&path, Existing::Refuse, b"abc").unwrap();
+    // FIPS 180-2, appendix B.1.
+    let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(sha256_file(&path).unwrap(), expected);
+    assert_eq!(provenance().with_parent(&path).unwrap().parents[0].sha256, expected);
+    assert!(kind_of(&path).is_err());
+}
+
+/// Many threads in HDF5 and netCDF at once.
+#[test]
+fn threads_do_not_collide() {
+    let folder = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let folder = folder.path();
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let nc = folder.join(format!("{thread}-{round}.nc"));
+                    posterior().write(&nc, Existing::Refuse).unwrap();
+                    assert_eq!(Posterior::read(&nc).unwrap().samples, posterior().samples);
+                    let h5 = folder.join(format!("{thread}-{round}.h5"));
+                    observations().write(&h5, Existing::Refuse, &provenance()).unwrap();
+                    assert_eq!(Observations::read(&h5).unwrap(), observations());
+                }
+            });
+        }
+    });
+}
