@@ -1,6 +1,10 @@
 //! Score networks trained on single observations, and the sampling of posteriors given many.
 
 pub mod error;
+pub mod precision;
+pub mod prior_score;
+pub mod sample;
+pub mod sampler;
 pub mod schedule;
 pub mod score;
 

@@ -7,6 +7,17 @@
 //! Everything works on *pairs* of a particle and a factor, so that one code path serves one posterior with many
 //! particles, many posteriors with one particle each (calibration), and anything between.
 
+mod composition;
+pub mod covariance;
+mod factorized;
+mod gauss;
+mod jac;
+
+pub use composition::{CompositionOptions, MiniBatch, PriorTerm, Repair, TallScore};
+pub use factorized::{Bridge, FactorizedScore};
+pub use gauss::{GaussInformation, GaussOptions, GaussRule, TallGaussian};
+pub use jac::{JacOptions, JacRule};
+
 use crate::Result;
 use crate::schedule::NoiseSchedule;
 use ndarray::ArrayView2;
@@ -80,6 +91,17 @@ pub trait ScoreModel: Send + Sync {
         None
     }
 
+    /// Means of the same posteriors, (factors, m), if [`covariances`](Self::covariances) are known and so are they.
+    fn means(&self, _context: &Self::Context) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The largest noise ratio √(v/α) the model was trained at, if that is less than the schedule's at t = 1: samplers
+    /// start there.
+    fn max_noise(&self) -> Option<f64> {
+        None
+    }
+
     /// A context of one group with the single factor "no observation", if the model was trained with dropped contexts
     /// (classifier-free guidance, paper App. L.1): its score is the learned prior score.
     fn null_context(&self) -> Option<Self::Context> {
@@ -100,4 +122,44 @@ pub trait PosteriorScore {
     /// # Errors
     /// When a precision that must be positive definite is not, and its repair was switched off.
     fn score(&mut self, theta: &[f64], t: f64, out: &mut [f64]) -> Result<()>;
+
+    /// Σ_j s_j into `factors` (P, m), s_λ into `prior` (P, m) and n into `counts` (P): for samplers that weigh them differently
+    /// (Geffner's). False when this composition has no such parts.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    fn parts(
+        &mut self,
+        _theta: &[f64],
+        _t: f64,
+        _factors: &mut [f64],
+        _prior: &mut [f64],
+        _counts: &mut [f64],
+    ) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Work done and repairs made so far.
+    fn counters(&self) -> ScoreCounters {
+        ScoreCounters::default()
+    }
+}
+
+/// Work counters of a composition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScoreCounters {
+    /// Scores of single factors evaluated.
+    pub pairs: u64,
+    /// Precisions Λ of tall posteriors that were checked for definiteness.
+    pub precisions: u64,
+    /// How many of them were not positive definite and were repaired.
+    pub repaired: u64,
+}
+
+impl std::ops::AddAssign for ScoreCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.pairs += other.pairs;
+        self.precisions += other.precisions;
+        self.repaired += other.repaired;
+    }
 }

@@ -1,0 +1,515 @@
+//! Samples of posteriors given many observations: composes a model's scores, starts particles, runs a sampler, in parallel.
+//!
+//! One call serves one posterior with many samples as well as thousands of posteriors with one sample each (calibration). Work is
+//! cut into *units* of whole groups, whose context is built once and dropped with the unit, and units into *chunks* of
+//! particles, each of which runs the whole sampler with its own buffers: no synchronisation a step, memory bounded by
+//! threads × (unit's context + chunk). A sample is a function of (model, its group's observations, options, key, group index, sample
+//! index) alone.
+
+use crate::prior_score::{DiffusedPrior, Level, PriorOptions};
+use crate::sampler::{Control, ParticleStreams, Particles, SamplerOptions, Span};
+use crate::score::covariance::{MomentOptions, Moments, factor_key, moments, start_time};
+use crate::score::{
+    Bridge, CompositionOptions, FactorizedScore, GaussInformation, GaussOptions, GaussRule, JacOptions, JacRule,
+    MiniBatch, PosteriorScore, PriorTerm, ScoreContext, ScoreCounters, ScoreModel, TallGaussian, TallScore,
+};
+use crate::{InferenceError, Result};
+use ndarray::{Array3, ArrayView2};
+use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tallsbi_data::{LatentMap, Prior, Purpose, StreamKey};
+
+/// How scores of single observations become the score given all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Method {
+    /// Second order with constant covariances: the default.
+    Gauss(GaussOptions),
+    /// Second order with the scores' Jacobians.
+    Jac(JacOptions),
+    /// F-NPSE: sums of scores.
+    Fnpe(FactorizedOptions),
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        Self::Gauss(GaussOptions::default())
+    }
+}
+
+/// Options of F-NPSE.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FactorizedOptions {
+    /// The prior's part.
+    pub bridge: Bridge,
+    /// Sums over random subsets.
+    pub mini_batch: Option<MiniBatch>,
+}
+
+/// Options of [`sample_posteriors`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SampleOptions {
+    /// S: samples a posterior.
+    pub samples: usize,
+    /// The composition.
+    pub method: Method,
+    /// The sampler.
+    pub sampler: SamplerOptions,
+    /// Take the prior's score from the model (trained with dropped contexts) in place of the exact one.
+    pub learned_prior: bool,
+    /// Published deviations of the prior's score.
+    pub prior: PriorOptions,
+    /// Noise ratio √(v/α) to start at; by default the model's largest, else t = 1.
+    pub start_noise: Option<f64>,
+    /// Noise ratio to stop at, for samplers and grids that do not go to t = 0 by themselves. By default a tenth of the smallest
+    /// standard deviation of the Gaussian approximation of the posterior, rounded down to a power of two; where that is
+    /// unknown, 1e-3.
+    pub end_noise: Option<f64>,
+    /// Keep latent coordinates within ± this after each step (the paper's "-clip" variants have 3).
+    pub clip: Option<f64>,
+    /// Estimation of single posteriors' covariances, for models that do not know them.
+    pub moments: MomentOptions,
+}
+
+impl Default for SampleOptions {
+    fn default() -> Self {
+        Self {
+            samples: 1000,
+            method: Method::default(),
+            sampler: SamplerOptions::default(),
+            learned_prior: false,
+            prior: PriorOptions::default(),
+            start_noise: None,
+            end_noise: None,
+            clip: None,
+            moments: MomentOptions::default(),
+        }
+    }
+}
+
+impl SampleOptions {
+    /// Checks ranges and combinations.
+    ///
+    /// # Errors
+    /// Naming the option that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
+        if self.samples == 0 {
+            return fail("samples", "must be at least 1");
+        }
+        for (option, value) in [("start_noise", self.start_noise), ("end_noise", self.end_noise), ("clip", self.clip)] {
+            if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {
+                return fail(option, "must be > 0");
+            }
+        }
+        if let (Some(start), Some(end)) = (self.start_noise, self.end_noise)
+            && start <= end
+        {
+            return fail("start_noise", "must be larger than end_noise");
+        }
+        let sampler = self.sampler.sampler();
+        sampler.validate()?;
+        if sampler.needs_parts() && !matches!(self.method, Method::Fnpe(_)) {
+            return fail("sampler", "Geffner's sampler composes scores itself: use it with method fnpe");
+        }
+        self.moments.validate()?;
+        match &self.method {
+            Method::Gauss(options) => options.validate(),
+            Method::Jac(options) => options.validate(),
+            Method::Fnpe(options) => {
+                CompositionOptions { mini_batch: options.mini_batch, ..CompositionOptions::default() }.validate()
+            }
+        }
+    }
+
+    fn composition(&self) -> CompositionOptions {
+        match &self.method {
+            Method::Gauss(options) => options.composition,
+            Method::Jac(options) => options.composition,
+            Method::Fnpe(options) => {
+                CompositionOptions { mini_batch: options.mini_batch, ..CompositionOptions::default() }
+            }
+        }
+    }
+}
+
+/// Which posteriors to sample.
+pub struct SampleRequest<'a> {
+    /// Observations of each posterior, (n_g, d) in the simulator's units.
+    pub groups: &'a [ArrayView2<'a, f32>],
+    /// Index of the first group among all groups of a larger run that this is a part of (else 0): keeps its random numbers.
+    pub first_group: u64,
+    /// Root of the random streams.
+    pub key: StreamKey,
+}
+
+/// What a run reports and asks while it works.
+#[derive(Clone, Copy)]
+pub struct Monitor<'a> {
+    /// Called with (samples done, samples in all), from any thread.
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+    /// Asked often; true stops the run.
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Monitor<'static> {
+    /// Reports nothing and never stops.
+    pub fn silent() -> Self {
+        Self { progress: &|_, _| {}, cancelled: &|| false }
+    }
+}
+
+/// Work and incidents of a run; goes into the attributes of posterior files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct SampleInfo {
+    /// Scores of single factors evaluated while sampling.
+    pub pairs: u64,
+    /// The same, to estimate covariances.
+    pub moment_pairs: u64,
+    /// Evaluations of the tall score a sample.
+    pub evaluations: u64,
+    /// Precisions Λ checked.
+    pub precisions: u64,
+    /// Of these, not positive definite and repaired.
+    pub repaired: u64,
+    /// Covariances Σ̂_j whose eigenvalues were clamped to the prior's.
+    pub clamped: u64,
+    /// Samples that are not finite or beyond ±[`DIVERGED`] in latent space; they are in the output as they are.
+    pub diverged: u64,
+    /// Noise ratio at the start.
+    pub start_noise: f64,
+    /// Smallest noise ratio at which a group's sampler stopped; 0 when it went to t = 0 by itself.
+    pub end_noise: f64,
+}
+
+/// Latent coordinates beyond this many prior standard deviations (about) count as diverged.
+pub const DIVERGED: f64 = 100.0;
+
+/// Samples in latent space.
+#[derive(Debug, Clone)]
+pub struct Samples {
+    /// (G, S, m).
+    pub latent: Array3<f64>,
+    /// Work and incidents.
+    pub info: SampleInfo,
+}
+
+impl Samples {
+    /// The samples as parameters of the simulator, (G, S, m).
+    pub fn to_parameters(&self, map: &LatentMap) -> Array3<f64> {
+        let (groups, samples, m) = self.latent.dim();
+        let mut out = vec![0.0; groups * samples * m];
+        let latent = self.latent.as_standard_layout();
+        let flat = latent.as_slice().expect("standard layout");
+        out.par_chunks_mut(m).zip(flat.par_chunks(m)).for_each(|(theta, z)| map.to_parameters(z, theta));
+        Array3::from_shape_vec((groups, samples, m), out).expect("sizes agree")
+    }
+}
+
+/// Particles that run through a sampler together.
+const CHUNK: usize = 64;
+
+/// Noise ratio to stop at when nothing is known of the posterior's width.
+const DEFAULT_END_NOISE: f64 = 1e-3;
+
+/// Share of the smallest standard deviation at which to stop: the last step then errs by at most 0.1⁴/8 of it.
+const END_SHARE: f64 = 0.1;
+
+/// Samples the posteriors of all groups, in latent space.
+///
+/// `prior` is the prior of latent parameters ([`LatentMap::latent_prior`]).
+///
+/// # Errors
+/// For options out of range, observations that do not fit the model, covariances that cannot be estimated, or when
+/// cancelled.
+pub fn sample_posteriors<M: ScoreModel>(
+    model: &M,
+    prior: &Prior,
+    request: &SampleRequest<'_>,
+    options: &SampleOptions,
+    monitor: Monitor<'_>,
+) -> Result<Samples> {
+    options.validate()?;
+    let m = model.dim_theta();
+    if prior.dim() != m {
+        return Err(InferenceError::Shape {
+            what: "prior",
+            expected: format!("{m} parameters"),
+            found: prior.dim().to_string(),
+        });
+    }
+    let done = AtomicUsize::new(0);
+    let driver = Driver::new(model, prior, request, options, monitor, &done)?;
+    let groups = request.groups.len();
+    // Whole groups, so that a context is built once; enough of them to fill a chunk.
+    let width = CHUNK.div_ceil(options.samples);
+    let units: Result<Vec<_>> = (0..groups.div_ceil(width))
+        .into_par_iter()
+        .map(|unit| driver.unit(unit * width..((unit + 1) * width).min(groups)))
+        .collect();
+    let mut latent = Vec::with_capacity(groups * options.samples * m);
+    let mut info = driver.info;
+    for (samples, part) in units? {
+        latent.extend(samples);
+        merge(&mut info, &part);
+    }
+    info.diverged =
+        latent.chunks_exact(m).filter(|row| row.iter().any(|z| z.is_nan() || z.abs() > DIVERGED)).count() as u64;
+    let latent = Array3::from_shape_vec((groups, options.samples, m), latent).expect("each unit gives its samples");
+    Ok(Samples { latent, info })
+}
+
+fn merge(info: &mut SampleInfo, part: &SampleInfo) {
+    info.pairs += part.pairs;
+    info.moment_pairs += part.moment_pairs;
+    info.precisions += part.precisions;
+    info.repaired += part.repaired;
+    info.clamped += part.clamped;
+    info.evaluations = info.evaluations.max(part.evaluations);
+    info.end_noise = if info.end_noise == 0.0 { part.end_noise } else { info.end_noise.min(part.end_noise) };
+}
+
+/// What all units share.
+struct Driver<'a, 'r, M: ScoreModel> {
+    model: &'a M,
+    prior: DiffusedPrior,
+    null: Option<M::Context>,
+    null_moments: Option<Moments>,
+    request: &'a SampleRequest<'r>,
+    options: &'a SampleOptions,
+    monitor: Monitor<'a>,
+    start: f64,
+    done: &'a AtomicUsize,
+    info: SampleInfo,
+}
+
+/// What the chunks of a unit share.
+struct Unit<'u, M: ScoreModel> {
+    context: &'u M::Context,
+    information: Option<&'u GaussInformation>,
+    gaussians: &'u [Option<TallGaussian>],
+    first: usize,
+}
+
+impl<'a, 'r, M: ScoreModel> Driver<'a, 'r, M> {
+    fn new(
+        model: &'a M,
+        prior: &Prior,
+        request: &'a SampleRequest<'r>,
+        options: &'a SampleOptions,
+        monitor: Monitor<'a>,
+        done: &'a AtomicUsize,
+    ) -> Result<Self> {
+        let mut info = SampleInfo::default();
+        let null = if options.learned_prior { model.null_context() } else { None };
+        if options.learned_prior && null.is_none() {
+            return Err(InferenceError::Option {
+                option: "learned_prior",
+                message: "this model was trained without dropped contexts; use the analytic prior score".into(),
+            });
+        }
+        let null_moments = match (&null, &options.method) {
+            (Some(null), Method::Gauss(_)) => {
+                // A group index of its own, beyond any real group.
+                let keys = |_| factor_key(request.key, u64::MAX, 0);
+                let (estimate, pairs) = moments(model, null, 1, &options.moments, keys, monitor.cancelled)?;
+                info.moment_pairs = pairs;
+                Some(estimate)
+            }
+            _ => None,
+        };
+        let start = start_time(model.schedule(), options.start_noise.or_else(|| model.max_noise()));
+        let level = Level::new(model.schedule(), start);
+        info.start_noise = (level.variance / level.alpha).sqrt();
+        let prior = DiffusedPrior::new(prior, options.prior)?;
+        Ok(Self { model, prior, null, null_moments, request, options, monitor, start, done, info })
+    }
+
+    /// Samples a range of groups, in order.
+    fn unit(&self, groups: Range<usize>) -> Result<(Vec<f64>, SampleInfo)> {
+        let mut info = SampleInfo::default();
+        let context = self.model.context(&self.request.groups[groups.clone()])?;
+        let information = self.information(&context, groups.start, &mut info)?;
+        let gaussians: Vec<_> = (0..groups.len())
+            .map(|group| information.as_ref().and_then(|known| known.tall_gaussian(&context, group, &self.prior)))
+            .collect();
+        let unit =
+            Unit { context: &context, information: information.as_ref(), gaussians: &gaussians, first: groups.start };
+        let particles = groups.len() * self.options.samples;
+        let chunks: Result<Vec<_>> = (0..particles.div_ceil(CHUNK))
+            .into_par_iter()
+            .map(|chunk| self.chunk(&unit, chunk * CHUNK..((chunk + 1) * CHUNK).min(particles)))
+            .collect();
+        let mut samples = Vec::with_capacity(particles * self.model.dim_theta());
+        for (theta, part) in chunks? {
+            samples.extend(theta);
+            merge(&mut info, &part);
+        }
+        Ok((samples, info))
+    }
+
+    /// GAUSS's information, if the method needs it or the model has it for free (then it helps to choose start and end).
+    fn information(
+        &self,
+        context: &M::Context,
+        first: usize,
+        info: &mut SampleInfo,
+    ) -> Result<Option<GaussInformation>> {
+        let options = match &self.options.method {
+            Method::Gauss(options) => *options,
+            _ => GaussOptions::default(),
+        };
+        let wanted = matches!(self.options.method, Method::Gauss(_));
+        let factors = (0..context.groups()).map(|group| context.factors(group).end).max().unwrap_or(0);
+        let estimate = if wanted {
+            let owner: Vec<(usize, usize)> = (0..context.groups())
+                .flat_map(|group| context.factors(group).enumerate().map(move |(j, _)| (group, j)))
+                .collect();
+            let keys = |factor: usize| {
+                let (group, j) = owner[factor];
+                factor_key(self.request.key, self.request.first_group + (first + group) as u64, j)
+            };
+            let (estimate, pairs) =
+                moments(self.model, context, factors, &self.options.moments, keys, self.monitor.cancelled)?;
+            info.moment_pairs += pairs;
+            estimate
+        } else {
+            match self.model.covariances(context) {
+                Some(covariances) => Moments { covariances, means: self.model.means(context) },
+                None => return Ok(None),
+            }
+        };
+        let learned = self.null_moments.as_ref().map(|moments| moments.covariances.as_slice());
+        let information = GaussInformation::new(context, &estimate, &self.prior, learned, &options)?;
+        info.clamped += if wanted { information.clamped } else { 0 };
+        Ok(Some(information))
+    }
+
+    /// Runs the particles of a chunk, those with the same end together.
+    fn chunk(&self, unit: &Unit<'_, M>, range: Range<usize>) -> Result<(Vec<f64>, SampleInfo)> {
+        let m = self.model.dim_theta();
+        let samples = self.options.samples;
+        let mut theta = vec![0.0; range.len() * m];
+        let mut info = SampleInfo::default();
+        let mut ends: Vec<f64> = range.clone().map(|p| self.end_noise(unit, p / samples)).collect();
+        let of_particle = ends.clone();
+        ends.sort_by(f64::total_cmp);
+        ends.dedup();
+        for end in ends {
+            let members: Vec<usize> = range.clone().filter(|p| of_particle[p - range.start] == end).collect();
+            let (moved, part) = self.run(unit, &members, end)?;
+            for (row, p) in moved.chunks_exact(m).zip(&members) {
+                theta[(p - range.start) * m..][..m].copy_from_slice(row);
+            }
+            merge(&mut info, &part);
+        }
+        let done = self.done.fetch_add(range.len(), Ordering::Relaxed) + range.len();
+        (self.monitor.progress)(done, self.request.groups.len() * samples);
+        Ok((theta, info))
+    }
+
+    fn end_noise(&self, unit: &Unit<'_, M>, group: usize) -> f64 {
+        let known = unit.gaussians[group].as_ref().map(|gaussian| END_SHARE * gaussian.smallest_sd);
+        // Rounded to a power of two, so that similar groups can run together without depending on each other.
+        let chosen = known.filter(|noise| *noise > 0.0).map(|noise| noise.log2().floor().exp2());
+        let noise = self.options.end_noise.or(chosen).unwrap_or(DEFAULT_END_NOISE);
+        // Always some way to go, whatever was asked for.
+        noise.min(0.5 * self.info.start_noise)
+    }
+
+    fn run(&self, unit: &Unit<'_, M>, members: &[usize], end_noise: f64) -> Result<(Vec<f64>, SampleInfo)> {
+        let groups: Vec<u32> = members.iter().map(|p| (p / self.options.samples) as u32).collect();
+        let streams = |purpose: Purpose| {
+            members.iter().map(move |p| {
+                let group = self.request.first_group + (unit.first + p / self.options.samples) as u64;
+                self.request.key.child(purpose).indexed(group).rng((p % self.options.samples) as u64)
+            })
+        };
+        let subsets = match self.options.composition().mini_batch {
+            Some(_) => streams(Purpose::Subset).collect(),
+            None => Vec::new(),
+        };
+        let mut theta = Vec::with_capacity(members.len() * self.model.dim_theta());
+        for (mut rng, group) in streams(Purpose::SamplerStart).zip(&groups) {
+            self.start_point(unit.gaussians[*group as usize].as_ref(), &mut rng, &mut theta);
+        }
+        let mut particles =
+            Particles { theta, noise: Box::new(ParticleStreams(streams(Purpose::SamplerNoise).collect())) };
+        let mut score = self.score(unit, groups, subsets);
+        let span = Span { start: self.start, ..Span::whole(self.model.schedule(), end_noise) };
+        let control = Control { span, clip: self.options.clip, cancelled: self.monitor.cancelled };
+        let sampler = self.options.sampler.sampler();
+        let run = sampler.run(score.as_mut(), &mut particles, &control)?;
+        let ScoreCounters { pairs, precisions, repaired } = score.counters();
+        let end_noise = if sampler.stops_at_end() { end_noise } else { 0.0 };
+        let info = SampleInfo {
+            pairs,
+            precisions,
+            repaired,
+            evaluations: run.evaluations,
+            end_noise,
+            ..SampleInfo::default()
+        };
+        Ok((particles.theta, info))
+    }
+
+    /// N(√α μ_G, α Σ_G + v I) where the start is not yet pure noise and the Gaussian approximation is known, else N(0, I).
+    fn start_point(&self, gaussian: Option<&TallGaussian>, rng: &mut rand_pcg::Pcg64, theta: &mut Vec<f64>) {
+        let m = self.model.dim_theta();
+        let z: Vec<f64> = (0..m).map(|_| StandardNormal.sample(rng)).collect();
+        let level = Level::new(self.model.schedule(), self.start);
+        let known = gaussian.and_then(|gaussian| Some((gaussian.mean.as_ref()?, &gaussian.covariance)));
+        let Some((mean, covariance)) = known.filter(|_| self.start < 1.0 && self.prior.is_gaussian()) else {
+            theta.extend(z);
+            return;
+        };
+        let mut l: Vec<f64> = covariance.iter().map(|value| level.alpha * value).collect();
+        for i in 0..m {
+            l[i * m + i] += level.variance;
+        }
+        if !crate::precision::cholesky(&mut l, m) {
+            theta.extend(z);
+            return;
+        }
+        let row = |i: usize| crate::precision::dot(&l[i * m..=i * m + i], &z[..=i]);
+        theta.extend((0..m).map(|i| level.alpha.sqrt() * mean[i] + row(i)));
+    }
+
+    fn score<'u>(
+        &'u self,
+        unit: &Unit<'u, M>,
+        groups: Vec<u32>,
+        subsets: Vec<rand_pcg::Pcg64>,
+    ) -> Box<dyn PosteriorScore + 'u> {
+        let prior = match &self.null {
+            Some(null) => PriorTerm::Learned(null),
+            None => PriorTerm::Analytic(&self.prior),
+        };
+        let composition = self.options.composition();
+        match &self.options.method {
+            Method::Gauss(_) => {
+                let information = unit.information.expect("made for this method");
+                let rule = GaussRule::new(information, &composition);
+                Box::new(TallScore::new(self.model, unit.context, prior, rule, composition, groups, subsets))
+            }
+            Method::Jac(options) => {
+                let rule = JacRule::new(self.model.dim_theta(), options);
+                Box::new(TallScore::new(self.model, unit.context, prior, rule, composition, groups, subsets))
+            }
+            Method::Fnpe(options) => Box::new(FactorizedScore::new(
+                self.model,
+                unit.context,
+                prior,
+                options.bridge,
+                options.mini_batch,
+                groups,
+                subsets,
+            )),
+        }
+    }
+}

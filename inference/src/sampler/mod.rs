@@ -1,0 +1,139 @@
+//! Samplers: from noise to posterior samples along the diffusion, one algorithm a file.
+//!
+//! A [`Sampler`] moves a set of [`Particles`] from a start time to an end time with a [`PosteriorScore`]; it knows nothing of observations.
+//! Samples that diverge are left as they are (never replaced) and counted by the driver.
+
+pub mod ddim;
+pub mod dpm_solver;
+pub mod grid;
+
+use crate::score::PosteriorScore;
+use crate::{InferenceError, Result};
+use rand_distr::{Distribution, StandardNormal};
+use rand_pcg::Pcg64;
+use serde::{Deserialize, Serialize};
+
+pub use ddim::Ddim;
+pub use dpm_solver::DpmSolver;
+pub use grid::{Grid, Span};
+
+/// Standard normal numbers for the particles.
+pub trait NoiseSource: Send {
+    /// Fills `out` (P, m) with the next numbers.
+    fn fill(&mut self, out: &mut [f64]);
+}
+
+/// One random stream a particle: what a particle does depends on no other.
+pub struct ParticleStreams(pub Vec<Pcg64>);
+
+impl NoiseSource for ParticleStreams {
+    fn fill(&mut self, out: &mut [f64]) {
+        let m = out.len() / self.0.len().max(1);
+        for (rng, row) in self.0.iter_mut().zip(out.chunks_exact_mut(m.max(1))) {
+            for value in row {
+                *value = StandardNormal.sample(rng);
+            }
+        }
+    }
+}
+
+/// A set of particles and their noise.
+pub struct Particles {
+    /// Positions (P, m), row-major.
+    pub theta: Vec<f64>,
+    /// Where injected noise comes from.
+    pub noise: Box<dyn NoiseSource>,
+}
+
+/// What a run shares with its caller.
+pub struct Control<'a> {
+    /// Times to go from and to.
+    pub span: Span,
+    /// Keep every coordinate within ±`clip` after each step (the paper's "-clip" variants).
+    pub clip: Option<f64>,
+    /// Asked before every evaluation; true stops the run with [`InferenceError::Interrupted`].
+    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl Control<'_> {
+    fn check(&self) -> Result<()> {
+        if (self.cancelled)() { Err(InferenceError::Interrupted) } else { Ok(()) }
+    }
+
+    fn clip(&self, theta: &mut [f64]) {
+        if let Some(bound) = self.clip {
+            for value in theta {
+                // NaN stays NaN: a diverged sample must not be hidden.
+                *value = value.clamp(-bound, bound);
+            }
+        }
+    }
+}
+
+/// What a run cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SamplerInfo {
+    /// Evaluations of the posterior score (each of all particles).
+    pub evaluations: u64,
+}
+
+/// An algorithm that moves particles from noise to data.
+pub trait Sampler: Send + Sync {
+    /// Moves `particles` from `control.span.start` to data.
+    ///
+    /// # Errors
+    /// When cancelled, or from the score.
+    fn run(
+        &self,
+        score: &mut dyn PosteriorScore,
+        particles: &mut Particles,
+        control: &Control<'_>,
+    ) -> Result<SamplerInfo>;
+
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// Naming the option that is out of range.
+    fn validate(&self) -> Result<()>;
+
+    /// Whether the algorithm needs [`PosteriorScore::parts`], which only F-NPSE's composition has.
+    fn needs_parts(&self) -> bool {
+        false
+    }
+
+    /// Whether it stops at the span's end (and hence needs a good one) rather than going to t = 0 by itself.
+    fn stops_at_end(&self) -> bool;
+}
+
+/// All samplers, as an option.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "sampler", rename_all = "kebab-case")]
+pub enum SamplerOptions {
+    /// [`Ddim`].
+    Ddim(Ddim),
+    /// [`DpmSolver`].
+    DpmSolver(DpmSolver),
+}
+
+impl Default for SamplerOptions {
+    fn default() -> Self {
+        Self::DpmSolver(DpmSolver::default())
+    }
+}
+
+impl SamplerOptions {
+    /// The algorithm.
+    pub fn sampler(&self) -> &dyn Sampler {
+        match self {
+            Self::Ddim(sampler) => sampler,
+            Self::DpmSolver(sampler) => sampler,
+        }
+    }
+}
+
+fn at_least_one_step(steps: usize) -> Result<()> {
+    if steps == 0 {
+        return Err(InferenceError::Option { option: "steps", message: "must be at least 1".into() });
+    }
+    Ok(())
+}

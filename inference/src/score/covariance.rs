@@ -1,0 +1,209 @@
+//! Means and covariances of single factors' posteriors, which GAUSS needs: from the model if it knows them, else from samples.
+
+use super::{Pair, PosteriorScore, ScoreCounters, ScoreModel};
+use crate::prior_score::Level;
+use crate::sampler::{Control, DpmSolver, ParticleStreams, Particles, SamplerOptions, Span};
+use crate::schedule::NoiseSchedule;
+use crate::{InferenceError, Result};
+use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use tallsbi_data::{Purpose, StreamKey};
+
+/// First two moments of each factor's posterior, in latent space.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// Σ̂_j, (factors, m, m).
+    pub covariances: Vec<f64>,
+    /// μ_j, (factors, m), if known.
+    pub means: Option<Vec<f64>>,
+}
+
+/// How moments are estimated when the model does not know them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MomentOptions {
+    /// Samples a factor; the paper uses 1000. The relative error of a covariance is about √(2/samples).
+    pub samples: usize,
+    /// The sampler; the paper uses DDIM with 100 steps and η = 0.5. Twenty evaluations of DPM-Solver++ give the same
+    /// covariances within the sampling error.
+    pub sampler: SamplerOptions,
+    /// Noise ratio √(v/α) at which samplers that do not go to t = 0 by themselves stop: small beside a posterior's standard
+    /// deviation given one observation.
+    pub end_noise: f64,
+}
+
+impl Default for MomentOptions {
+    fn default() -> Self {
+        Self { samples: 1000, sampler: SamplerOptions::DpmSolver(DpmSolver { steps: 20 }), end_noise: 5e-3 }
+    }
+}
+
+impl MomentOptions {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// Naming the option that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        if self.samples < 2 {
+            return Err(InferenceError::Option { option: "moments.samples", message: "must be at least 2".into() });
+        }
+        if !(self.end_noise > 0.0 && self.end_noise < 1.0) {
+            return Err(InferenceError::Option { option: "moments.end_noise", message: "must be in (0, 1)".into() });
+        }
+        self.sampler.sampler().validate()
+    }
+}
+
+/// The score given one factor each: the particle `p` is of factor `factors[p]`.
+pub struct SingleScore<'a, M: ScoreModel> {
+    model: &'a M,
+    context: &'a M::Context,
+    workspace: M::Workspace,
+    pairs: Vec<Pair>,
+    evaluated: u64,
+}
+
+impl<'a, M: ScoreModel> SingleScore<'a, M> {
+    /// The score of particles of the given factors.
+    pub fn new(model: &'a M, context: &'a M::Context, factors: impl IntoIterator<Item = usize>) -> Self {
+        let pairs: Vec<Pair> = factors
+            .into_iter()
+            .enumerate()
+            .map(|(particle, factor)| Pair { particle: particle as u32, factor: factor as u32 })
+            .collect();
+        Self { model, context, workspace: model.workspace(pairs.len()), pairs, evaluated: 0 }
+    }
+}
+
+impl<M: ScoreModel> PosteriorScore for SingleScore<'_, M> {
+    fn dim(&self) -> usize {
+        self.model.dim_theta()
+    }
+
+    fn schedule(&self) -> &dyn NoiseSchedule {
+        self.model.schedule()
+    }
+
+    fn score(&mut self, theta: &[f64], t: f64, out: &mut [f64]) -> Result<()> {
+        self.model.begin(theta, t, &mut self.workspace);
+        self.model.scores(self.context, &self.pairs, &mut self.workspace, out);
+        self.evaluated += self.pairs.len() as u64;
+        Ok(())
+    }
+
+    fn counters(&self) -> ScoreCounters {
+        ScoreCounters { pairs: self.evaluated, ..ScoreCounters::default() }
+    }
+}
+
+/// The first time of a sampler's run: where the noise ratio is `max_noise`, else t = 1.
+pub(crate) fn start_time(schedule: &dyn NoiseSchedule, max_noise: Option<f64>) -> f64 {
+    max_noise.map_or(1.0, |noise| schedule.time_of_log_snr(-noise.ln()).min(1.0))
+}
+
+/// Samples of one factor are moved in pieces of this many particles, in parallel.
+const PIECE: usize = 250;
+
+/// Moments of all factors of a context: the model's own, or from samples (stream `keys(factor)` each). Returns also the number of
+/// single scores evaluated.
+///
+/// # Errors
+/// When a factor has fewer than m + 1 finite samples, when cancelled, or from the model.
+pub fn moments<M: ScoreModel>(
+    model: &M,
+    context: &M::Context,
+    factors: usize,
+    options: &MomentOptions,
+    keys: impl Fn(usize) -> StreamKey + Sync,
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<(Moments, u64)> {
+    if let Some(covariances) = model.covariances(context) {
+        return Ok((Moments { covariances, means: model.means(context) }, 0));
+    }
+    let m = model.dim_theta();
+    let span = Span {
+        start: start_time(model.schedule(), model.max_noise()),
+        ..Span::whole(model.schedule(), options.end_noise)
+    };
+    let estimate = |factor: usize| -> Result<(Vec<f64>, Vec<f64>, u64)> {
+        let pieces: Result<Vec<_>> = (0..options.samples.div_ceil(PIECE))
+            .into_par_iter()
+            .map(|piece| {
+                let range = piece * PIECE..((piece + 1) * PIECE).min(options.samples);
+                let mut score = SingleScore::new(model, context, range.clone().map(|_| factor));
+                let control = Control { span, clip: None, cancelled };
+                let mut particles = start_particles(keys(factor), range, m, Level::new(model.schedule(), span.start));
+                options.sampler.sampler().run(&mut score, &mut particles, &control)?;
+                Ok((particles.theta, score.counters().pairs))
+            })
+            .collect();
+        let pieces = pieces?;
+        let evaluated = pieces.iter().map(|(_, count)| count).sum();
+        let (mean, covariance) = sample_moments(pieces.iter().flat_map(|(theta, _)| theta.chunks_exact(m)), m)
+            .ok_or_else(|| InferenceError::Option {
+                option: "covariances",
+                message: format!(
+                    "the samples of factor {factor}'s posterior diverged; give the sampler more steps or train the model longer"
+                ),
+            })?;
+        Ok((mean, covariance, evaluated))
+    };
+    let all: Result<Vec<_>> = (0..factors).into_par_iter().map(estimate).collect();
+    let all = all?;
+    let evaluated = all.iter().map(|(_, _, count)| count).sum();
+    let means = all.iter().flat_map(|(mean, _, _)| mean.iter().copied()).collect();
+    let covariances = all.iter().flat_map(|(_, covariance, _)| covariance.iter().copied()).collect();
+    Ok((Moments { covariances, means: Some(means) }, evaluated))
+}
+
+/// Particles of a single posterior at the start: N(0, (α + v) I).
+fn start_particles(key: StreamKey, rows: std::ops::Range<usize>, m: usize, level: Level) -> Particles {
+    let scale = (level.alpha + level.variance).sqrt();
+    let mut streams: Vec<_> = rows.map(|row| key.rng(row as u64)).collect();
+    let mut theta = Vec::with_capacity(streams.len() * m);
+    for rng in &mut streams {
+        for _ in 0..m {
+            let z: f64 = StandardNormal.sample(rng);
+            theta.push(scale * z);
+        }
+    }
+    Particles { theta, noise: Box::new(ParticleStreams(streams)) }
+}
+
+/// The key under which a group's factor is sampled.
+pub(crate) fn factor_key(key: StreamKey, group: u64, factor: usize) -> StreamKey {
+    key.child(Purpose::Covariance).indexed(group).indexed(factor as u64)
+}
+
+/// Mean and (unbiased) covariance of the finite rows; `None` when there are fewer than m + 1.
+pub fn sample_moments<'a>(rows: impl Iterator<Item = &'a [f64]> + Clone, m: usize) -> Option<(Vec<f64>, Vec<f64>)> {
+    let finite = rows.filter(|row| row.iter().all(|value| value.is_finite()));
+    let mut count = 0.0;
+    let mut mean = vec![0.0; m];
+    for row in finite.clone() {
+        count += 1.0;
+        for (mean, value) in mean.iter_mut().zip(row) {
+            *mean += value;
+        }
+    }
+    if count < (m + 1) as f64 {
+        return None;
+    }
+    mean.iter_mut().for_each(|value| *value /= count);
+    let mut covariance = vec![0.0; m * m];
+    for row in finite {
+        for i in 0..m {
+            for j in 0..=i {
+                covariance[i * m + j] += (row[i] - mean[i]) * (row[j] - mean[j]);
+            }
+        }
+    }
+    for i in 0..m {
+        for j in 0..=i {
+            covariance[i * m + j] /= count - 1.0;
+            covariance[j * m + i] = covariance[i * m + j];
+        }
+    }
+    Some((mean, covariance))
+}
