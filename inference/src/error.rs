@@ -60,3 +60,9 @@ pub enum InferenceError {
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, InferenceError>;
+
+impl From<tallsbi_network::NetworkError> for InferenceError {
+    fn from(error: tallsbi_network::NetworkError) -> Self {
+        Self::Model(error.to_string())
+    }
+}

@@ -1,11 +1,14 @@
 //! Score networks trained on single observations, and the sampling of posteriors given many.
 
+pub mod analytic;
 pub mod error;
+pub mod model;
 pub mod precision;
 pub mod prior_score;
 pub mod sample;
 pub mod sampler;
 pub mod schedule;
 pub mod score;
+pub mod train;
 
 pub use error::{InferenceError, Result};

@@ -64,11 +64,8 @@ impl NoiseSchedule for LinearSchedule {
 
     fn time_of_log_snr(&self, log_snr: f64) -> f64 {
         // α = 1/(1 + e^{-2λ}), so -log α = log(1 + e^{-2λ}).
-        let minus_log_alpha = if log_snr < 0.0 {
-            -2.0 * log_snr + (2.0 * log_snr).exp().ln_1p()
-        } else {
-            (-2.0 * log_snr).exp().ln_1p()
-        };
+        let minus_log_alpha =
+            if log_snr < 0.0 { -2.0 * log_snr + (2.0 * log_snr).exp().ln_1p() } else { (-2.0 * log_snr).exp().ln_1p() };
         (2.0 * minus_log_alpha / self.slope).sqrt()
     }
 }

@@ -54,3 +54,17 @@ pub fn log_snr_times(span: Span, steps: usize, schedule: &dyn NoiseSchedule) -> 
     times[0] = span.start;
     times
 }
+
+/// `steps` + 1 falling times from start to end with σ^{1/ρ} uniform, σ = √(v/α) (Karras et al. 2022, eq. 5).
+pub fn karras_times(span: Span, steps: usize, rho: f64, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+    let root = |t: f64| (-schedule.log_snr(t) / rho).exp();
+    let (first, last) = (root(span.start), root(span.end));
+    let mut times: Vec<f64> = (0..=steps)
+        .map(|i| {
+            let root = first + (last - first) * i as f64 / steps.max(1) as f64;
+            schedule.time_of_log_snr(-rho * root.ln())
+        })
+        .collect();
+    times[0] = span.start;
+    times
+}

@@ -5,7 +5,14 @@
 
 pub mod ddim;
 pub mod dpm_solver;
+pub mod edm_heun;
+pub mod geffner;
 pub mod grid;
+pub mod langevin;
+pub mod predictor_corrector;
+pub mod probability_flow;
+pub mod reverse_sde;
+pub mod tamed_langevin;
 
 use crate::score::PosteriorScore;
 use crate::{InferenceError, Result};
@@ -15,7 +22,14 @@ use serde::{Deserialize, Serialize};
 
 pub use ddim::Ddim;
 pub use dpm_solver::DpmSolver;
+pub use edm_heun::EdmHeun;
+pub use geffner::Geffner;
 pub use grid::{Grid, Span};
+pub use langevin::Langevin;
+pub use predictor_corrector::{Predictor, PredictorCorrector};
+pub use probability_flow::ProbabilityFlow;
+pub use reverse_sde::ReverseSde;
+pub use tamed_langevin::TamedLangevin;
 
 /// Standard normal numbers for the particles.
 pub trait NoiseSource: Send {
@@ -113,6 +127,20 @@ pub enum SamplerOptions {
     Ddim(Ddim),
     /// [`DpmSolver`].
     DpmSolver(DpmSolver),
+    /// [`EdmHeun`].
+    EdmHeun(EdmHeun),
+    /// [`Langevin`].
+    Langevin(Langevin),
+    /// [`TamedLangevin`].
+    TamedLangevin(TamedLangevin),
+    /// [`Geffner`].
+    Geffner(Geffner),
+    /// [`ReverseSde`].
+    ReverseSde(ReverseSde),
+    /// [`PredictorCorrector`].
+    PredictorCorrector(PredictorCorrector),
+    /// [`ProbabilityFlow`].
+    ProbabilityFlow(ProbabilityFlow),
 }
 
 impl Default for SamplerOptions {
@@ -127,6 +155,13 @@ impl SamplerOptions {
         match self {
             Self::Ddim(sampler) => sampler,
             Self::DpmSolver(sampler) => sampler,
+            Self::EdmHeun(sampler) => sampler,
+            Self::Langevin(sampler) => sampler,
+            Self::TamedLangevin(sampler) => sampler,
+            Self::Geffner(sampler) => sampler,
+            Self::ReverseSde(sampler) => sampler,
+            Self::PredictorCorrector(sampler) => sampler,
+            Self::ProbabilityFlow(sampler) => sampler,
         }
     }
 }
@@ -134,6 +169,13 @@ impl SamplerOptions {
 fn at_least_one_step(steps: usize) -> Result<()> {
     if steps == 0 {
         return Err(InferenceError::Option { option: "steps", message: "must be at least 1".into() });
+    }
+    Ok(())
+}
+
+fn positive(option: &'static str, value: f64) -> Result<()> {
+    if !(value > 0.0 && value.is_finite()) {
+        return Err(InferenceError::Option { option, message: "must be > 0".into() });
     }
     Ok(())
 }

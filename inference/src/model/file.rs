@@ -1,0 +1,140 @@
+//! Model files: safetensors, readable from Python as they are.
+//!
+//! Tensors are named `{network}.{layer}.{weight|bias|norm_weight|norm_bias}` with the networks `net` (the trunk),
+//! `embed_theta`, `embed_x` and `anchor`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
+//! safetensors writes several in no fixed order, and the same training must give the same bytes.
+
+use super::anchored::AnchoredSettings;
+use super::conditional::{ConditionalNetwork, ConditionalSpec};
+use super::noise::NoiseSettings;
+use super::observation_map::ObservationMap;
+use super::reference;
+use super::trained::{ModelInfo, Networks, TrainedModel};
+use crate::{InferenceError, Result};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use tallsbi_data::LatentMap;
+use tallsbi_network::MlpSpec;
+use tallsbi_network::tensors::{TensorData, mlp_tensors, read_mlp};
+
+/// Metadata key of the JSON description.
+pub const METADATA_KEY: &str = "tallsbi_model";
+
+/// Version of the description's layout.
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    format: u32,
+    tallsbi_version: String,
+    architecture: ArchitectureDescription,
+    latent: LatentMap,
+    observation_map: ObservationMap,
+    info: ModelInfo,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+enum ArchitectureDescription {
+    Noise { network: ConditionalSpec, settings: NoiseSettings, positions: Vec<ObservationMap> },
+    Anchored { anchor: MlpSpec, network: ConditionalSpec, settings: AnchoredSettings },
+}
+
+impl TrainedModel {
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (architecture, network, anchor) = match &self.networks {
+            Networks::Noise { network, positions, settings } => {
+                let description = ArchitectureDescription::Noise {
+                    network: network.spec().clone(),
+                    settings: *settings,
+                    positions: positions.clone(),
+                };
+                (description, network, None)
+            }
+            Networks::Anchored { anchor, residual, settings } => {
+                let description = ArchitectureDescription::Anchored {
+                    anchor: anchor.spec().clone(),
+                    network: residual.spec().clone(),
+                    settings: *settings,
+                };
+                (description, residual, Some(anchor))
+            }
+        };
+        let mut tensors: Vec<(String, TensorData)> = mlp_tensors(&network.trunk, "net");
+        let others = [("embed_theta", &network.theta_embedding), ("embed_x", &network.x_embedding)];
+        for (prefix, part) in others {
+            tensors.extend(part.iter().flat_map(|part| mlp_tensors(part, prefix)));
+        }
+        tensors.extend(anchor.iter().flat_map(|anchor| mlp_tensors(anchor, "anchor")));
+        let description = Description {
+            format: FORMAT,
+            tallsbi_version: env!("CARGO_PKG_VERSION").to_owned(),
+            architecture,
+            latent: self.latent.clone(),
+            observation_map: self.observation_map.clone(),
+            info: self.info.clone(),
+        };
+        let json = serde_json::to_string(&description).expect("plain numbers and strings serialise");
+        let metadata = HashMap::from([(METADATA_KEY.to_owned(), json)]);
+        safetensors::serialize(tensors, Some(metadata)).expect("names are distinct and sizes fit")
+    }
+
+    /// A model from a file's bytes: one of ours, or a reference network of the paper's authors (see
+    /// [`super::reference`]).
+    ///
+    /// # Errors
+    /// [`InferenceError::Model`] when it is neither, or is damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let damaged = |error: safetensors::SafeTensorError| {
+            InferenceError::Model(format!("is not a safetensors file or is truncated ({error})"))
+        };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let Some(json) = metadata.get(METADATA_KEY) else {
+            return reference::read(&file, &metadata);
+        };
+        let description: Description = serde_json::from_str(json).map_err(|error| {
+            InferenceError::Model(format!(
+                "its description cannot be read ({error}); was it written by a newer tallsbi?"
+            ))
+        })?;
+        if description.format != FORMAT {
+            return Err(InferenceError::Model(format!(
+                "has format {}, this tallsbi reads format {FORMAT}; use the version that wrote it ({})",
+                description.format, description.tallsbi_version
+            )));
+        }
+        let dims = (description.latent.dim(), description.observation_map.dim());
+        let networks = match description.architecture {
+            ArchitectureDescription::Noise { network, settings, positions } => {
+                Networks::Noise { network: conditional(&file, network, dims)?, positions, settings }
+            }
+            ArchitectureDescription::Anchored { anchor, network, settings } => Networks::Anchored {
+                anchor: read_mlp(&file, "anchor", anchor)?,
+                residual: conditional(&file, network, dims)?,
+                settings,
+            },
+        };
+        Ok(Self {
+            networks,
+            latent: description.latent,
+            observation_map: description.observation_map,
+            info: description.info,
+        })
+    }
+}
+
+fn conditional(file: &SafeTensors<'_>, spec: ConditionalSpec, dims: (usize, usize)) -> Result<ConditionalNetwork> {
+    let (m, d) = dims;
+    let embedding = |prefix: &str, embedding: &Option<super::EmbeddingSpec>, input| {
+        embedding.as_ref().map(|e| read_mlp(file, prefix, spec.embedding_spec(e, input))).transpose()
+    };
+    let theta_embedding = embedding("embed_theta", &spec.theta_embedding, m)?;
+    let x_embedding = embedding("embed_x", &spec.x_embedding, d)?;
+    let trunk = read_mlp(file, "net", ConditionalNetwork::trunk_spec(&spec, m, d))?;
+    ConditionalNetwork::from_parts(spec, dims, theta_embedding, x_embedding, trunk)
+}

@@ -1,0 +1,16 @@
+//! Score networks: their definition, their evaluation, their files.
+
+pub mod anchored;
+pub mod conditional;
+mod file;
+pub mod noise;
+pub mod observation_map;
+mod reference;
+mod tile;
+pub mod trained;
+
+pub use anchored::{AnchoredModel, AnchoredSettings};
+pub use conditional::{ConditionalNetwork, ConditionalSpec, EmbeddingSpec};
+pub use noise::{NoiseModel, NoiseSettings};
+pub use observation_map::ObservationMap;
+pub use trained::{ModelInfo, Networks, PreparedModel, TrainedModel, TrainingRecord};

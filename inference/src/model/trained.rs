@@ -1,0 +1,120 @@
+//! A trained model as one value: networks, maps and the record of their training.
+
+use super::anchored::{AnchoredModel, AnchoredSettings};
+use super::conditional::ConditionalNetwork;
+use super::noise::{NoiseModel, NoiseSettings};
+use super::observation_map::ObservationMap;
+use serde::{Deserialize, Serialize};
+use tallsbi_data::LatentMap;
+use tallsbi_network::Mlp;
+
+/// Networks of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Networks {
+    /// The published architecture.
+    Noise {
+        /// The network.
+        network: ConditionalNetwork,
+        /// Standardisation per set position (reference networks for sets), or empty.
+        positions: Vec<ObservationMap>,
+        /// Schedule and conventions.
+        settings: NoiseSettings,
+    },
+    /// The Gaussian-anchored architecture.
+    Anchored {
+        /// x → mean and precision factor.
+        anchor: Mlp<f32>,
+        /// What is not Gaussian.
+        residual: ConditionalNetwork,
+        /// Schedule and noise range.
+        settings: AnchoredSettings,
+    },
+}
+
+/// Loss curves and outcome of one network's training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// Which network: "anchor", "residual", "noise".
+    pub network: String,
+    /// Epoch whose weights were kept, from 1.
+    pub best_epoch: usize,
+    /// Its validation loss.
+    pub best_validation_loss: f64,
+    /// Mean training loss of each epoch.
+    pub training_loss: Vec<f64>,
+    /// Validation loss of each epoch.
+    pub validation_loss: Vec<f64>,
+}
+
+/// Everything a model file holds beside weights and maps.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelInfo {
+    /// Task name, or "".
+    pub task: String,
+    /// Names of the outputs x.
+    pub observation_names: Vec<String>,
+    /// Parameters trained on (validation included).
+    pub n_train: usize,
+    /// Loss curves.
+    pub training: Vec<TrainingRecord>,
+    /// Seconds of training.
+    pub training_seconds: f64,
+    /// Options, seed, command, parents: free JSON written by the command line.
+    pub provenance: serde_json::Value,
+}
+
+/// A trained score model with its maps; sampling goes through [`TrainedModel::prepare`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainedModel {
+    /// The networks.
+    pub networks: Networks,
+    /// θ to latent.
+    pub latent: LatentMap,
+    /// x to network inputs.
+    pub observation_map: ObservationMap,
+    /// What it is and how it came about.
+    pub info: ModelInfo,
+}
+
+/// A model ready to be sampled from.
+#[derive(Debug, Clone)]
+pub enum PreparedModel {
+    /// Predicts noise.
+    Noise(NoiseModel),
+    /// Gaussian-anchored.
+    Anchored(AnchoredModel),
+}
+
+impl TrainedModel {
+    /// m.
+    pub fn dim_theta(&self) -> usize {
+        self.latent.dim()
+    }
+
+    /// d.
+    pub fn dim_x(&self) -> usize {
+        self.observation_map.dim()
+    }
+
+    /// Name of the architecture.
+    pub fn architecture(&self) -> &'static str {
+        match self.networks {
+            Networks::Noise { .. } => "noise",
+            Networks::Anchored { .. } => "anchored",
+        }
+    }
+
+    /// Packs the weights for evaluation.
+    pub fn prepare(&self) -> PreparedModel {
+        let map = self.observation_map.clone();
+        match &self.networks {
+            Networks::Noise { network, positions, settings } => {
+                PreparedModel::Noise(NoiseModel::new(network, map, positions.clone(), *settings))
+            }
+            Networks::Anchored { anchor, residual, settings } => {
+                PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
+            }
+        }
+    }
+}

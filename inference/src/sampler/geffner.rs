@@ -1,0 +1,68 @@
+//! The deterministic-Gaussian sampler of Geffner et al. (2023), their App. D: a Gaussian step for the product of the factors' own
+//! reverse kernels.
+
+use super::{Control, Grid, Particles, Sampler, SamplerInfo, at_least_one_step};
+use crate::score::PosteriorScore;
+use crate::{InferenceError, Result};
+use serde::{Deserialize, Serialize};
+
+/// With γ = α_t/α_{t'} and q = n - γ(n-1),
+///
+/// θ' = [(nθ + (1-γ) Σ_j s_j)/√γ - (n-1) √γ θ]/q + ((1-γ)/q) (1-n) s_λ + √((1-γ)/q) z.
+///
+/// Needs Σ_j s_j and s_λ apart, hence method F-NPSE with the diffused bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Geffner {
+    /// Steps, each one evaluation.
+    pub steps: usize,
+}
+
+impl Default for Geffner {
+    fn default() -> Self {
+        Self { steps: 1000 }
+    }
+}
+
+impl Sampler for Geffner {
+    fn run(&self, score: &mut dyn PosteriorScore, particles: &mut Particles, control: &Control<'_>) -> Result<SamplerInfo> {
+        let m = score.dim();
+        let times = Grid::Time.times(control.span, self.steps, score.schedule());
+        let length = particles.theta.len();
+        let (mut sums, mut prior, mut z) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
+        let mut counts = vec![0.0; length / m];
+        for pair in times.windows(2) {
+            control.check()?;
+            let gamma = score.schedule().alpha(pair[0]) / score.schedule().alpha(pair[1]);
+            let root = gamma.sqrt();
+            if !score.parts(&particles.theta, pair[0], &mut sums, &mut prior, &mut counts)? {
+                return Err(InferenceError::Option {
+                    option: "sampler",
+                    message: "Geffner's sampler composes scores itself: use it with method fnpe".into(),
+                });
+            }
+            particles.noise.fill(&mut z);
+            for (k, theta) in particles.theta.iter_mut().enumerate() {
+                let n = counts[k / m];
+                let q = n - gamma * (n - 1.0);
+                let mean = ((n * *theta + (1.0 - gamma) * sums[k]) / root - (n - 1.0) * root * *theta) / q;
+                let correction = (1.0 - gamma) / q * (1.0 - n) * prior[k];
+                *theta = mean + correction + ((1.0 - gamma) / q).sqrt() * z[k];
+            }
+            control.clip(&mut particles.theta);
+        }
+        Ok(SamplerInfo { evaluations: self.steps as u64 })
+    }
+
+    fn validate(&self) -> Result<()> {
+        at_least_one_step(self.steps)
+    }
+
+    fn needs_parts(&self) -> bool {
+        true
+    }
+
+    fn stops_at_end(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,67 @@
+//! Annealed Langevin dynamics, unadjusted (Song & Ermon 2019; Geffner et al. 2023; the paper's LANGEVIN).
+
+use super::{Control, Grid, Particles, Sampler, SamplerInfo, at_least_one_step, positive};
+use crate::Result;
+use crate::schedule::NoiseSchedule;
+use crate::score::PosteriorScore;
+use serde::{Deserialize, Serialize};
+
+/// At each time t of a uniform grid, `rounds` times θ ← θ + δ s(θ, t) + √(2δ) z with δ = τ (1-γ)/√γ, γ = α_t/α_{t'}, t' the next time.
+///
+/// Works with scores that are not those of one diffusion (F-NPSE's bridging densities), at the price of a bias from finite steps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Langevin {
+    /// Times T.
+    pub steps: usize,
+    /// L: evaluations a time.
+    pub rounds: usize,
+    /// τ.
+    pub tau: f64,
+}
+
+impl Default for Langevin {
+    fn default() -> Self {
+        Self { steps: 400, rounds: 5, tau: 0.5 }
+    }
+}
+
+impl Langevin {
+    /// δ of the step from `t` to `next`.
+    pub fn step_size(&self, schedule: &dyn NoiseSchedule, t: f64, next: f64) -> f64 {
+        let gamma = schedule.alpha(t) / schedule.alpha(next);
+        self.tau * (1.0 - gamma) / gamma.sqrt()
+    }
+}
+
+impl Sampler for Langevin {
+    fn run(&self, score: &mut dyn PosteriorScore, particles: &mut Particles, control: &Control<'_>) -> Result<SamplerInfo> {
+        let times = Grid::Time.times(control.span, self.steps, score.schedule());
+        let mut s = vec![0.0; particles.theta.len()];
+        let mut z = vec![0.0; particles.theta.len()];
+        for pair in times.windows(2) {
+            let delta = self.step_size(score.schedule(), pair[0], pair[1]);
+            let noise = (2.0 * delta).sqrt();
+            for _ in 0..self.rounds {
+                control.check()?;
+                particles.noise.fill(&mut z);
+                score.score(&particles.theta, pair[0], &mut s)?;
+                for ((theta, s), z) in particles.theta.iter_mut().zip(&s).zip(&z) {
+                    *theta += delta * s + noise * z;
+                }
+            }
+            control.clip(&mut particles.theta);
+        }
+        Ok(SamplerInfo { evaluations: (self.steps * self.rounds) as u64 })
+    }
+
+    fn validate(&self) -> Result<()> {
+        at_least_one_step(self.steps)?;
+        at_least_one_step(self.rounds)?;
+        positive("tau", self.tau)
+    }
+
+    fn stops_at_end(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,209 @@
+//! Hyper-parameters of training.
+
+use crate::model::ConditionalSpec;
+use crate::{InferenceError, Result};
+use serde::{Deserialize, Serialize};
+use tallsbi_network::ScheduleShape;
+
+/// What the network predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// A Gaussian posterior and the rest of the score (see [`crate::model::anchored`]).
+    #[default]
+    Anchored,
+    /// The noise, as published (see [`crate::model::noise`]).
+    Noise,
+}
+
+/// The space scores are learned in (see [`tallsbi_data::LatentMap`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LatentKind {
+    /// The prior becomes N(0, I).
+    #[default]
+    PriorGaussian,
+    /// Z-scores of θ (of log θ for log-normal priors), as published.
+    Standardized,
+}
+
+/// How noise levels are drawn in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseLevels {
+    /// log √(v/α) uniform between the anchored score's smallest and largest noise ratio.
+    #[default]
+    LogUniform,
+    /// t uniform in \[0, 1\], as published.
+    UniformTime,
+}
+
+/// Optimisation of one network.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `epochs` | 300 | passes over the training rows, at most | ≥ 1 |
+/// | `patience` | 100 | epochs without a better validation loss before stopping early | ≥ 1 |
+/// | `batch_size` | 256 | rows a step | ≥ 1 |
+/// | `learning_rate` | 1e-3 | Adam's, after warm-up | > 0 |
+/// | `schedule` | cosine | course of the learning rate | |
+/// | `warm_up_epochs` | 1 | linear rise of the learning rate | |
+/// | `weight_decay` | 0 | decoupled (AdamW) | ≥ 0 |
+/// | `max_gradient_norm` | 5 | the gradient is scaled down to this norm | > 0 |
+/// | `ema_decay` | 0.999 | exponential moving average of the weights, which is what is validated and kept | \[0, 1) |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerOptions {
+    /// Largest number of epochs.
+    pub epochs: usize,
+    /// Epochs without improvement before stopping.
+    pub patience: usize,
+    /// Rows a step.
+    pub batch_size: usize,
+    /// Learning rate after warm-up.
+    pub learning_rate: f64,
+    /// Course of the learning rate.
+    pub schedule: ScheduleShape,
+    /// Epochs of linear rise.
+    pub warm_up_epochs: usize,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Gradient norm above which it is scaled down.
+    pub max_gradient_norm: f64,
+    /// Decay of the weights' moving average.
+    pub ema_decay: f64,
+}
+
+impl Default for OptimizerOptions {
+    fn default() -> Self {
+        Self {
+            epochs: 300,
+            patience: 100,
+            batch_size: 256,
+            learning_rate: 1e-3,
+            schedule: ScheduleShape::Cosine,
+            warm_up_epochs: 1,
+            weight_decay: 0.0,
+            max_gradient_norm: 5.0,
+            ema_decay: 0.999,
+        }
+    }
+}
+
+impl OptimizerOptions {
+    fn validate(&self) -> Result<()> {
+        let at_least_one = [("epochs", self.epochs), ("patience", self.patience), ("batch_size", self.batch_size)];
+        for (option, value) in at_least_one {
+            if value == 0 {
+                return Err(InferenceError::Option { option, message: "must be at least 1".into() });
+            }
+        }
+        let positive = [("learning_rate", self.learning_rate), ("max_gradient_norm", self.max_gradient_norm)];
+        for (option, value) in positive {
+            if !(value > 0.0 && value.is_finite()) {
+                let message = format!("must be positive and finite, got {value}");
+                return Err(InferenceError::Option { option, message });
+            }
+        }
+        if !(0.0..1.0).contains(&self.ema_decay) {
+            let message = format!("must lie in [0, 1), got {}", self.ema_decay);
+            return Err(InferenceError::Option { option: "ema_decay", message });
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            let message = format!("must not be negative, got {}", self.weight_decay);
+            return Err(InferenceError::Option { option: "weight_decay", message });
+        }
+        Ok(())
+    }
+}
+
+/// The Gaussian anchor's network and its training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnchorOptions {
+    /// Hidden widths.
+    pub hidden: Vec<usize>,
+    /// Its optimisation.
+    pub optimizer: OptimizerOptions,
+}
+
+impl Default for AnchorOptions {
+    fn default() -> Self {
+        Self { hidden: vec![256; 3], optimizer: OptimizerOptions { epochs: 200, ..OptimizerOptions::default() } }
+    }
+}
+
+/// Everything that training depends on beside the data and the seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainOptions {
+    /// What the network predicts.
+    pub architecture: Architecture,
+    /// The space scores are learned in; the anchored architecture needs prior-gaussian.
+    pub latent: LatentKind,
+    /// Layers of the score network (of the residual network when anchored).
+    pub network: ConditionalSpec,
+    /// The Gaussian anchor.
+    pub anchor: AnchorOptions,
+    /// Optimisation of the score network.
+    pub optimizer: OptimizerOptions,
+    /// How noise levels are drawn.
+    pub noise_levels: NoiseLevels,
+    /// Probability of dropping the context, so that the network also learns the prior's score (classifier-free guidance,
+    /// paper App. L.1). Noise architecture only.
+    pub context_dropout: f64,
+    /// Fraction of the parameters held out to validate on.
+    pub validation_fraction: f64,
+}
+
+impl Default for TrainOptions {
+    fn default() -> Self {
+        Self {
+            architecture: Architecture::default(),
+            latent: LatentKind::default(),
+            network: ConditionalSpec::default(),
+            anchor: AnchorOptions::default(),
+            optimizer: OptimizerOptions::default(),
+            noise_levels: NoiseLevels::default(),
+            context_dropout: 0.0,
+            validation_fraction: 0.1,
+        }
+    }
+}
+
+impl TrainOptions {
+    /// Checks ranges and combinations.
+    ///
+    /// # Errors
+    /// Naming the first option that is out of range or does not go with another.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
+        self.network.validate()?;
+        self.optimizer.validate()?;
+        self.anchor.optimizer.validate()?;
+        if self.anchor.hidden.contains(&0) {
+            return fail("anchor.hidden", "layers must be at least 1 wide");
+        }
+        if !(self.validation_fraction > 0.0 && self.validation_fraction < 1.0) {
+            return fail("validation_fraction", "must lie strictly between 0 and 1");
+        }
+        if !(0.0..1.0).contains(&self.context_dropout) {
+            return fail("context_dropout", "must lie in [0, 1)");
+        }
+        if self.architecture == Architecture::Anchored {
+            if self.latent == LatentKind::Standardized {
+                return fail("latent", "the anchored architecture needs prior-gaussian; use architecture noise");
+            }
+            if self.context_dropout > 0.0 {
+                return fail("context_dropout", "needs architecture noise: an anchored score has no null context");
+            }
+            if self.network.n_max > 1 {
+                return fail("n_max", "sets of observations need architecture noise");
+            }
+            if self.network.theta_embedding.is_some() {
+                return fail("theta_embedding", "needs architecture noise: an anchored score sees whitened residuals");
+            }
+        }
+        Ok(())
+    }
+}

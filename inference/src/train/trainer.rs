@@ -1,0 +1,254 @@
+//! The optimisation loop: epochs over shuffled rows, validation of the averaged weights, early stopping, checkpoints.
+//!
+//! Unlike the published code, the validation noise is fixed, the *averaged* weights are validated, and the best ones are
+//! copied, not aliased.
+
+use super::options::OptimizerOptions;
+use crate::{InferenceError, Result};
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ops::{ControlFlow, Range};
+use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_network::{
+    Adam, AdamSettings, Ema, EmaSettings, GradientAccumulator, LearningRateSchedule, clip_global_norm,
+};
+
+/// Rows whose gradient one worker computes at a time: fixed, so that sums do not depend on the number of threads.
+pub const CHUNK_ROWS: usize = 64;
+
+/// Validation loss, relative to the first epoch's, beyond which training counts as exploded.
+const EXPLOSION: f64 = 1e3;
+
+/// Some rows and the random numbers that go with them.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Rows of the training set.
+    pub rows: &'a [u32],
+    /// Streams of the noise, one a position in the batch.
+    pub noise: StreamKey,
+    /// Offset of the low-discrepancy noise levels, in \[0, 1).
+    pub level_offset: f64,
+    /// Whether the noise is the fixed one of the validation rows.
+    pub validation: bool,
+}
+
+/// A loss over rows of the training set, of flat parameters.
+pub trait Objective: Sync {
+    /// Buffers of one worker for [`CHUNK_ROWS`] rows.
+    type Workspace: Send;
+
+    /// Makes them.
+    fn workspace(&self) -> Self::Workspace;
+
+    /// Takes parameters.
+    fn load(&mut self, parameters: &[f32]);
+
+    /// The loss summed over the batch's `positions` (at most [`CHUNK_ROWS`]); with `gradient`, adds that of the *mean* over
+    /// the batch.
+    fn loss(
+        &self,
+        batch: &Batch<'_>,
+        positions: Range<usize>,
+        workspace: &mut Self::Workspace,
+        gradient: Option<&mut [f32]>,
+    ) -> f64;
+}
+
+/// What one epoch gave.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Mean training loss over the epoch's steps.
+    pub training_loss: f64,
+    /// Loss of the averaged weights on the fixed validation set.
+    pub validation_loss: f64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Mean norm of the gradient before clipping.
+    pub gradient_norm: f64,
+}
+
+/// The state of a training run: what a checkpoint holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrainerState {
+    parameters: Vec<f32>,
+    adam: Adam<f32>,
+    ema: Ema<f32>,
+    best: Vec<f32>,
+    /// Epochs done.
+    pub epoch: usize,
+    /// Epoch of the best weights (counted from 1; 0 before the first).
+    pub best_epoch: usize,
+    /// Validation loss of the best weights.
+    pub best_loss: f64,
+    /// One record an epoch.
+    pub history: Vec<EpochRecord>,
+}
+
+/// A trained network's weights and how they came about.
+#[derive(Debug, Clone)]
+pub struct Fitted {
+    /// Averaged weights of the best epoch.
+    pub parameters: Vec<f32>,
+    /// Its number, from 1.
+    pub best_epoch: usize,
+    /// Its validation loss.
+    pub best_loss: f64,
+    /// One record an epoch.
+    pub history: Vec<EpochRecord>,
+}
+
+impl TrainerState {
+    /// The state before the first step.
+    ///
+    /// # Errors
+    /// When optimiser settings are out of range.
+    pub fn new(parameters: Vec<f32>, options: &OptimizerOptions) -> Result<Self> {
+        let adam = AdamSettings { weight_decay: options.weight_decay, ..AdamSettings::default() };
+        let ema = EmaSettings { decay: options.ema_decay, warm_up: true };
+        Ok(Self {
+            adam: Adam::new(adam, parameters.len())?,
+            ema: Ema::new(ema, &parameters)?,
+            best: parameters.clone(),
+            parameters,
+            epoch: 0,
+            best_epoch: 0,
+            best_loss: f64::INFINITY,
+            history: Vec::new(),
+        })
+    }
+
+    /// Number of parameters of the network.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.len()
+    }
+
+    /// Whether the run is over: all epochs done, or no improvement for `patience` of them.
+    pub fn is_finished(&self, options: &OptimizerOptions) -> bool {
+        self.epoch >= options.epochs || self.epoch >= self.best_epoch + options.patience
+    }
+
+    /// The result.
+    pub fn into_fitted(self) -> Fitted {
+        Fitted { parameters: self.best, best_epoch: self.best_epoch, best_loss: self.best_loss, history: self.history }
+    }
+}
+
+/// Rows to train and validate on, and where random numbers come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// Training rows.
+    pub training: &'a [u32],
+    /// Validation rows.
+    pub validation: &'a [u32],
+    /// How to optimise.
+    pub options: &'a OptimizerOptions,
+    /// Root of this network's streams.
+    pub key: StreamKey,
+}
+
+/// Runs `state` to its end, calling `after_epoch` after each epoch; returns early when it breaks.
+///
+/// # Errors
+/// [`InferenceError::Diverged`] when a loss is not finite or explodes, [`InferenceError::Interrupted`] when
+/// `after_epoch` breaks.
+pub fn run<O: Objective>(
+    objective: &mut O,
+    plan: &Plan<'_>,
+    state: &mut TrainerState,
+    mut after_epoch: impl FnMut(&TrainerState) -> ControlFlow<()>,
+) -> Result<()> {
+    let options = plan.options;
+    let batch_size = options.batch_size.min(plan.training.len());
+    let steps = plan.training.len() / batch_size;
+    let schedule = LearningRateSchedule {
+        learning_rate: options.learning_rate,
+        shape: options.schedule,
+        warm_up_steps: (options.warm_up_epochs.min(options.epochs - 1) * steps) as u64,
+        total_steps: (options.epochs * steps) as u64,
+        final_fraction: 0.0,
+    };
+    schedule.validate()?;
+    let mut accumulator =
+        GradientAccumulator::new(state.parameters.len(), batch_size, CHUNK_ROWS, || objective.workspace());
+    let mut gradient = vec![0.0f32; state.parameters.len()];
+    while !state.is_finished(options) {
+        let epoch = state.epoch as u64;
+        let mut order = plan.training.to_vec();
+        let mut shuffle = plan.key.child(Purpose::Shuffle).rng(epoch);
+        order.shuffle(&mut shuffle);
+        let noise = plan.key.child(Purpose::TrainingNoise).indexed(epoch);
+        let (mut loss_sum, mut norm_sum, mut rate) = (0.0, 0.0, 0.0);
+        for (step, rows) in order.chunks_exact(batch_size).enumerate() {
+            let level_offset = (noise.seed(step as u64) >> 11) as f64 / (1u64 << 53) as f64;
+            let batch = Batch { rows, noise: noise.indexed(step as u64), level_offset, validation: false };
+            objective.load(&state.parameters);
+            let shared = &*objective;
+            loss_sum += accumulator.compute(rows.len(), &mut gradient, |positions, gradient, workspace| {
+                shared.loss(&batch, positions, workspace, Some(gradient))
+            }) / rows.len() as f64;
+            norm_sum += clip_global_norm(&mut gradient, options.max_gradient_norm);
+            rate = schedule.at(state.adam.step());
+            state.adam.update(&mut state.parameters, &gradient, rate);
+            state.ema.update(&state.parameters);
+        }
+        objective.load(state.ema.average());
+        let validation_loss = validate(objective, plan);
+        let record = EpochRecord {
+            training_loss: loss_sum / steps as f64,
+            validation_loss,
+            learning_rate: rate,
+            gradient_norm: norm_sum / steps as f64,
+        };
+        check(&record, state)?;
+        state.history.push(record);
+        state.epoch += 1;
+        if validation_loss < state.best_loss {
+            state.best_loss = validation_loss;
+            state.best_epoch = state.epoch;
+            state.best.copy_from_slice(state.ema.average());
+        }
+        if after_epoch(state).is_break() {
+            return Err(InferenceError::Interrupted);
+        }
+    }
+    Ok(())
+}
+
+/// The mean loss over the validation rows with their fixed noise.
+fn validate<O: Objective>(objective: &O, plan: &Plan<'_>) -> f64 {
+    let rows = plan.validation;
+    let noise = plan.key.child(Purpose::ValidationNoise);
+    let batch = Batch { rows, noise, level_offset: 0.0, validation: true };
+    let losses: Vec<f64> = (0..rows.len().div_ceil(CHUNK_ROWS))
+        .into_par_iter()
+        .map_init(
+            || objective.workspace(),
+            |workspace, chunk| {
+                let start = chunk * CHUNK_ROWS;
+                objective.loss(&batch, start..(start + CHUNK_ROWS).min(rows.len()), workspace, None)
+            },
+        )
+        .collect();
+    losses.iter().sum::<f64>() / rows.len() as f64
+}
+
+fn check(record: &EpochRecord, state: &TrainerState) -> Result<()> {
+    let remedy = "lower --learning-rate, or look for outliers in the training set";
+    let epoch = state.epoch + 1;
+    if !(record.training_loss.is_finite() && record.validation_loss.is_finite()) {
+        let message = format!("the loss is not finite; {remedy}");
+        return Err(InferenceError::Diverged { epoch, message });
+    }
+    if let Some(first) = state.history.first() {
+        let bound = EXPLOSION * first.validation_loss.abs().max(1.0);
+        if record.validation_loss > bound {
+            let message = format!(
+                "the validation loss rose from {:.4} to {:.4e}; {remedy}",
+                first.validation_loss, record.validation_loss
+            );
+            return Err(InferenceError::Diverged { epoch, message });
+        }
+    }
+    Ok(())
+}
