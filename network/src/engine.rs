@@ -51,14 +51,16 @@ impl<T: Real> Engine<T> {
         }
     }
 
-    /// Takes new parameters (flat, as in [`Mlp::parameters`]).
+    /// Takes new parameters (flat, as in [`Mlp::parameters`]). Large matrices are packed on the current thread pool.
     pub fn load(&mut self, parameters: &[T]) {
         self.parameters.copy_from_slice(parameters);
         for (index, layer) in self.layout.iter().enumerate() {
             let weight = weight(layer, parameters);
-            self.forward_weights[index].pack(weight.transposed());
+            self.forward_weights[index].pack_in_parallel(weight.transposed());
+            // The gradient of the input, which alone needs the first weight backward, is rarely asked for, but a copy
+            // that is not up to date would be a trap.
             if let Some(packed) = self.backward_weights.get_mut(index) {
-                packed.pack(weight);
+                packed.pack_in_parallel(weight);
             }
         }
     }

@@ -15,21 +15,9 @@ pub(crate) const NORM_EPSILON: f64 = 1e-5;
 /// Partial sums of a row: two AVX-512 registers of f32.
 const LANES: usize = 32;
 
-/// Σ term(i), i < length, in the order of [`LANES`] partial sums.
+/// Adds the partial sums pairwise.
 #[inline(always)]
-fn sum_of<T: Real>(length: usize, term: impl Fn(usize) -> T) -> T {
-    let mut lanes = [T::ZERO; LANES];
-    let whole = length - length % LANES;
-    let mut first = 0;
-    while first < whole {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += term(first + lane);
-        }
-        first += LANES;
-    }
-    for index in whole..length {
-        lanes[index - whole] += term(index);
-    }
+fn fold<T: Real>(mut lanes: [T; LANES]) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
@@ -39,6 +27,59 @@ fn sum_of<T: Real>(length: usize, term: impl Fn(usize) -> T) -> T {
         half /= 2;
     }
     lanes[0]
+}
+
+/// Σ row.
+#[inline(always)]
+fn sum<T: Real>(row: &[T]) -> T {
+    let (blocks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [T::ZERO; LANES];
+    for block in blocks {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            *lane += value;
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane += value;
+    }
+    fold(lanes)
+}
+
+/// Σ (row - shift)².
+#[inline(always)]
+fn sum_of_squares<T: Real>(row: &[T], shift: T) -> T {
+    let (blocks, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [T::ZERO; LANES];
+    for block in blocks {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            let centred = value - shift;
+            *lane = centred.fused_multiply_add(centred, *lane);
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        let centred = value - shift;
+        *lane = centred.fused_multiply_add(centred, *lane);
+    }
+    fold(lanes)
+}
+
+/// (Σ row, Σ row ⊙ other).
+#[inline(always)]
+fn sum_and_dot<T: Real>(row: &[T], other: &[T]) -> (T, T) {
+    let ((blocks, rest), (other_blocks, other_rest)) = (row.as_chunks::<LANES>(), other.as_chunks::<LANES>());
+    let mut sums = [T::ZERO; LANES];
+    let mut dots = [T::ZERO; LANES];
+    for (block, other) in blocks.iter().zip(other_blocks) {
+        for lane in 0..LANES {
+            sums[lane] += block[lane];
+            dots[lane] = block[lane].fused_multiply_add(other[lane], dots[lane]);
+        }
+    }
+    for (((sum, dot), &value), &other) in sums.iter_mut().zip(&mut dots).zip(rest).zip(other_rest) {
+        *sum += value;
+        *dot = value.fused_multiply_add(other, *dot);
+    }
+    (fold(sums), fold(dots))
 }
 
 /// Gain and bias of a layer norm.
@@ -58,28 +99,13 @@ pub(crate) struct Record<'a, T> {
     pub inverse_deviation: &'a mut [T],
 }
 
-/// Subtracts the mean of `row` and returns 1/√(var + ε).
+/// Mean and 1/√(var + ε) of `row`.
 #[inline(always)]
-fn centre<T: Real>(row: &mut [T]) -> T {
+fn moments<T: Real>(row: &[T]) -> (T, T) {
     let width = T::ONE / T::from_f64(row.len() as f64);
-    let mean = {
-        let row = &*row;
-        sum_of(
-            row.len(),
-            #[inline(always)]
-            |i| row[i],
-        ) * width
-    };
-    for value in row.iter_mut() {
-        *value -= mean;
-    }
-    let row = &*row;
-    let variance = sum_of(
-        row.len(),
-        #[inline(always)]
-        |i| row[i] * row[i],
-    ) * width;
-    T::ONE / (variance + T::from_f64(NORM_EPSILON)).square_root()
+    let mean = sum(row) * width;
+    let variance = sum_of_squares(row, mean) * width;
+    (mean, T::ONE / (variance + T::from_f64(NORM_EPSILON)).square_root())
 }
 
 /// Forward pass of a hidden layer in place: `values` (rows x width) holds W a + b and becomes φ(N(W a + b)) [+ residual].
@@ -105,14 +131,14 @@ impl<T: Real> Forward<'_, T> {
         for (index, row) in values.chunks_exact_mut(width).enumerate() {
             let span = index * width..(index + 1) * width;
             if let Some(norm) = norm {
-                let inverse = centre(row);
+                let (mean, inverse) = moments(row);
                 if let Some(record) = &mut record {
                     record.inverse_deviation[index] = inverse;
                     for (target, &value) in record.normalised[span.clone()].iter_mut().zip(&*row) {
-                        *target = value * inverse;
+                        *target = (value - mean) * inverse;
                     }
                 }
-                scale_shift(row, inverse, norm);
+                scale_shift(row, mean, inverse, norm);
             }
             match &mut record {
                 Some(record) => {
@@ -135,11 +161,11 @@ impl<T: Real> Forward<'_, T> {
     }
 }
 
-/// row ↦ gain ⊙ (row · inverse) + bias.
+/// row ↦ gain ⊙ (row - mean) · inverse + bias.
 #[inline(always)]
-fn scale_shift<T: Real>(row: &mut [T], inverse: T, norm: Norm<'_, T>) {
+fn scale_shift<T: Real>(row: &mut [T], mean: T, inverse: T, norm: Norm<'_, T>) {
     for ((value, &gain), &bias) in row.iter_mut().zip(norm.gain).zip(norm.bias) {
-        *value = (*value * inverse).fused_multiply_add(gain, bias);
+        *value = ((*value - mean) * inverse).fused_multiply_add(gain, bias);
     }
 }
 
@@ -223,22 +249,8 @@ fn project_out<T: Real>(row: &mut [T], normalised: &[T], inverse: T) {
     let length = row.len();
     let normalised = &normalised[..length];
     let width = T::ONE / T::from_f64(length as f64);
-    let (mean, correlation) = {
-        let row = &*row;
-        let mean = sum_of(
-            length,
-            #[inline(always)]
-            |i| row[i],
-        ) * width;
-        (
-            mean,
-            sum_of(
-                length,
-                #[inline(always)]
-                |i| row[i] * normalised[i],
-            ) * width,
-        )
-    };
+    let (total, dot) = sum_and_dot(row, normalised);
+    let (mean, correlation) = (total * width, dot * width);
     for (value, &unit) in row.iter_mut().zip(normalised) {
         *value = (*value - mean - unit * correlation) * inverse;
     }
