@@ -1,0 +1,157 @@
+//! Classifier two-sample test (Friedman 2003; Lopez-Paz & Oquab 2017): how well a classifier tells two samples apart.
+//!
+//! As sbibm's `c2st`: both samples are z-scored with the reference's mean and (unbiased) standard deviation, and the statistic is
+//! the mean accuracy of a classifier over the folds of a shuffled cross-validation. 0.5 means indistinguishable, 1 disjoint.
+
+use crate::classifier::{ClassifierParams, MatrixRows, MlpClassifierParams};
+use crate::{DiagnosticsError, Monitor, Result, check};
+use ndarray::ArrayView2;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use tallsbi_data::{Purpose, StreamKey};
+
+/// Options of [`c2st`].
+///
+/// | Name | Default | Purpose | Range |
+/// |---|---|---|---|
+/// | `folds` | 5 | parts of the cross-validation | ≥ 2 |
+/// | `seeds` | 1 | independent cross-validations that are averaged | ≥ 1 |
+/// | `classifier` | MLP of scikit-learn's defaults | what tells the samples apart | |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct C2stOptions {
+    /// Parts of the cross-validation.
+    pub folds: usize,
+    /// Independent cross-validations.
+    pub seeds: usize,
+    /// The classifier.
+    pub classifier: ClassifierParams,
+}
+
+impl Default for C2stOptions {
+    fn default() -> Self {
+        Self { folds: 5, seeds: 1, classifier: ClassifierParams::Mlp(MlpClassifierParams::default()) }
+    }
+}
+
+impl C2stOptions {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// The first option outside its range.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |name, value: usize, requirement| {
+            Err(DiagnosticsError::Setting { name, value: value.to_string(), requirement })
+        };
+        if self.folds < 2 {
+            return bad("folds", self.folds, "must be at least 2");
+        }
+        if self.seeds == 0 {
+            return bad("seeds", self.seeds, "must be at least 1");
+        }
+        self.classifier.validate()
+    }
+}
+
+/// Result of a classifier two-sample test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct C2st {
+    /// Mean accuracy over folds and seeds.
+    pub accuracy: f64,
+    /// Standard error over the folds: the standard deviation of the accuracies of one seed's folds divided by √folds, averaged
+    /// over the seeds. It holds the noise of the finite samples, which more seeds do not remove.
+    pub standard_error: f64,
+    /// Standard deviation of the accuracy between seeds, if there are several: the noise of splits and training alone.
+    pub seed_deviation: Option<f64>,
+    /// Accuracy of each fold, seed by seed.
+    pub fold_accuracies: Vec<Vec<f64>>,
+}
+
+/// Accuracy of a classifier that tells `samples` (M, d) from `reference` (N, d).
+///
+/// Folds and seeds run in parallel; the result is the same for any number of threads.
+///
+/// # Errors
+/// Matrices of different widths, with fewer rows than folds or values that are not finite, constant columns, options outside their
+/// range, a classifier that fails, or cancellation.
+pub fn c2st(
+    reference: ArrayView2<'_, f64>,
+    samples: ArrayView2<'_, f64>,
+    options: &C2stOptions,
+    key: StreamKey,
+    monitor: Monitor<'_>,
+) -> Result<C2st> {
+    options.validate()?;
+    check::two_samples(reference, samples, options.folds.max(2))?;
+    let (mean, sd) = mean_and_sd(reference);
+    let rows = MatrixRows::standardized(&[reference.view(), samples.view()], &mean, &sd);
+    let n = reference.nrows();
+    let total = n + samples.nrows();
+    let label = |row: usize| row >= n;
+    let stage = monitor.stage("folds", options.folds * options.seeds);
+    let accuracies = (0..options.folds * options.seeds)
+        .into_par_iter()
+        .with_max_len(1)
+        .map(|task| {
+            let (seed, fold) = (task / options.folds, task % options.folds);
+            let key = key.indexed(seed as u64);
+            let (training, testing) = fold_rows(total, options.folds, fold, key);
+            let key = key.child(Purpose::Classifier).indexed(fold as u64);
+            let fitted = options.classifier.fit_rows(&rows, &training, &label, key, monitor)?;
+            let right = fitted
+                .probabilities_of(&rows, &testing)
+                .into_iter()
+                .zip(&testing)
+                .filter(|(probability, row)| (*probability > 0.5) == label(**row))
+                .count();
+            stage.finish_one();
+            Ok(right as f64 / testing.len() as f64)
+        })
+        .collect::<Result<Vec<f64>>>()?;
+    Ok(summarize(accuracies.chunks(options.folds).map(<[f64]>::to_vec).collect()))
+}
+
+fn summarize(fold_accuracies: Vec<Vec<f64>>) -> C2st {
+    let means: Vec<f64> = fold_accuracies.iter().map(|folds| mean(folds)).collect();
+    let errors: Vec<f64> =
+        fold_accuracies.iter().map(|folds| deviation(folds) / (folds.len() as f64).sqrt()).collect();
+    C2st {
+        accuracy: mean(&means),
+        standard_error: mean(&errors),
+        seed_deviation: (means.len() > 1).then(|| deviation(&means)),
+        fold_accuracies,
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn deviation(values: &[f64]) -> f64 {
+    let centre = mean(values);
+    (values.iter().map(|v| (v - centre) * (v - centre)).sum::<f64>() / (values.len() as f64 - 1.0)).sqrt()
+}
+
+/// Training and test rows of a fold: consecutive parts, as equal as can be, of one shuffle of all rows.
+pub(crate) fn fold_rows(total: usize, folds: usize, fold: usize, key: StreamKey) -> (Vec<usize>, Vec<usize>) {
+    let mut order: Vec<usize> = (0..total).collect();
+    order.shuffle(&mut key.child(Purpose::Folds).rng(0));
+    let testing = order[fold * total / folds..(fold + 1) * total / folds].to_vec();
+    order.drain(fold * total / folds..(fold + 1) * total / folds);
+    (order, testing)
+}
+
+/// Mean and unbiased standard deviation of each column.
+pub(crate) fn mean_and_sd(matrix: ArrayView2<'_, f64>) -> (Vec<f64>, Vec<f64>) {
+    let n = matrix.nrows() as f64;
+    matrix
+        .columns()
+        .into_iter()
+        .map(|column| {
+            let mean = column.sum() / n;
+            let variance = column.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / (n - 1.0);
+            (mean, variance.sqrt())
+        })
+        .unzip()
+}

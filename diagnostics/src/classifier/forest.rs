@@ -1,0 +1,169 @@
+//! Random forest, by linfa.
+
+use super::Rows;
+use crate::{DiagnosticsError, Result};
+use linfa::Dataset;
+use linfa::traits::Fit;
+use linfa_ensemble::EnsembleLearnerParams;
+use linfa_trees::{DecisionTree, TreeNode};
+use ndarray::Array1;
+use ndarray_rand::rand::SeedableRng;
+use ndarray_rand::rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+use tallsbi_data::StreamKey;
+
+/// Settings of the random forest.
+///
+/// | Name | Default | Purpose | Range |
+/// |---|---|---|---|
+/// | `trees` | 100 | trees that vote | ≥ 1 |
+/// | `max_depth` | 10 | depth of a tree; none for no limit | ≥ 1 |
+/// | `min_leaf` | 5 | rows in a leaf | ≥ 1 |
+/// | `row_fraction` | 1 | rows drawn with replacement for a tree | (0, 1] |
+/// | `column_fraction` | 0.7 | columns a tree sees | (0, 1] |
+/// | `seed` | 0 | random numbers of `Fit::fit` | any |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RandomForestParams {
+    /// Number of trees.
+    pub trees: usize,
+    /// Depth of a tree.
+    pub max_depth: Option<usize>,
+    /// Rows in a leaf.
+    pub min_leaf: usize,
+    /// Rows drawn with replacement for a tree, as a share of all.
+    pub row_fraction: f64,
+    /// Columns a tree sees, as a share of all.
+    pub column_fraction: f64,
+    /// Seed of `Fit::fit`.
+    pub seed: u64,
+}
+
+impl Default for RandomForestParams {
+    fn default() -> Self {
+        Self { trees: 100, max_depth: Some(10), min_leaf: 5, row_fraction: 1.0, column_fraction: 0.7, seed: 0 }
+    }
+}
+
+impl RandomForestParams {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// The first setting outside its range.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |name, value: String, requirement| Err(DiagnosticsError::Setting { name, value, requirement });
+        for (name, value) in [("trees", self.trees), ("min_leaf", self.min_leaf)] {
+            if value == 0 {
+                return bad(name, "0".into(), "must be at least 1");
+            }
+        }
+        if self.max_depth == Some(0) {
+            return bad("max_depth", "0".into(), "must be at least 1");
+        }
+        for (name, value) in [("row_fraction", self.row_fraction), ("column_fraction", self.column_fraction)] {
+            if !(value > 0.0 && value <= 1.0) {
+                return bad(name, value.to_string(), "must lie in (0, 1]");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn fit_rows(
+        &self,
+        rows: &impl Rows,
+        indices: &[usize],
+        label: &impl Fn(usize) -> bool,
+        key: StreamKey,
+    ) -> Result<FittedForest> {
+        self.validate()?;
+        let failure = |message: String| DiagnosticsError::Classifier { classifier: "random-forest", message };
+        let targets: Array1<bool> = indices.iter().map(|&index| label(index)).collect();
+        let tree = DecisionTree::params().max_depth(self.max_depth).min_weight_leaf(self.min_leaf as f32);
+        let forest = EnsembleLearnerParams::new_fixed_rng(tree, StdRng::seed_from_u64(key.seed(0)))
+            .ensemble_size(self.trees)
+            .bootstrap_proportion(self.row_fraction)
+            .feature_proportion(self.column_fraction)
+            .fit(&Dataset::new(rows.matrix(indices), targets))
+            .map_err(|error| failure(error.to_string()))?;
+        let trees = forest
+            .models
+            .iter()
+            .zip(&forest.model_features)
+            .map(|(tree, columns)| Tree::new(tree.root_node(), columns))
+            .collect();
+        Ok(FittedForest { width: rows.width(), trees })
+    }
+}
+
+/// A fitted random forest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedForest {
+    width: usize,
+    trees: Vec<Tree>,
+}
+
+impl FittedForest {
+    /// Number of columns it was fitted on.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) fn probabilities(&self, rows: &impl Rows, indices: &[usize]) -> Vec<f64> {
+        let mut row = vec![0.0; self.width];
+        indices
+            .iter()
+            .map(|&index| {
+                rows.write(index, &mut row);
+                let votes = self.trees.iter().filter(|tree| tree.vote(&row)).count();
+                votes as f64 / self.trees.len() as f64
+            })
+            .collect()
+    }
+}
+
+/// A tree of linfa's as a flat, serialisable list of nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Tree(Vec<Node>);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Node {
+    /// Left below the threshold, right from it on.
+    Split { column: usize, threshold: f64, left: usize, right: usize },
+    Leaf(bool),
+}
+
+impl Tree {
+    /// `columns` are those of the training records the tree has seen.
+    fn new(root: &TreeNode<f64, bool>, columns: &[usize]) -> Self {
+        let mut nodes = Vec::new();
+        Self::push(root, columns, &mut nodes);
+        Self(nodes)
+    }
+
+    fn push(node: &TreeNode<f64, bool>, columns: &[usize], nodes: &mut Vec<Node>) -> usize {
+        let index = nodes.len();
+        nodes.push(Node::Leaf(node.prediction().unwrap_or_default()));
+        if let [Some(left), Some(right)] = node.children()[..] {
+            let (column, threshold, _) = node.split();
+            let left = Self::push(left, columns, nodes);
+            let right = Self::push(right, columns, nodes);
+            nodes[index] = Node::Split { column: columns[column], threshold, left, right };
+        }
+        index
+    }
+
+    fn vote(&self, row: &[f32]) -> bool {
+        let mut node = 0;
+        loop {
+            match &self.0[node] {
+                Node::Leaf(vote) => return *vote,
+                Node::Split { column, threshold, left, right } => {
+                    node = if f64::from(row[*column]) < *threshold { *left } else { *right };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The classifier two-sample test against scikit-learn's accuracies, and its classifiers.
+
+mod common;
+
+use common::{golden, matrix, vector};
+use linfa::Dataset;
+use linfa::traits::{Fit, Predict};
+use ndarray::{Array1, Array2};
+use rand_distr::{Distribution, StandardNormal};
+use tallsbi_data::StreamKey;
+use tallsbi_diagnostics::classifier::{ClassifierKind, ClassifierParams, FittedClassifier, MlpClassifierParams};
+use tallsbi_diagnostics::{C2stOptions, DiagnosticsError, Monitor, c2st};
+
+fn gaussian(rows: usize, columns: usize, shift: f64, seed: u64) -> Array2<f64> {
+    let mut rng = StreamKey::root(seed).rng(0);
+    Array2::from_shape_simple_fn((rows, columns), || {
+        let z: f64 = StandardNormal.sample(&mut rng);
+        z + shift
+    })
+}
+
+/// Over three seeds each; scikit-learn's own seeds differ by up to 0.02 on the same pair.
+#[test]
+fn accuracies_agree_with_scikit_learn() {
+    let Some(file) = golden("metrics.h5") else { return };
+    for pair in file.member_names().unwrap() {
+        let (x, y) = (matrix(&file, &format!("{pair}/X")), matrix(&file, &format!("{pair}/Y")));
+        let theirs = vector(&file, &format!("{pair}/c2st_seeds")).mean().unwrap();
+        let options = C2stOptions { seeds: 3, ..C2stOptions::default() };
+        let ours = c2st(x.view(), y.view(), &options, StreamKey::root(1), Monitor::silent()).unwrap();
+        println!("{pair}: {} ± {} (scikit-learn {theirs})", ours.accuracy, ours.standard_error);
+        assert!((ours.accuracy - theirs).abs() < 0.02, "{pair}: {ours:?} against {theirs}");
+    }
+}
+
+#[test]
+fn bytes_are_equal_for_any_number_of_threads() {
+    let (x, y) = (gaussian(150, 2, 0.0, 1), gaussian(120, 2, 0.7, 2));
+    let mlp = MlpClassifierParams::default().max_epochs(200);
+    for classifier in [
+        ClassifierParams::Mlp(mlp),
+        ClassifierKind::Logistic.into(),
+        ClassifierKind::RandomForest.into(),
+    ] {
+        let options = C2stOptions { folds: 3, seeds: 2, classifier };
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| c2st(x.view(), y.view(), &options, StreamKey::root(5), Monitor::silent()).unwrap())
+        };
+        let one = run(1);
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(7));
+        assert!(one.accuracy > 0.6, "{:?} sees a shift of 0.7: {one:?}", options.classifier.kind());
+        assert_eq!(one.fold_accuracies.len(), 2);
+    }
+}
+
+/// Every classifier, through linfa's traits, recovers an oblique boundary, and survives a round trip through JSON.
+#[test]
+fn classifiers_work_through_linfa() {
+    let records = gaussian(600, 3, 0.0, 3);
+    let targets: Array1<bool> = records.outer_iter().map(|row| row[0] - 0.5 * row[2] > 0.2).collect();
+    let dataset = Dataset::new(records.clone(), targets.clone());
+    for kind in [ClassifierKind::Mlp, ClassifierKind::Logistic, ClassifierKind::RandomForest] {
+        let fitted = ClassifierParams::from(kind).fit(&dataset).unwrap();
+        let labels: Array1<bool> = fitted.predict(&records);
+        let right = labels.iter().zip(&targets).filter(|(a, b)| a == b).count();
+        assert!(right > 560, "{kind:?}: {right} of 600");
+        let probabilities = fitted.probabilities(records.view()).unwrap();
+        assert!(probabilities.iter().zip(&labels).all(|(p, label)| (*p > 0.5) == *label && (0.0..=1.0).contains(p)));
+        let json = serde_json::to_string(&fitted).unwrap();
+        let read: FittedClassifier = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, fitted);
+        assert!(fitted.probabilities(records.slice(ndarray::s![.., ..2])).is_err());
+    }
+}
+
+#[test]
+fn bad_input_is_named() {
+    let x = gaussian(50, 2, 0.0, 1);
+    let run = |x: &Array2<f64>, y: &Array2<f64>| {
+        c2st(x.view(), y.view(), &C2stOptions::default(), StreamKey::root(0), Monitor::silent()).unwrap_err()
+    };
+    let mut bad = x.clone();
+    bad[(7, 1)] = f64::NAN;
+    assert!(matches!(run(&x, &bad), DiagnosticsError::NotFinite { what: "samples", row: 7, column: 1, .. }));
+    let one = x.slice(ndarray::s![..1, ..]).to_owned();
+    assert!(matches!(run(&one, &x), DiagnosticsError::TooFewSamples { what: "reference", found: 1, needed: 5 }));
+    let mut constant = x.clone();
+    constant.column_mut(0).fill(3.0);
+    assert!(matches!(run(&constant, &x), DiagnosticsError::ConstantColumn { column: 0, .. }));
+    assert!(matches!(run(&x, &gaussian(50, 3, 0.0, 1)), DiagnosticsError::Width { found: 3, expected: 2, .. }));
+    assert!("svm".parse::<ClassifierKind>().unwrap_err().to_string().contains("random-forest"));
+    let options = C2stOptions { folds: 1, ..C2stOptions::default() };
+    assert!(c2st(x.view(), x.view(), &options, StreamKey::root(0), Monitor::silent()).is_err());
+    let options = C2stOptions {
+        classifier: ClassifierParams::Mlp(MlpClassifierParams::default().learning_rate(-1.0)),
+        ..C2stOptions::default()
+    };
+    assert!(c2st(x.view(), x.view(), &options, StreamKey::root(0), Monitor::silent()).is_err());
+    let cancelled = Monitor::new(&|_| {}, &|| true);
+    let result = c2st(x.view(), (&x + 1.0).view(), &C2stOptions::default(), StreamKey::root(0), cancelled);
+    assert_eq!(result.unwrap_err(), DiagnosticsError::Cancelled);
+}
