@@ -24,6 +24,14 @@ pub trait GemmReal: Sized {
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Lanes<S>;
     /// Lanewise a b + c, rounded once where the instruction set can.
     fn multiply_add<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// Lanewise a + b.
+    fn add_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// Lanewise a - b.
+    fn subtract_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
+    /// Sum of all lanes.
+    fn reduce_sum<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self;
+    /// Whole registers of a slice, and what is left.
+    fn registers<S: Simd>(slice: &[Self]) -> (&[Self::Lanes<S>], &[Self]);
     /// The first lanes from `slice`, which may be shorter than a register (the rest is 0).
     fn load_part<S: Simd>(simd: S, slice: &[Self]) -> Self::Lanes<S>;
     /// Stores the first `slice.len()` lanes.
@@ -31,7 +39,8 @@ pub trait GemmReal: Sized {
 }
 
 macro_rules! implement_gemm_real {
-    ($real:ty, $lanes:ident, $count:ident, $splat:ident, $fma:ident, $load:ident, $store:ident) => {
+    ($real:ty, $lanes:ident, $count:ident, $splat:ident, $fma:ident, $add:ident, $subtract:ident, $reduce:ident,
+     $registers:ident, $load:ident, $store:ident) => {
         impl GemmReal for $real {
             type Lanes<S: Simd> = S::$lanes;
 
@@ -48,6 +57,22 @@ macro_rules! implement_gemm_real {
                 simd.$fma(a, b, c)
             }
             #[inline(always)]
+            fn add_lanes<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                simd.$add(a, b)
+            }
+            #[inline(always)]
+            fn subtract_lanes<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
+                simd.$subtract(a, b)
+            }
+            #[inline(always)]
+            fn reduce_sum<S: Simd>(simd: S, a: S::$lanes) -> Self {
+                simd.$reduce(a)
+            }
+            #[inline(always)]
+            fn registers<S: Simd>(slice: &[Self]) -> (&[S::$lanes], &[Self]) {
+                S::$registers(slice)
+            }
+            #[inline(always)]
             fn load_part<S: Simd>(simd: S, slice: &[Self]) -> Self::Lanes<S> {
                 simd.$load(slice)
             }
@@ -59,8 +84,32 @@ macro_rules! implement_gemm_real {
     };
 }
 
-implement_gemm_real!(f32, f32s, F32_LANES, splat_f32s, mul_add_e_f32s, partial_load_f32s, partial_store_f32s);
-implement_gemm_real!(f64, f64s, F64_LANES, splat_f64s, mul_add_e_f64s, partial_load_f64s, partial_store_f64s);
+implement_gemm_real!(
+    f32,
+    f32s,
+    F32_LANES,
+    splat_f32s,
+    mul_add_e_f32s,
+    add_f32s,
+    sub_f32s,
+    reduce_sum_f32s,
+    as_simd_f32s,
+    partial_load_f32s,
+    partial_store_f32s
+);
+implement_gemm_real!(
+    f64,
+    f64s,
+    F64_LANES,
+    splat_f64s,
+    mul_add_e_f64s,
+    add_f64s,
+    sub_f64s,
+    reduce_sum_f64s,
+    as_simd_f64s,
+    partial_load_f64s,
+    partial_store_f64s
+);
 
 /// Depth over which C stays in registers: a panel of 256 x 2 AVX-512 vectors is 32 KiB, which the 48 KiB first-level
 /// cache of current processors holds beside the rows of A.
@@ -235,6 +284,7 @@ fn panel_width<T: Real>() -> usize {
 pub(crate) fn multiply<T: Real>(a: Strided<'_, T>, b: &Packed<T>, start: Start<'_, T>, c: &mut [T], stride: usize) {
     a.assert_in_bounds();
     assert_eq!(a.columns, b.depth, "inner dimensions of a product differ");
+    assert!(a.row_stride == 1 || a.column_stride == 1, "neither rows nor columns of the left factor are contiguous");
     assert!(stride >= b.columns, "rows of the result overlap");
     assert!(b.data.len() >= b.depth * b.columns.next_multiple_of(b.panel_width), "packed matrix is incomplete");
     if a.rows == 0 || b.columns == 0 {
@@ -282,53 +332,76 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
                 let first_depth = block_index * DEPTH_BLOCK;
                 let block_start = if block_index == 0 { start } else { Start::Content };
                 let a = Strided { data: &a.data[first_depth * a.column_stride..], columns: block.len() / width, ..a };
-                let mut row = 0;
-                // 24 accumulators of the 32 registers of AVX-512, 12 of the 16 of AVX2.
-                if S::REGISTER_COUNT >= 32 {
-                    while row + 12 <= a.rows {
-                        tile::<T, S, 12>(simd, a, row, block, block_start, c, stride, column, count);
-                        row += 12;
-                    }
-                    if row + 8 <= a.rows {
-                        tile::<T, S, 8>(simd, a, row, block, block_start, c, stride, column, count);
-                        row += 8;
-                    }
-                } else {
-                    while row + 6 <= a.rows {
-                        tile::<T, S, 6>(simd, a, row, block, block_start, c, stride, column, count);
-                        row += 6;
-                    }
-                }
-                if row + 4 <= a.rows {
-                    tile::<T, S, 4>(simd, a, row, block, block_start, c, stride, column, count);
-                    row += 4;
-                }
-                if row + 2 <= a.rows {
-                    tile::<T, S, 2>(simd, a, row, block, block_start, c, stride, column, count);
-                    row += 2;
-                }
-                if row < a.rows {
-                    tile::<T, S, 1>(simd, a, row, block, block_start, c, stride, column, count);
+                let place = Place { block, start: block_start, stride, column, count };
+                match (a.column_stride == 1, count <= width / 2) {
+                    (true, false) => all_rows::<T, S, true, false>(simd, a, place, c),
+                    (true, true) => all_rows::<T, S, true, true>(simd, a, place, c),
+                    (false, _) => all_rows::<T, S, false, false>(simd, a, place, c),
                 }
             }
         }
     }
 }
 
-/// `ROWS` rows of C in one panel's columns, from the depths of `block`.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn tile<T: Real, S: Simd, const ROWS: usize>(
-    simd: S,
-    a: Strided<'_, T>,
-    row: usize,
-    block: &[T],
-    start: Start<'_, T>,
-    c: &mut [T],
+/// A depth block of one panel and where its product goes.
+#[derive(Clone, Copy)]
+struct Place<'a, T> {
+    block: &'a [T],
+    start: Start<'a, T>,
     stride: usize,
     column: usize,
     count: usize,
+}
+
+/// Every row of A times one panel's depth block. `BY_ROWS`: rows of A are contiguous, otherwise its columns. `NARROW`: the panel
+/// uses no more than one register's columns, as the last layer of most networks does; the other is left out.
+#[inline(always)]
+fn all_rows<T: Real, S: Simd, const BY_ROWS: bool, const NARROW: bool>(
+    simd: S,
+    a: Strided<'_, T>,
+    place: Place<'_, T>,
+    c: &mut [T],
 ) {
+    let mut row = 0;
+    // 24 accumulators of the 32 registers of AVX-512, 12 of the 16 of AVX2.
+    if S::REGISTER_COUNT >= 32 {
+        while row + 12 <= a.rows {
+            tile::<T, S, 12, BY_ROWS, NARROW>(simd, a, row, place, c);
+            row += 12;
+        }
+        if row + 8 <= a.rows {
+            tile::<T, S, 8, BY_ROWS, NARROW>(simd, a, row, place, c);
+            row += 8;
+        }
+    } else {
+        while row + 6 <= a.rows {
+            tile::<T, S, 6, BY_ROWS, NARROW>(simd, a, row, place, c);
+            row += 6;
+        }
+    }
+    if row + 4 <= a.rows {
+        tile::<T, S, 4, BY_ROWS, NARROW>(simd, a, row, place, c);
+        row += 4;
+    }
+    if row + 2 <= a.rows {
+        tile::<T, S, 2, BY_ROWS, NARROW>(simd, a, row, place, c);
+        row += 2;
+    }
+    if row < a.rows {
+        tile::<T, S, 1, BY_ROWS, NARROW>(simd, a, row, place, c);
+    }
+}
+
+/// `ROWS` rows of C in one panel's columns, from the depths of `block`.
+#[inline(always)]
+fn tile<T: Real, S: Simd, const ROWS: usize, const BY_ROWS: bool, const NARROW: bool>(
+    simd: S,
+    a: Strided<'_, T>,
+    row: usize,
+    place: Place<'_, T>,
+    c: &mut [T],
+) {
+    let Place { block, start, stride, column, count } = place;
     let lanes = T::lane_count::<S>();
     let zero = T::splat(simd, T::ZERO);
     let mut sums = [[zero; 2]; ROWS];
@@ -344,21 +417,33 @@ fn tile<T: Real, S: Simd, const ROWS: usize>(
     }
     assert!((row + ROWS - 1) * a.row_stride + (a.columns - 1) * a.column_stride < a.data.len());
     assert_eq!(block.len(), a.columns * 2 * lanes);
+    assert_eq!(if BY_ROWS { a.column_stride } else { a.row_stride }, 1);
+    let (row_stride, column_stride) = if BY_ROWS { (a.row_stride, 1) } else { (1, a.column_stride) };
     // SAFETY: the assertions above bound every read: rows `row..row + ROWS` and depths `0..a.columns` of A lie in its
-    // slice (the index is largest at the last of both), and the block holds `a.columns` pairs of vectors. Vectors have
-    // the layout of `lanes` numbers and are read without alignment.
+    // slice (the index is largest at the last of both, and the stride not taken from A is 1), and
+    // the block holds `a.columns` pairs of vectors, read without alignment. Rows beyond `ROWS` are never read: pointers
+    // to them are formed by wrapping arithmetic only.
     unsafe {
-        let mut left = a.data.as_ptr().add(row * a.row_stride);
+        let left = a.data.as_ptr().add(row * a.row_stride);
+        // One pointer for three rows: the two others are one and two strides away, which an address can express. The
+        // compiler must not know how the pointers are related, or it forms each row's address from the one before: a
+        // chain of additions in every step that takes as long as the arithmetic.
+        let mut groups: [*const T; 4] =
+            std::array::from_fn(|group| std::hint::black_box(left.wrapping_add(3 * group * row_stride)));
         let mut right = block.as_ptr();
         for _ in 0..a.columns {
             let first = right.cast::<T::Lanes<S>>().read_unaligned();
             let second = right.add(lanes).cast::<T::Lanes<S>>().read_unaligned();
             for (index, sum) in sums.iter_mut().enumerate() {
-                let factor = T::splat(simd, *left.add(index * a.row_stride));
+                let factor = T::splat(simd, *groups[index / 3].add(index % 3 * row_stride));
                 sum[0] = T::multiply_add(simd, factor, first, sum[0]);
-                sum[1] = T::multiply_add(simd, factor, second, sum[1]);
+                if !NARROW {
+                    sum[1] = T::multiply_add(simd, factor, second, sum[1]);
+                }
             }
-            left = left.wrapping_add(a.column_stride);
+            for group in &mut groups {
+                *group = group.wrapping_add(column_stride);
+            }
             right = right.add(2 * lanes);
         }
     }

@@ -1,7 +1,7 @@
 //! Elementwise passes of a hidden layer over rows: layer norm, activation and residual, forward, backward and tangent.
 //!
-//! Each pass reads a row while it is in the first-level cache. Sums over a row run in [`LANES`] interleaved partial sums,
-//! a fixed order that vectorises.
+//! Each pass reads a row while it is in the first-level cache. Elementwise loops are plain code that the compiler turns
+//! into vector instructions; sums over a row, which it may not reorder, are written with vector registers.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -12,74 +12,73 @@ use crate::real::Real;
 /// ε of the layer norm, PyTorch's default.
 pub(crate) const NORM_EPSILON: f64 = 1e-5;
 
-/// Partial sums of a row: two AVX-512 registers of f32.
-const LANES: usize = 32;
+/// Sums run in this many registers at a time: enough to cover the latency of an addition.
+const ACCUMULATORS: usize = 4;
 
-/// Adds the partial sums pairwise.
+/// Folds whole registers of a row into [`ACCUMULATORS`] registers by `step(accumulator, index of the register)` and adds
+/// up their lanes. The order is fixed for a length and an instruction set.
 #[inline(always)]
-fn fold<T: Real>(mut lanes: [T; LANES]) -> T {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            let other = lanes[lane + half];
-            lanes[lane] += other;
+fn accumulate<T: Real, S: Simd>(simd: S, registers: usize, step: impl Fn(T::Lanes<S>, usize) -> T::Lanes<S>) -> T {
+    let mut totals = [T::splat(simd, T::ZERO); ACCUMULATORS];
+    let whole = registers - registers % ACCUMULATORS;
+    let mut first = 0;
+    while first < whole {
+        for (offset, total) in totals.iter_mut().enumerate() {
+            *total = step(*total, first + offset);
         }
-        half /= 2;
+        first += ACCUMULATORS;
     }
-    lanes[0]
+    for (offset, total) in totals.iter_mut().enumerate() {
+        if first + offset < registers {
+            *total = step(*total, first + offset);
+        }
+    }
+    let [a, b, c, d] = totals;
+    T::reduce_sum(simd, T::add_lanes(simd, T::add_lanes(simd, a, b), T::add_lanes(simd, c, d)))
 }
 
 /// Σ row.
 #[inline(always)]
-fn sum<T: Real>(row: &[T]) -> T {
-    let (blocks, rest) = row.as_chunks::<LANES>();
-    let mut lanes = [T::ZERO; LANES];
-    for block in blocks {
-        for (lane, &value) in lanes.iter_mut().zip(block) {
-            *lane += value;
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        *lane += value;
-    }
-    fold(lanes)
+fn sum<T: Real, S: Simd>(simd: S, row: &[T]) -> T {
+    let (body, tail) = T::registers::<S>(row);
+    let whole = accumulate::<T, S>(
+        simd,
+        body.len(),
+        #[inline(always)]
+        |total, index| T::add_lanes(simd, total, body[index]),
+    );
+    whole + tail.iter().copied().sum()
 }
 
 /// Σ (row - shift)².
 #[inline(always)]
-fn sum_of_squares<T: Real>(row: &[T], shift: T) -> T {
-    let (blocks, rest) = row.as_chunks::<LANES>();
-    let mut lanes = [T::ZERO; LANES];
-    for block in blocks {
-        for (lane, &value) in lanes.iter_mut().zip(block) {
-            let centred = value - shift;
-            *lane = centred.fused_multiply_add(centred, *lane);
-        }
-    }
-    for (lane, &value) in lanes.iter_mut().zip(rest) {
-        let centred = value - shift;
-        *lane = centred.fused_multiply_add(centred, *lane);
-    }
-    fold(lanes)
+fn sum_of_squares<T: Real, S: Simd>(simd: S, row: &[T], shift: T) -> T {
+    let (body, tail) = T::registers::<S>(row);
+    let shifts = T::splat(simd, shift);
+    let whole = accumulate::<T, S>(
+        simd,
+        body.len(),
+        #[inline(always)]
+        |total, index| {
+            let centred = T::subtract_lanes(simd, body[index], shifts);
+            T::multiply_add(simd, centred, centred, total)
+        },
+    );
+    whole + tail.iter().map(|&value| (value - shift) * (value - shift)).sum()
 }
 
-/// (Σ row, Σ row ⊙ other).
+/// Σ a ⊙ b of two rows of the same length.
 #[inline(always)]
-fn sum_and_dot<T: Real>(row: &[T], other: &[T]) -> (T, T) {
-    let ((blocks, rest), (other_blocks, other_rest)) = (row.as_chunks::<LANES>(), other.as_chunks::<LANES>());
-    let mut sums = [T::ZERO; LANES];
-    let mut dots = [T::ZERO; LANES];
-    for (block, other) in blocks.iter().zip(other_blocks) {
-        for lane in 0..LANES {
-            sums[lane] += block[lane];
-            dots[lane] = block[lane].fused_multiply_add(other[lane], dots[lane]);
-        }
-    }
-    for (((sum, dot), &value), &other) in sums.iter_mut().zip(&mut dots).zip(rest).zip(other_rest) {
-        *sum += value;
-        *dot = value.fused_multiply_add(other, *dot);
-    }
-    (fold(sums), fold(dots))
+fn dot<T: Real, S: Simd>(simd: S, a: &[T], b: &[T]) -> T {
+    let ((a, a_tail), (b, b_tail)) = (T::registers::<S>(a), T::registers::<S>(b));
+    let b = &b[..a.len()];
+    let whole = accumulate::<T, S>(
+        simd,
+        a.len(),
+        #[inline(always)]
+        |total, index| T::multiply_add(simd, a[index], b[index], total),
+    );
+    whole + a_tail.iter().zip(b_tail).map(|(&a, &b)| a * b).sum()
 }
 
 /// Gain and bias of a layer norm.
@@ -101,10 +100,10 @@ pub(crate) struct Record<'a, T> {
 
 /// Mean and 1/√(var + ε) of `row`.
 #[inline(always)]
-fn moments<T: Real>(row: &[T]) -> (T, T) {
+fn moments<T: Real, S: Simd>(simd: S, row: &[T]) -> (T, T) {
     let width = T::ONE / T::from_f64(row.len() as f64);
-    let mean = sum(row) * width;
-    let variance = sum_of_squares(row, mean) * width;
+    let mean = sum(simd, row) * width;
+    let variance = sum_of_squares(simd, row, mean) * width;
     (mean, T::ONE / (variance + T::from_f64(NORM_EPSILON)).square_root())
 }
 
@@ -125,13 +124,13 @@ impl<T: Real> Forward<'_, T> {
     }
 
     #[inline(always)]
-    fn run_with<A: Nonlinearity>(self) {
+    fn run_with<A: Nonlinearity, S: Simd>(self, simd: S) {
         let Self { values, width, norm, residual, record, .. } = self;
         let mut record = record;
         for (index, row) in values.chunks_exact_mut(width).enumerate() {
             let span = index * width..(index + 1) * width;
             if let Some(norm) = norm {
-                let (mean, inverse) = moments(row);
+                let (mean, inverse) = moments(simd, row);
                 if let Some(record) = &mut record {
                     record.inverse_deviation[index] = inverse;
                     for (target, &value) in record.normalised[span.clone()].iter_mut().zip(&*row) {
@@ -172,13 +171,13 @@ fn scale_shift<T: Real>(row: &mut [T], mean: T, inverse: T, norm: Norm<'_, T>) {
 impl<T: Real> WithSimd for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         match self.activation {
-            Activation::Relu => self.run_with::<Relu>(),
-            Activation::Silu => self.run_with::<Silu>(),
-            Activation::Elu => self.run_with::<Elu>(),
-            Activation::Gelu => self.run_with::<Gelu>(),
-            Activation::Tanh => self.run_with::<Tanh>(),
+            Activation::Relu => self.run_with::<Relu, S>(simd),
+            Activation::Silu => self.run_with::<Silu, S>(simd),
+            Activation::Elu => self.run_with::<Elu, S>(simd),
+            Activation::Gelu => self.run_with::<Gelu, S>(simd),
+            Activation::Tanh => self.run_with::<Tanh, S>(simd),
         }
     }
 }
@@ -216,7 +215,7 @@ impl<T: Real> Backward<'_, T> {
 impl<T: Real> WithSimd for Backward<'_, T> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { values, width, gain, derivative, normalised, inverse_deviation, mut norm_gradient, bias_gradient } =
             self;
         for (index, row) in values.chunks_exact_mut(width).enumerate() {
@@ -234,7 +233,7 @@ impl<T: Real> WithSimd for Backward<'_, T> {
                 for (value, &gain) in row.iter_mut().zip(gain) {
                     *value *= gain;
                 }
-                project_out(row, normalised, inverse_deviation[index]);
+                project_out(simd, row, normalised, inverse_deviation[index]);
             }
             for (total, &value) in bias_gradient.iter_mut().zip(&*row) {
                 *total += value;
@@ -245,12 +244,11 @@ impl<T: Real> WithSimd for Backward<'_, T> {
 
 /// h ↦ (h - mean h - x̂ mean(x̂ ⊙ h)) · inverse: the (symmetric) Jacobian of u ↦ x̂ applied to h.
 #[inline(always)]
-fn project_out<T: Real>(row: &mut [T], normalised: &[T], inverse: T) {
+fn project_out<T: Real, S: Simd>(simd: S, row: &mut [T], normalised: &[T], inverse: T) {
     let length = row.len();
     let normalised = &normalised[..length];
     let width = T::ONE / T::from_f64(length as f64);
-    let (total, dot) = sum_and_dot(row, normalised);
-    let (mean, correlation) = (total * width, dot * width);
+    let (mean, correlation) = (sum(simd, row) * width, dot(simd, row, normalised) * width);
     for (value, &unit) in row.iter_mut().zip(normalised) {
         *value = (*value - mean - unit * correlation) * inverse;
     }
@@ -279,13 +277,13 @@ impl<T: Real> Tangent<'_, T> {
 impl<T: Real> WithSimd for Tangent<'_, T> {
     type Output = ();
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { values, width, count, gain, derivative, normalised, inverse_deviation, residual } = self;
         for (line, row) in values.chunks_exact_mut(width).enumerate() {
             let index = line / count;
             let span = index * width..(index + 1) * width;
             if let Some(gain) = gain {
-                project_out(row, &normalised[span.clone()], inverse_deviation[index]);
+                project_out(simd, row, &normalised[span.clone()], inverse_deviation[index]);
                 for (value, &gain) in row.iter_mut().zip(gain) {
                     *value *= gain;
                 }
