@@ -5,7 +5,7 @@
 //! D the matrix of first differences: filters are smooth. The observation is either y itself or the sufficient statistic
 //! Vᵀ y.
 
-use crate::{LogLikelihood, Result, Simulator, SimulatorTask};
+use crate::{LogLikelihood, Result, Simulator, SimulatorError, SimulatorTask};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
 use rand::RngExt;
 use rand_pcg::Pcg64;
@@ -247,7 +247,11 @@ impl Simulator for BernoulliGlm {
     fn simulate(&self, theta: &[f64], rng: &mut Pcg64, (): &mut (), x: &mut [f64]) -> Result<()> {
         x.fill(0.0);
         for (t, row) in self.design.iter().enumerate() {
-            let spike = rng.random::<f64>() < logistic(dot(row, theta));
+            let eta = dot(row, theta);
+            if eta.is_nan() {
+                return Err(SimulatorError::Failed("a spike probability is not a number".into()));
+            }
+            let spike = rng.random::<f64>() < logistic(eta);
             match self.observed {
                 Observed::Spikes => x[t] = f64::from(spike),
                 Observed::SufficientStatistics if spike => x.iter_mut().zip(row).for_each(|(sum, v)| *sum += v),

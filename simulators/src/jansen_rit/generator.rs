@@ -35,8 +35,21 @@ impl NormalGenerator {
     }
 
     /// Fills `normals` with independent N(0, 1) numbers; an even number of rows, two from each Box–Muller transform.
-    #[inline(always)]
     pub fn fill(&mut self, normals: &mut [Lane]) {
+        struct Fill<'a>(&'a mut NormalGenerator, &'a mut [Lane]);
+        impl pulp::WithSimd for Fill<'_> {
+            type Output = ();
+            #[inline(always)]
+            fn with_simd<S: pulp::Simd>(self, _: S) {
+                self.0.fill_inline(self.1);
+            }
+        }
+        pulp::Arch::new().dispatch(Fill(self, normals));
+    }
+
+    /// [`Self::fill`] inside a function that is already compiled for an instruction set.
+    #[inline(always)]
+    pub(super) fn fill_inline(&mut self, normals: &mut [Lane]) {
         let mut state = self.state;
         for pair in normals.as_chunks_mut::<2>().0 {
             let [first, second] = pair;
@@ -95,8 +108,9 @@ mod tests {
             (0..rows - 2).flat_map(|row| (0..LANES).map(move |lane| (row, lane))).map(|(r, l)| f(r, l)).sum::<f64>() / n
         };
         let z = |row: usize, lane: usize| f64::from(normals[row][lane]);
+        type Moment<'a> = (&'a str, &'a dyn Fn(usize, usize) -> f64, f64, f64);
         // Moment, expectation, standard deviation of one term.
-        let moments: [(&str, &dyn Fn(usize, usize) -> f64, f64, f64); 7] = [
+        let moments: [Moment<'_>; 7] = [
             ("mean", &|r, l| z(r, l), 0.0, 1.0),
             ("variance", &|r, l| z(r, l).powi(2), 1.0, 2f64.sqrt()),
             ("skewness", &|r, l| z(r, l).powi(3), 0.0, 15f64.sqrt()),

@@ -150,10 +150,10 @@ mod tests {
         let (rate, step) = (100.0, 1e-7);
         let linear = LinearStep::new(rate, step);
         let drift = [[0.0, 1.0], [-rate * rate, -2.0 * rate]];
-        for i in 0..2 {
-            for j in 0..2 {
+        for (i, row) in drift.iter().enumerate() {
+            for (j, expected) in row.iter().enumerate() {
                 let derivative = (linear.mean[i][j] - f64::from(i == j)) / step;
-                assert!((derivative - drift[i][j]).abs() < 1e-3 * (1.0 + drift[i][j].abs()), "{i}{j}: {derivative}");
+                assert!((derivative - expected).abs() < 1e-3 * (1.0 + expected.abs()), "{i}{j}: {derivative}");
             }
         }
         let [l11, l21, l22] = linear.factor;

@@ -98,7 +98,7 @@ fn uniformity(mut pit: Vec<f64>, simulated: usize) -> f64 {
         return 1.0;
     }
     let tail: f64 = (1..100)
-        .map(|k| f64::from(k))
+        .map(f64::from)
         .map(|k| 2.0 * (-2.0 * k * k * lambda * lambda).exp() * if k % 2.0 == 1.0 { 1.0 } else { -1.0 })
         .sum();
     tail.clamp(0.0, 1.0)
