@@ -33,6 +33,18 @@ impl Level {
     }
 }
 
+/// The score of a diffused prior, as compositions need it.
+pub trait PriorScore: Send + Sync {
+    /// s_λ(θ, t) of one particle into `score` (m), and Q_λ into `excess` (m, m) when given.
+    fn evaluate(&self, theta: &[f64], level: Level, score: &mut [f64], excess: Option<&mut [f64]>);
+
+    /// ∇ log λ(θ) of the undiffused prior into `gradient` (m).
+    fn undiffused_score(&self, theta: &[f64], gradient: &mut [f64]);
+
+    /// Whether the prior is Gaussian, so that Q_λ depends on neither θ nor t.
+    fn is_gaussian(&self) -> bool;
+}
+
 /// Deviations of published code from the equations, off by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -146,11 +158,6 @@ impl DiffusedPrior {
         self.dim
     }
 
-    /// Whether every component is Gaussian, so that Q_λ depends on neither θ nor t.
-    pub fn is_gaussian(&self) -> bool {
-        !self.blocks.iter().any(|block| matches!(block, Block::Uniform { .. }))
-    }
-
     /// Q_λ = S⁻¹ of the Gaussian components, (m, m); zero in the uniform ones (its limit inside the box as t → 0).
     pub fn gaussian_excess(&self) -> &[f64] {
         &self.gaussian_excess
@@ -165,10 +172,16 @@ impl DiffusedPrior {
     pub fn covariance(&self) -> &[f64] {
         &self.covariance
     }
+}
 
-    /// s_λ(θ, t) of one particle into `score` (m), and Q_λ into `excess` (m, m) when given. Linear in m for Gaussian and
+impl PriorScore for DiffusedPrior {
+    fn is_gaussian(&self) -> bool {
+        !self.blocks.iter().any(|block| matches!(block, Block::Uniform { .. }))
+    }
+
+    /// Linear in m for Gaussian and
     /// uniform components (times 64 exponentials for uniform ones), quadratic in the size of multivariate ones.
-    pub fn evaluate(&self, theta: &[f64], level: Level, score: &mut [f64], mut excess: Option<&mut [f64]>) {
+    fn evaluate(&self, theta: &[f64], level: Level, score: &mut [f64], mut excess: Option<&mut [f64]>) {
         let Level { alpha, variance: v, .. } = level;
         let signal = alpha.sqrt();
         if let Some(excess) = excess.as_deref_mut() {
@@ -204,7 +217,7 @@ impl DiffusedPrior {
     }
 
     /// ∇ log λ(θ) of the undiffused prior into `gradient` (m); 0 in uniform components, inside and outside.
-    pub fn undiffused_score(&self, theta: &[f64], gradient: &mut [f64]) {
+    fn undiffused_score(&self, theta: &[f64], gradient: &mut [f64]) {
         for block in &self.blocks {
             match block {
                 Block::Uniform { at, .. } => gradient[*at] = 0.0,
@@ -278,5 +291,101 @@ impl Rule {
         let mean = first / mass;
         let second: f64 = (0..POINTS).map(|k| density[k] * (self.nodes[k] - mean).powi(2)).sum();
         (mode + low + width * mean, width * width * second / mass)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::LinearSchedule;
+    use errorfunctions::RealErrorFunctions;
+
+    /// Mills' ratio (1 - Φ(x))/φ(x).
+    fn mills(x: f64) -> f64 {
+        (std::f64::consts::PI / 2.0).sqrt() * RealErrorFunctions::erfcx(x / 2f64.sqrt())
+    }
+
+    /// Mean and variance by the textbook formula, in scaled tails: accurate for boxes that are neither narrow nor central.
+    fn textbook(a: f64, b: f64) -> (f64, f64) {
+        // Divided by φ(a), for 0 < a < b.
+        let decay = (0.5 * (a - b) * (a + b)).exp();
+        let mass = mills(a) - decay * mills(b);
+        let mean = (1.0 - decay) / mass;
+        (mean, 1.0 + (a - b * decay) / mass - mean * mean)
+    }
+
+    #[test]
+    fn truncated_moments_match_the_textbook_where_that_is_accurate() {
+        let rule = Rule::new();
+        for (a, b) in [(0.5, 2.0), (1.0, 30.0), (3.0, 4.5), (5.0, 1e6), (2.0, 2.5)] {
+            let ((mean, variance), (mean_textbook, variance_textbook)) = (rule.truncated_normal(a, b), textbook(a, b));
+            assert!((mean / mean_textbook - 1.0).abs() < 1e-12, "[{a}, {b}] {mean} {mean_textbook}");
+            assert!((variance / variance_textbook - 1.0).abs() < 1e-9, "[{a}, {b}] {variance} {variance_textbook}");
+            let (mirrored, same) = rule.truncated_normal(-b, -a);
+            assert!((mirrored + mean).abs() < 1e-12 * mean && (same - variance).abs() < 1e-12);
+        }
+        let (mean, variance) = rule.truncated_normal(-1e9, 1e9);
+        assert!(mean.abs() < 1e-14 && (variance - 1.0).abs() < 1e-13, "{mean} {variance}");
+    }
+
+    #[test]
+    fn truncated_moments_have_their_limits() {
+        let rule = Rule::new();
+        // Narrow: uniform.
+        for (a, w) in [(0.3, 1e-9), (-2.0, 1e-6)] {
+            let (mean, variance) = rule.truncated_normal(a, a + w);
+            assert!((mean - a - 0.5 * w).abs() < w * 1e-6);
+            assert!((variance / (w * w / 12.0) - 1.0).abs() < 1e-5, "{variance}");
+        }
+        // Far out: exponential with rate a, up to relative 1/a².
+        for a in [1e3, 1e6, 1e8] {
+            let (mean, variance) = rule.truncated_normal(a, a + 1.0);
+            assert!(((mean - a) * a - 1.0).abs() < 3.0 / (a * a) + 4.0 * f64::EPSILON * a * a, "{a} {mean}");
+            assert!((variance * a * a - 1.0).abs() < 7.0 / (a * a) + 1e-12, "{a} {variance}");
+        }
+    }
+
+    fn unit_box(options: PriorOptions) -> DiffusedPrior {
+        let component = Component::Uniform { name: "a".into(), low: -1.0, high: 1.0 };
+        DiffusedPrior::new(&Prior::new(vec![component]).unwrap(), options).unwrap()
+    }
+
+    #[test]
+    fn the_precision_is_the_derivative_of_the_score() {
+        let prior = unit_box(PriorOptions::default());
+        let schedule = LinearSchedule::default();
+        for t in [0.01, 0.1, 0.4] {
+            let level = Level::new(&schedule, t);
+            for theta in [-1.5, -1.01, -0.2, 0.0, 0.97, 1.3, 40.0] {
+                let at = |theta: f64| {
+                    let (mut s, mut q) = ([0.0], [0.0]);
+                    prior.evaluate(&[theta], level, &mut s, Some(&mut q));
+                    (s[0], q[0])
+                };
+                let h = 1e-5 * level.variance.sqrt();
+                let slope = (at(theta + h).0 - at(theta - h).0) / (2.0 * h);
+                // Σ_{t,λ} = (v/α)(1 + v s').
+                let covariance = 1.0 / (at(theta).1 + level.alpha / level.variance);
+                let expected = level.variance / level.alpha * (1.0 + level.variance * slope);
+                assert!((covariance - expected).abs() < 1e-5 * level.variance / level.alpha, "{t} {theta}");
+            }
+        }
+    }
+
+    #[test]
+    fn doubled_bounds_are_a_named_option() {
+        let doubled = unit_box(PriorOptions { double_uniform_bounds: true });
+        assert_eq!(doubled.covariance(), [16.0 / 12.0]);
+        let level = Level::new(&LinearSchedule::default(), 0.01);
+        let (mut inside, mut outside) = ([0.0], [0.0]);
+        doubled.evaluate(&[1.5], level, &mut inside, None);
+        unit_box(PriorOptions::default()).evaluate(&[1.5], level, &mut outside, None);
+        assert!(inside[0].abs() < 1e-6 && outside[0] < -100.0);
+    }
+
+    #[test]
+    fn log_normal_components_are_refused() {
+        let component = Component::Lognormal { name: "a".into(), loc: 0.0, scale: 1.0 };
+        assert!(DiffusedPrior::new(&Prior::new(vec![component]).unwrap(), PriorOptions::default()).is_err());
     }
 }

@@ -6,7 +6,7 @@
 //! threads × (unit's context + chunk). A sample is a function of (model, its group's observations, options, key, group index, sample
 //! index) alone.
 
-use crate::prior_score::{DiffusedPrior, Level, PriorOptions};
+use crate::prior_score::{DiffusedPrior, Level, PriorOptions, PriorScore};
 use crate::sampler::{Control, ParticleStreams, Particles, SamplerOptions, Span};
 use crate::score::covariance::{MomentOptions, Moments, factor_key, moments, start_time};
 use crate::score::{
@@ -64,7 +64,8 @@ pub struct SampleOptions {
     pub learned_prior: bool,
     /// Published deviations of the prior's score.
     pub prior: PriorOptions,
-    /// Noise ratio √(v/α) to start at; by default the model's largest, else t = 1.
+    /// Noise ratio √(v/α) to start at. By default the largest the model was trained at; if it does not say, 100 for samplers with
+    /// a grid of their own (DPM-Solver++, Heun, ODE, grids uniform in log-SNR) and t = 1 for grids uniform in t.
     pub start_noise: Option<f64>,
     /// Noise ratio to stop at, for samplers and grids that do not go to t = 0 by themselves. By default a tenth of the smallest
     /// standard deviation of the Gaussian approximation of the posterior, rounded down to a power of two; where that is
@@ -139,9 +140,9 @@ impl SampleOptions {
 }
 
 /// Which posteriors to sample.
-pub struct SampleRequest<'a> {
+pub struct SampleRequest<'a, 'x> {
     /// Observations of each posterior, (n_g, d) in the simulator's units.
-    pub groups: &'a [ArrayView2<'a, f32>],
+    pub groups: &'a [ArrayView2<'x, f32>],
     /// Index of the first group among all groups of a larger run that this is a part of (else 0): keeps its random numbers.
     pub first_group: u64,
     /// Root of the random streams.
@@ -217,6 +218,11 @@ const CHUNK: usize = 64;
 /// Noise ratio to stop at when nothing is known of the posterior's width.
 const DEFAULT_END_NOISE: f64 = 1e-3;
 
+/// Noise ratio to start at, unless the model or the options say otherwise, for samplers that are not bound to a grid uniform in t:
+/// at 100 prior standard deviations of noise, N(0, I) misses the diffused posterior by 1 % of a standard deviation at most, and
+/// at t = 1 (noise 2981 with the paper's schedule) a third of the steps would be spent on nothing.
+const DEFAULT_START_NOISE: f64 = 100.0;
+
 /// Share of the smallest standard deviation at which to stop: the last step then errs by at most 0.1⁴/8 of it.
 const END_SHARE: f64 = 0.1;
 
@@ -230,7 +236,7 @@ const END_SHARE: f64 = 0.1;
 pub fn sample_posteriors<M: ScoreModel>(
     model: &M,
     prior: &Prior,
-    request: &SampleRequest<'_>,
+    request: &SampleRequest<'_, '_>,
     options: &SampleOptions,
     monitor: Monitor<'_>,
 ) -> Result<Samples> {
@@ -275,12 +281,12 @@ fn merge(info: &mut SampleInfo, part: &SampleInfo) {
 }
 
 /// What all units share.
-struct Driver<'a, 'r, M: ScoreModel> {
+struct Driver<'a, 'r, 'x, M: ScoreModel> {
     model: &'a M,
     prior: DiffusedPrior,
     null: Option<M::Context>,
     null_moments: Option<Moments>,
-    request: &'a SampleRequest<'r>,
+    request: &'a SampleRequest<'r, 'x>,
     options: &'a SampleOptions,
     monitor: Monitor<'a>,
     start: f64,
@@ -296,11 +302,11 @@ struct Unit<'u, M: ScoreModel> {
     first: usize,
 }
 
-impl<'a, 'r, M: ScoreModel> Driver<'a, 'r, M> {
+impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
     fn new(
         model: &'a M,
         prior: &Prior,
-        request: &'a SampleRequest<'r>,
+        request: &'a SampleRequest<'r, 'x>,
         options: &'a SampleOptions,
         monitor: Monitor<'a>,
         done: &'a AtomicUsize,
@@ -323,7 +329,9 @@ impl<'a, 'r, M: ScoreModel> Driver<'a, 'r, M> {
             }
             _ => None,
         };
-        let start = start_time(model.schedule(), options.start_noise.or_else(|| model.max_noise()));
+        let default = options.sampler.sampler().stops_at_end().then_some(DEFAULT_START_NOISE);
+        let noise = options.start_noise.or_else(|| model.max_noise()).or(default);
+        let start = start_time(model.schedule(), noise);
         let level = Level::new(model.schedule(), start);
         info.start_noise = (level.variance / level.alpha).sqrt();
         let prior = DiffusedPrior::new(prior, options.prior)?;

@@ -52,7 +52,13 @@ impl GaussianToy {
     /// # Errors
     /// When a covariance is not positive definite.
     pub fn model(&self, schedule: LinearSchedule, knows_moments: bool) -> Result<MixtureModel> {
-        MixtureModel::new(&[(1.0, self.noise.clone())], &self.prior_mean, &self.prior_covariance, schedule, knows_moments)
+        MixtureModel::new(
+            &[(1.0, self.noise.clone())],
+            &self.prior_mean,
+            &self.prior_covariance,
+            schedule,
+            knows_moments,
+        )
     }
 
     /// Mean and covariance of the posterior given observations (n, m): precision S_0⁻¹ + n C⁻¹.

@@ -96,7 +96,13 @@ impl MixtureModel {
             add_scaled(1.0, noise, &mut evidence);
             let evidence = inverse(&evidence, m)?.1;
             let covariance = inverse(&precision, m)?.0;
-            Ok(Component { log_weight: weight.ln(), covariance, noise_precision, evidence, prior_mean: prior_mean.to_vec() })
+            Ok(Component {
+                log_weight: weight.ln(),
+                covariance,
+                noise_precision,
+                evidence,
+                prior_mean: prior_mean.to_vec(),
+            })
         };
         let components: Result<Vec<_>> = components.iter().map(build).collect();
         Ok(Self { dim: m, schedule, components: components?, prior_information_mean, knows_moments })
@@ -255,7 +261,8 @@ impl ScoreModel for MixtureModel {
         jacobians: &mut [f64],
     ) {
         let m = self.dim;
-        for ((pair, out), jacobian) in pairs.iter().zip(out.chunks_exact_mut(m)).zip(jacobians.chunks_exact_mut(m * m)) {
+        for ((pair, out), jacobian) in pairs.iter().zip(out.chunks_exact_mut(m)).zip(jacobians.chunks_exact_mut(m * m))
+        {
             self.score(context, *pair, work, out);
             jacobian.fill(0.0);
             for c in 0..self.components.len() {

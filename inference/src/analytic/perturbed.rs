@@ -97,7 +97,12 @@ impl<M: ScoreModel> Perturbed<M> {
         Ok(Self { inner, perturbation, engine: Engine::new(&network) })
     }
 
-    fn fill_input(&self, context: &PerturbedContext<M::Context>, pairs: &[Pair], work: &mut PerturbedWorkspace<M::Workspace>) {
+    fn fill_input(
+        &self,
+        context: &PerturbedContext<M::Context>,
+        pairs: &[Pair],
+        work: &mut PerturbedWorkspace<M::Workspace>,
+    ) {
         let (m, d) = (self.inner.dim_theta(), self.inner.dim_x());
         for (pair, row) in pairs.iter().zip(work.input.chunks_exact_mut(m + d + 1)) {
             row[..m].copy_from_slice(&work.theta[pair.particle as usize * m..][..m]);

@@ -27,7 +27,12 @@ impl Default for EdmHeun {
 }
 
 impl Sampler for EdmHeun {
-    fn run(&self, score: &mut dyn PosteriorScore, particles: &mut Particles, control: &Control<'_>) -> Result<SamplerInfo> {
+    fn run(
+        &self,
+        score: &mut dyn PosteriorScore,
+        particles: &mut Particles,
+        control: &Control<'_>,
+    ) -> Result<SamplerInfo> {
         let times = karras_times(control.span, self.steps - 1, self.rho, score.schedule());
         let length = particles.theta.len();
         let (mut first, mut second, mut trial) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);

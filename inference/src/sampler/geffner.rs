@@ -25,7 +25,12 @@ impl Default for Geffner {
 }
 
 impl Sampler for Geffner {
-    fn run(&self, score: &mut dyn PosteriorScore, particles: &mut Particles, control: &Control<'_>) -> Result<SamplerInfo> {
+    fn run(
+        &self,
+        score: &mut dyn PosteriorScore,
+        particles: &mut Particles,
+        control: &Control<'_>,
+    ) -> Result<SamplerInfo> {
         let m = score.dim();
         let times = Grid::Time.times(control.span, self.steps, score.schedule());
         let length = particles.theta.len();

@@ -43,7 +43,12 @@ impl Default for PredictorCorrector {
 }
 
 impl Sampler for PredictorCorrector {
-    fn run(&self, score: &mut dyn PosteriorScore, particles: &mut Particles, control: &Control<'_>) -> Result<SamplerInfo> {
+    fn run(
+        &self,
+        score: &mut dyn PosteriorScore,
+        particles: &mut Particles,
+        control: &Control<'_>,
+    ) -> Result<SamplerInfo> {
         let times = self.grid.times(control.span, self.steps, score.schedule());
         let mut s = vec![0.0; particles.theta.len()];
         let mut z = vec![0.0; particles.theta.len()];
@@ -59,7 +64,8 @@ impl Sampler for PredictorCorrector {
                 }
                 info.evaluations += 1;
             }
-            info.evaluations += tamed_rounds(score, particles, control, pair[1], self.rounds, self.ratio, (&mut s, &mut z))?;
+            info.evaluations +=
+                tamed_rounds(score, particles, control, pair[1], self.rounds, self.ratio, (&mut s, &mut z))?;
             control.clip(&mut particles.theta);
         }
         Ok(info)

@@ -106,7 +106,12 @@ impl ProbabilityFlow {
 }
 
 impl Sampler for ProbabilityFlow {
-    fn run(&self, score: &mut dyn PosteriorScore, particles: &mut Particles, control: &Control<'_>) -> Result<SamplerInfo> {
+    fn run(
+        &self,
+        score: &mut dyn PosteriorScore,
+        particles: &mut Particles,
+        control: &Control<'_>,
+    ) -> Result<SamplerInfo> {
         let length = particles.theta.len();
         let (start, end) = (score.schedule().log_snr(control.span.start), score.schedule().log_snr(control.span.end));
         let signal = score.schedule().signal_scale(control.span.start);

@@ -22,7 +22,12 @@ impl Default for ReverseSde {
 }
 
 impl Sampler for ReverseSde {
-    fn run(&self, score: &mut dyn PosteriorScore, particles: &mut Particles, control: &Control<'_>) -> Result<SamplerInfo> {
+    fn run(
+        &self,
+        score: &mut dyn PosteriorScore,
+        particles: &mut Particles,
+        control: &Control<'_>,
+    ) -> Result<SamplerInfo> {
         let times = self.grid.times(control.span, self.steps, score.schedule());
         let mut s = vec![0.0; particles.theta.len()];
         let mut z = vec![0.0; particles.theta.len()];

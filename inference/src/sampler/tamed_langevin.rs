@@ -26,7 +26,12 @@ impl Default for TamedLangevin {
 }
 
 impl Sampler for TamedLangevin {
-    fn run(&self, score: &mut dyn PosteriorScore, particles: &mut Particles, control: &Control<'_>) -> Result<SamplerInfo> {
+    fn run(
+        &self,
+        score: &mut dyn PosteriorScore,
+        particles: &mut Particles,
+        control: &Control<'_>,
+    ) -> Result<SamplerInfo> {
         let times = Grid::Time.times(control.span, self.steps, score.schedule());
         let mut s = vec![0.0; particles.theta.len()];
         let mut z = vec![0.0; particles.theta.len()];

@@ -15,7 +15,7 @@ use super::{Pair, PosteriorScore, ScoreContext, ScoreCounters, ScoreModel};
 use crate::precision::{
     add_multiply, add_scaled, change_relative_eigenvalues, cholesky, cholesky_solve, general_solve,
 };
-use crate::prior_score::{DiffusedPrior, Level};
+use crate::prior_score::{Level, PriorScore};
 use crate::schedule::NoiseSchedule;
 use crate::{InferenceError, Result};
 use rand::RngExt;
@@ -108,7 +108,7 @@ impl CompositionOptions {
 /// Where the prior score comes from.
 pub enum PriorTerm<'a, M: ScoreModel> {
     /// The exact diffused prior.
-    Analytic(&'a DiffusedPrior),
+    Analytic(&'a dyn PriorScore),
     /// The model's score without observations (classifier-free guidance, paper App. L.1).
     Learned(&'a M::Context),
 }
