@@ -1,2 +1,152 @@
-//! Command line.
-fn main() {}
+//! The command line of tallsbi: simulate, train, sample the tall posterior, validate, report.
+
+mod cli;
+mod commands;
+mod context;
+mod interrupt;
+mod progress;
+
+use clap::Parser;
+use cli::Cli;
+use context::{Context, Interrupted, UsageError};
+use interrupt::Interrupt;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tallsbi_diagnostics::DiagnosticsError;
+use tallsbi_inference::InferenceError;
+use tallsbi_simulators::SimulatorError;
+
+fn main() -> ExitCode {
+    install_panic_hook();
+    // The hook has told the user; here a panic only becomes an exit code.
+    std::panic::catch_unwind(start).unwrap_or(ExitCode::from(1))
+}
+
+fn start() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage_exit(&error),
+    };
+    start_logging(&cli);
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&error));
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    }
+    let context = Context {
+        seed: cli.seed,
+        json: cli.json,
+        quiet: cli.quiet,
+        command: context::command_line(),
+        interrupt: Interrupt::install()?,
+    };
+    cli.command.run(&context)
+}
+
+/// The chain of causes on one line.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        // Errors that are transparent repeat their cause.
+        if parts.last().is_none_or(|last| !last.contains(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ").lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let any = |is: &dyn Fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
+    let interrupted = any(&|cause| {
+        cause.is::<Interrupted>()
+            || matches!(cause.downcast_ref(), Some(InferenceError::Interrupted))
+            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Cancelled))
+    });
+    let wrong_usage = any(&|cause| {
+        cause.is::<UsageError>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(SimulatorError::UnknownTask { .. } | SimulatorError::Option { .. })
+            )
+            || matches!(cause.downcast_ref(), Some(InferenceError::Option { .. }))
+            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Setting { .. }))
+    });
+    match (interrupted, wrong_usage) {
+        (true, _) => interrupt::EXIT_CODE,
+        (false, true) => 2,
+        (false, false) => 1,
+    }
+}
+
+/// Help and version as clap prints them; its errors on one line.
+fn usage_exit(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nothing can be done about a closed pipe.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        _ => {
+            let text = error.to_string();
+            let lines: Vec<&str> = text
+                .lines()
+                .map(str::trim)
+                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+                .filter(|line| !line.is_empty())
+                .collect();
+            eprintln!("{}; see --help", lines.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn start_logging(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => "error",
+        (false, 0) => {
+            "warn,tallsbi=info,tallsbi_data=info,tallsbi_simulators=info,tallsbi_inference=info,tallsbi_diagnostics=info"
+        }
+        (false, 1) => {
+            "info,tallsbi=debug,tallsbi_data=debug,tallsbi_simulators=debug,tallsbi_inference=debug,tallsbi_diagnostics=debug"
+        }
+        (false, _) => "trace",
+    };
+    let terminal = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_target(cli.verbose > 0)
+        .with_ansi(terminal)
+        .with_writer(|| progress::LogWriter);
+    if terminal { subscriber.without_time().init() } else { subscriber.init() }
+}
+
+/// A panic is a bug of ours: one line that says so, whatever thread it is on.
+fn install_panic_hook() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    std::panic::set_hook(Box::new(|panic| {
+        if TOLD.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let message = panic.payload_as_str().unwrap_or("no message").lines().next().unwrap_or_default();
+        let place = panic.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+        eprintln!(
+            "error: internal error ({message}, at {place}); this is a bug, please report it with the command at {}",
+            env!("CARGO_PKG_REPOSITORY")
+        );
+    }));
+}

@@ -5,9 +5,11 @@ use super::{FileKind, Provenance, attributes, failed, open_hdf5};
 use crate::Result;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Group, Hyperslab, SliceOrIndex};
+use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 /// Bytes read at once.
@@ -24,9 +26,21 @@ pub struct ArrayEntry {
     pub shape: Vec<usize>,
 }
 
+/// Formats that can be inspected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// HDF5, of which netCDF-4 is a dialect.
+    Hdf5,
+    /// Named tensors with metadata: models.
+    Safetensors,
+}
+
 /// What is in an HDF5, netCDF-4 or safetensors file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Contents {
+    /// Format of the file.
+    pub format: Format,
     /// Which kind of ours it is; `None` for foreign files and models.
     pub kind: Option<FileKind>,
     /// Where it came from, for files of ours.
@@ -46,6 +60,9 @@ impl Contents {
     /// # Errors
     /// When it cannot be read, or is neither HDF5, netCDF-4 nor safetensors.
     pub fn read(path: &Path) -> Result<Self> {
+        if let Some(contents) = read_safetensors(path)? {
+            return Ok(contents);
+        }
         let file = open_hdf5(path)?;
         let kind = kind_of_open(path, &file)?;
         let arrays = arrays(path, &file)?;
@@ -64,8 +81,67 @@ impl Contents {
             .filter(|name| !(name.starts_with("_NC") || kind.is_some() && hidden.contains(&name.as_str())))
             .filter_map(|name| attributes::display(&file, &name).map(|text| (name, text)))
             .collect();
-        Ok(Self { kind, provenance, attributes, arrays, digest: hexadecimal(&hasher.finalize()) })
+        Ok(Self { format: Format::Hdf5, kind, provenance, attributes, arrays, digest: hexadecimal(&hasher.finalize()) })
     }
+}
+
+impl Contents {
+    /// What the file is, in a few words.
+    pub fn description(&self) -> String {
+        match (self.format, self.kind) {
+            (Format::Safetensors, _) => {
+                let values: usize = self.arrays.iter().map(|a| a.shape.iter().product::<usize>()).sum();
+                format!("safetensors with {values} values (a model's weights)")
+            }
+            (Format::Hdf5, None) => "HDF5, not written by tallsbi".into(),
+            (Format::Hdf5, Some(kind)) => {
+                let rows = |name: &str| self.arrays.iter().find(|a| a.name == name).and_then(|a| a.shape.first());
+                let count = |name: &str, what: &str| rows(name).map(|n| format!(" of {n} {what}")).unwrap_or_default();
+                match kind {
+                    FileKind::TrainingSet => format!("training set{}", count("theta", "simulations")),
+                    FileKind::Observations => format!("{} observations", rows("x").unwrap_or(&0)),
+                    FileKind::Posterior => {
+                        let draws = rows("posterior/draw").unwrap_or(&0) * rows("posterior/chain").unwrap_or(&1);
+                        format!("posterior of {draws} samples")
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A safetensors file: its first 8 bytes are the length of a JSON header; `None` for anything else.
+fn read_safetensors(path: &Path) -> Result<Option<Contents>> {
+    let Ok(mut file) = std::fs::File::open(path) else { return Ok(None) };
+    let mut start = [0; 9];
+    if file.read_exact(&mut start).is_err() || start[8] != b'{' {
+        return Ok(None);
+    }
+    // Models are megabytes: read whole.
+    let bytes = std::fs::read(path).map_err(|error| failed(path, "cannot be read", &error))?;
+    let damaged = |error: safetensors::SafeTensorError| failed(path, "is not a whole safetensors file", &error);
+    let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let mut all = tensors.tensors();
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut hasher = Sha256::new();
+    let arrays = all
+        .iter()
+        .map(|(name, tensor)| {
+            let dtype = match tensor.dtype() {
+                Dtype::F32 => "float32".to_owned(),
+                Dtype::F64 => "float64".to_owned(),
+                other => format!("{other:?}").to_lowercase(),
+            };
+            let entry = ArrayEntry { name: name.clone(), dtype, shape: tensor.shape().to_vec() };
+            hash_header(&mut hasher, &entry);
+            hasher.update(tensor.data());
+            entry
+        })
+        .collect();
+    let attributes = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    let digest = hexadecimal(&hasher.finalize());
+    Ok(Some(Contents { format: Format::Safetensors, kind: None, provenance: None, attributes, arrays, digest }))
 }
 
 /// All datasets of a file, sorted by path.
@@ -100,14 +176,19 @@ fn dtype_name(descriptor: &TypeDescriptor) -> String {
     }
 }
 
-/// Feeds an array's name, type, shape and little-endian numbers to the hasher; of other types the numbers are left out.
-fn hash(hasher: &mut Sha256, entry: &ArrayEntry, dataset: &Dataset) -> hdf5::Result<()> {
+/// Feeds an array's name, type and shape to the hasher.
+fn hash_header(hasher: &mut Sha256, entry: &ArrayEntry) {
     hasher.update(entry.name.as_bytes());
     hasher.update([0]);
     hasher.update(entry.dtype.as_bytes());
     hasher.update([0]);
     hasher.update((entry.shape.len() as u64).to_le_bytes());
     entry.shape.iter().for_each(|&length| hasher.update((length as u64).to_le_bytes()));
+}
+
+/// Feeds an array's name, type, shape and little-endian numbers to the hasher; of other types the numbers are left out.
+fn hash(hasher: &mut Sha256, entry: &ArrayEntry, dataset: &Dataset) -> hdf5::Result<()> {
+    hash_header(hasher, entry);
     match entry.dtype.as_str() {
         "float32" => blocks::<f32, 4>(hasher, entry, dataset, f32::to_le_bytes),
         "float64" => blocks::<f64, 8>(hasher, entry, dataset, f64::to_le_bytes),

@@ -15,7 +15,7 @@ mod provenance;
 mod staging;
 mod training_set;
 
-pub use contents::{ArrayEntry, Contents};
+pub use contents::{ArrayEntry, Contents, Format};
 pub use matrix::{Matrix, MatrixSource};
 pub use observations::Observations;
 pub use output::{Existing, OutputFile};

@@ -48,6 +48,14 @@ impl OutputFile {
         Ok(Self { target: target.to_owned(), temporary, overwrite })
     }
 
+    /// Checks that `target` can be written, before the work that makes it.
+    ///
+    /// # Errors
+    /// As [`OutputFile::create`].
+    pub fn check(target: &Path, existing: Existing) -> Result<()> {
+        check_target(target, existing == Existing::Overwrite)
+    }
+
     /// Where to write: a file beside the final one.
     pub fn path(&self) -> &Path {
         &self.temporary

@@ -1,0 +1,57 @@
+//! `tallsbi diagnose`.
+
+mod calibration;
+mod two_sample;
+
+use crate::context::Context;
+use crate::progress::Bar;
+use anyhow::Result;
+use clap::Subcommand;
+use std::sync::Mutex;
+use tallsbi_diagnostics::{Monitor, Progress};
+
+/// Is the posterior right? Distances to a reference posterior, and calibration checks that need none
+///
+/// Matrices of samples are posterior files, any HDF5 dataset (FILE.h5:DATASET, FILE.h5:DATASET:INDEX) or CSV.
+///
+/// Example: tallsbi diagnose c2st posterior.nc --reference reference.nc --json
+#[derive(Debug, Subcommand)]
+#[command(verbatim_doc_comment)]
+pub enum DiagnoseCommand {
+    SlicedWasserstein(two_sample::SlicedWassersteinArguments),
+    Mmd(two_sample::MmdArguments),
+    C2st(two_sample::C2stArguments),
+    Dirac(two_sample::DiracArguments),
+    LocalC2st(calibration::LocalC2stArguments),
+    Sbc(calibration::SbcArguments),
+    Coverage(calibration::CoverageArguments),
+}
+
+/// Runs the command.
+pub fn run(context: &Context, command: &DiagnoseCommand) -> Result<()> {
+    match command {
+        DiagnoseCommand::SlicedWasserstein(arguments) => two_sample::sliced_wasserstein(context, arguments),
+        DiagnoseCommand::Mmd(arguments) => two_sample::mmd(context, arguments),
+        DiagnoseCommand::C2st(arguments) => two_sample::c2st(context, arguments),
+        DiagnoseCommand::Dirac(arguments) => two_sample::dirac(context, arguments),
+        DiagnoseCommand::LocalC2st(arguments) => calibration::local_c2st(context, arguments),
+        DiagnoseCommand::Sbc(arguments) => calibration::sbc(context, arguments),
+        DiagnoseCommand::Coverage(arguments) => calibration::coverage(context, arguments),
+    }
+}
+
+/// Runs `work` with a monitor that shows a bar for each stage and stops on Ctrl-C.
+fn monitored<T>(context: &Context, work: impl FnOnce(Monitor<'_>) -> T) -> T {
+    let bar: Mutex<Option<(&'static str, Bar)>> = Mutex::new(None);
+    let progress = |progress: Progress| {
+        let Ok(mut held) = bar.lock() else { return };
+        if held.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
+            *held = Some((progress.stage, context.bar(progress.stage, "done", progress.total as u64)));
+        }
+        if let Some((_, bar)) = held.as_ref() {
+            bar.set(progress.done as u64);
+        }
+    };
+    let cancelled = || context.interrupt.is_set();
+    work(Monitor::new(&progress, &cancelled))
+}

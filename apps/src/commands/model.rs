@@ -1,0 +1,319 @@
+//! Models and how posteriors are sampled from them, for every command that does.
+
+use crate::context::{Context, usage};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use ndarray::{Array3, ArrayView2};
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use tallsbi_data::StreamKey;
+use tallsbi_inference::model::{PreparedModel, TrainedModel};
+use tallsbi_inference::sample::{
+    FactorizedOptions, Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors,
+};
+use tallsbi_inference::sampler::{
+    Ddim, DpmSolver, EdmHeun, Geffner, Langevin, PredictorCorrector, ProbabilityFlow, ReverseSde, SamplerOptions,
+    TamedLangevin,
+};
+use tallsbi_inference::score::{Bridge, GaussOptions, JacOptions, MiniBatch};
+
+/// How posteriors are sampled.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArguments {
+    /// How the scores of single observations become the score of all [default: gauss]
+    #[arg(long)]
+    pub method: Option<MethodName>,
+    /// Algorithm that follows the score [default: dpm-solver]
+    #[arg(long)]
+    pub sampler: Option<SamplerName>,
+    /// Steps of the sampler [default: the sampler's own]
+    #[arg(long, value_name = "T")]
+    pub steps: Option<usize>,
+    /// Noise of ddim, 0 to 1 [default: the paper's for its number of steps: 0.2 for 50, 0.5 for 150, 0.8 for 400, 1 for 1000]
+    #[arg(long)]
+    pub eta: Option<f64>,
+    /// Relative step size of langevin [default: 0.5]
+    #[arg(long)]
+    pub tau: Option<f64>,
+    /// Rounds a noise level of langevin, tamed-langevin (5) and predictor-corrector (1)
+    #[arg(long, value_name = "L")]
+    pub rounds: Option<usize>,
+    /// Prior's part in fnpe [default: diffused]
+    #[arg(long)]
+    pub bridge: Option<BridgeName>,
+    /// Keep latent coordinates within ± this (the paper's "-clip": 3)
+    #[arg(long, value_name = "BOUND", num_args = 0..=1, default_missing_value = "3")]
+    pub clip: Option<f64>,
+    /// Take the prior's score from a model trained with --context-dropout
+    #[arg(long)]
+    pub learned_prior: bool,
+    /// Sum over a random subset of M observations at each evaluation (thousands of observations)
+    #[arg(long, value_name = "M")]
+    pub mini_batch: Option<usize>,
+    /// Sampling options as TOML; options given here go before it
+    #[arg(long = "sampling-config", value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+}
+
+/// Compositions of scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodName {
+    /// Second order, constant covariances (paper Alg. 1)
+    Gauss,
+    /// Second order, Jacobians of the score (paper Alg. 2)
+    Jac,
+    /// Sum of scores (F-NPSE, Geffner et al.)
+    Fnpe,
+}
+
+/// Samplers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SamplerName {
+    /// Denoising diffusion implicit models (1000 steps)
+    Ddim,
+    /// DPM-Solver++(2M) (30 steps)
+    DpmSolver,
+    /// Heun's method on Karras' grid (25 steps)
+    EdmHeun,
+    /// Annealed Langevin dynamics (400 steps of 5 rounds)
+    Langevin,
+    /// Tamed Langevin dynamics (400 steps of 5 rounds)
+    TamedLangevin,
+    /// Geffner's deterministic Gaussian (1000 steps; fnpe only)
+    Geffner,
+    /// Reverse stochastic differential equation (1000 steps)
+    ReverseSde,
+    /// Predictor and corrector (200 steps)
+    PredictorCorrector,
+    /// Probability-flow ODE, adaptive
+    ProbabilityFlow,
+}
+
+/// The prior's part of F-NPSE's bridging densities.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum BridgeName {
+    /// The diffused prior, as the authors' code has it
+    Diffused,
+    /// The undiffused prior, as the paper prints it
+    Clean,
+}
+
+impl SamplingArguments {
+    /// The options for `samples` samples a posterior.
+    pub fn options(&self, samples: usize) -> Result<SampleOptions> {
+        let mut options: SampleOptions = match &self.config {
+            Some(path) => read_toml(path)?,
+            None => SampleOptions::default(),
+        };
+        options.samples = samples;
+        self.method_into(&mut options.method)?;
+        self.sampler_into(&mut options.sampler)?;
+        options.clip = self.clip.or(options.clip);
+        options.learned_prior |= self.learned_prior;
+        options.validate()?;
+        Ok(options)
+    }
+
+    fn method_into(&self, method: &mut Method) -> Result<()> {
+        match self.method {
+            Some(MethodName::Gauss) => *method = Method::Gauss(GaussOptions::default()),
+            Some(MethodName::Jac) => *method = Method::Jac(JacOptions::default()),
+            Some(MethodName::Fnpe) => *method = Method::Fnpe(FactorizedOptions::default()),
+            None => {}
+        }
+        let batch = self.mini_batch.map(|size| MiniBatch { size, damping: 1.0, control_variate: true });
+        let bridge = self.bridge.map(|name| match name {
+            BridgeName::Diffused => Bridge::Diffused,
+            BridgeName::Clean => Bridge::Clean,
+        });
+        let slot = match method {
+            Method::Gauss(options) => &mut options.composition.mini_batch,
+            Method::Jac(options) => &mut options.composition.mini_batch,
+            Method::Fnpe(options) => {
+                options.bridge = bridge.unwrap_or(options.bridge);
+                options.mini_batch = batch.or(options.mini_batch);
+                return Ok(());
+            }
+        };
+        *slot = batch.or(*slot);
+        if bridge.is_some() { Err(usage("--bridge goes with --method fnpe only")) } else { Ok(()) }
+    }
+
+    fn sampler_into(&self, sampler: &mut SamplerOptions) -> Result<()> {
+        if let Some(name) = self.sampler {
+            *sampler = default_sampler(name);
+        }
+        let (mut steps, mut rounds, mut eta, mut tau) = (self.steps, self.rounds, self.eta, self.tau);
+        fn set<T: Copy>(slot: &mut T, given: &mut Option<T>) {
+            *slot = given.take().unwrap_or(*slot);
+        }
+        match sampler {
+            SamplerOptions::Ddim(ddim) => {
+                if let (Some(steps), None) = (steps, eta) {
+                    ddim.eta = published_eta(steps);
+                }
+                set(&mut ddim.steps, &mut steps);
+                set(&mut ddim.eta, &mut eta);
+            }
+            SamplerOptions::DpmSolver(solver) => set(&mut solver.steps, &mut steps),
+            SamplerOptions::EdmHeun(solver) => set(&mut solver.steps, &mut steps),
+            SamplerOptions::Geffner(sampler) => set(&mut sampler.steps, &mut steps),
+            SamplerOptions::ReverseSde(solver) => set(&mut solver.steps, &mut steps),
+            SamplerOptions::Langevin(langevin) => {
+                set(&mut langevin.steps, &mut steps);
+                set(&mut langevin.rounds, &mut rounds);
+                set(&mut langevin.tau, &mut tau);
+            }
+            SamplerOptions::TamedLangevin(langevin) => {
+                set(&mut langevin.steps, &mut steps);
+                set(&mut langevin.rounds, &mut rounds);
+            }
+            SamplerOptions::PredictorCorrector(sampler) => {
+                set(&mut sampler.steps, &mut steps);
+                set(&mut sampler.rounds, &mut rounds);
+            }
+            SamplerOptions::ProbabilityFlow(_) => {}
+        }
+        // What the sampler has taken is gone; what is left it does not have.
+        let left = [
+            ("--steps", steps.is_some()),
+            ("--rounds", rounds.is_some()),
+            ("--eta", eta.is_some()),
+            ("--tau", tau.is_some()),
+        ];
+        match left.iter().find(|(_, left)| *left) {
+            Some((option, _)) => {
+                Err(usage(format!("{option}: the sampler {} has no such option", sampler_name(sampler))))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn default_sampler(name: SamplerName) -> SamplerOptions {
+    match name {
+        SamplerName::Ddim => SamplerOptions::Ddim(Ddim::default()),
+        SamplerName::DpmSolver => SamplerOptions::DpmSolver(DpmSolver::default()),
+        SamplerName::EdmHeun => SamplerOptions::EdmHeun(EdmHeun::default()),
+        SamplerName::Langevin => SamplerOptions::Langevin(Langevin::default()),
+        SamplerName::TamedLangevin => SamplerOptions::TamedLangevin(TamedLangevin::default()),
+        SamplerName::Geffner => SamplerOptions::Geffner(Geffner::default()),
+        SamplerName::ReverseSde => SamplerOptions::ReverseSde(ReverseSde::default()),
+        SamplerName::PredictorCorrector => SamplerOptions::PredictorCorrector(PredictorCorrector::default()),
+        SamplerName::ProbabilityFlow => SamplerOptions::ProbabilityFlow(ProbabilityFlow::default()),
+    }
+}
+
+/// The paper's η for the number of DDIM steps nearest (in ratio) to `steps`.
+fn published_eta(steps: usize) -> f64 {
+    let ratio = |published: f64| (steps.max(1) as f64 / published).ln().abs();
+    [(50.0, 0.2), (150.0, 0.5), (400.0, 0.8), (1000.0, 1.0)]
+        .into_iter()
+        .min_by(|(a, _), (b, _)| ratio(*a).total_cmp(&ratio(*b)))
+        .map_or(1.0, |(_, eta)| eta)
+}
+
+/// The method's name, as on the command line.
+pub fn method_name(method: &Method) -> &'static str {
+    match method {
+        Method::Gauss(_) => "gauss",
+        Method::Jac(_) => "jac",
+        Method::Fnpe(_) => "fnpe",
+    }
+}
+
+/// The sampler's name, as on the command line.
+pub fn sampler_name(sampler: &SamplerOptions) -> &'static str {
+    match sampler {
+        SamplerOptions::Ddim(_) => "ddim",
+        SamplerOptions::DpmSolver(_) => "dpm-solver",
+        SamplerOptions::EdmHeun(_) => "edm-heun",
+        SamplerOptions::Langevin(_) => "langevin",
+        SamplerOptions::TamedLangevin(_) => "tamed-langevin",
+        SamplerOptions::Geffner(_) => "geffner",
+        SamplerOptions::ReverseSde(_) => "reverse-sde",
+        SamplerOptions::PredictorCorrector(_) => "predictor-corrector",
+        SamplerOptions::ProbabilityFlow(_) => "probability-flow",
+    }
+}
+
+/// Options from a TOML file.
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        usage(format!("{}: line {line}: {}", path.display(), error.message()))
+    })
+}
+
+/// A model that is ready to be sampled from.
+pub struct Model {
+    /// The trained model.
+    pub trained: TrainedModel,
+    prepared: PreparedModel,
+    path: PathBuf,
+}
+
+impl Model {
+    /// Reads a model file, ours or a reference network.
+    pub fn load(path: &Path) -> Result<Self> {
+        let trained = load_model(path)?;
+        Ok(Self { prepared: trained.prepare(), trained, path: path.to_owned() })
+    }
+
+    /// Checks that observations of `dim_x` values can be given to the model.
+    pub fn check_width(&self, what: &str, dim_x: usize) -> Result<()> {
+        if dim_x != self.trained.dim_x() {
+            bail!(
+                "{what}: observations have {dim_x} values, but {} was trained on {}",
+                self.path.display(),
+                self.trained.dim_x()
+            );
+        }
+        Ok(())
+    }
+
+    /// Samples the posterior of each group of observations (n, d): parameters (G, S, m), and what it took.
+    pub fn sample(
+        &self,
+        context: &Context,
+        groups: &[ArrayView2<'_, f32>],
+        key: StreamKey,
+        options: &SampleOptions,
+    ) -> Result<(Array3<f64>, SampleInfo)> {
+        let total = groups.len() * options.samples;
+        let bar = context.bar("sample", "samples", total as u64);
+        let progress = |done: usize, _: usize| bar.set(done as u64);
+        let cancelled = || context.interrupt.is_set();
+        let monitor = tallsbi_inference::sample::Monitor { progress: &progress, cancelled: &cancelled };
+        let request = SampleRequest { groups, first_group: 0, key };
+        let prior = self.trained.latent.latent_prior();
+        let samples = match &self.prepared {
+            PreparedModel::Noise(model) => sample_posteriors(model, &prior, &request, options, monitor),
+            PreparedModel::Anchored(model) => sample_posteriors(model, &prior, &request, options, monitor),
+        }?;
+        bar.finish();
+        let info = samples.info;
+        if info.diverged > 0 {
+            tracing::warn!(
+                "{} of {total} samples diverged; use more --steps, another --sampler, or --clip",
+                info.diverged
+            );
+        }
+        if info.repaired > 0 {
+            tracing::warn!(
+                "{} of {} precisions were not positive definite and were repaired",
+                info.repaired,
+                info.precisions
+            );
+        }
+        Ok((samples.to_parameters(&self.trained.latent), info))
+    }
+}
+
+/// Reads a model file without preparing it for sampling.
+pub fn load_model(path: &Path) -> Result<TrainedModel> {
+    let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    TrainedModel::from_bytes(&bytes).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,191 @@
+//! `tallsbi simulate`.
+
+use super::TaskArguments;
+use crate::cli::ResumableOutputArguments;
+use crate::context::{Context, Interrupted, usage};
+use crate::progress::Bar;
+use anyhow::Result;
+use clap::Args;
+use ndarray::ArrayView2;
+use rayon::prelude::*;
+use serde_json::json;
+use std::num::NonZeroU64;
+use std::ops::ControlFlow;
+use std::time::Instant;
+use tallsbi_data::file::{Opened, RowRange, Summary, TrainingSetSpec, TrainingSetWriter, XTransform};
+use tallsbi_data::{Prior, Purpose};
+use tallsbi_simulators::{Rows, Task, simulate_parallel};
+
+/// Simulate a training set: parameters from the prior, observations from the simulator
+///
+/// Rows are streamed to disk in bounded memory. A run that is interrupted or killed continues with --resume; shards
+/// (--shard 1/4 .. 4/4, on any machines) are put together by `tallsbi merge`. Neither threads, shards nor interruptions
+/// change a byte of the data.
+///
+/// Example: tallsbi simulate jrnmm --fix g=0 -n 50000 -o train.h5
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct SimulateArguments {
+    #[command(flatten)]
+    pub task: TaskArguments,
+    /// Number of simulations (rows) of the whole run
+    #[arg(short = 'n', long = "rows", value_name = "N")]
+    pub rows: NonZeroU64,
+    /// Observations per parameter: x has shape (N, K, d)
+    #[arg(long, value_name = "K")]
+    pub n_obs: Option<usize>,
+    /// Simulate only part I of N of the rows
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<String>,
+    #[command(flatten)]
+    pub output: ResumableOutputArguments,
+}
+
+/// Bytes of rows that are simulated before they are written.
+const BLOCK_BYTES: usize = 32 << 20;
+
+/// A block should take about this long, s: what an interruption loses, and how soon Ctrl-C is obeyed.
+const BLOCK_SECONDS: f64 = 1.0;
+
+/// Rows of θ drawn by one thread at a time.
+const PRIOR_CHUNK: usize = 1024;
+
+/// Runs the command.
+pub fn run(context: &Context, arguments: &SimulateArguments) -> Result<()> {
+    let task = arguments.task.build()?;
+    let spec = spec(arguments, task.as_ref())?;
+    let rows = spec.rows;
+    let output = &arguments.output.output;
+    let provenance = context.provenance(&arguments.task.task);
+    let (summary, rate) = match TrainingSetWriter::open(output, arguments.output.existing(), spec, provenance)? {
+        Opened::Complete(summary) => {
+            tracing::info!("{} is complete already", output.display());
+            (summary, None)
+        }
+        Opened::Writing(mut writer) => {
+            let bar = context.bar(&format!("simulate {}", arguments.task.task), "rows", rows.count);
+            if writer.next_row() > 0 {
+                tracing::info!("continuing at row {} of {}", writer.next_row(), rows.count);
+                bar.resume_at(writer.next_row());
+            }
+            simulate(context, task.as_ref(), &mut writer, rows, arguments.n_obs.unwrap_or(1), &bar)?;
+            let rate = bar.rate();
+            bar.finish();
+            (writer.finish()?, Some(rate))
+        }
+    };
+    report(context, arguments, summary, rate)
+}
+
+fn spec(arguments: &SimulateArguments, task: &dyn Task) -> Result<TrainingSetSpec> {
+    if arguments.n_obs == Some(0) {
+        return Err(usage("--n-obs: at least 1 observation per parameter"));
+    }
+    let total = arguments.rows.get();
+    let rows = match &arguments.shard {
+        None => RowRange::whole(total),
+        Some(text) => {
+            let parsed = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+            let range = parsed.and_then(|(index, shards)| RowRange::shard(total, index, shards));
+            let range =
+                range.ok_or_else(|| usage(format!("--shard: {text:?} is not I/N with I from 1 to N, such as 1/4")))?;
+            if range.count == 0 {
+                return Err(usage(format!("--shard: {text} of {total} rows is empty; use at most {total} shards")));
+            }
+            range
+        }
+    };
+    Ok(TrainingSetSpec {
+        prior: task.prior().clone(),
+        dim_x: task.dim_x(),
+        n_obs: arguments.n_obs.filter(|&k| k > 1),
+        observation_names: task.observation_names(),
+        x_transform: match task.x_transform() {
+            tallsbi_simulators::XTransform::Identity => XTransform::Identity,
+            tallsbi_simulators::XTransform::Log => XTransform::Log,
+        },
+        rows,
+        settings: arguments.task.settings()?,
+    })
+}
+
+fn simulate(
+    context: &Context,
+    task: &dyn Task,
+    writer: &mut TrainingSetWriter,
+    rows: RowRange,
+    n_obs: usize,
+    bar: &Bar,
+) -> Result<()> {
+    let width = n_obs * task.dim_x();
+    let m = task.prior().dim();
+    let chunk = writer.chunk_rows();
+    let most = (BLOCK_BYTES / (4 * (width + m)) / chunk).max(1) * chunk;
+    let mut block = chunk;
+    let mut invalid = 0;
+    while writer.next_row() < rows.count {
+        if context.interrupt.is_set() {
+            writer.checkpoint()?;
+            let done = writer.next_row();
+            return Err(Interrupted(format!(
+                "{done} of {} rows are kept, run the same command with --resume to go on",
+                rows.count
+            ))
+            .into());
+        }
+        let started = Instant::now();
+        let next = writer.next_row();
+        let count = (rows.count - next).min(block as u64) as usize;
+        let first = rows.first + next;
+        let theta = draw_parameters(context, task.prior(), first, count);
+        let exact: Vec<f64> = theta.iter().map(|&value| value.into()).collect();
+        let mut x = vec![0.0; count * width];
+        let mut valid = vec![0; count];
+        let batch = Rows {
+            theta: ArrayView2::from_shape((count, m), &exact)?,
+            n_obs,
+            key: context.key().child(Purpose::Simulator),
+            first_row: first,
+        };
+        let progress = |rows| {
+            bar.advance(rows as u64);
+            ControlFlow::Continue(())
+        };
+        invalid += simulate_parallel(task, &batch, &mut x, &mut valid, &progress)?;
+        if invalid > 0 {
+            bar.note(format!("{invalid} failed"));
+        }
+        writer.append(&theta, &x, &valid)?;
+        let wanted = count as f64 * BLOCK_SECONDS / started.elapsed().as_secs_f64().max(1e-6);
+        block = ((wanted as usize / chunk).max(1) * chunk).min(most);
+    }
+    Ok(())
+}
+
+/// θ of rows `first..first + count`, rounded to the single precision of files: observations belong to the stored values.
+fn draw_parameters(context: &Context, prior: &Prior, first: u64, count: usize) -> Vec<f32> {
+    let key = context.key().child(Purpose::Prior);
+    let m = prior.dim();
+    let mut theta = vec![0.0; count * m];
+    theta.par_chunks_mut(PRIOR_CHUNK * m).enumerate().for_each(|(chunk, rows)| {
+        let mut one = vec![0.0; m];
+        for (i, row) in rows.chunks_exact_mut(m).enumerate() {
+            prior.sample(&mut key.rng(first + (chunk * PRIOR_CHUNK + i) as u64), &mut one);
+            row.iter_mut().zip(&one).for_each(|(out, &value)| *out = value as f32);
+        }
+    });
+    theta
+}
+
+fn report(context: &Context, arguments: &SimulateArguments, summary: Summary, rate: Option<f64>) -> Result<()> {
+    let Summary { rows, invalid } = summary;
+    if invalid > 0 {
+        tracing::warn!("{invalid} of {rows} simulations failed or are not finite; training leaves them out");
+    }
+    let path = arguments.output.output.display();
+    let speed = rate.map(|rate| format!(", {rate:.0} rows/s")).unwrap_or_default();
+    context.print(
+        format!("{path}: {rows} rows, {invalid} invalid{speed}"),
+        || json!({ "path": path.to_string(), "rows": rows, "invalid": invalid, "rows_per_second": rate }),
+    )
+}

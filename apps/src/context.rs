@@ -1,0 +1,88 @@
+//! What every command shares: global options, progress, interruption, output.
+
+use crate::interrupt::Interrupt;
+use crate::progress::Bar;
+use anyhow::Result;
+use serde_json::Value;
+use std::io::Write;
+use tallsbi_data::StreamKey;
+use tallsbi_data::file::Provenance;
+
+/// A mistake in how the program was called: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Work that stopped because the user asked for it: exit code 130.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; {0}")]
+pub struct Interrupted(pub String);
+
+/// A usage error, for `return Err(usage(..))`.
+pub fn usage(message: impl Into<String>) -> anyhow::Error {
+    UsageError(message.into()).into()
+}
+
+/// Global options and services.
+#[derive(Debug)]
+pub struct Context {
+    /// The user's seed.
+    pub seed: u64,
+    /// Whether results are printed as JSON.
+    pub json: bool,
+    /// Whether progress is shown.
+    pub quiet: bool,
+    /// The command line, for provenance.
+    pub command: String,
+    /// Set when the user asked to stop.
+    pub interrupt: Interrupt,
+}
+
+impl Context {
+    /// The root of all random streams.
+    pub fn key(&self) -> StreamKey {
+        StreamKey::root(self.seed)
+    }
+
+    /// Provenance of a file this command makes.
+    pub fn provenance(&self, task: &str) -> Provenance {
+        Provenance::new(&self.command, self.seed, task)
+    }
+
+    /// A progress bar over `total` units; 0 where the total is not known.
+    pub fn bar(&self, label: &str, unit: &'static str, total: u64) -> Bar {
+        Bar::new(label, unit, total, self.quiet)
+    }
+
+    /// Fails when the user asked to stop; `resume` says how to go on.
+    pub fn check_interrupt(&self, resume: &str) -> Result<()> {
+        if self.interrupt.is_set() { Err(Interrupted(resume.into()).into()) } else { Ok(()) }
+    }
+
+    /// Prints a result: the JSON with `--json`, else the text.
+    pub fn print(&self, text: impl std::fmt::Display, json: impl FnOnce() -> Value) -> Result<()> {
+        let out = if self.json { format!("{}\n", json()) } else { format!("{text}\n") };
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()) {
+            // A reader that has seen enough (`| head`) is no error.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// The command line as the user could type it again.
+pub fn command_line() -> String {
+    let quote = |argument: &str| {
+        let plain = |c: char| c.is_alphanumeric() || "-_=./,:+%@".contains(c);
+        if !argument.is_empty() && argument.chars().all(plain) {
+            argument.to_owned()
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    std::iter::once("tallsbi".to_owned())
+        .chain(std::env::args_os().skip(1).map(|argument| quote(&argument.to_string_lossy())))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
