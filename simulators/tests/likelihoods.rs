@@ -311,3 +311,35 @@ fn exact_posteriors_are_prior_times_likelihood() {
         assert!(spread < 1e-8 * offsets[0].abs().max(1.0), "{name}: evidence varies by {spread}: {offsets:?}");
     }
 }
+
+/// Two moons at the crescent's middle: N(r; 0.1, 0.01²)/(π r) one deviation outside its centre line.
+#[test]
+fn two_moons_density_matches_the_formula() {
+    let task = built_in("two_moons");
+    let likelihood = task.log_likelihood().expect("has one");
+    let theta = [0.5, 0.25];
+    let root = 2f64.sqrt();
+    let (radius, angle) = (0.11, 0.7f64);
+    let x = [radius * angle.cos() + 0.25 - 0.75 / root, radius * angle.sin() - 0.25 / root];
+    let value = likelihood.log_likelihood_gradient(&theta, &x.map(|v| v as f32), &mut [0.0; 2]);
+    let pi = std::f64::consts::PI;
+    let expected = ((-0.5f64).exp() / ((2.0 * pi).sqrt() * 0.01 * pi * radius)).ln();
+    // Single precision moves x by 10⁻⁸, 10⁻⁶ deviations.
+    assert!((value - expected).abs() < 1e-5, "{value} vs {expected}");
+}
+
+/// Before the dynamics set in the observations are log-normal around (30, 1) with deviation 0.1.
+#[test]
+fn lotka_volterra_starts_where_it_should() {
+    let task = built_in("lotka_volterra");
+    let row = Array2::from_shape_vec((1, 4), prior_draw(&*task, 0)).expect("one row");
+    let n = 20_000;
+    let x = observations(&*task, row.view(), n, 1).index_axis_move(Axis(0), 0);
+    for (column, expected) in [(0, 30f64.ln()), (10, 0.0)] {
+        let logs: Vec<f64> = x.column(column).iter().map(|v| f64::from(*v).ln()).collect();
+        let mean = logs.iter().sum::<f64>() / n as f64;
+        let sd = (logs.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64).sqrt();
+        assert!((mean - expected).abs() < 4.5 * 0.1 / (n as f64).sqrt(), "mean {mean}, expected {expected}");
+        assert!((sd / 0.1 - 1.0).abs() < 4.5 / (2.0 * n as f64).sqrt(), "deviation {sd}");
+    }
+}
