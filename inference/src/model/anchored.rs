@@ -178,11 +178,6 @@ impl AnchoredModel {
             dim_theta: residual.dim_theta(),
         }
     }
-
-    /// Largest noise ratio √(v/α) the network knows: where sampling starts.
-    pub fn max_noise(&self) -> f64 {
-        self.settings.max_noise
-    }
 }
 
 /// Observations with their Gaussian anchors.
@@ -370,6 +365,14 @@ impl ScoreModel for AnchoredModel {
             spectral(anchor, |lambda| lambda, covariance);
         }
         Some(covariances)
+    }
+
+    fn means(&self, context: &AnchoredContext) -> Option<Vec<f64>> {
+        Some(context.anchors.mean.clone())
+    }
+
+    fn max_noise(&self) -> Option<f64> {
+        Some(self.settings.max_noise)
     }
 }
 
