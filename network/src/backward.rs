@@ -2,8 +2,9 @@
 
 use crate::definition::MlpSpec;
 use crate::engine::Engine;
-use crate::kernels::gemm::{self, Packed, Start, Strided};
+use crate::kernels::gemm::{self, Start};
 use crate::kernels::layer::{self, Backward, Forward, NormGradient, Record};
+use crate::kernels::packing::{Packed, Strided};
 use crate::real::Real;
 
 /// What a forward pass leaves for the backward pass of the same rows, and the memory of both.

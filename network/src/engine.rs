@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::definition::{LayerLayout, Mlp, MlpSpec};
-use crate::kernels::gemm::{self, Packed, Start, Strided};
+use crate::kernels::gemm::{self, Start};
 use crate::kernels::layer::Norm;
+use crate::kernels::packing::{Packed, Strided};
 use crate::real::Real;
 
 /// A network prepared for evaluation and training.

@@ -7,7 +7,7 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::kernels::gemm::GemmReal;
+use crate::kernels::vector::VectorReal;
 
 mod sealed {
     pub trait Sealed {}
@@ -18,7 +18,7 @@ mod sealed {
 /// A real number type of the engine: `f32` or `f64` (sealed).
 pub trait Real:
     sealed::Sealed
-    + GemmReal
+    + VectorReal
     + Copy
     + Debug
     + Default

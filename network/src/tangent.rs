@@ -2,8 +2,9 @@
 
 use crate::definition::MlpSpec;
 use crate::engine::Engine;
-use crate::kernels::gemm::{self, Start, Strided};
+use crate::kernels::gemm::{self, Start};
 use crate::kernels::layer::{Forward, Record, Tangent};
+use crate::kernels::packing::Strided;
 use crate::real::Real;
 
 /// Memory of a tangent sweep: two tiles of primal values, two of tangents, and one layer's derivatives.

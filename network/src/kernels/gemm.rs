@@ -9,153 +9,14 @@
 //! batch into tiles does not change results.
 
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
+use super::packing::{Packed, Strided};
+use super::vector::{load_pair, store_pair};
 use crate::real::Real;
-
-/// Vector operations of a number type, for any instruction set.
-pub trait GemmReal: Sized {
-    /// A vector register.
-    type Lanes<S: Simd>: Copy;
-
-    /// Numbers in a vector register.
-    fn lane_count<S: Simd>() -> usize;
-    /// All lanes equal to `value`.
-    fn splat<S: Simd>(simd: S, value: Self) -> Self::Lanes<S>;
-    /// Lanewise a b + c, rounded once where the instruction set can.
-    fn multiply_add<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>, c: Self::Lanes<S>) -> Self::Lanes<S>;
-    /// Lanewise a + b.
-    fn add_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
-    /// Lanewise a - b.
-    fn subtract_lanes<S: Simd>(simd: S, a: Self::Lanes<S>, b: Self::Lanes<S>) -> Self::Lanes<S>;
-    /// Sum of all lanes.
-    fn reduce_sum<S: Simd>(simd: S, a: Self::Lanes<S>) -> Self;
-    /// Whole registers of a slice, and what is left.
-    fn registers<S: Simd>(slice: &[Self]) -> (&[Self::Lanes<S>], &[Self]);
-    /// The first lanes from `slice`, which may be shorter than a register (the rest is 0).
-    fn load_part<S: Simd>(simd: S, slice: &[Self]) -> Self::Lanes<S>;
-    /// Stores the first `slice.len()` lanes.
-    fn store_part<S: Simd>(simd: S, slice: &mut [Self], value: Self::Lanes<S>);
-}
-
-macro_rules! implement_gemm_real {
-    ($real:ty, $lanes:ident, $count:ident, $splat:ident, $fma:ident, $add:ident, $subtract:ident, $reduce:ident,
-     $registers:ident, $load:ident, $store:ident) => {
-        impl GemmReal for $real {
-            type Lanes<S: Simd> = S::$lanes;
-
-            #[inline(always)]
-            fn lane_count<S: Simd>() -> usize {
-                S::$count
-            }
-            #[inline(always)]
-            fn splat<S: Simd>(simd: S, value: Self) -> Self::Lanes<S> {
-                simd.$splat(value)
-            }
-            #[inline(always)]
-            fn multiply_add<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes, c: S::$lanes) -> S::$lanes {
-                simd.$fma(a, b, c)
-            }
-            #[inline(always)]
-            fn add_lanes<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
-                simd.$add(a, b)
-            }
-            #[inline(always)]
-            fn subtract_lanes<S: Simd>(simd: S, a: S::$lanes, b: S::$lanes) -> S::$lanes {
-                simd.$subtract(a, b)
-            }
-            #[inline(always)]
-            fn reduce_sum<S: Simd>(simd: S, a: S::$lanes) -> Self {
-                simd.$reduce(a)
-            }
-            #[inline(always)]
-            fn registers<S: Simd>(slice: &[Self]) -> (&[S::$lanes], &[Self]) {
-                S::$registers(slice)
-            }
-            #[inline(always)]
-            fn load_part<S: Simd>(simd: S, slice: &[Self]) -> Self::Lanes<S> {
-                simd.$load(slice)
-            }
-            #[inline(always)]
-            fn store_part<S: Simd>(simd: S, slice: &mut [Self], value: Self::Lanes<S>) {
-                simd.$store(slice, value);
-            }
-        }
-    };
-}
-
-implement_gemm_real!(
-    f32,
-    f32s,
-    F32_LANES,
-    splat_f32s,
-    mul_add_e_f32s,
-    add_f32s,
-    sub_f32s,
-    reduce_sum_f32s,
-    as_simd_f32s,
-    partial_load_f32s,
-    partial_store_f32s
-);
-implement_gemm_real!(
-    f64,
-    f64s,
-    F64_LANES,
-    splat_f64s,
-    mul_add_e_f64s,
-    add_f64s,
-    sub_f64s,
-    reduce_sum_f64s,
-    as_simd_f64s,
-    partial_load_f64s,
-    partial_store_f64s
-);
 
 /// Depth over which C stays in registers: a panel of 256 x 2 AVX-512 vectors is 32 KiB, which the 48 KiB first-level
 /// cache of current processors holds beside the rows of A.
 const DEPTH_BLOCK: usize = 256;
-
-/// A matrix seen through strides: element (i, j) is `data[i * row_stride + j * column_stride]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Strided<'a, T> {
-    pub data: &'a [T],
-    pub rows: usize,
-    pub columns: usize,
-    pub row_stride: usize,
-    pub column_stride: usize,
-}
-
-impl<'a, T> Strided<'a, T> {
-    /// Contiguous rows.
-    pub fn row_major(data: &'a [T], rows: usize, columns: usize) -> Self {
-        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
-    }
-
-    /// The transposed matrix.
-    pub fn transposed(self) -> Self {
-        Self {
-            data: self.data,
-            rows: self.columns,
-            columns: self.rows,
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-        }
-    }
-
-    /// The matrix of `count` columns from `first` on.
-    pub fn column_block(self, first: usize, count: usize) -> Self {
-        assert!(first + count <= self.columns, "column block outside the matrix");
-        let data = if count == 0 { &self.data[..0] } else { &self.data[first * self.column_stride..] };
-        Self { data, columns: count, ..self }
-    }
-
-    fn assert_in_bounds(&self) {
-        if self.rows > 0 && self.columns > 0 {
-            let last = (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride;
-            assert!(last < self.data.len(), "matrix of {} x {} does not fit its slice", self.rows, self.columns);
-        }
-    }
-}
 
 /// What C holds before the product is added.
 #[derive(Clone, Copy)]
@@ -166,118 +27,6 @@ pub(crate) enum Start<'a, T> {
     Row(&'a [T]),
     /// Its own content: C += A B.
     Content,
-}
-
-/// B packed for the product: column panels of two vectors, each depth-major, the last padded with zeros.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Packed<T> {
-    depth: usize,
-    columns: usize,
-    panel_width: usize,
-    data: Vec<T>,
-}
-
-impl<T: Real> Packed<T> {
-    /// Room for matrices of up to `depth` x `columns`.
-    pub fn with_capacity(depth: usize, columns: usize) -> Self {
-        let panel_width = panel_width::<T>();
-        let data = vec![T::ZERO; depth * columns.next_multiple_of(panel_width)];
-        Self { depth: 0, columns: 0, panel_width, data }
-    }
-
-    /// A packed copy of `source` (depth x columns).
-    pub fn new(source: Strided<'_, T>) -> Self {
-        let mut packed = Self::with_capacity(source.rows, source.columns);
-        packed.pack(source);
-        packed
-    }
-
-    /// Replaces the content; allocates only when `source` is larger than anything before.
-    pub fn pack(&mut self, source: Strided<'_, T>) {
-        let (used, length) = self.prepare(source);
-        for (panel, target) in self.data[..used].chunks_exact_mut(length).enumerate() {
-            Arch::new().dispatch(PackPanel { source, panel, target });
-        }
-    }
-
-    /// As [`Packed::pack`], the panels of a large matrix spread over the current thread pool.
-    pub fn pack_in_parallel(&mut self, source: Strided<'_, T>) {
-        if source.rows * source.columns <= SERIAL_PACKING {
-            return self.pack(source);
-        }
-        let (used, length) = self.prepare(source);
-        self.data[..used]
-            .par_chunks_exact_mut(length)
-            .enumerate()
-            .for_each(|(panel, target)| Arch::new().dispatch(PackPanel { source, panel, target }));
-    }
-
-    /// Takes the shape of `source`; returns the length in use and that of a panel (at least 1).
-    fn prepare(&mut self, source: Strided<'_, T>) -> (usize, usize) {
-        source.assert_in_bounds();
-        (self.depth, self.columns) = (source.rows, source.columns);
-        let used = self.depth * self.columns.next_multiple_of(self.panel_width);
-        if self.data.len() < used {
-            self.data.resize(used, T::ZERO);
-        }
-        (used, (self.depth * self.panel_width).max(1))
-    }
-}
-
-/// Matrices of up to this many numbers are packed by one thread: handing out tasks costs as much as copying them.
-const SERIAL_PACKING: usize = 16_384;
-
-/// Copies the columns of one panel, depth-major, padded with zeros.
-struct PackPanel<'a, T> {
-    source: Strided<'a, T>,
-    panel: usize,
-    target: &'a mut [T],
-}
-
-impl<T: Real> WithSimd for PackPanel<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { source, panel, target } = self;
-        let width = 2 * T::lane_count::<S>();
-        let first = panel * width;
-        let count = width.min(source.columns - first);
-        if source.column_stride == 1 {
-            for (depth, row) in target.chunks_exact_mut(width).enumerate() {
-                let start = depth * source.row_stride + first;
-                store_pair(simd, row, load_pair(simd, &source.data[start..start + count]));
-            }
-            return;
-        }
-        if count < width {
-            target.fill(T::ZERO);
-        }
-        // Blocks of 16 depths keep both the lines read (one per column) and those written in the first-level cache.
-        for (block, rows) in target.chunks_mut(16 * width).enumerate() {
-            let depths = rows.len() / width;
-            for column in 0..count {
-                let start = (first + column) * source.column_stride + block * 16 * source.row_stride;
-                for depth in 0..depths {
-                    rows[depth * width + column] = source.data[start + depth * source.row_stride];
-                }
-            }
-        }
-    }
-}
-
-struct PanelWidth<T>(std::marker::PhantomData<T>);
-
-impl<T: Real> WithSimd for PanelWidth<T> {
-    type Output = usize;
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> usize {
-        2 * T::lane_count::<S>()
-    }
-}
-
-/// Columns of a panel: two vector registers.
-fn panel_width<T: Real>() -> usize {
-    Arch::new().dispatch(PanelWidth::<T>(std::marker::PhantomData))
 }
 
 /// C (a.rows x b.columns, row-major, rows `stride` apart) = start + A B.
@@ -452,35 +201,11 @@ fn tile<T: Real, S: Simd, const ROWS: usize, const BY_ROWS: bool, const NARROW: 
     }
 }
 
-/// Two registers from up to two registers' worth of numbers.
-#[inline(always)]
-fn load_pair<T: Real, S: Simd>(simd: S, source: &[T]) -> [T::Lanes<S>; 2] {
-    let lanes = T::lane_count::<S>();
-    if source.len() == 2 * lanes {
-        // SAFETY: the slice holds exactly two registers' worth of numbers; the read needs no alignment.
-        return unsafe { source.as_ptr().cast::<[T::Lanes<S>; 2]>().read_unaligned() };
-    }
-    let (first, second) = source.split_at(source.len().min(lanes));
-    [T::load_part(simd, first), T::load_part(simd, second)]
-}
-
-/// Stores the first `target.len()` of two registers' lanes.
-#[inline(always)]
-fn store_pair<T: Real, S: Simd>(simd: S, target: &mut [T], value: [T::Lanes<S>; 2]) {
-    let lanes = T::lane_count::<S>();
-    if target.len() == 2 * lanes {
-        // SAFETY: the slice holds exactly two registers' worth of numbers; the write needs no alignment.
-        unsafe { target.as_mut_ptr().cast::<[T::Lanes<S>; 2]>().write_unaligned(value) };
-        return;
-    }
-    let (first, second) = target.split_at_mut(target.len().min(lanes));
-    T::store_part(simd, first, value[0]);
-    T::store_part(simd, second, value[1]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::packing::PackPanel;
+    use crate::kernels::vector::VectorReal;
 
     fn number(index: usize) -> f64 {
         ((index * 7919) % 1000) as f64 / 500.0 - 1.0
@@ -545,7 +270,7 @@ mod tests {
         let source = Strided::row_major(&b, 40, 9);
         let mut best = vec![0.0; 63];
         multiply(Strided::row_major(&a, 7, 40), &Packed::new(source), Start::Zero, &mut best, 9);
-        let width = 2 * <f64 as GemmReal>::lane_count::<pulp::Scalar>();
+        let width = 2 * <f64 as VectorReal>::lane_count::<pulp::Scalar>();
         let mut data = vec![0.0; 40 * 9_usize.next_multiple_of(width)];
         for (panel, target) in data.chunks_exact_mut(40 * width).enumerate() {
             PackPanel { source, panel, target }.with_simd(pulp::Scalar::new());

@@ -4,3 +4,5 @@ pub(crate) mod activation;
 pub(crate) mod gemm;
 pub(crate) mod layer;
 pub(crate) mod optimiser;
+pub(crate) mod packing;
+pub(crate) mod vector;
