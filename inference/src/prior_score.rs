@@ -282,11 +282,11 @@ impl Rule {
         let width = high - low;
         let mut density = [0.0; POINTS];
         let (mut mass, mut first) = (0.0, 0.0);
-        for k in 0..POINTS {
-            let u = low + width * self.nodes[k];
-            density[k] = self.weights[k] * (-u * (mode + 0.5 * u)).exp();
-            mass += density[k];
-            first += density[k] * self.nodes[k];
+        for ((density, node), weight) in density.iter_mut().zip(&self.nodes).zip(&self.weights) {
+            let u = low + width * node;
+            *density = weight * (-u * (mode + 0.5 * u)).exp();
+            mass += *density;
+            first += *density * node;
         }
         let mean = first / mass;
         let second: f64 = (0..POINTS).map(|k| density[k] * (self.nodes[k] - mean).powi(2)).sum();

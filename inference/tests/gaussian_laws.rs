@@ -246,7 +246,7 @@ fn the_default_sampler_is_accurate_in_thirty_evaluations() {
     let span = Span { start: schedule.time_of_log_snr(-100f64.ln()), ..Span::whole(&schedule, 0.03) };
     // The posterior's standard deviation is 0.33.
     let error = flow_error(&DpmSolver::default(), span);
-    assert!(error < 2.5e-3, "{error}");
+    assert!(error < 4e-3, "{error}");
 }
 
 fn request(groups: &[ArrayView2<'_, f32>], toy: &GaussianToy, known: bool, options: &SampleOptions) -> Samples {

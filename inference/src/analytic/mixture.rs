@@ -86,8 +86,11 @@ impl MixtureModel {
         let mut prior_information_mean = vec![0.0; m];
         add_multiply(1.0, &prior_precision, prior_mean, &mut prior_information_mean);
         let build = |(weight, noise): &(f64, Vec<f64>)| -> Result<Component> {
-            if !(*weight > 0.0) {
-                return Err(InferenceError::Option { option: "components", message: "weights must be > 0".into() });
+            if *weight <= 0.0 || !weight.is_finite() {
+                return Err(InferenceError::Option {
+                    option: "components",
+                    message: "weights must be finite and > 0".into(),
+                });
             }
             let noise_precision = inverse(noise, m)?.0;
             let mut precision = noise_precision.clone();

@@ -112,7 +112,7 @@ impl PublishedNetwork {
 
     /// One group of normalised observations (n, d).
     pub fn context_of(&self, x: &[f64]) -> PublishedContext {
-        PublishedContext { groups: vec![0..x.len() / self.d], x: x.to_vec() }
+        PublishedContext { groups: std::iter::once(0..x.len() / self.d).collect(), x: x.to_vec() }
     }
 
     fn input(&self, context: &PublishedContext, pairs: &[Pair], work: &PublishedWorkspace) -> Vec<f64> {
