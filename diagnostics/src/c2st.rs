@@ -114,8 +114,7 @@ pub fn c2st(
 
 fn summarize(fold_accuracies: Vec<Vec<f64>>) -> C2st {
     let means: Vec<f64> = fold_accuracies.iter().map(|folds| mean(folds)).collect();
-    let errors: Vec<f64> =
-        fold_accuracies.iter().map(|folds| deviation(folds) / (folds.len() as f64).sqrt()).collect();
+    let errors: Vec<f64> = fold_accuracies.iter().map(|folds| deviation(folds) / (folds.len() as f64).sqrt()).collect();
     C2st {
         accuracy: mean(&means),
         standard_error: mean(&errors),

@@ -50,11 +50,7 @@ pub(crate) fn same_rows(what: &'static str, found: usize, like: &'static str, ex
 }
 
 /// The two matrices of a two-sample comparison.
-pub(crate) fn two_samples(
-    reference: ArrayView2<'_, f64>,
-    samples: ArrayView2<'_, f64>,
-    needed: usize,
-) -> Result<()> {
+pub(crate) fn two_samples(reference: ArrayView2<'_, f64>, samples: ArrayView2<'_, f64>, needed: usize) -> Result<()> {
     finite(REFERENCE, reference, needed)?;
     finite(SAMPLES, samples, needed)?;
     same_width(SAMPLES, samples, REFERENCE, reference.ncols())?;

@@ -62,12 +62,7 @@ fn moments(samples: ArrayView2<'_, f64>, theta_true: &[f64]) -> Result<Vec<Momen
     let truth = ArrayView2::from_shape((1, theta_true.len()), theta_true).expect("a slice is a row");
     check::same_width("true parameters", truth, check::SAMPLES, samples.ncols())?;
     if let Some(column) = theta_true.iter().position(|value| !value.is_finite()) {
-        return Err(DiagnosticsError::NotFinite {
-            what: "true parameters",
-            row: 0,
-            column,
-            value: theta_true[column],
-        });
+        return Err(DiagnosticsError::NotFinite { what: "true parameters", row: 0, column, value: theta_true[column] });
     }
     let n = samples.nrows() as f64;
     Ok(samples

@@ -1,16 +1,33 @@
 //! Two-sample tests and calibration checks for posteriors, on plain sample matrices (rows are samples).
+//!
+//! Is a sample the right one, given a reference sample?
+//! * [`sliced_wasserstein`] and [`max_sliced_wasserstein`]: a distance;
+//! * [`mmd`]: a distance with a permutation test;
+//! * [`c2st`]: how well a classifier tells the two apart;
+//! * [`dirac`]: distance to the true parameters, where there is no reference.
+//!
+//! Is a posterior right, given calibration pairs (θ, x) from the joint distribution?
+//! * [`local_c2st`]: at one observation;
+//! * [`sbc`] and [`tarp`]: on average over observations, by marginals or jointly.
+//!
+//! Everything is a pure function of its input and a [`tallsbi_data::StreamKey`], on any number of threads. Long work reports to a
+//! [`Monitor`] and can be cancelled through it.
 
 mod c2st;
 mod check;
 pub mod classifier;
 pub mod dirac;
+mod ecdf;
 mod error;
 pub mod local_c2st;
 pub mod mmd;
 mod monitor;
+pub mod sbc;
 mod sliced_wasserstein;
+pub mod tarp;
 
 pub use c2st::{C2st, C2stOptions, c2st};
+pub use ecdf::EcdfTest;
 pub use error::{DiagnosticsError, Result};
 pub use monitor::{Monitor, Progress};
 pub use sliced_wasserstein::{

@@ -1,16 +1,21 @@
-//! Random forest, by linfa.
+//! Random forest: trees by linfa, each on its own bootstrap sample and columns (Breiman 2001, but columns once a tree).
+//!
+//! Not linfa's own ensemble: its trees are fitted one after the other and its ties fall differently in every run.
 
 use super::Rows;
 use crate::{DiagnosticsError, Result};
 use linfa::Dataset;
 use linfa::traits::Fit;
-use linfa_ensemble::EnsembleLearnerParams;
 use linfa_trees::{DecisionTree, TreeNode};
-use ndarray::Array1;
-use ndarray_rand::rand::SeedableRng;
-use ndarray_rand::rand::rngs::StdRng;
+use ndarray::{Array1, ArrayView2, Axis};
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::StreamKey;
+
+/// Relative spread of the weights that keeps the classes of a leaf from having equal weight.
+const TIE_BREAK: f32 = 1e-3;
 
 /// Settings of the random forest.
 ///
@@ -76,22 +81,39 @@ impl RandomForestParams {
         key: StreamKey,
     ) -> Result<FittedForest> {
         self.validate()?;
-        let failure = |message: String| DiagnosticsError::Classifier { classifier: "random-forest", message };
+        let records = rows.matrix(indices);
         let targets: Array1<bool> = indices.iter().map(|&index| label(index)).collect();
-        let tree = DecisionTree::params().max_depth(self.max_depth).min_weight_leaf(self.min_leaf as f32);
-        let forest = EnsembleLearnerParams::new_fixed_rng(tree, StdRng::seed_from_u64(key.seed(0)))
-            .ensemble_size(self.trees)
-            .bootstrap_proportion(self.row_fraction)
-            .feature_proportion(self.column_fraction)
-            .fit(&Dataset::new(rows.matrix(indices), targets))
-            .map_err(|error| failure(error.to_string()))?;
-        let trees = forest
-            .models
-            .iter()
-            .zip(&forest.model_features)
-            .map(|(tree, columns)| Tree::new(tree.root_node(), columns))
-            .collect();
+        let trees = (0..self.trees)
+            .into_par_iter()
+            .map(|tree| self.fit_tree(records.view(), &targets, &mut key.rng(tree as u64)))
+            .collect::<Result<Vec<_>>>()?;
         Ok(FittedForest { width: rows.width(), trees })
+    }
+
+    /// A tree of linfa's on rows drawn with replacement, as weights, and on a random choice of columns.
+    fn fit_tree(&self, records: ArrayView2<'_, f64>, targets: &Array1<bool>, rng: &mut impl Rng) -> Result<Tree> {
+        let drawn = ((records.nrows() as f64 * self.row_fraction).ceil() as usize).max(1);
+        let mut weights = vec![0.0f32; records.nrows()];
+        (0..drawn).for_each(|_| weights[rng.random_range(0..records.nrows())] += 1.0);
+        let chosen: Vec<usize> = (0..records.nrows()).filter(|&row| weights[row] > 0.0).collect();
+        // linfa breaks a tie between the classes of a leaf by the order of a hash map, which differs from run to run: weights
+        // that are a little apart leave no ties.
+        let weights = chosen.iter().map(|&row| weights[row] * (1.0 + TIE_BREAK * rng.random::<f32>())).collect();
+        let mut columns: Vec<usize> = (0..records.ncols()).collect();
+        columns.shuffle(rng);
+        columns.truncate(((records.ncols() as f64 * self.column_fraction).ceil() as usize).max(1));
+        let dataset =
+            Dataset::new(records.select(Axis(0), &chosen).select(Axis(1), &columns), targets.select(Axis(0), &chosen))
+                .with_weights(weights);
+        let fitted: DecisionTree<f64, bool> = DecisionTree::params()
+            .max_depth(self.max_depth)
+            .min_weight_leaf(self.min_leaf as f32)
+            .fit(&dataset)
+            .map_err(|error| DiagnosticsError::Classifier {
+                classifier: "random-forest",
+                message: error.to_string(),
+            })?;
+        Ok(Tree::new(fitted.root_node(), &columns))
     }
 }
 
@@ -131,7 +153,12 @@ struct Tree(Vec<Node>);
 #[serde(rename_all = "kebab-case")]
 enum Node {
     /// Left below the threshold, right from it on.
-    Split { column: usize, threshold: f64, left: usize, right: usize },
+    Split {
+        column: usize,
+        threshold: f64,
+        left: usize,
+        right: usize,
+    },
     Leaf(bool),
 }
 

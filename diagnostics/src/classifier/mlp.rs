@@ -108,13 +108,7 @@ impl Evaluation {
     }
 
     /// Calls `visit` with each index and its logit, in order.
-    fn logits(
-        &mut self,
-        engine: &Engine<f32>,
-        rows: &impl Rows,
-        indices: &[usize],
-        mut visit: impl FnMut(usize, f32),
-    ) {
+    fn logits(&mut self, engine: &Engine<f32>, rows: &impl Rows, indices: &[usize], mut visit: impl FnMut(usize, f32)) {
         for tile in indices.chunks(TILE) {
             let input = gather(rows, tile, &mut self.input);
             let output = &mut self.output[..tile.len()];

@@ -39,9 +39,9 @@ impl MatrixRows {
         let data = matrices
             .iter()
             .flat_map(|matrix| {
-                matrix.outer_iter().flat_map(|row| {
-                    (0..width).map(|i| ((row[i] - mean[i]) / sd[i]) as f32).collect::<Vec<_>>()
-                })
+                matrix
+                    .outer_iter()
+                    .flat_map(|row| (0..width).map(|i| ((row[i] - mean[i]) / sd[i]) as f32).collect::<Vec<_>>())
             })
             .collect();
         Self { data, width }

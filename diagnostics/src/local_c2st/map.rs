@@ -78,11 +78,7 @@ pub fn probability_map(samples: ArrayView2<'_, f64>, probabilities: &[f64], bins
     Ok(ProbabilityMap { marginals, pairs })
 }
 
-fn average(
-    cells: usize,
-    index: impl Iterator<Item = usize>,
-    probabilities: &[f64],
-) -> (Vec<usize>, Vec<Option<f64>>) {
+fn average(cells: usize, index: impl Iterator<Item = usize>, probabilities: &[f64]) -> (Vec<usize>, Vec<Option<f64>>) {
     let mut counts = vec![0; cells];
     let mut sums = vec![0.0; cells];
     for (cell, probability) in index.zip(probabilities) {

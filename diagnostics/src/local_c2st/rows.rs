@@ -96,13 +96,7 @@ impl JointRows {
 
     /// Posterior samples, all with the one observation.
     pub fn at(scaling: &Scaling, samples: ArrayView2<'_, f64>, x: ArrayView2<'_, f64>) -> Self {
-        Self {
-            theta: scaling.theta(samples),
-            x: scaling.x(x),
-            dim_theta: samples.ncols(),
-            dim_x: x.ncols(),
-            pairs: 1,
-        }
+        Self { theta: scaling.theta(samples), x: scaling.x(x), dim_theta: samples.ncols(), dim_x: x.ncols(), pairs: 1 }
     }
 }
 

@@ -85,8 +85,7 @@ pub fn permutation_test(
     let labels = labels(n, n + m, options.permutations, key);
     let stage = monitor.stage("kernel tiles", (n + m).div_ceil(TILE));
     let forms = quadratic_forms(&blocks, labels.as_ref(), 0.5 / (sigma * sigma), &stage)?;
-    let statistics: Vec<f64> =
-        (0..=options.permutations).map(|p| forms.mmd2(p, n as f64, m as f64)).collect();
+    let statistics: Vec<f64> = (0..=options.permutations).map(|p| forms.mmd2(p, n as f64, m as f64)).collect();
     let null_statistics = statistics[1..].to_vec();
     let above = null_statistics.iter().filter(|&&null| null >= statistics[0]).count();
     Ok(PermutationTest {

@@ -6,10 +6,8 @@ use std::path::PathBuf;
 
 /// The golden file `name`, or `None` with a printed reason where the reference data are not installed (never under CI).
 pub fn golden(name: &str) -> Option<File> {
-    let root = std::env::var_os("TALLSBI_REFERENCE_DATA").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("TALLSBI_REFERENCE_DATA")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")), PathBuf::from);
     let path = root.join("goldens").join(name);
     if !path.exists() {
         assert!(std::env::var_os("CI").is_none(), "reference data are missing: {}", path.display());

@@ -1,0 +1,128 @@
+"""Our diagnostics beside scikit-learn, NumPy/SciPy and POT, on the same data in the same run.
+
+    cargo build --release -p tallsbi-diagnostics --example speed
+    python diagnostics/benches/compare_sklearn.py target/release/examples/speed [task ...]
+
+Needs a Python (not of this repository) with numpy, scipy, scikit-learn and POT. The two sides take turns, each is timed
+several times, and the best times are compared.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+ROWS = 10_000
+
+
+def c2st(data):
+    from sklearn.model_selection import KFold, cross_val_score
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = data["x"], data["y"]
+    mean, sd, dim = x.mean(0), x.std(0, ddof=1), x.shape[1]
+    rows = np.concatenate([(x - mean) / sd, (y - mean) / sd])
+    labels = np.concatenate([np.zeros(len(x)), np.ones(len(y))])
+    network = MLPClassifier(hidden_layer_sizes=(10 * dim, 10 * dim), max_iter=10_000, random_state=1)
+    return cross_val_score(network, rows, labels, cv=KFold(5, shuffle=True, random_state=1), n_jobs=os.cpu_count()).mean()
+
+
+def mmd(data):
+    from scipy.spatial.distance import cdist, pdist
+
+    x, y = data["x"], data["y"]
+    distances = pdist(x)
+    sigma = np.partition(distances, (len(distances) - 1) // 2)[(len(distances) - 1) // 2]
+
+    def kernel_sum(squared):
+        squared *= -0.5 / sigma**2
+        return np.exp(squared, out=squared).sum()
+
+    n, m = len(x), len(y)
+    within_x = 2 * kernel_sum(distances**2) / (n * (n - 1))
+    within_y = 2 * kernel_sum(pdist(y, "sqeuclidean")) / (m * (m - 1))
+    return within_x + within_y - 2 * kernel_sum(cdist(x, y, "sqeuclidean")) / (n * m)
+
+
+def sliced_wasserstein(data):
+    import ot
+
+    return ot.sliced_wasserstein_distance(data["x"], data["y"], n_projections=1000, seed=0)
+
+
+def local_c2st(data, trials=2):
+    """sbi's l-C2ST: a scikit-learn network for each trial; `trials` of them stand for all, as each takes equally long."""
+    from sklearn.neural_network import MLPClassifier
+
+    theta, theta_q, x = data["theta"], data["theta_q"], data["context"]
+    width = 10 * theta.shape[1]
+    generator = np.random.default_rng(0)
+    for trial in range(trials):
+        exchange = generator.random(len(theta)) < 0.5
+        a, b = np.where(exchange[:, None], theta, theta_q), np.where(exchange[:, None], theta_q, theta)
+        rows = np.concatenate([np.hstack([a, x]), np.hstack([b, x])])
+        rows = (rows - rows.mean(0)) / rows.std(0)
+        labels = np.concatenate([np.zeros(len(a)), np.ones(len(b))])
+        MLPClassifier(
+            hidden_layer_sizes=(width, width), max_iter=1000, early_stopping=True, n_iter_no_change=50, random_state=trial
+        ).fit(rows, labels)
+    return float("nan")
+
+
+TASKS = {
+    "c2st": (c2st, 1),
+    "mmd": (mmd, 1),
+    "sliced-wasserstein": (sliced_wasserstein, 1),
+    "local-c2st": (local_c2st, 101 / 2),
+}
+
+
+def make_data(n_obs):
+    generator = np.random.default_rng(0)
+    data = {"x": generator.normal(size=(ROWS, 5)), "y": generator.normal(size=(ROWS, 5)) * 1.2 + 0.1}
+    theta = generator.normal(size=(ROWS, 4))
+    design = generator.normal(size=(4, 33))
+    noise = generator.normal(size=(ROWS, n_obs, 33))
+    data["theta"] = theta
+    data["context"] = ((theta @ design)[:, None] + 3 * noise).reshape(ROWS, n_obs * 33)
+    precision = np.eye(4) + n_obs * design @ design.T / 9
+    covariance = np.linalg.inv(precision)
+    mean = (data["context"].reshape(ROWS, n_obs, 33).sum(1) @ design.T / 9) @ covariance
+    data["theta_q"] = mean + generator.normal(size=(ROWS, 4)) @ np.linalg.cholesky(covariance).T
+    return data
+
+
+def main():
+    program, tasks = sys.argv[1], sys.argv[2:] or list(TASKS)
+    repeats = int(os.environ.get("REPEATS", "2"))
+    data = make_data(int(os.environ.get("N_OBS", "1")))
+    with tempfile.TemporaryDirectory() as directory:
+        for name, matrix in data.items():
+            matrix.astype("<f8").tofile(os.path.join(directory, name + ".f64"))
+            with open(os.path.join(directory, name + ".columns"), "w") as file:
+                file.write(str(matrix.shape[1]))
+        print("| task | tallsbi | Python | ratio | values |\n|---|---|---|---|---|")
+        for task in tasks:
+            python, factor = TASKS[task]
+            ours, theirs = [], []
+            for _ in range(repeats):
+                ours.append(json.loads(subprocess.check_output([program, directory, task])))
+                start = time.perf_counter()
+                value = python(data)
+                theirs.append(factor * (time.perf_counter() - start))
+            best = min(run["seconds"] for run in ours)
+            print(
+                f"| {task} | {best:.3f} s | {min(theirs):.3f} s | {min(theirs) / best:.1f} "
+                f"| {ours[0]['value']:.5f}, {value:.5f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
