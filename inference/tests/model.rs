@@ -74,7 +74,10 @@ fn reference_networks_give_the_golden_scores_and_jacobians() {
             let sigma = model.noise_scale(t[row]);
             let scale = eps.row(row).iter().fold(0.1f64, |a, v| a.max(v.abs()));
             for i in 0..m {
-                assert!((plain[i] - score[i]).abs() <= 2e-5 * scale / sigma, "{group}: value with and without tangents");
+                assert!(
+                    (plain[i] - score[i]).abs() <= 2e-5 * scale / sigma,
+                    "{group}: value with and without tangents"
+                );
                 // f32 networks, and observations rounded to f32 on their way through physical units.
                 let error = (-sigma * score[i] - eps[(row, i)]).abs() / scale;
                 assert!(error < 5e-5, "{group} row {row}: relative error {error:e}");
@@ -169,7 +172,8 @@ fn check_jacobian<M: ScoreModel>(model: &M, x: ArrayView2<'_, f32>, t: f64) {
     let h = 1e-2;
     for b in 0..m {
         let mut at = |shift: f64| {
-            let moved: Vec<f64> = theta.iter().enumerate().map(|(i, v)| v + if i % m == b { shift } else { 0.0 }).collect();
+            let moved: Vec<f64> =
+                theta.iter().enumerate().map(|(i, v)| v + if i % m == b { shift } else { 0.0 }).collect();
             let mut out = vec![0.0; pairs.len() * m];
             model.begin(&moved, t, &mut workspace);
             model.scores(&context, &pairs, &mut workspace, &mut out);

@@ -5,6 +5,8 @@ mod data;
 mod denoising;
 mod noising;
 mod options;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use data::TrainingData;

@@ -17,7 +17,7 @@ use tallsbi_network::{
 /// Rows whose gradient one worker computes at a time: fixed, so that sums do not depend on the number of threads.
 pub const CHUNK_ROWS: usize = 64;
 
-/// Validation loss, relative to the first epoch's, beyond which training counts as exploded.
+/// Validation loss, relative to that of the initial weights, beyond which training counts as exploded.
 const EXPLOSION: f64 = 1e3;
 
 /// Some rows and the random numbers that go with them.
@@ -75,6 +75,8 @@ pub struct TrainerState {
     adam: Adam<f32>,
     ema: Ema<f32>,
     best: Vec<f32>,
+    /// Validation loss before the first step.
+    initial_loss: Option<f64>,
     /// Epochs done.
     pub epoch: usize,
     /// Epoch of the best weights (counted from 1; 0 before the first).
@@ -111,6 +113,7 @@ impl TrainerState {
             ema: Ema::new(ema, &parameters)?,
             best: parameters.clone(),
             parameters,
+            initial_loss: None,
             epoch: 0,
             best_epoch: 0,
             best_loss: f64::INFINITY,
@@ -172,6 +175,10 @@ pub fn run<O: Objective>(
     let mut accumulator =
         GradientAccumulator::new(state.parameters.len(), batch_size, CHUNK_ROWS, || objective.workspace());
     let mut gradient = vec![0.0f32; state.parameters.len()];
+    if state.initial_loss.is_none() {
+        objective.load(&state.parameters);
+        state.initial_loss = Some(validate(objective, plan));
+    }
     while !state.is_finished(options) {
         let epoch = state.epoch as u64;
         let mut order = plan.training.to_vec();
@@ -240,15 +247,10 @@ fn check(record: &EpochRecord, state: &TrainerState) -> Result<()> {
         let message = format!("the loss is not finite; {remedy}");
         return Err(InferenceError::Diverged { epoch, message });
     }
-    if let Some(first) = state.history.first() {
-        let bound = EXPLOSION * first.validation_loss.abs().max(1.0);
-        if record.validation_loss > bound {
-            let message = format!(
-                "the validation loss rose from {:.4} to {:.4e}; {remedy}",
-                first.validation_loss, record.validation_loss
-            );
-            return Err(InferenceError::Diverged { epoch, message });
-        }
+    let initial = state.initial_loss.unwrap_or(f64::INFINITY);
+    if record.validation_loss > EXPLOSION * initial.abs().max(1.0) {
+        let message = format!("the validation loss rose from {initial:.4} to {:.4e}; {remedy}", record.validation_loss);
+        return Err(InferenceError::Diverged { epoch, message });
     }
     Ok(())
 }

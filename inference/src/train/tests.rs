@@ -1,0 +1,202 @@
+//! Gradients of the whole objectives, embeddings and sets included, and laws of the training loop.
+
+use super::anchor::AnchorObjective;
+use super::denoising::DenoisingObjective;
+use super::noising::Noising;
+use super::trainer::{Batch, CHUNK_ROWS, Objective};
+use super::*;
+use crate::model::anchored::anchor_outputs;
+use crate::model::{ConditionalSpec, EmbeddingSpec};
+use ndarray::{Array2, Array3};
+use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
+use tallsbi_data::Prior;
+
+/// θ ~ N(0, I₂), x_k = θ + 0.5 noise, K observations of each.
+fn toy(n: usize, n_obs: usize, options: &TrainOptions) -> TrainingData {
+    let prior = Prior::from_json(
+        r#"[{"name":"a","dist":"normal","loc":0,"scale":1},{"name":"b","dist":"normal","loc":0,"scale":1}]"#,
+    )
+    .unwrap();
+    let key = StreamKey::root(11);
+    let mut theta = Array2::zeros((n, 2));
+    let mut x = Array3::zeros((n, n_obs, 2));
+    for i in 0..n {
+        let mut rng = key.child(Purpose::Simulator).rng(i as u64);
+        for j in 0..2 {
+            let value: f64 = StandardNormal.sample(&mut rng);
+            theta[(i, j)] = value as f32;
+            for k in 0..n_obs {
+                let noise: f64 = StandardNormal.sample(&mut rng);
+                x[(i, k, j)] = (value + 0.5 * noise) as f32;
+            }
+        }
+    }
+    TrainingData::prepare(theta.view(), x.view(), &prior, false, options, key).unwrap()
+}
+
+/// The derivative along a random direction against central differences.
+fn check_gradient<O: Objective>(objective: &mut O, parameters: &[f32]) {
+    let rows: Vec<u32> = (0..CHUNK_ROWS as u32).collect();
+    let noise = StreamKey::root(2).child(Purpose::TrainingNoise);
+    let batch = Batch { rows: &rows, noise, level_offset: 0.4, validation: false };
+    let mut rng = StreamKey::root(9).child(Purpose::Initialization).rng(0);
+    let direction: Vec<f32> = parameters.iter().map(|_| rng.random::<f32>() - 0.5).collect();
+    let mut workspace = objective.workspace();
+    let mut at = |step: f32, gradient: Option<&mut [f32]>| {
+        let moved: Vec<f32> = parameters.iter().zip(&direction).map(|(p, d)| p + step * d).collect();
+        objective.load(&moved);
+        objective.loss(&batch, 0..rows.len(), &mut workspace, gradient) / rows.len() as f64
+    };
+    let mut gradient = vec![0.0; parameters.len()];
+    at(0.0, Some(&mut gradient));
+    let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+    let h = 2e-3;
+    let numeric = (at(h, None) - at(-h, None)) / (2.0 * f64::from(h));
+    assert!((slope - numeric).abs() < 5e-3 * numeric.abs().max(0.05), "{slope} {numeric}");
+}
+
+#[test]
+fn objectives_have_the_gradients_they_say() {
+    let mut rng = StreamKey::root(1).child(Purpose::Initialization).rng(0);
+    let embedding = Some(EmbeddingSpec { hidden: vec![10], output: 5 });
+    for (theta_embedding, x_embedding, n_max) in
+        [(None, None, 1), (embedding.clone(), embedding.clone(), 1), (None, embedding.clone(), 3), (None, None, 3)]
+    {
+        let spec =
+            ConditionalSpec { hidden: vec![16, 16], theta_embedding, x_embedding, n_max, ..ConditionalSpec::default() };
+        let options =
+            TrainOptions { architecture: Architecture::Noise, network: spec.clone(), ..TrainOptions::default() };
+        let data = toy(200, 3, &options);
+        let network = ConditionalNetwork::random(spec, 2, 2, LastLayer::Random, &mut rng).unwrap();
+        let noising = Noising::Noise {
+            settings: NoiseSettings::default(),
+            levels: NoiseLevels::LogUniform,
+            range: AnchoredSettings::default(),
+        };
+        for dropout in [0.0, 0.5] {
+            let mut objective = DenoisingObjective::new(&data, &network, &noising, dropout);
+            check_gradient(&mut objective, &network.flat_parameters());
+        }
+    }
+    let data = toy(200, 2, &TrainOptions::default());
+    let spec = MlpSpec {
+        input: 2,
+        hidden: vec![12],
+        output: anchor_outputs(2),
+        activation: Activation::Silu,
+        layer_norm: true,
+        residual: false,
+    };
+    let anchor = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
+    check_gradient(&mut AnchorObjective::new(&data, &anchor), anchor.parameters());
+}
+
+fn small() -> TrainOptions {
+    let optimizer = OptimizerOptions { epochs: 6, batch_size: 128, ..OptimizerOptions::default() };
+    TrainOptions {
+        network: ConditionalSpec { hidden: vec![16, 16], ..ConditionalSpec::default() },
+        anchor: AnchorOptions { hidden: vec![16], optimizer: OptimizerOptions { epochs: 5, ..optimizer.clone() } },
+        optimizer,
+        ..TrainOptions::default()
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_byte() {
+    let options = small();
+    let data = toy(600, 1, &options);
+    let bytes: Vec<Vec<u8>> = [1, 2, 7]
+        .map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap().to_bytes())
+        })
+        .into();
+    assert!(bytes[0] == bytes[1] && bytes[1] == bytes[2]);
+}
+
+/// Stops after a number of epochs in all, with a checkpoint.
+struct StopAfter {
+    left: usize,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Monitor for StopAfter {
+    fn epoch(&mut self, _: &Progress<'_>, checkpoint: &dyn Fn() -> Checkpoint) -> ControlFlow<()> {
+        self.left -= 1;
+        if self.left > 0 {
+            return ControlFlow::Continue(());
+        }
+        self.checkpoint = Some(checkpoint());
+        ControlFlow::Break(())
+    }
+}
+
+#[test]
+fn resumed_is_uninterrupted() {
+    for architecture in [Architecture::Anchored, Architecture::Noise] {
+        let options = TrainOptions { architecture, ..small() };
+        let data = toy(600, 1, &options);
+        let key = StreamKey::root(4);
+        let whole = train(&data, &options, key, "run", None, &mut Unmonitored).unwrap();
+        for epochs in [2, 5, 8] {
+            let mut stop = StopAfter { left: epochs, checkpoint: None };
+            if let Ok(finished) = train(&data, &options, key, "run", None, &mut stop) {
+                assert!(finished == whole, "a run that ends before it is stopped");
+                continue;
+            }
+            let json = serde_json::to_string(&stop.checkpoint.unwrap()).unwrap();
+            let checkpoint: Checkpoint = serde_json::from_str(&json).unwrap();
+            let other = train(&data, &options, key, "other", Some(checkpoint.clone()), &mut Unmonitored);
+            assert!(other.unwrap_err().to_string().contains("other data"));
+            let resumed = train(&data, &options, key, "run", Some(checkpoint), &mut Unmonitored).unwrap();
+            assert!(resumed == whole, "{architecture:?} resumed after {epochs} epochs");
+        }
+    }
+}
+
+/// On a Gaussian problem the anchor's validation loss reaches that of the exact posterior N(0.8 x, 0.2 I) on the same
+/// rows, and nothing is left for the residual: its loss is the variance of its target, 1.
+#[test]
+fn a_gaussian_posterior_is_learned() {
+    let optimizer = OptimizerOptions { epochs: 80, ..OptimizerOptions::default() };
+    let options = TrainOptions {
+        anchor: AnchorOptions { hidden: vec![32], optimizer: optimizer.clone() },
+        optimizer: OptimizerOptions { epochs: 5, ..optimizer },
+        ..small()
+    };
+    let data = toy(8000, 1, &options);
+    let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+    let [anchor, residual] = &model.info.training[..] else { panic!("two networks") };
+    let map = &data.observation_map;
+    let exact: f64 = data
+        .validation
+        .iter()
+        .map(|&row| {
+            let (z, features) = (data.latent_row(row as usize), data.feature_row(row as usize, 0));
+            let square: f64 =
+                (0..2).map(|i| f64::from(z[i] - 0.8 * (features[i] * map.sd[i] + map.mean[i])).powi(2)).sum();
+            0.5 * square / 0.2 + 0.2f64.ln()
+        })
+        .sum::<f64>()
+        / data.validation.len() as f64;
+    assert!((anchor.best_validation_loss - exact).abs() < 0.03, "{} {exact}", anchor.best_validation_loss);
+    assert!((residual.best_validation_loss - 1.0).abs() < 0.1, "{}", residual.best_validation_loss);
+}
+
+#[test]
+fn explosions_are_told() {
+    let options = TrainOptions {
+        architecture: Architecture::Noise,
+        optimizer: OptimizerOptions {
+            learning_rate: 1e6,
+            max_gradient_norm: 1e30,
+            warm_up_epochs: 0,
+            ..small().optimizer
+        },
+        ..small()
+    };
+    let data = toy(600, 1, &options);
+    let error = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap_err().to_string();
+    assert!(error.contains("diverged") && error.contains("--learning-rate"), "{error}");
+}
