@@ -9,6 +9,7 @@ use tallsbi_simulators::{Task, TaskOptions, task};
 
 /// A task and its options.
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub struct TaskArguments {
     /// Name of the task; `tallsbi tasks` lists them
     pub task: String,
@@ -21,7 +22,7 @@ pub struct TaskArguments {
     /// Correlation between coordinates (gaussian_toy)
     #[arg(long, value_name = "RHO", allow_negative_numbers = true)]
     pub correlation: Option<f64>,
-    /// Solver of the stochastic differential equation (jrnmm) [default: euler-maruyama]
+    /// Solver of the stochastic differential equation (jrnmm) [default: strang]
     #[arg(long)]
     pub solver: Option<SolverName>,
     /// Time step, s (jrnmm) [default: 1/1024]

@@ -24,8 +24,8 @@
 //! | Strang splitting | -0.0003 | | 0 | |
 //!
 //! The error halves with the step, as weak order 1 has it. The published observations (`reference/jrnmm.h5`) agree with
-//! Strang splitting at 1/1024 s and with Euler–Maruyama only at far smaller steps: **use Strang splitting to work with
-//! them**, or with anything that has to be the model rather than its discretisation.
+//! Strang splitting at 1/1024 s and with Euler–Maruyama only at far smaller steps. Strang splitting is therefore the
+//! default, at two thirds of the speed.
 //!
 //! # How
 //!

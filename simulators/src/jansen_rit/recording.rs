@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub enum Solver {
     /// Euler–Maruyama, weak order 1: at h = 1/1024 s its log10 power is visibly off, see [`crate::jansen_rit`].
-    #[default]
     EulerMaruyama,
     /// Strang splitting (Buckwar et al. 2019), weak order 2: what the published JRNMM observations were simulated with.
+    #[default]
     Strang,
 }
 
