@@ -18,7 +18,7 @@ pub enum DataError {
         message: String,
     },
     /// A file of ours, but not of the kind that was asked for.
-    #[error("{}: is a {found} file, expected a {expected} file", path.display())]
+    #[error("{}: is a file of kind {found}, expected kind {expected}", path.display())]
     Kind {
         /// The file.
         path: PathBuf,

@@ -1,12 +1,14 @@
 //! `tallsbi inspect`.
 
+use super::model::load_model;
 use crate::context::Context;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
-use tallsbi_data::file::Contents;
+use tallsbi_data::file::{Contents, Format};
+use tallsbi_inference::model::TrainedModel;
 
 /// Say what a file is: kind, shapes, provenance, digest of its contents
 ///
@@ -27,15 +29,55 @@ const SHOWN: usize = 300;
 /// Runs the command.
 pub fn run(context: &Context, arguments: &InspectArguments) -> Result<()> {
     let contents = Contents::read(&arguments.file)?;
-    context.print(describe(arguments, &contents), || {
+    // Safetensors files that are no models are described as they are.
+    let model = (contents.format == Format::Safetensors).then(|| load_model(&arguments.file).ok()).flatten();
+    context.print(describe(arguments, &contents, model.as_ref()), || {
         let mut value = json!(contents);
+        if let Some(model) = &model {
+            value["model"] = json!({
+                "architecture": model.architecture(),
+                "dim_theta": model.dim_theta(),
+                "dim_x": model.dim_x(),
+                "latent": model.latent,
+                "info": model.info,
+            });
+        }
         value["path"] = arguments.file.display().to_string().into();
         value
     })
 }
 
-fn describe(arguments: &InspectArguments, contents: &Contents) -> String {
+/// What a model is, a line each.
+fn describe_model(model: &TrainedModel) -> String {
+    let info = &model.info;
+    let mut text = format!(
+        "\n  {} model for task {:?}: {} parameters ({}) from {} values, trained on {} rows in {:.1} s",
+        model.architecture(),
+        info.task,
+        model.dim_theta(),
+        model.latent.prior().names().join(", "),
+        model.dim_x(),
+        info.n_train,
+        info.training_seconds
+    );
+    for record in &info.training {
+        let (loss, epoch) = (record.best_validation_loss, record.best_epoch);
+        text += &format!(
+            "\n  {}: validation loss {loss:.5} in epoch {epoch} of {}",
+            record.network,
+            record.validation_loss.len()
+        );
+    }
+    if let Some(command) = info.provenance["command"].as_str() {
+        let created = info.provenance["created"].as_str().unwrap_or("some time ago");
+        text += &format!("\n  made {created}: {command}");
+    }
+    text
+}
+
+fn describe(arguments: &InspectArguments, contents: &Contents, model: Option<&TrainedModel>) -> String {
     let mut text = format!("{}: {}", arguments.file.display(), contents.description());
+    text += &model.map(describe_model).unwrap_or_default();
     // Writing to a String cannot fail.
     let _ = match &contents.provenance {
         None => write!(text, "\n"),
@@ -48,7 +90,8 @@ fn describe(arguments: &InspectArguments, contents: &Contents) -> String {
     for parent in contents.provenance.iter().flat_map(|p| &p.parents) {
         let _ = writeln!(text, "  from {} (sha256 {})", parent.path, parent.sha256);
     }
-    for (name, value) in &contents.attributes {
+    // A model's attributes are the long form of what has been said.
+    for (name, value) in contents.attributes.iter().filter(|_| model.is_none()) {
         let mut shown: String = value.chars().take(SHOWN).collect();
         if shown.len() < value.len() {
             shown.push('…');

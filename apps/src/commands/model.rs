@@ -19,7 +19,7 @@ use tallsbi_inference::score::{Bridge, GaussOptions, JacOptions, MiniBatch};
 
 /// How posteriors are sampled.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
+#[command(allow_negative_numbers = true, next_help_heading = "Sampling")]
 pub struct SamplingArguments {
     /// How the scores of single observations become the score of all [default: gauss]
     #[arg(long)]

@@ -77,7 +77,8 @@ pub fn run(context: &Context, arguments: &ObserveArguments) -> Result<()> {
     })
 }
 
-fn simulate(context: &Context, task: &dyn Task, theta: &[f32], n: usize) -> Result<Array2<f32>> {
+/// Simulates `n` observations (n, d) at `theta`; the first ones do not depend on n.
+pub fn simulate(context: &Context, task: &dyn Task, theta: &[f32], n: usize) -> Result<Array2<f32>> {
     let bar = context.bar("observe", "observations", n as u64);
     // One row an observation, so that they run in parallel.
     let repeated = Array2::from_shape_fn((n, theta.len()), |(_, i)| f64::from(theta[i]));

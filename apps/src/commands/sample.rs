@@ -22,7 +22,7 @@ use tallsbi_inference::sample::{SampleInfo, SampleOptions};
 ///
 /// Example: tallsbi sample model.safetensors --observations obs.h5 --n-obs 30 -o posterior.nc
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(allow_negative_numbers = true, verbatim_doc_comment)]
 pub struct SampleArguments {
     /// Model
     pub model: PathBuf,
@@ -75,7 +75,8 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     })
 }
 
-fn attributes(options: &SampleOptions, info: &SampleInfo, n_obs: usize, seconds: f64) -> Result<RunAttributes> {
+/// Settings and counters of a sampling run, for its posterior file.
+pub fn attributes(options: &SampleOptions, info: &SampleInfo, n_obs: usize, seconds: f64) -> Result<RunAttributes> {
     let mut run = RunAttributes::new();
     run.insert("method".into(), method_name(&options.method).into());
     run.insert("sampler".into(), sampler_name(&options.sampler).into());

@@ -8,11 +8,12 @@ use anyhow::Result;
 use clap::Args;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Instant;
-use tallsbi_data::file::{Opened, RowRange, Summary, TrainingSetSpec, TrainingSetWriter, XTransform};
+use tallsbi_data::file::{Existing, Opened, RowRange, Summary, TrainingSetSpec, TrainingSetWriter, XTransform};
 use tallsbi_data::{Prior, Purpose};
 use tallsbi_simulators::{Rows, Task, simulate_parallel};
 
@@ -54,27 +55,38 @@ const PRIOR_CHUNK: usize = 1024;
 pub fn run(context: &Context, arguments: &SimulateArguments) -> Result<()> {
     let task = arguments.task.build()?;
     let spec = spec(arguments, task.as_ref())?;
-    let rows = spec.rows;
     let output = &arguments.output.output;
-    let provenance = context.provenance(&arguments.task.task);
-    let (summary, rate) = match TrainingSetWriter::open(output, arguments.output.existing(), spec, provenance)? {
+    let (summary, rate) = write(context, task.as_ref(), spec, output, arguments.output.existing())?;
+    report(context, arguments, summary, rate)
+}
+
+/// Simulates a training set into `output`, or continues what an interrupted run left there. Returns what it holds, and rows
+/// a second if there was anything to do.
+pub fn write(
+    context: &Context,
+    task: &dyn Task,
+    spec: TrainingSetSpec,
+    output: &Path,
+    existing: Existing,
+) -> Result<(Summary, Option<f64>)> {
+    let (rows, n_obs) = (spec.rows, spec.n_obs.unwrap_or(1));
+    match TrainingSetWriter::open(output, existing, spec, context.provenance(task.name()))? {
         Opened::Complete(summary) => {
             tracing::info!("{} is complete already", output.display());
-            (summary, None)
+            Ok((summary, None))
         }
         Opened::Writing(mut writer) => {
-            let bar = context.bar(&format!("simulate {}", arguments.task.task), "rows", rows.count);
+            let bar = context.bar(&format!("simulate {}", task.name()), "rows", rows.count);
             if writer.next_row() > 0 {
                 tracing::info!("continuing at row {} of {}", writer.next_row(), rows.count);
                 bar.resume_at(writer.next_row());
             }
-            simulate(context, task.as_ref(), &mut writer, rows, arguments.n_obs.unwrap_or(1), &bar)?;
+            simulate(context, task, &mut writer, rows, n_obs, &bar)?;
             let rate = bar.rate();
             bar.finish();
-            (writer.finish()?, Some(rate))
+            Ok((writer.finish()?, Some(rate)))
         }
-    };
-    report(context, arguments, summary, rate)
+    }
 }
 
 fn spec(arguments: &SimulateArguments, task: &dyn Task) -> Result<TrainingSetSpec> {
@@ -95,18 +107,28 @@ fn spec(arguments: &SimulateArguments, task: &dyn Task) -> Result<TrainingSetSpe
             range
         }
     };
-    Ok(TrainingSetSpec {
+    Ok(training_set(task, rows, arguments.n_obs, arguments.task.settings()?))
+}
+
+/// What a training set of `task` holds, `n_obs` observations a row; `settings` are the task's options where they are not its own.
+pub fn training_set(
+    task: &dyn Task,
+    rows: RowRange,
+    n_obs: Option<usize>,
+    settings: Map<String, Value>,
+) -> TrainingSetSpec {
+    TrainingSetSpec {
         prior: task.prior().clone(),
         dim_x: task.dim_x(),
-        n_obs: arguments.n_obs.filter(|&k| k > 1),
+        n_obs: n_obs.filter(|&k| k > 1),
         observation_names: task.observation_names(),
         x_transform: match task.x_transform() {
             tallsbi_simulators::XTransform::Identity => XTransform::Identity,
             tallsbi_simulators::XTransform::Log => XTransform::Log,
         },
         rows,
-        settings: arguments.task.settings()?,
-    })
+        settings,
+    }
 }
 
 fn simulate(

@@ -27,7 +27,7 @@ use tallsbi_inference::train::{
 ///
 /// Example: tallsbi train train.h5 -o model.safetensors --epochs 200
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(allow_negative_numbers = true, verbatim_doc_comment)]
 pub struct TrainArguments {
     /// Training set
     pub data: PathBuf,
@@ -113,8 +113,21 @@ pub fn run(context: &Context, arguments: &TrainArguments) -> Result<()> {
     if arguments.show_config {
         return context.print(toml::to_string(&options)?.trim_end(), || json!(options));
     }
-    let existing = arguments.output.existing();
     let output = &arguments.output.output;
+    let model = write(context, &arguments.data, arguments.rows, &options, output, arguments.output.existing())?;
+    report(context, output, &model)
+}
+
+/// Trains a model on the first `rows` rows of a training set (all by default) into `output`, or continues from the checkpoint
+/// that an interrupted run left beside it.
+pub fn write(
+    context: &Context,
+    data: &Path,
+    rows: Option<u64>,
+    options: &TrainOptions,
+    output: &Path,
+    existing: Existing,
+) -> Result<TrainedModel> {
     let refuse_model = if existing == Existing::Overwrite { existing } else { Existing::Refuse };
     OutputFile::check(output, refuse_model)?;
     let checkpoint = checkpoint_path(output);
@@ -124,22 +137,23 @@ pub fn run(context: &Context, arguments: &TrainArguments) -> Result<()> {
             checkpoint.display()
         )));
     }
-    let set = TrainingSet::open(&arguments.data)?;
-    let provenance = context.provenance(&set.provenance().task).with_parent(&arguments.data)?;
-    let fingerprint = fingerprint(&provenance, &options, arguments.rows);
+    let set = TrainingSet::open(data)?;
+    let provenance = context.provenance(&set.provenance().task).with_parent(data)?;
+    let fingerprint = fingerprint(&provenance, options, rows);
     let resume = if existing == Existing::Resume { read_checkpoint(&checkpoint)? } else { None };
-    let rows = set.load(arguments.rows)?;
-    if rows.invalid > 0 {
-        tracing::warn!("{}: {} rows are not valid and are left out", arguments.data.display(), rows.invalid);
+    let loaded = set.load(rows)?;
+    if loaded.invalid > 0 {
+        tracing::warn!("{}: {} rows are not valid and are left out", data.display(), loaded.invalid);
     }
     let log_x = set.spec().x_transform == XTransform::Log;
-    let data = TrainingData::prepare(rows.theta.view(), rows.x.view(), set.prior(), log_x, &options, context.key())
-        .with_context(|| arguments.data.display().to_string())?;
-    drop(rows);
+    let prepared =
+        TrainingData::prepare(loaded.theta.view(), loaded.x.view(), set.prior(), log_x, options, context.key())
+            .with_context(|| data.display().to_string())?;
+    drop(loaded);
 
     let started = Instant::now();
     let mut monitor = Watch { context, checkpoint: &checkpoint, written: Instant::now(), bar: None, failure: None };
-    let trained = train(&data, &options, context.key(), &fingerprint, resume, &mut monitor);
+    let trained = train(&prepared, options, context.key(), &fingerprint, resume, &mut monitor);
     let failure = monitor.failure.take();
     drop(monitor);
     let mut model = match (trained, failure) {
@@ -150,12 +164,12 @@ pub fn run(context: &Context, arguments: &TrainArguments) -> Result<()> {
         }
         (trained, None) => trained?,
     };
-    describe(&mut model, &set, &provenance, &options, started.elapsed());
+    describe(&mut model, &set, &provenance, options, started.elapsed());
     OutputFile::write(output, refuse_model, &model.to_bytes())?;
     if checkpoint.exists() {
         std::fs::remove_file(&checkpoint).with_context(|| format!("{}: cannot be removed", checkpoint.display()))?;
     }
-    report(context, output, &model)
+    Ok(model)
 }
 
 /// The options: defaults, then the file, then the command line.

@@ -18,6 +18,9 @@ use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions};
 use tallsbi_diagnostics::sbc::RankOptions;
 use tallsbi_diagnostics::{sbc as ranks, tarp};
 
+/// Null trials below which p = 0.05 cannot be reached.
+const FEWEST_TRIALS: usize = 19;
+
 /// A model and calibration pairs.
 #[derive(Debug, Args)]
 pub struct CalibrationArguments {
@@ -101,6 +104,13 @@ pub struct LocalC2stArguments {
 
 pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<()> {
     let calibration = &arguments.calibration;
+    if arguments.trials < FEWEST_TRIALS {
+        tracing::warn!(
+            "p cannot fall below {:.3} with {} trials",
+            1.0 / (1 + arguments.trials) as f64,
+            arguments.trials
+        );
+    }
     let model = Model::load(&calibration.model)?;
     let (x, _) = observed(&arguments.observations, calibration.n_obs)?;
     model.check_width(&arguments.observations, x.ncols())?;

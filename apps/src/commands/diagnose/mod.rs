@@ -41,7 +41,7 @@ pub fn run(context: &Context, command: &DiagnoseCommand) -> Result<()> {
 }
 
 /// Runs `work` with a monitor that shows a bar for each stage and stops on Ctrl-C.
-fn monitored<T>(context: &Context, work: impl FnOnce(Monitor<'_>) -> T) -> T {
+pub fn monitored<T>(context: &Context, work: impl FnOnce(Monitor<'_>) -> T) -> T {
     let bar: Mutex<Option<(&'static str, Bar)>> = Mutex::new(None);
     let progress = |progress: Progress| {
         let Ok(mut held) = bar.lock() else { return };

@@ -1,0 +1,62 @@
+//! Running the program in a folder of its own.
+
+#![allow(dead_code, reason = "each test file uses some of these")]
+
+use assert_cmd::Command;
+use std::path::{Path, PathBuf};
+
+/// A temporary folder to run the program in.
+pub struct Place(tempfile::TempDir);
+
+impl Place {
+    /// A new, empty folder.
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A file in it.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The program with arguments, separated by spaces.
+    pub fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tallsbi"));
+        command.current_dir(self.path()).args(arguments.split_whitespace());
+        command
+    }
+
+    /// Runs it; it must succeed. Returns standard output.
+    pub fn run(&self, arguments: &str) -> String {
+        let output = self.command(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "tallsbi {arguments}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs it with `--json`; it must succeed and print one JSON value.
+    pub fn json(&self, arguments: &str) -> serde_json::Value {
+        serde_json::from_str(&self.run(&format!("{arguments} --json"))).unwrap()
+    }
+
+    /// Digest of a file's contents.
+    pub fn digest(&self, name: &str) -> String {
+        self.json(&format!("inspect {name}"))["digest"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs it; it must fail with this exit code and one line of error that contains `expected`.
+    pub fn fails(&self, arguments: &str, code: i32, expected: &str) {
+        let output = self.command(arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "tallsbi {arguments}: {error}");
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), 1, "tallsbi {arguments}: {error}");
+        assert!(lines[0].starts_with("error: ") && lines[0].contains(expected), "tallsbi {arguments}: {error}");
+        assert!(output.stdout.is_empty(), "tallsbi {arguments}");
+    }
+}

@@ -1,0 +1,231 @@
+//! From simulations to diagnosed posteriors, and what goes wrong on the way.
+
+mod common;
+
+use common::Place;
+
+#[test]
+fn slcp_from_simulation_to_diagnosis() {
+    let place = Place::new();
+    place.run("simulate slcp -n 2000 -o train.h5");
+    let trained = place.json("train train.h5 -o model.safetensors --epochs 3 --hidden 32,32 -q");
+    assert_eq!((&trained["dim_theta"], &trained["dim_x"], &trained["rows"]), (&5.into(), &8.into(), &2000.into()));
+    place.run("observe slcp --from-prior -n 8 -o obs.h5 --seed 3");
+    let sampled =
+        place.json("sample model.safetensors --observations obs.h5 --n-obs 6 --samples 300 -o posterior.nc -q");
+    assert_eq!(sampled["run"]["n_obs"], 6);
+    place.run("sample model.safetensors --observations obs.h5 --samples 300 -o other.nc -q --sampler ddim --steps 50");
+
+    let contents = place.json("inspect posterior.nc");
+    assert_eq!(contents["kind"], "posterior");
+    assert_eq!(contents["provenance"]["parents"].as_array().unwrap().len(), 2);
+    let find = |name: &str| contents["arrays"].as_array().unwrap().iter().any(|array| array["name"] == name);
+    assert!(find("posterior/theta_1") && find("observed_data/x"));
+
+    for metric in ["sliced-wasserstein", "mmd", "c2st"] {
+        let result = place.json(&format!("diagnose {metric} posterior.nc --reference other.nc -q"));
+        assert_eq!(result["metric"], metric);
+        assert!(result["value"].is_number(), "{result}");
+    }
+    let same = place.json("diagnose sliced-wasserstein posterior.nc --reference posterior.nc -q");
+    assert_eq!(same["value"], 0.0);
+    let by_file = place.json("diagnose dirac posterior.nc --observations obs.h5");
+    assert_eq!(by_file["mmd"]["marginals"].as_array().unwrap().len(), 5);
+
+    place.run("simulate slcp -n 200 --n-obs 6 --seed 7 -o cal.h5");
+    for check in ["sbc", "coverage"] {
+        let arguments = "model.safetensors --calibration cal.h5 --n-obs 2 --pairs 50 --draws 20 -q";
+        let result = place.json(&format!("diagnose {check} {arguments}"));
+        assert!((0.0..=1.0).contains(&result["value"].as_f64().unwrap()), "{result}");
+    }
+    let local = place.json(
+        "diagnose local-c2st model.safetensors --calibration cal.h5 --observations obs.h5 --n-obs 6 \
+         --posterior posterior.nc --trials 20 -q",
+    );
+    assert!(local["p_value"].as_f64().unwrap() >= 1.0 / 21.0);
+    assert_eq!(local["n_obs"], 6);
+    place.fails(
+        "diagnose local-c2st model.safetensors --calibration cal.h5 --observations obs.h5 --posterior posterior.nc",
+        2,
+        "simulate it with --n-obs 8",
+    );
+}
+
+/// The same command gives the same model and posterior on any number of threads.
+#[test]
+fn training_and_sampling_are_reproducible() {
+    let place = Place::new();
+    place.run("simulate gaussian_toy --dimension 3 -n 1000 -o train.h5");
+    place.run("observe gaussian_toy --dimension 3 --from-prior -n 5 -o obs.h5");
+    for threads in [1, 2, 7] {
+        place
+            .run(&format!("train train.h5 -o m{threads}.safetensors --epochs 2 --hidden 32,32 -q --threads {threads}"));
+        place.run(&format!(
+            "sample m{threads}.safetensors --observations obs.h5 --samples 200 -o p{threads}.nc -q --threads {threads}"
+        ));
+    }
+    for threads in [2, 7] {
+        assert_eq!(place.digest(&format!("m{threads}.safetensors")), place.digest("m1.safetensors"));
+        assert_eq!(place.digest(&format!("p{threads}.nc")), place.digest("p1.nc"));
+    }
+}
+
+/// Training interrupted by Ctrl-C and resumed gives the uninterrupted weights.
+#[cfg(unix)]
+#[test]
+fn training_resumes_to_the_same_weights() {
+    use std::process::{Command, Stdio};
+    let place = Place::new();
+    place.run("simulate slcp -n 5000 -o train.h5");
+    let arguments = "train train.h5 --epochs 12 --hidden 64,64 -q";
+    place.run(&format!("{arguments} -o whole.safetensors"));
+    let mut interruptions = 0;
+    loop {
+        let child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
+            .current_dir(place.path())
+            .args(arguments.split_whitespace())
+            .args(["-o", "cut.safetensors", "--resume"])
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        // Fails where the run is over already.
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status();
+        let code = child.wait_with_output().unwrap().status.code();
+        if code == Some(0) {
+            break;
+        }
+        assert_eq!(code, Some(130));
+        interruptions += 1;
+        assert!(place.at("cut.safetensors.checkpoint").exists());
+        place.fails(&format!("{arguments} -o cut.safetensors"), 2, "--resume");
+    }
+    assert!(interruptions > 0, "training was over before it could be interrupted");
+    assert_eq!(place.digest("cut.safetensors"), place.digest("whole.safetensors"));
+    assert!(!place.at("cut.safetensors.checkpoint").exists());
+}
+
+/// What other languages write: float64, only theta, x and prior.
+fn write_foreign(place: &Place, name: &str, rows: usize, prior: Option<&str>, spoil: impl Fn(usize, &mut f64)) {
+    let theta = ndarray::Array2::from_shape_fn((rows, 2), |(i, j)| ((i * 7 + j * 3) % 101) as f64 / 101.0);
+    let mut x = theta.mapv(|value| value * 2.0 + 1.0);
+    x.iter_mut().enumerate().for_each(|(i, value)| spoil(i, value));
+    let file = hdf5::File::create(place.at(name)).unwrap();
+    file.new_dataset_builder().with_data(&theta).create("theta").unwrap();
+    file.new_dataset_builder().with_data(&x).create("x").unwrap();
+    if let Some(prior) = prior {
+        let value: hdf5::types::VarLenUnicode = prior.parse().unwrap();
+        file.new_attr::<hdf5::types::VarLenUnicode>().create("prior").unwrap().write_scalar(&value).unwrap();
+    }
+}
+
+const PRIOR: &str =
+    r#"[{"name":"a","dist":"uniform","low":0,"high":1},{"name":"b","dist":"uniform","low":0,"high":1}]"#;
+
+#[test]
+fn foreign_training_sets_train() {
+    let place = Place::new();
+    write_foreign(&place, "user.h5", 500, Some(PRIOR), |i, value| {
+        if i % 100 == 0 {
+            *value = f64::NAN;
+        }
+    });
+    let trained = place.json("train user.h5 -o model.safetensors --epochs 2 --hidden 16 -q");
+    assert_eq!(trained["rows"], 490);
+    place.run(
+        "train user.h5 -o published.safetensors --epochs 2 --hidden 16 -q --latent standardized --context-dropout 0.2",
+    );
+    assert_eq!(place.json("inspect published.safetensors")["model"]["architecture"], "noise");
+}
+
+#[test]
+fn wrong_inputs_are_one_line() {
+    let place = Place::new();
+    place.run("simulate slcp -n 500 -o train.h5");
+    place.run("train train.h5 -o model.safetensors --epochs 1 --hidden 8 -q");
+    place.run("observe slcp --from-prior -n 3 -o obs.h5");
+    write_foreign(&place, "user.h5", 100, Some(PRIOR), |_, _| {});
+    write_foreign(&place, "noprior.h5", 100, None, |_, _| {});
+    write_foreign(&place, "nan.h5", 100, Some(PRIOR), |i, value| *value = if i == 7 { f64::NAN } else { *value });
+    write_foreign(&place, "wide.h5", 100, Some(r#"[{"name":"a","dist":"uniform","low":0,"high":1}]"#), |_, _| {});
+    write_foreign(&place, "outside.h5", 100, Some(&PRIOR.replace("\"high\":1}]", "\"high\":0.5}]")), |_, _| {});
+    drop(hdf5::File::create(place.at("empty.h5")).unwrap());
+    let cut = |from: &str, to: &str| {
+        let bytes = std::fs::read(place.at(from)).unwrap();
+        std::fs::write(place.at(to), &bytes[..bytes.len() / 2]).unwrap();
+    };
+    cut("train.h5", "cut.h5");
+    cut("model.safetensors", "cut.safetensors");
+    std::fs::write(place.at("text.h5"), "theta,x\n").unwrap();
+
+    let cases = [
+        ("frobnicate", 2, "frobnicate"),
+        ("simulate nothing -n 10 -o a.h5", 2, "no task is called \"nothing\""),
+        ("simulate slcp -n 10 -o train.h5", 1, "--force"),
+        ("simulate slcp -n 0 -o a.h5", 2, "--rows"),
+        ("simulate slcp -n 10 -o none/a.h5", 1, "folder none does not exist"),
+        ("simulate slcp -n 10 -o a.h5 --shard 5/4", 2, "--shard"),
+        ("simulate slcp -n 10 -o a.h5 --solver strang", 2, "solver"),
+        ("simulate jrnmm -n 10 -o a.h5 --fix h=0", 1, "no parameter \"h\""),
+        ("simulate jrnmm -n 10 -o a.h5 --fix g", 2, "NAME=VALUE"),
+        ("simulate slcp -n 10 -o a.h5 --resume --force", 2, "cannot be used with"),
+        ("observe slcp -n 3 -o a.h5", 2, "--theta"),
+        ("observe slcp --theta 1,2 -n 3 -o a.h5", 2, "2 values for the 5 parameters"),
+        ("observe slcp --theta 1,2,3,4,5 -n 3 -o a.h5", 2, "theta_4 = 4 is outside"),
+        ("observe slcp --theta 1,x,3,0,0 -n 3 -o a.h5", 2, "\"x\" is not a number"),
+        ("merge train.h5 missing.h5 -o a.h5", 1, "missing.h5: no such file"),
+        ("train missing.h5 -o a.safetensors", 1, "no such file"),
+        ("train empty.h5 -o a.safetensors", 1, "has no dataset theta"),
+        ("train noprior.h5 -o a.safetensors", 1, "has no attribute prior"),
+        ("train wide.h5 -o a.safetensors", 1, "expected shape (N, 1) for a prior over a, found (100, 2)"),
+        ("train outside.h5 -o a.safetensors", 1, "outside the prior's [0, 0.5]"),
+        ("train cut.h5 -o a.safetensors", 1, "truncated"),
+        ("train text.h5 -o a.safetensors", 1, "is not an HDF5"),
+        ("train obs.h5 -o a.safetensors", 1, "kind observations"),
+        ("train train.h5 -o model.safetensors", 1, "--force"),
+        ("train train.h5 -o a.safetensors --epochs 0", 2, "epochs"),
+        ("train train.h5 -o a.safetensors --learning-rate -1", 2, "learning_rate"),
+        ("train train.h5 -o a.safetensors --n-max 4", 2, "simulate with --n-obs 4"),
+        ("train train.h5 -o a.safetensors --config missing.toml", 1, "missing.toml"),
+        ("sample model.safetensors --observations missing.h5 -o a.nc", 1, "missing.h5: no such file"),
+        ("sample model.safetensors --observations nan.h5 -o a.nc", 1, "NaN or infinite (first in row 3)"),
+        ("sample model.safetensors --observations user.h5 -o a.nc", 1, "observations have 2 values"),
+        ("sample model.safetensors --observations obs.h5 --n-obs 4 -o a.nc", 2, "obs.h5 has 3"),
+        ("sample model.safetensors --observations obs.h5 -o a.nc --eta 0.5", 2, "dpm-solver has no such option"),
+        ("sample model.safetensors --observations obs.h5 -o a.nc --steps 0", 2, "steps"),
+        ("sample cut.safetensors --observations obs.h5 -o a.nc", 1, "cut.safetensors"),
+        ("sample train.h5 --observations obs.h5 -o a.nc", 1, "train.h5"),
+        ("diagnose c2st obs.h5 --reference user.h5:theta", 1, "8 columns"),
+        ("diagnose c2st obs.h5 --reference user.h5:nothing", 1, "has no dataset nothing"),
+        ("diagnose dirac obs.h5 --theta 1,2", 2, "2 true values for 8 columns"),
+        ("diagnose sbc model.safetensors --calibration user.h5", 1, "has the parameters a, b"),
+        ("inspect text.h5", 1, "is not an HDF5"),
+        ("inspect missing", 1, "no such file"),
+    ];
+    for (arguments, code, expected) in cases {
+        place.fails(arguments, code, expected);
+    }
+    // Nothing is left behind by any of them.
+    let left: Vec<String> = std::fs::read_dir(place.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("a.") || name.starts_with('.'))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn tasks_and_help() {
+    let place = Place::new();
+    let tasks = place.json("tasks");
+    let jrnmm = tasks.as_array().unwrap().iter().find(|task| task["name"] == "jrnmm").unwrap();
+    assert_eq!((&jrnmm["dim_theta"], &jrnmm["dim_x"], &jrnmm["likelihood"]), (&4.into(), &33.into(), &false.into()));
+    for command in ["tasks", "simulate", "merge", "observe", "train", "sample", "diagnose", "inspect"] {
+        let help = place.run(&format!("{command} --help"));
+        assert!(help.contains("Example: tallsbi"), "{command}");
+    }
+    for check in ["sliced-wasserstein", "mmd", "c2st", "dirac", "local-c2st", "sbc", "coverage"] {
+        assert!(place.run(&format!("diagnose {check} --help")).contains("Example: tallsbi"), "{check}");
+    }
+}
