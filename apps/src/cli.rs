@@ -1,6 +1,6 @@
 //! The arguments of the command line.
 
-use crate::commands::{diagnose, inspect, merge, observe, sample, simulate, tasks, train};
+use crate::commands::{diagnose, inspect, merge, observe, report, sample, simulate, study, tasks, train};
 use crate::context::Context;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -56,6 +56,8 @@ pub enum Command {
     Sample(sample::SampleArguments),
     #[command(subcommand)]
     Diagnose(diagnose::DiagnoseCommand),
+    Study(study::StudyArguments),
+    Report(report::ReportArguments),
     Inspect(inspect::InspectArguments),
 }
 
@@ -70,6 +72,8 @@ impl Command {
             Self::Train(arguments) => train::run(context, &arguments),
             Self::Sample(arguments) => sample::run(context, &arguments),
             Self::Diagnose(command) => diagnose::run(context, &command),
+            Self::Study(arguments) => study::run(context, &arguments),
+            Self::Report(arguments) => report::run(context, &arguments),
             Self::Inspect(arguments) => inspect::run(context, &arguments),
         }
     }

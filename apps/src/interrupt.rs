@@ -25,6 +25,12 @@ impl Interrupt {
         Ok(Self(()))
     }
 
+    /// One that nothing sets.
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        Self(())
+    }
+
     /// Whether to stop.
     pub fn is_set(self) -> bool {
         STOP.load(Ordering::Relaxed)

@@ -4,7 +4,10 @@ mod cli;
 mod commands;
 mod context;
 mod interrupt;
+mod plot;
 mod progress;
+mod report;
+mod study;
 
 use clap::Parser;
 use cli::Cli;
@@ -74,10 +77,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     });
     let wrong_usage = any(&|cause| {
         cause.is::<UsageError>()
-            || matches!(
-                cause.downcast_ref(),
-                Some(SimulatorError::UnknownTask { .. } | SimulatorError::Option { .. })
-            )
+            || matches!(cause.downcast_ref(), Some(SimulatorError::UnknownTask { .. } | SimulatorError::Option { .. }))
             || matches!(cause.downcast_ref(), Some(InferenceError::Option { .. }))
             || matches!(cause.downcast_ref(), Some(DiagnosticsError::Setting { .. }))
     });

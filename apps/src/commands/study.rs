@@ -1,0 +1,140 @@
+//! `tallsbi study`.
+
+use crate::context::{Context, usage};
+use crate::report;
+use crate::study::{Preset, StudyOptions, StudyResults, pipeline};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use tallsbi_data::file::{Existing, OutputFile};
+
+/// Simulate, train, sample, validate and report, from one command
+///
+/// STUDY is `jrnmm` (the Jansen–Rit neural mass model of the paper, with its gain fixed and inferred) or a TOML file of your
+/// own; --print-default shows one to start from. The report is OUT/report.html. What is done is not done again: a study that
+/// was interrupted, or whose options changed, continues with --resume.
+///
+/// Example: tallsbi study jrnmm --preset quick -o out/
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct StudyArguments {
+    /// jrnmm, or FILE.toml
+    #[arg(required_unless_present = "print_default")]
+    pub study: Option<String>,
+    /// Folder to write
+    #[arg(short, long, value_name = "OUT", required_unless_present = "print_default")]
+    pub output: Option<PathBuf>,
+    /// Sizes of a built-in study
+    #[arg(long, value_enum, default_value_t)]
+    pub preset: Preset,
+    /// Your own observations instead of simulated ones: (n, d), or for jrnmm a signal at 128 Hz as a single column
+    #[arg(long, value_name = "SOURCE")]
+    pub observations: Option<String>,
+    /// Continue in an existing folder
+    #[arg(long, conflicts_with = "force")]
+    pub resume: bool,
+    /// Start over in an existing folder: removes what an earlier study left there
+    #[arg(long)]
+    pub force: bool,
+    /// Print the options of a built-in study as TOML, and stop
+    #[arg(long, value_name = "STUDY")]
+    pub print_default: Option<String>,
+}
+
+/// What a study leaves in its folder, besides its steps and figures.
+const OURS: [&str; 5] = ["steps", "figures", RESULTS, "report.html", "study.toml"];
+
+/// All results as data.
+pub const RESULTS: &str = "results.json";
+
+/// Runs the command.
+pub fn run(context: &Context, arguments: &StudyArguments) -> Result<()> {
+    if let Some(name) = &arguments.print_default {
+        let options = built_in(name, arguments.preset)?;
+        return context.print(toml::to_string(&options)?.trim_end(), || json!(options));
+    }
+    let (Some(study), Some(output)) = (&arguments.study, &arguments.output) else {
+        return Err(usage("say which study, and where to with -o"));
+    };
+    let (mut options, preset) = options(study, arguments.preset)?;
+    if arguments.observations.is_some() {
+        options.observations.clone_from(&arguments.observations);
+    }
+    options.validate()?;
+    let _lock = prepare(output, arguments)?;
+    write(&output.join("study.toml"), toml::to_string(&options)?.as_bytes())?;
+    let results = pipeline::run(context, &options, &preset, output)?;
+    write(&output.join(RESULTS), &serde_json::to_vec_pretty(&results)?)?;
+    let path = report::write(&results, output)?;
+    context.print(summary(&results, &path), || json!({ "report": path.display().to_string(), "results": results }))
+}
+
+fn built_in(name: &str, preset: Preset) -> Result<StudyOptions> {
+    match name {
+        "jrnmm" => Ok(StudyOptions::jansen_rit(preset)),
+        other => Err(usage(format!("{other:?} is not a built-in study; there is jrnmm"))),
+    }
+}
+
+/// The options and what to call them.
+fn options(study: &str, preset: Preset) -> Result<(StudyOptions, String)> {
+    let path = Path::new(study);
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        let options = built_in(study, preset)
+            .map_err(|error| usage(format!("{error}, and a study of your own is a file whose name ends in .toml")))?;
+        return Ok((options, preset.name().to_owned()));
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("{study}: cannot be read"))?;
+    Ok((StudyOptions::parse(&text, study)?, study.to_owned()))
+}
+
+/// Makes the folder, or checks that it may be used, and locks it against a second study.
+fn prepare(output: &Path, arguments: &StudyArguments) -> Result<std::fs::File> {
+    let shown = output.display();
+    let occupied = output.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    if occupied && !arguments.resume && !arguments.force {
+        return Err(usage(format!("{shown}: exists and is not empty; --resume continues in it, --force starts over")));
+    }
+    std::fs::create_dir_all(output).with_context(|| format!("{shown}: cannot be created"))?;
+    let lock = output.join(".lock");
+    let file = std::fs::File::create(&lock).with_context(|| format!("{}: cannot be written", lock.display()))?;
+    if file.try_lock().is_err() {
+        anyhow::bail!("{shown}: another study is running in it; wait for it or choose another folder");
+    }
+    if arguments.force {
+        for name in OURS {
+            let path = output.join(name);
+            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            if let Err(error) = removed
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(error).with_context(|| format!("{}: cannot be removed", path.display()));
+            }
+        }
+    }
+    Ok(file)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    Ok(OutputFile::write(path, Existing::Overwrite, bytes)?)
+}
+
+/// A few lines for the terminal.
+fn summary(results: &StudyResults, report: &Path) -> String {
+    let mut text = format!("{}", report.display());
+    for run in &results.runs {
+        let _ = write!(text, "\n{}", run.label);
+        for posterior in &run.posteriors {
+            let _ = write!(text, "\n  n = {:<3}", posterior.n_obs);
+            for (name, marginal) in run.prior.names().iter().zip(&posterior.marginals) {
+                let _ = write!(text, "  {name} {:.5} ± {:.4}", marginal.mean, marginal.sd);
+            }
+            if let Some(test) = &posterior.local_c2st {
+                let _ = write!(text, "  local C2ST p = {:.3}", test.p_value);
+            }
+        }
+    }
+    text
+}

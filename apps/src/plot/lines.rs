@@ -1,0 +1,182 @@
+//! Quantities against n or epochs: curves with dots, bands, thresholds, and a legend.
+
+use super::axis::Axis;
+use super::canvas::{Area, Canvas, Figure, px, stroke, text, text_width};
+use super::panel::{Margins, Panel};
+use super::style::{INK, TRUTH, size};
+use super::{PlotError, Result};
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+/// A curve.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// Name in the legend.
+    pub label: String,
+    /// Colour.
+    pub color: RGBColor,
+    /// Values; those not finite are left out.
+    pub points: Vec<(f64, f64)>,
+    /// Whether each value gets a dot.
+    pub dots: bool,
+    /// Whether the curve is dashed.
+    pub dashed: bool,
+}
+
+/// A shaded region between two curves.
+#[derive(Debug, Clone)]
+pub struct Band {
+    /// Name in the legend.
+    pub label: String,
+    /// Colour, drawn transparent.
+    pub color: RGBColor,
+    /// (x, lower, upper).
+    pub limits: Vec<(f64, f64, f64)>,
+}
+
+/// A straight line across the panel.
+#[derive(Debug, Clone)]
+pub enum Rule {
+    /// At a value of the y axis.
+    Horizontal {
+        /// Name in the legend.
+        label: String,
+        /// Where.
+        at: f64,
+    },
+    /// At a value of the x axis.
+    Vertical {
+        /// Name in the legend.
+        label: String,
+        /// Where.
+        at: f64,
+    },
+}
+
+/// A chart of curves.
+#[derive(Debug, Clone)]
+pub struct LineChart {
+    /// Horizontal axis.
+    pub x: Axis,
+    /// Vertical axis.
+    pub y: Axis,
+    /// Shaded regions, drawn first.
+    pub bands: Vec<Band>,
+    /// Thresholds and markers.
+    pub rules: Vec<Rule>,
+    /// Curves.
+    pub series: Vec<Series>,
+}
+
+/// Height of one line of a legend.
+const LEGEND_LINE: f64 = 22.0;
+/// Width of the swatch of a legend entry with its gaps.
+const SWATCH: f64 = 36.0;
+
+enum Mark {
+    Line,
+    Dashes,
+    Region,
+}
+
+impl LineChart {
+    /// A figure with this chart alone.
+    ///
+    /// # Errors
+    /// When there is nothing finite to draw.
+    pub fn figure(&self, name: &str, title: &str) -> Result<Figure> {
+        Canvas::new(name, title, 760.0, 430.0).draw(|area| self.draw(name, area))
+    }
+
+    fn legend(&self) -> Vec<(String, RGBColor, Mark)> {
+        let curves = self
+            .series
+            .iter()
+            .map(|s| (s.label.clone(), s.color, if s.dashed { Mark::Dashes } else { Mark::Line }));
+        let bands = self.bands.iter().map(|b| (b.label.clone(), b.color, Mark::Region));
+        let rules = self.rules.iter().map(|rule| match rule {
+            Rule::Horizontal { label, .. } | Rule::Vertical { label, .. } => (label.clone(), TRUTH, Mark::Dashes),
+        });
+        curves.chain(bands).chain(rules).filter(|(label, ..)| !label.is_empty()).collect()
+    }
+
+    /// Draws the legend along the top of `area`, wrapping, and returns its height.
+    fn draw_legend(&self, name: &str, area: &Area<'_>) -> Result<f64> {
+        let fail = |e: &dyn std::fmt::Display| PlotError::Draw { figure: name.to_owned(), message: e.to_string() };
+        let width = f64::from(area.dim_in_pixel().0) / f64::from(px(1.0));
+        let left = 20.0;
+        let (mut column, mut row) = (left, 12.0);
+        for (label, color, mark) in self.legend() {
+            let needed = SWATCH + text_width(&label, size::TICK) + 20.0;
+            if column > left && column + needed > width {
+                (column, row) = (left, row + LEGEND_LINE);
+            }
+            let (start, end) = (px(column), px(column + SWATCH - 8.0));
+            let line = vec![(start, px(row)), (end, px(row))];
+            match mark {
+                Mark::Line => area.draw(&PathElement::new(line, stroke(&color, 2.5))),
+                Mark::Dashes => area.draw(&DashedPathElement::new(line, px(6.0), px(4.0), stroke(&color, 2.0))),
+                Mark::Region => {
+                    area.draw(&Rectangle::new([(start, px(row - 6.0)), (end, px(row + 6.0))], color.mix(0.25).filled()))
+                }
+            }
+            .map_err(|e| fail(&e))?;
+            let style = text(size::TICK, INK, HPos::Left, VPos::Center);
+            area.draw(&Text::new(label, (px(column + SWATCH), px(row)), style)).map_err(|e| fail(&e))?;
+            column += needed;
+        }
+        Ok(row + 14.0)
+    }
+
+    fn draw(&self, name: &str, area: &Area<'_>) -> Result<()> {
+        let drawable = self.series.iter().flat_map(|s| &s.points).any(|(x, y)| x.is_finite() && y.is_finite());
+        if !drawable {
+            return Err(PlotError::Data { figure: name.to_owned(), message: "there is no finite value to draw".into() });
+        }
+        let top = self.draw_legend(name, area)?;
+        let panel = Panel::new(name, area, Margins { top: top + 8.0, ..Margins::LABELLED }, self.x.clone(), self.y.clone());
+        panel.grid(true, false)?;
+        for band in &self.bands {
+            let upper = band.limits.iter().map(|(x, _, high)| (*x, *high));
+            let lower = band.limits.iter().rev().map(|(x, low, _)| (*x, *low));
+            panel.polygon(upper.chain(lower), &band.color.mix(0.2))?;
+        }
+        for rule in &self.rules {
+            let (xs, ys) = panel.ranges();
+            let y_value = |coordinate: f64| self.y.value(coordinate);
+            match rule {
+                Rule::Horizontal { at, .. } => panel.dashes([(xs.start, *at), (xs.end, *at)], &TRUTH, 1.8)?,
+                Rule::Vertical { at, .. } => {
+                    panel.dashes([(*at, y_value(ys.start)), (*at, y_value(ys.end))], &TRUTH, 1.8)?;
+                }
+            }
+        }
+        for series in &self.series {
+            let points = series.points.iter().copied();
+            if series.dashed {
+                panel.dashes(points.clone(), &series.color, 2.0)?;
+            } else {
+                panel.curve(points.clone(), &series.color, 2.2)?;
+            }
+            if series.dots {
+                panel.dots(points, &series.color, 4.0)?;
+            }
+        }
+        panel.outline()?;
+        panel.label_x()?;
+        panel.label_y()
+    }
+}
+
+/// A figure with two charts beside each other.
+///
+/// # Errors
+/// When one of them has nothing finite to draw.
+pub fn draw_side_by_side(name: &str, title: &str, charts: [&LineChart; 2]) -> Result<Figure> {
+    Canvas::new(name, title, 1040.0, 400.0).draw(|area| {
+        let (left, right) = area.split_horizontally(px(520.0));
+        charts[0].draw(name, &left)?;
+        charts[1].draw(name, &right)
+    })
+}

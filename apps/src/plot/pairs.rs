@@ -1,0 +1,192 @@
+//! Pair plots: every one- and two-dimensional marginal of one or more sets of samples.
+
+use super::axis::Axis;
+use super::canvas::{Canvas, Figure, px, stroke, text};
+use super::density::{self, Support, Surface};
+use super::panel::{Margins, Panel};
+use super::style::{INK, MUTED, TRUTH, size};
+use super::{PlotError, Result};
+use ndarray::ArrayView2;
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
+
+/// One parameter of a pair plot.
+#[derive(Debug, Clone)]
+pub struct PairAxis {
+    /// Name with unit.
+    pub label: String,
+    /// Plotted range; that of the samples unless given.
+    pub range: Option<(f64, f64)>,
+    /// Bounds of the prior; infinite where it has none.
+    pub bounds: (f64, f64),
+    /// True value.
+    pub truth: Option<f64>,
+}
+
+/// Samples of one posterior, (N, m).
+#[derive(Debug, Clone)]
+pub struct SampleSet<'a> {
+    /// Name in the legend.
+    pub label: String,
+    /// Colour.
+    pub color: RGBColor,
+    /// Samples.
+    pub samples: ArrayView2<'a, f64>,
+}
+
+/// Marginals of sets of samples: densities on the diagonal, credible regions of 50 % and 95 % below it.
+#[derive(Debug, Clone)]
+pub struct PairPlot<'a> {
+    /// Parameters, in column order.
+    pub axes: Vec<PairAxis>,
+    /// Sets, drawn in this order.
+    pub sets: Vec<SampleSet<'a>>,
+}
+
+/// Shares of the samples inside the outlined regions, outer first.
+const MASSES: [f64; 2] = [0.95, 0.50];
+/// Cells of a density grid along one axis.
+const CELLS: usize = 128;
+/// Cells of a density curve.
+const CURVE_CELLS: usize = 320;
+
+/// Space left of and below the panels, in pixels.
+const LEFT: f64 = 88.0;
+const BOTTOM: f64 = 60.0;
+const EDGE: f64 = 14.0;
+const GAP: f64 = 8.0;
+
+impl PairPlot<'_> {
+    /// The figure.
+    ///
+    /// # Errors
+    /// When a set has another number of parameters than there are axes, or holds nothing finite.
+    pub fn figure(&self, name: &str, title: &str) -> Result<Figure> {
+        let m = self.axes.len();
+        for set in &self.sets {
+            if set.samples.ncols() != m || !set.samples.iter().any(|v| v.is_finite()) {
+                let message = format!("{} does not hold samples of {m} parameters", set.label);
+                return Err(PlotError::Data { figure: name.to_owned(), message });
+            }
+        }
+        let columns: Vec<Vec<Vec<f64>>> =
+            self.sets.iter().map(|set| (0..m).map(|i| set.samples.column(i).to_vec()).collect()).collect();
+        let supports: Vec<Support> = (0..m).map(|i| self.support(i, &columns)).collect();
+        let panel = (840.0 / m as f64).clamp(100.0, 250.0);
+        let side = panel * m as f64;
+        Canvas::new(name, title, side + LEFT + EDGE, side + BOTTOM + EDGE).draw(|area| {
+            for row in 0..m {
+                for column in 0..=row {
+                    let left = LEFT + column as f64 * panel;
+                    let top = EDGE / 2.0 + row as f64 * panel;
+                    let margins = Margins {
+                        left,
+                        top,
+                        right: side + LEFT + EDGE - left - panel + GAP,
+                        bottom: side + BOTTOM + EDGE - top - panel + GAP,
+                    };
+                    let y = if row == column { Axis::with_ticks(0.0, 1.08, Vec::new()) } else { self.axis(row, supports[row], panel) };
+                    let x = self.axis(column, supports[column], panel);
+                    let panel = Panel::new(name, area, margins, x, y);
+                    if row == column {
+                        self.draw_marginal(&panel, row, supports[row], &columns)?;
+                    } else {
+                        self.draw_pair(&panel, (column, row), (supports[column], supports[row]), &columns)?;
+                    }
+                    if row == m - 1 {
+                        panel.label_x()?;
+                    }
+                    if column == 0 && row > 0 {
+                        panel.label_y()?;
+                    }
+                }
+            }
+            self.draw_legend(name, area, LEFT + 1.0 * panel + 26.0)
+        })
+    }
+
+    fn support(&self, index: usize, columns: &[Vec<Vec<f64>>]) -> Support {
+        let axis = &self.axes[index];
+        let (low, high) = axis.range.unwrap_or_else(|| {
+            density::sample_range(columns.iter().map(|set| set[index].as_slice()), axis.bounds, axis.truth)
+        });
+        Support { low, high, bounds: axis.bounds }
+    }
+
+    fn axis(&self, index: usize, support: Support, panel: f64) -> Axis {
+        Axis::linear(self.axes[index].label.clone(), support.low, support.high, if panel < 150.0 { 2 } else { 3 }).inner_ticks()
+    }
+
+    /// Densities, each scaled to its own peak: the widths are what is to be compared.
+    fn draw_marginal(&self, panel: &Panel<'_>, index: usize, support: Support, columns: &[Vec<Vec<f64>>]) -> Result<()> {
+        for (set, columns) in self.sets.iter().zip(columns) {
+            let curve = density::curve(&columns[index], support, CURVE_CELLS);
+            let peak = curve.density.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+            let points: Vec<(f64, f64)> = curve.at.iter().zip(&curve.density).map(|(x, d)| (*x, d / peak)).collect();
+            let ends = [(support.high, 0.0), (support.low, 0.0)];
+            panel.polygon(points.iter().copied().chain(ends), &set.color.mix(0.10))?;
+            panel.curve(points, &set.color, 2.0)?;
+        }
+        if let Some(truth) = self.axes[index].truth {
+            panel.dashes([(truth, 0.0), (truth, 1.08)], &TRUTH, 1.8)?;
+        }
+        panel.outline()
+    }
+
+    fn draw_pair(
+        &self,
+        panel: &Panel<'_>,
+        (x, y): (usize, usize),
+        supports: (Support, Support),
+        columns: &[Vec<Vec<f64>>],
+    ) -> Result<()> {
+        panel.grid(true, true)?;
+        for (set, columns) in self.sets.iter().zip(columns) {
+            let points: Vec<(f64, f64)> = columns[x].iter().copied().zip(columns[y].iter().copied()).collect();
+            let surface = Surface::new(&points, supports.0, supports.1, CELLS, &MASSES);
+            for (region, (fill, width)) in [(0.13, 1.3), (0.28, 1.6)].into_iter().enumerate() {
+                for ring in surface.region(region) {
+                    panel.polygon(ring.iter().copied(), &set.color.mix(fill))?;
+                    panel.curve(ring, &set.color, width)?;
+                }
+            }
+        }
+        if let (Some(at_x), Some(at_y)) = (self.axes[x].truth, self.axes[y].truth) {
+            let (xs, ys) = panel.ranges();
+            panel.dashes([(at_x, ys.start), (at_x, ys.end)], &TRUTH, 1.0)?;
+            panel.dashes([(xs.start, at_y), (xs.end, at_y)], &TRUTH, 1.0)?;
+            panel.dots([(at_x, at_y)], &TRUTH, 3.5)?;
+        }
+        panel.outline()
+    }
+
+    /// The legend in the empty corner above the diagonal.
+    fn draw_legend(&self, name: &str, area: &super::canvas::Area<'_>, left: f64) -> Result<()> {
+        let fail = |e: &dyn std::fmt::Display| PlotError::Draw { figure: name.to_owned(), message: e.to_string() };
+        let mut entries: Vec<(String, RGBColor, bool)> =
+            self.sets.iter().map(|set| (set.label.clone(), set.color, false)).collect();
+        if self.axes.iter().any(|axis| axis.truth.is_some()) {
+            entries.push(("true value".into(), TRUTH, true));
+        }
+        for (index, (label, color, dashed)) in entries.into_iter().enumerate() {
+            let row = px(24.0 + 23.0 * index as f64);
+            let line = vec![(px(left), row), (px(left + 28.0), row)];
+            if dashed {
+                area.draw(&DashedPathElement::new(line, px(6.0), px(4.0), stroke(&color, 2.0))).map_err(|e| fail(&e))?;
+            } else {
+                area.draw(&PathElement::new(line, stroke(&color, 4.0))).map_err(|e| fail(&e))?;
+            }
+            let style = text(size::LABEL, INK, HPos::Left, VPos::Center);
+            area.draw(&Text::new(label, (px(left + 38.0), row), style)).map_err(|e| fail(&e))?;
+        }
+        if self.axes.len() > 2 {
+            let count = self.sets.len() + usize::from(self.axes.iter().any(|axis| axis.truth.is_some()));
+            let row = px(30.0 + 23.0 * count as f64);
+            let style = text(size::TICK, MUTED, HPos::Left, VPos::Center);
+            let note = "regions hold 50 % and 95 %";
+            area.draw(&Text::new(note, (px(left), row), style)).map_err(|e| fail(&e))?;
+        }
+        Ok(())
+    }
+}

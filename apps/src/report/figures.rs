@@ -1,0 +1,430 @@
+//! The figures of one model's part of the report.
+
+use crate::plot::{
+    Axis, Band, CATEGORICAL, DirectionChart, Figure, Heatmap, LineChart, PairAxis, PairPlot, Result, Rule, SampleSet,
+    Series, draw_side_by_side, pretty_name, sequential, with_unit,
+};
+use crate::study::quantile;
+use crate::study::results::{PosteriorResults, RunResults};
+use ndarray::Array2;
+
+/// All figures of one model; those without data are left out.
+pub struct RunFigures {
+    /// Marginals, for all n and close up.
+    pub pairs: Vec<Figure>,
+    /// Distance to the true parameters.
+    pub dirac: Option<Figure>,
+    /// Posterior over prior spread.
+    pub contraction: Option<Figure>,
+    /// Local two-sample test.
+    pub local_c2st: Option<Figure>,
+    /// Expected coverage.
+    pub coverage: Option<Figure>,
+    /// Correlations.
+    pub correlation: Option<Figure>,
+    /// Eigen-directions.
+    pub directions: Option<Figure>,
+    /// Observations against simulations.
+    pub observations: Option<Figure>,
+    /// Loss curves.
+    pub losses: Vec<Figure>,
+}
+
+/// Observations with fewer values than this are not drawn as a profile.
+const PROFILE_VALUES: usize = 8;
+
+impl RunFigures {
+    /// Draws them; `samples` are those of `run.posteriors`.
+    ///
+    /// # Errors
+    /// When the values cannot be drawn.
+    pub fn draw(run: &RunResults, samples: &[Array2<f64>]) -> Result<Self> {
+        Ok(Self {
+            pairs: pairs(run, samples)?,
+            dirac: dirac(run)?,
+            contraction: contraction(run)?,
+            local_c2st: local_c2st(run)?,
+            coverage: coverage(run)?,
+            correlation: correlation(run)?,
+            directions: directions(run)?,
+            observations: observations(run)?,
+            losses: losses(run)?,
+        })
+    }
+
+    /// In the order of the report.
+    pub fn all(&self) -> impl Iterator<Item = &Figure> {
+        let single = [
+            &self.dirac,
+            &self.contraction,
+            &self.directions,
+            &self.correlation,
+            &self.local_c2st,
+            &self.coverage,
+            &self.observations,
+        ];
+        self.pairs.iter().chain(single.into_iter().flatten()).chain(&self.losses)
+    }
+}
+
+fn counts(run: &RunResults) -> Vec<f64> {
+    run.posteriors.iter().map(|posterior| posterior.n_obs as f64).collect()
+}
+
+fn names(run: &RunResults) -> Vec<String> {
+    run.prior.names().iter().map(|name| pretty_name(name)).collect()
+}
+
+/// "1, 8 and 30".
+pub fn listed(values: impl IntoIterator<Item = String>) -> String {
+    let mut values: Vec<String> = values.into_iter().collect();
+    match values.pop() {
+        None => String::new(),
+        Some(last) if values.is_empty() => last,
+        Some(last) => format!("{} and {last}", values.join(", ")),
+    }
+}
+
+const N_LABEL: &str = "n, number of observations";
+
+/// All posteriors on the range of the widest; and those given more observations on their own range.
+fn pairs(run: &RunResults, samples: &[Array2<f64>]) -> Result<Vec<Figure>> {
+    let support = run.prior.support();
+    let plot = |from: usize| PairPlot {
+        axes: (0..run.prior.dim())
+            .map(|i| PairAxis {
+                label: with_unit(&run.prior.names()[i], &run.units[i]),
+                range: None,
+                bounds: support[i],
+                truth: run.truth.as_ref().map(|truth| truth[i]),
+            })
+            .collect(),
+        sets: run
+            .posteriors
+            .iter()
+            .zip(samples)
+            .enumerate()
+            .skip(from)
+            .map(|(i, (posterior, samples))| SampleSet {
+                label: format!("n = {}", posterior.n_obs),
+                color: sequential(i, samples_count(run)),
+                samples: samples.view(),
+            })
+            .collect(),
+    };
+    let n = |from: usize| listed(run.posteriors[from..].iter().map(|posterior| posterior.n_obs.to_string()));
+    let truth = if run.truth.is_some() { " Dashed lines mark the true values." } else { "" };
+    let caption = |from: usize| {
+        format!(
+            "Posterior given n = {} observations, from light to dark. Diagonal: marginal densities, each scaled to its own \
+             peak. Below: regions that hold 50 % and 95 % of the posterior.{truth}",
+            n(from)
+        )
+    };
+    let last = run.posteriors.last();
+    let alternative = format!(
+        "Pair plot of the posterior samples for n = {}. At the largest n: {}.",
+        n(0),
+        last.map(|posterior| described(run, posterior)).unwrap_or_default()
+    );
+    let mut figures = vec![
+        plot(0)
+            .figure(&format!("{}-pairs", run.name), "Posterior for each number of observations")?
+            .described(caption(0), alternative.clone()),
+    ];
+    if samples.len() > 2 {
+        figures.push(
+            plot(1)
+                .figure(&format!("{}-pairs-close", run.name), "The same, close up")?
+                .described(caption(1), alternative),
+        );
+    }
+    Ok(figures)
+}
+
+fn samples_count(run: &RunResults) -> usize {
+    run.posteriors.len()
+}
+
+fn described(run: &RunResults, posterior: &PosteriorResults) -> String {
+    listed(names(run).into_iter().zip(&posterior.marginals).map(|(name, marginal)| {
+        format!("{name} between {:.4} and {:.4}", marginal.lower, marginal.upper)
+    }))
+}
+
+/// One curve a parameter against n.
+fn by_parameter(run: &RunResults, value: impl Fn(&PosteriorResults, usize) -> Option<f64>) -> Vec<Series> {
+    let one = |(i, name): (usize, String)| Series {
+        label: name,
+        color: CATEGORICAL[i % CATEGORICAL.len()],
+        points: run.posteriors.iter().filter_map(|p| Some((p.n_obs as f64, value(p, i)?))).collect(),
+        dots: true,
+        dashed: i >= CATEGORICAL.len(),
+    };
+    names(run).into_iter().enumerate().map(one).collect()
+}
+
+fn ends(series: &[Series]) -> String {
+    let one = |series: &Series| {
+        let (first, last) = (series.points.first()?, series.points.last()?);
+        Some(format!("{} from {:.3} at n = {} to {:.3} at n = {}", series.label, first.1, first.0, last.1, last.0))
+    };
+    listed(series.iter().filter_map(one))
+}
+
+fn against_n(run: &RunResults, y: &str, series: Vec<Series>) -> LineChart {
+    let values: Vec<f64> = series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect();
+    LineChart {
+        x: Axis::at(N_LABEL, &counts(run)),
+        y: Axis::logarithmic(y, values),
+        bands: vec![],
+        rules: vec![],
+        series,
+    }
+}
+
+fn dirac(run: &RunResults) -> Result<Option<Figure>> {
+    let prior: Vec<f64> = run.prior.mean_and_sd().into_iter().map(|(_, sd)| sd).collect();
+    let scaled = |posterior: &PosteriorResults, i: usize| {
+        posterior.marginals[i].dirac_mmd.map(|mmd| mmd.sqrt() / prior[i])
+    };
+    let series = by_parameter(run, scaled);
+    if run.posteriors.is_empty() || series.iter().all(|series| series.points.is_empty()) {
+        return Ok(None);
+    }
+    let alternative = format!("Root of the MMD to the true value in prior standard deviations: {}.", ends(&series));
+    let chart = against_n(run, "MMD to the truth / prior sd", series);
+    let figure = chart.figure(&format!("{}-dirac", run.name), "Distance of the posterior from the true parameters")?;
+    Ok(Some(figure.described(
+        "How far each marginal is from having collapsed onto the true value: root of the squared maximum mean discrepancy \
+         Var + (mean − θ*)², divided by the prior's standard deviation so that parameters compare. It should fall with n.",
+        alternative,
+    )))
+}
+
+fn contraction(run: &RunResults) -> Result<Option<Figure>> {
+    let mut series = by_parameter(run, |posterior, i| Some(posterior.marginals[i].contraction));
+    if run.posteriors.is_empty() {
+        return Ok(None);
+    }
+    let alternative = format!("Posterior over prior standard deviation: {}.", ends(&series));
+    let first = run.posteriors[0].n_obs as f64;
+    let start = series.iter().filter_map(|s| s.points.first()).map(|p| p.1).fold(f64::INFINITY, f64::min);
+    series.push(Series {
+        label: "proportional to 1/√n".into(),
+        color: CATEGORICAL[5],
+        points: counts(run).into_iter().map(|n| (n, 0.7 * start * (first / n).sqrt())).collect(),
+        dots: false,
+        dashed: true,
+    });
+    let chart = against_n(run, "posterior sd / prior sd", series);
+    let figure = chart.figure(&format!("{}-contraction", run.name), "How the posterior contracts with n")?;
+    Ok(Some(figure.described(
+        "Standard deviation of each marginal over that of the prior. A parameter that the data fix contracts like 1/√n (the \
+         slope of the dashed line); one that stays near 1 is not learned.",
+        alternative,
+    )))
+}
+
+fn local_c2st(run: &RunResults) -> Result<Option<Figure>> {
+    let tested: Vec<_> = run.posteriors.iter().filter_map(|p| Some((p.n_obs as f64, p.local_c2st.as_ref()?))).collect();
+    if tested.is_empty() {
+        return Ok(None);
+    }
+    let line = |label: &str, points: Vec<(f64, f64)>| Series {
+        label: label.into(),
+        color: CATEGORICAL[0],
+        points,
+        dots: true,
+        dashed: false,
+    };
+    let limits: Vec<(f64, f64, f64)> = tested
+        .iter()
+        .map(|(n, test)| {
+            let mut null = test.null_statistics.clone();
+            null.sort_unstable_by(f64::total_cmp);
+            (*n, quantile(&null, 0.05), quantile(&null, 0.95))
+        })
+        .collect();
+    let n: Vec<f64> = tested.iter().map(|(n, _)| *n).collect();
+    let heights = tested.iter().map(|(_, test)| test.statistic).chain(limits.iter().map(|limit| limit.2));
+    let statistic = LineChart {
+        x: Axis::at(N_LABEL, &n),
+        y: Axis::from_zero("ℓ-C2ST statistic", heights, 5),
+        bands: vec![Band { label: "if the posterior is right (5–95 %)".into(), color: CATEGORICAL[5], limits }],
+        rules: vec![],
+        series: vec![line("this posterior", tested.iter().map(|(n, test)| (*n, test.statistic)).collect())],
+    };
+    let p_value = LineChart {
+        x: Axis::at(N_LABEL, &n),
+        y: Axis::linear("p-value", 0.0, 1.02, 5),
+        bands: vec![],
+        rules: vec![Rule::Horizontal { label: "0.05: rejected below".into(), at: 0.05 }],
+        series: vec![line("p-value", tested.iter().map(|(n, test)| (*n, test.p_value)).collect())],
+    };
+    let title = "Is the posterior right at these observations? Local two-sample test";
+    let figure = draw_side_by_side(&format!("{}-local-c2st", run.name), title, [&statistic, &p_value])?;
+    let trials = tested[0].1.null_statistics.len();
+    let values = listed(tested.iter().map(|(n, test)| format!("{:.3} at n = {n}", test.p_value)));
+    Ok(Some(figure.described(
+        format!(
+            "Left: how well a classifier tells posterior samples from true parameters at the observations (0: not at all), \
+             and the range it has for a right posterior, from {trials} classifiers trained on exchanged labels. Right: the \
+             p-value. Each number of observations is a test of its own."
+        ),
+        format!("p-values of the local two-sample test: {values}."),
+    )))
+}
+
+fn coverage(run: &RunResults) -> Result<Option<Figure>> {
+    let known: Vec<_> = run.posteriors.iter().enumerate().filter_map(|(i, p)| Some((i, p, p.coverage.as_ref()?))).collect();
+    let Some((_, _, first)) = known.first() else { return Ok(None) };
+    // Twice the binomial standard error at each level.
+    let width = |level: f64| 1.96 * (level * (1.0 - level) / first.pairs as f64).sqrt();
+    let limits = first.levels.iter().map(|&level| (level, (level - width(level)).max(0.0), (level + width(level)).min(1.0)));
+    let series = known.iter().map(|(i, posterior, coverage)| Series {
+        label: format!("n = {}", posterior.n_obs),
+        color: sequential(*i, samples_count(run)),
+        points: coverage.levels.iter().copied().zip(coverage.coverage.iter().copied()).collect(),
+        dots: false,
+        dashed: false,
+    });
+    let chart = LineChart {
+        x: Axis::linear("credibility level", 0.0, 1.0, 5),
+        y: Axis::linear("share that holds the truth", 0.0, 1.0, 5),
+        bands: vec![Band {
+            label: "right (95 % band)".into(),
+            color: CATEGORICAL[5],
+            limits: limits.collect(),
+        }],
+        rules: vec![],
+        series: series.collect(),
+    };
+    let figure = chart.figure(&format!("{}-coverage", run.name), "Do credible regions hold the truth as often as they say?")?;
+    let values = listed(known.iter().map(|(_, p, c)| format!("p = {:.3} at n = {}", c.p_value, p.n_obs)));
+    Ok(Some(figure.described(
+        format!(
+            "Expected coverage (TARP) over {} pairs (θ, x) drawn from prior and simulator: below the band the posterior is too \
+             narrow (overconfident), above it too wide.",
+            first.pairs
+        ),
+        format!("Expected coverage against credibility level: {values}."),
+    )))
+}
+
+fn correlation(run: &RunResults) -> Result<Option<Figure>> {
+    let (Some(first), Some(last)) = (run.posteriors.first(), run.posteriors.last()) else { return Ok(None) };
+    if run.prior.dim() < 2 {
+        return Ok(None);
+    }
+    let shown = if first.n_obs == last.n_obs { vec![last] } else { vec![first, last] };
+    let heatmap = Heatmap {
+        names: names(run),
+        matrices: shown.iter().map(|p| (format!("n = {}", p.n_obs), p.correlation.clone())).collect(),
+    };
+    let figure = heatmap.figure(&format!("{}-correlation", run.name), "Correlations in the posterior")?;
+    Ok(Some(figure.described(
+        "Correlation of each pair of parameters in the posterior. Close to ±1 the data fix one combination of the two, not \
+         each of them.",
+        format!("Correlation matrices; the numbers for n = {} are in the table.", last.n_obs),
+    )))
+}
+
+fn directions(run: &RunResults) -> Result<Option<Figure>> {
+    let Some(last) = run.posteriors.last().filter(|_| run.prior.dim() > 1) else { return Ok(None) };
+    let chart = DirectionChart {
+        names: names(run),
+        directions: last.directions.iter().map(|d| (d.spread, d.weights.clone())).collect(),
+    };
+    let title = format!("Which combinations of parameters the data fix (n = {})", last.n_obs);
+    let figure = chart.figure(&format!("{}-directions", run.name), &title)?;
+    let spreads = listed(last.directions.iter().map(|d| format!("{:.3}", d.spread)));
+    Ok(Some(figure.described(
+        "Eigen-directions of the posterior covariance, parameters measured in prior standard deviations. Left: how much of \
+         each parameter goes into the direction. Right: the share of the prior's spread that is left along it. Direction 1 is \
+         what the data fix best, the last one what they leave most open.",
+        format!("Posterior over prior spread along the eigen-directions: {spreads}."),
+    )))
+}
+
+fn observations(run: &RunResults) -> Result<Option<Figure>> {
+    let support = &run.observations.support;
+    if support.quantiles.len() < PROFILE_VALUES {
+        return Ok(None);
+    }
+    let limits = |rows: &[[f64; 3]]| rows.iter().enumerate().map(|(i, row)| (i as f64, row[0], row[2])).collect::<Vec<_>>();
+    let all = support.quantiles.iter().chain(&support.observed).flatten().copied();
+    let middle = |label: &str, color, rows: &[[f64; 3]], dashed| Series {
+        label: label.into(),
+        color,
+        points: rows.iter().enumerate().map(|(i, row)| (i as f64, row[1])).collect(),
+        dots: false,
+        dashed,
+    };
+    let x = if run.task.starts_with("jrnmm") { "frequency bin (64/32 Hz each)" } else { "index of the value" };
+    let y = if run.task.starts_with("jrnmm") { "log₁₀ power" } else { "value" };
+    let chart = LineChart {
+        x: Axis::linear(x, 0.0, (support.quantiles.len() - 1) as f64, 8),
+        y: Axis::around(y, all, 6),
+        bands: vec![
+            Band { label: "simulations, 99 %".into(), color: CATEGORICAL[5], limits: limits(&support.quantiles) },
+            Band { label: "observations, full range".into(), color: CATEGORICAL[0], limits: limits(&support.observed) },
+        ],
+        rules: vec![],
+        series: vec![
+            middle("median of simulations", CATEGORICAL[5], &support.quantiles, true),
+            middle("median of observations", CATEGORICAL[0], &support.observed, false),
+        ],
+    };
+    let figure = chart.figure(&format!("{}-observations", run.name), "The observations beside the simulations")?;
+    Ok(Some(figure.described(
+        "Each value of the observations against the range of the training set. Where the observations leave it, the network \
+         has never seen their like and the posterior cannot be trusted.",
+        format!("{} of {} observations lie outside the simulations.", support.outside, support.distances.len()),
+    )))
+}
+
+fn losses(run: &RunResults) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for network in &run.training.networks {
+        let curve = |label: &str, color, values: &[f64]| Series {
+            label: label.into(),
+            color,
+            points: values.iter().enumerate().map(|(i, &loss)| ((i + 1) as f64, loss)).collect(),
+            dots: false,
+            dashed: false,
+        };
+        let all = || network.training.iter().chain(&network.validation).copied();
+        // The first epochs are far above the rest; a linear axis (losses may be negative) starts below them.
+        let mut sorted: Vec<f64> = all().filter(|loss| loss.is_finite()).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        if sorted.is_empty() {
+            continue;
+        }
+        let y = if sorted[0] > 0.0 {
+            Axis::logarithmic("loss", sorted.iter().copied())
+        } else {
+            let top = quantile(&sorted, 0.97);
+            Axis::around("loss", sorted.iter().copied().filter(|loss| *loss <= top), 5)
+        };
+        let chart = LineChart {
+            x: Axis::linear("epoch", 0.0, network.training.len().max(2) as f64, 6),
+            y,
+            bands: vec![],
+            rules: vec![Rule::Vertical { label: format!("kept: epoch {}", network.best_epoch), at: network.best_epoch as f64 }],
+            series: vec![
+                curve("training", CATEGORICAL[0], &network.training),
+                curve("validation", CATEGORICAL[2], &network.validation),
+            ],
+        };
+        let name = format!("{}-loss-{}", run.name, network.network);
+        let figure = chart.figure(&name, &format!("Training of the {} network", network.network))?;
+        let best = network.validation.get(network.best_epoch.saturating_sub(1)).copied().unwrap_or(f64::NAN);
+        figures.push(figure.described(
+            "Loss on the training rows and on rows that were held out (on averaged weights). The weights of the marked epoch \
+             are the ones used.",
+            format!("Loss curves over {} epochs; best validation loss {best:.4} in epoch {}.", network.training.len(), network.best_epoch),
+        ));
+    }
+    Ok(figures)
+}

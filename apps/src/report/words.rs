@@ -1,0 +1,222 @@
+//! The findings in plain words.
+
+use super::figures::listed;
+use crate::plot::pretty_name;
+use crate::study::results::{PosteriorResults, RunResults};
+
+/// How a sentence of the summary is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As hoped.
+    Good,
+    /// Worth a look.
+    Caution,
+    /// Neither.
+    Neutral,
+}
+
+/// A sentence with its verdict.
+pub type Finding = (Verdict, String);
+
+/// Below this p-value a check is failed.
+pub const LEVEL: f64 = 0.05;
+
+/// What was found with one model, most important first.
+pub fn findings(run: &RunResults) -> Vec<Finding> {
+    let mut findings = vec![inferred(run)];
+    findings.extend(truth(run));
+    findings.extend(contraction(run));
+    findings.extend(coupling(run));
+    findings.extend(local_test(run));
+    findings.extend(coverage(run));
+    findings.extend(support(run));
+    findings.extend(trouble(run));
+    findings
+}
+
+/// A number with about four digits, and a real minus sign.
+pub fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    let text = if !value.is_finite() {
+        "–".into()
+    } else if magnitude == 0.0 || magnitude >= 1e6 || magnitude < 1e-4 {
+        format!("{value:.2e}")
+    } else {
+        let decimals = (3 - magnitude.log10().floor() as i32).max(0) as usize;
+        format!("{value:.decimals$}")
+    };
+    if value == 0.0 { "0".into() } else { text.replace('-', "−") }
+}
+
+fn inferred(run: &RunResults) -> Finding {
+    let Some(last) = run.posteriors.last() else { return (Verdict::Neutral, "No posterior was sampled.".into()) };
+    let one = |i: usize| {
+        let marginal = &last.marginals[i];
+        let unit = match run.units[i].as_str() {
+            "" => String::new(),
+            "1/s^1/2" => " 1/√s".into(),
+            unit => format!(" {unit}"),
+        };
+        let name = pretty_name(&run.prior.names()[i]);
+        format!("{name} = {} ± {}{unit}", number(marginal.mean), number(marginal.sd))
+    };
+    let text = format!(
+        "Given {} observations: {} (posterior mean ± standard deviation).",
+        last.n_obs,
+        listed((0..run.prior.dim()).map(one))
+    );
+    (Verdict::Neutral, text)
+}
+
+fn truth(run: &RunResults) -> Option<Finding> {
+    let (truth, last) = (run.truth.as_ref()?, run.posteriors.last()?);
+    let missed: Vec<String> = truth
+        .iter()
+        .zip(&last.marginals)
+        .zip(run.prior.names())
+        .filter(|((truth, marginal), _)| **truth < marginal.lower || **truth > marginal.upper)
+        .map(|(_, name)| pretty_name(name))
+        .collect();
+    Some(if missed.is_empty() {
+        (Verdict::Good, format!("The true values lie inside the central 95 % of every marginal at n = {}.", last.n_obs))
+    } else {
+        let text = format!(
+            "The true value of {} lies outside the central 95 % of its marginal at n = {} (expected for one marginal in twenty).",
+            listed(missed),
+            last.n_obs
+        );
+        (Verdict::Caution, text)
+    })
+}
+
+fn contraction(run: &RunResults) -> Option<Finding> {
+    let (first, last) = (run.posteriors.first()?, run.posteriors.last()?);
+    let share = |value: f64| if value < 0.01 { format!("{:.2} %", 100.0 * value) } else { format!("{:.1} %", 100.0 * value) };
+    let of = |posterior: &PosteriorResults, i: usize| share(posterior.marginals[i].contraction);
+    let one = |i: usize| {
+        let name = pretty_name(&run.prior.names()[i]);
+        if first.n_obs == last.n_obs {
+            format!("{name} {}", of(last, i))
+        } else {
+            format!("{name} from {} to {}", of(first, i), of(last, i))
+        }
+    };
+    let span = if first.n_obs == last.n_obs {
+        format!("at n = {}", last.n_obs)
+    } else {
+        format!("from n = {} to n = {}", first.n_obs, last.n_obs)
+    };
+    let text = format!("Of the prior's spread is left, {span}: {}.", listed((0..run.prior.dim()).map(one)));
+    let grew: Vec<String> = (0..run.prior.dim())
+        .filter(|&i| last.n_obs > first.n_obs && last.marginals[i].contraction >= first.marginals[i].contraction)
+        .map(|i| pretty_name(&run.prior.names()[i]))
+        .collect();
+    Some(if grew.is_empty() {
+        (Verdict::Good, text)
+    } else {
+        (Verdict::Caution, format!("{text} More observations did not narrow {}.", listed(grew)))
+    })
+}
+
+/// Correlations beyond this are worth a sentence.
+const STRONG: f64 = 0.7;
+
+fn coupling(run: &RunResults) -> Option<Finding> {
+    let last = run.posteriors.last()?;
+    let m = run.prior.dim();
+    let mut strong: Vec<(f64, usize, usize)> = (0..m)
+        .flat_map(|i| (0..i).map(move |j| (j, i)))
+        .map(|(j, i)| (last.correlation[j][i], j, i))
+        .filter(|(r, ..)| r.abs() > STRONG)
+        .collect();
+    if strong.is_empty() {
+        return None;
+    }
+    strong.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
+    let name = |i: usize| pretty_name(&run.prior.names()[i]);
+    let pairs = listed(strong.iter().map(|&(r, j, i)| format!("{} and {} ({})", name(j), name(i), number((r * 100.0).round() / 100.0))));
+    Some((Verdict::Caution, format!("Strongly coupled at n = {}: {pairs}. The data fix a combination of them better than each one.", last.n_obs)))
+}
+
+fn local_test(run: &RunResults) -> Option<Finding> {
+    let tests: Vec<(usize, f64)> =
+        run.posteriors.iter().filter_map(|p| Some((p.n_obs, p.local_c2st.as_ref()?.p_value))).collect();
+    if tests.is_empty() {
+        return None;
+    }
+    let rejected: Vec<String> =
+        tests.iter().filter(|(_, p)| *p < LEVEL).map(|(n, p)| format!("n = {n} (p = {p:.3})")).collect();
+    let smallest = tests.iter().map(|(_, p)| *p).fold(1.0, f64::min);
+    Some(if rejected.is_empty() {
+        let text = format!(
+            "The local two-sample test finds no fault with the posterior at these observations (smallest p = {smallest:.3} of {} tests).",
+            tests.len()
+        );
+        (Verdict::Good, text)
+    } else {
+        let text = format!(
+            "The local two-sample test rejects the posterior at {}, of {} tests. At a level of 0.05 one in twenty is rejected by chance.",
+            listed(rejected),
+            tests.len()
+        );
+        (Verdict::Caution, text)
+    })
+}
+
+fn coverage(run: &RunResults) -> Option<Finding> {
+    let checks: Vec<_> = run.posteriors.iter().filter_map(|p| Some((p.n_obs, p.coverage.as_ref()?))).collect();
+    if checks.is_empty() {
+        return None;
+    }
+    let failed: Vec<String> = checks
+        .iter()
+        .filter(|(_, check)| check.p_value < LEVEL)
+        .map(|(n, check)| {
+            let side = if check.area > 0.0 { "too wide" } else { "too narrow" };
+            format!("{side} at n = {n} (p = {:.3})", check.p_value)
+        })
+        .collect();
+    let n = listed(checks.iter().map(|(n, _)| n.to_string()));
+    Some(if failed.is_empty() {
+        let text = format!("Over the whole prior, credible regions hold the truth as often as they say (checked at n = {n}).");
+        (Verdict::Good, text)
+    } else {
+        (Verdict::Caution, format!("Over the whole prior, credible regions are {}.", listed(failed)))
+    })
+}
+
+fn support(run: &RunResults) -> Option<Finding> {
+    let support = &run.observations.support;
+    let all = support.distances.len();
+    if support.is_suspicious() {
+        let text = format!(
+            "{} of {all} observations are unlike the simulations (further out than 99 % of them): the model may be wrong for these data, and the posterior should not be trusted.",
+            support.outside
+        );
+        return Some((Verdict::Caution, text));
+    }
+    let text = format!("The observations look like the simulations the network was trained on ({} of {all} beyond their 99 %).", support.outside);
+    Some((Verdict::Good, text))
+}
+
+fn trouble(run: &RunResults) -> Option<Finding> {
+    let (diverged, repaired): (u64, u64) =
+        run.posteriors.iter().fold((0, 0), |sum, p| (sum.0 + p.diverged, sum.1 + p.repaired));
+    (diverged + repaired > 0).then(|| {
+        let text = format!("While sampling, {diverged} samples diverged and {repaired} precision matrices had to be repaired.");
+        (Verdict::Caution, text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_readable() {
+        for (value, text) in [(135.0, "135.0"), (-0.01234, "−0.01234"), (2000.4, "2000"), (0.0, "0"), (f64::NAN, "–")] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(listed(["a", "b", "c"].map(String::from)), "a, b and c");
+    }
+}

@@ -1,0 +1,224 @@
+//! What the steps of a study do, each in a folder of its own.
+
+use super::options::{RunOptions, StudyOptions};
+use super::recording;
+use super::results::{CoverageResults, LocalC2stResults};
+use crate::commands::diagnose::monitored;
+use crate::commands::model::Model;
+use crate::commands::{observe, sample, simulate, train};
+use crate::context::Context;
+use anyhow::{Context as _, Result};
+use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, s};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use std::time::Instant;
+use tallsbi_data::Purpose;
+use tallsbi_data::file::{Existing, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
+use tallsbi_diagnostics::local_c2st::LocalC2st;
+use tallsbi_diagnostics::sbc::RankOptions;
+use tallsbi_diagnostics::tarp;
+use tallsbi_inference::sample::SampleOptions;
+use tallsbi_simulators::{Task, task};
+
+/// Files in the steps' folders.
+pub mod file {
+    /// Training set.
+    pub const TRAINING: &str = "train.h5";
+    /// Network.
+    pub const MODEL: &str = "model.safetensors";
+    /// Observations.
+    pub const OBSERVATIONS: &str = "observations.h5";
+    /// Comparison of observations and simulations.
+    pub const SUPPORT: &str = "support.json";
+    /// Posterior samples.
+    pub const POSTERIOR: &str = "posterior.nc";
+    /// Calibration pairs.
+    pub const CALIBRATION: &str = "calibration.h5";
+    /// One posterior sample for each calibration pair, as a posterior file.
+    pub const CALIBRATION_SAMPLES: &str = "samples.nc";
+    /// Result of a diagnostic.
+    pub const RESULT: &str = "result.json";
+}
+
+/// The task of a run, where it has one.
+pub fn run_task(run: &RunOptions) -> Result<Option<Box<dyn Task>>> {
+    if run.task.is_empty() { Ok(None) } else { Ok(Some(task(&run.task, &run.options)?)) }
+}
+
+/// The context with a seed of its own for one purpose, so that no two steps share random numbers.
+pub fn seeded(context: &Context, purpose: Purpose) -> Context {
+    Context { seed: context.key().child(purpose).seed(0), command: context.command.clone(), ..*context }
+}
+
+/// Simulates `rows` rows of `n_obs` observations into a training set; continues where it was interrupted.
+pub fn simulation(context: &Context, task: &dyn Task, rows: u64, n_obs: usize, output: &Path) -> Result<()> {
+    let spec = simulate::training_set(task, RowRange::whole(rows), Some(n_obs), serde_json::Map::new());
+    simulate::write(context, task, spec, output, Existing::Resume).map(|_| ())
+}
+
+/// Trains; continues where it was interrupted.
+pub fn training(context: &Context, options: &StudyOptions, data: &Path, folder: &Path) -> Result<()> {
+    train::write(context, data, None, &options.train, &folder.join(file::MODEL), Existing::Resume).map(|_| ())
+}
+
+/// Simulated observations, or the user's, and how they compare with the simulations.
+pub fn observations(
+    context: &Context,
+    options: &StudyOptions,
+    run: &RunOptions,
+    training: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let set = TrainingSet::open(training)?;
+    let (dim_x, prior) = (set.spec().dim_x, set.prior().clone());
+    let (x, theta_true) = match &options.observations {
+        Some(source) => (recording::read(source, dim_x, run.task.starts_with("jrnmm"))?, None),
+        None => {
+            let task = run_task(run)?.context("observations can only be simulated by a task")?;
+            let theta = run.theta_true.clone().unwrap_or_else(|| {
+                let mut theta = vec![0.0; prior.dim()];
+                prior.sample(&mut context.key().child(Purpose::Observation).child(Purpose::Prior).rng(0), &mut theta);
+                theta
+            });
+            let stored: Vec<f32> = theta.iter().map(|&value| value as f32).collect();
+            let most = options.n_obs.last().copied().unwrap_or(1);
+            (observe::simulate(context, task.as_ref(), &stored, most)?, Some(Array1::from(stored)))
+        }
+    };
+    let rows = set.load(None)?;
+    let simulations = rows.x.index_axis(Axis(1), 0);
+    write_json(&folder.join(file::SUPPORT), &recording::support(simulations, x.view())?)?;
+    let observations = Observations {
+        x,
+        theta_true,
+        parameter_names: prior.names().to_vec(),
+        observation_names: set.spec().observation_names.clone(),
+    };
+    Ok(observations.write(&folder.join(file::OBSERVATIONS), Existing::Overwrite, &context.provenance(&run.task))?)
+}
+
+/// Samples the posterior given the first `n` observations.
+pub fn posterior(
+    context: &Context,
+    options: &StudyOptions,
+    n: usize,
+    model: &Path,
+    observations: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let path = model;
+    let model = Model::load(model)?;
+    let held = Observations::read(observations)?;
+    let x = held.x.slice(s![..n, ..]).to_owned();
+    let sampling = SampleOptions { samples: options.posterior_samples, ..options.sampling.clone() };
+    let started = Instant::now();
+    let (samples, info) = model.sample(context, &[x.view()], context.key(), &sampling)?;
+    let run = sample::attributes(&sampling, &info, n, started.elapsed().as_secs_f64())?;
+    let provenance =
+        context.provenance(&model.trained.info.task).with_parent(path)?.with_parent(observations)?;
+    let names = model.trained.latent.prior().names().to_vec();
+    let samples = samples.index_axis_move(Axis(0), 0);
+    let posterior = Posterior::from_matrix(names, samples.view(), Some(x), run, provenance)?;
+    Ok(posterior.write(&folder.join(file::POSTERIOR), Existing::Overwrite)?)
+}
+
+/// Calibration pairs: θ (N, m) and the first `n` observations of each, (N, n, d).
+fn pairs(calibration: &Path, pairs: usize, n: usize) -> Result<(Array2<f64>, Array3<f32>)> {
+    let rows = TrainingSet::open(calibration)?.load(Some(pairs as u64))?;
+    Ok((rows.theta.mapv(f64::from), rows.x.slice_move(s![.., ..n, ..])))
+}
+
+fn draws(context: &Context, options: &StudyOptions, model: &Model, x: &Array3<f32>, draws: usize) -> Result<Array3<f64>> {
+    let groups: Vec<ArrayView2<'_, f32>> = x.axis_iter(Axis(0)).collect();
+    let sampling = SampleOptions { samples: draws, ..options.sampling.clone() };
+    Ok(model.sample(context, &groups, context.key().child(Purpose::Calibration).indexed(draws as u64), &sampling)?.0)
+}
+
+/// One posterior sample for each calibration pair given its first `n` observations.
+pub fn calibration_samples(
+    context: &Context,
+    options: &StudyOptions,
+    n: usize,
+    model: &Path,
+    calibration: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let loaded = Model::load(model)?;
+    let (_, x) = pairs(calibration, options.local_c2st.pairs, n)?;
+    let samples = draws(context, options, &loaded, &x, 1)?.index_axis_move(Axis(1), 0);
+    let provenance =
+        context.provenance(&loaded.trained.info.task).with_parent(model)?.with_parent(calibration)?;
+    let names = loaded.trained.latent.prior().names().to_vec();
+    let mut run = RunAttributes::new();
+    run.insert("n_obs".into(), n.into());
+    run.insert("draws_belong_to".into(), "calibration pairs, row by row".into());
+    let posterior = Posterior::from_matrix(names, samples.view(), None, run, provenance)?;
+    Ok(posterior.write(&folder.join(file::CALIBRATION_SAMPLES), Existing::Overwrite)?)
+}
+
+/// ℓ-C2ST of the posterior given the first `n` observations.
+pub fn local_c2st(
+    context: &Context,
+    options: &StudyOptions,
+    n: usize,
+    inputs: [&Path; 4],
+    folder: &Path,
+) -> Result<()> {
+    let [calibration, samples, observations, posterior] = inputs;
+    let (theta, x) = pairs(calibration, options.local_c2st.pairs, n)?;
+    let theta_q = Posterior::read(samples)?.matrix();
+    let (count, _, d) = x.dim();
+    let flat = x.mapv(f64::from).into_shape_with_order((count, n * d))?;
+    let observed = Observations::read(observations)?.x;
+    let observation: Vec<f64> = observed.slice(s![..n, ..]).iter().map(|&value| value.into()).collect();
+    let posterior = Posterior::read(posterior)?.matrix();
+    let result = monitored(context, |monitor| {
+        let test = &options.local_c2st.test;
+        LocalC2st::train(theta.view(), theta_q.view(), flat.view(), test, context.key(), monitor)?
+            .evaluate(posterior.view(), &observation, monitor)
+    })?;
+    let result = LocalC2stResults {
+        statistic: result.statistic,
+        p_value: result.p_value,
+        null_statistics: result.null_statistics,
+        pairs: count,
+    };
+    write_json(&folder.join(file::RESULT), &result)
+}
+
+/// Expected coverage of posteriors given `n` observations.
+pub fn coverage(
+    context: &Context,
+    options: &StudyOptions,
+    n: usize,
+    model: &Path,
+    calibration: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let model = Model::load(model)?;
+    let (theta, x) = pairs(calibration, options.coverage.pairs, n)?;
+    let draws = draws(context, options, &model, &x, options.coverage.draws)?;
+    let key = context.key().child(Purpose::Calibration);
+    let result = monitored(context, |monitor| {
+        tarp::tarp(theta.view(), draws.view(), &RankOptions::default(), key, monitor)
+    })?;
+    let result = CoverageResults {
+        levels: result.levels,
+        coverage: result.coverage,
+        p_value: result.p_value,
+        area: result.area_to_curve,
+        pairs: theta.nrows(),
+    };
+    write_json(&folder.join(file::RESULT), &result)
+}
+
+/// Reads what a step wrote as JSON.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{}: is damaged; remove its folder and resume", path.display()))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    std::fs::write(path, serde_json::to_vec(value)?).with_context(|| format!("{}: cannot be written", path.display()))
+}
