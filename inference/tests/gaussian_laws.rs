@@ -239,6 +239,19 @@ fn deterministic_samplers_converge_at_their_order() {
     assert!(tight < 1e-7 && loose > 3.0 * tight && loose < 1e-2, "{tight:e} {loose:e}");
 }
 
+/// The last step alone, from noise σ = 0.1 to 0, keeps deviations of a posterior with standard deviation S = 0.33 up to a relative
+/// (σ/S)⁴/8 ≈ 1e-3; to the denoised mean it would be (σ/S)²/2 ≈ 5 %.
+#[test]
+fn the_last_step_keeps_the_variance() {
+    let t = LinearSchedule::default().time_of_log_snr(-0.1f64.ln());
+    let span = Span { start: t, end: t };
+    // The points start up to six standard deviations out.
+    for sampler in [&DpmSolver { steps: 1 } as &dyn Sampler, &EdmHeun { steps: 1, rho: 7.0 }] {
+        let error = flow_error(sampler, span);
+        assert!(error < 5e-3, "{error}");
+    }
+}
+
 /// At the default number of steps, and at an end noise chosen by itself, narrow posteriors keep their width.
 #[test]
 fn the_default_sampler_is_accurate_in_thirty_evaluations() {
