@@ -14,6 +14,9 @@ use tallsbi_network::{Activation, Adam, AdamSettings, Engine, ForwardWorkspace, 
 /// Rows evaluated at once: small networks stay in the first-level cache.
 const TILE: usize = 128;
 
+/// Factors up to 2 multiplied before a logarithm is taken: far from overflow.
+const FACTORS: usize = 512;
+
 /// A trained multi-layer perceptron.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "StoredMlp", into = "StoredMlp")]
@@ -301,16 +304,24 @@ impl Trainer {
         let logit_gradient = &mut self.logit_gradient[..batch.len()];
         self.engine.forward_traced(input, &mut self.trace, logits);
         let scale = 1.0 / batch.len() as f32;
+        // Σ log(1 + e^-margin) with margins signed so that larger is better: the linear parts are added up, of the factors
+        // 1 + e^-|margin| in [1, 2] the product is taken, and one logarithm of it every so often.
         let mut loss = 0.0;
-        for ((&index, &logit), gradient) in batch.iter().zip(&*logits).zip(&mut *logit_gradient) {
-            // With the margin signed so that larger is better: loss = log(1 + e^-margin), from |margin| without overflow.
+        let mut product = 1.0f64;
+        for (count, ((&index, &logit), gradient)) in batch.iter().zip(&*logits).zip(&mut *logit_gradient).enumerate() {
             let sign = if label(index) { 1.0 } else { -1.0 };
             let margin = sign * logit;
             let small = (-margin.abs()).exp();
-            loss += f64::from(small.ln_1p() + (-margin).max(0.0));
+            product *= 1.0 + f64::from(small);
+            loss += f64::from((-margin).max(0.0));
+            if count % FACTORS == FACTORS - 1 {
+                loss += product.ln();
+                product = 1.0;
+            }
             let wrong = if margin >= 0.0 { small / (1.0 + small) } else { 1.0 / (1.0 + small) };
             *gradient = -sign * wrong * scale;
         }
+        loss += product.ln();
         self.gradient.fill(0.0);
         self.engine.backward(input, &mut self.trace, logit_gradient, &mut self.gradient, None);
         let penalty = self.l2_penalty as f32 * scale;

@@ -6,8 +6,9 @@
 use crate::Result;
 use crate::monitor::Stage;
 use ndarray::ArrayView2;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Points handled at once: two AVX-512 or four AVX2 registers of f64.
 pub(super) const LANES: usize = 16;
@@ -133,10 +134,32 @@ pub(super) fn kernel_block(blocks: &Blocks, point: &[f64], block: usize, gamma: 
 
 /// Σ_{i<j} k(x_i, x_j).
 pub(super) fn sum_pairs(x: &Blocks, gamma: f64, stage: &Stage<'_>) -> Result<f64> {
-    sum_tiles(x, stage, |tile| {
+    sum_tiles(x, stage, |rows| Arch::new().dispatch(PairSum { x, rows, gamma }))
+}
+
+/// Σ_{i,j} k(x_i, y_j).
+pub(super) fn sum_between(x: &Blocks, y: &Blocks, gamma: f64, stage: &Stage<'_>) -> Result<f64> {
+    sum_tiles(x, stage, |rows| Arch::new().dispatch(BetweenSum { x, y, rows, gamma }))
+}
+
+// Types rather than closures: `pulp` compiles the whole of `with_simd` for the instruction set, where a closure's body may be left
+// as a call to generic code.
+
+struct PairSum<'a> {
+    x: &'a Blocks,
+    rows: Range<usize>,
+    gamma: f64,
+}
+
+impl WithSimd for PairSum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> f64 {
+        let Self { x, rows, gamma } = self;
         let mut point = vec![0.0; x.dim()];
         let mut total = [0.0; LANES];
-        for row in tile {
+        for row in rows {
             x.point(row, &mut point);
             let first = row / LANES;
             let values = kernel_block(x, &point, first, gamma);
@@ -146,20 +169,30 @@ pub(super) fn sum_pairs(x: &Blocks, gamma: f64, stage: &Stage<'_>) -> Result<f64
             add_blocks(x, &point, first + 1, gamma, &mut total);
         }
         total.iter().sum()
-    })
+    }
 }
 
-/// Σ_{i,j} k(x_i, y_j).
-pub(super) fn sum_between(x: &Blocks, y: &Blocks, gamma: f64, stage: &Stage<'_>) -> Result<f64> {
-    sum_tiles(x, stage, |tile| {
+struct BetweenSum<'a> {
+    x: &'a Blocks,
+    y: &'a Blocks,
+    rows: Range<usize>,
+    gamma: f64,
+}
+
+impl WithSimd for BetweenSum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> f64 {
+        let Self { x, y, rows, gamma } = self;
         let mut point = vec![0.0; x.dim()];
         let mut total = [0.0; LANES];
-        for row in tile {
+        for row in rows {
             x.point(row, &mut point);
             add_blocks(y, &point, 0, gamma, &mut total);
         }
         total.iter().sum()
-    })
+    }
 }
 
 /// Adds the kernel values of `point` with all blocks from `first` on, lane by lane.
@@ -180,16 +213,12 @@ fn add_blocks(blocks: &Blocks, point: &[f64], first: usize, gamma: f64, total: &
     }
 }
 
-fn sum_tiles(x: &Blocks, stage: &Stage<'_>, sum: impl Fn(std::ops::Range<usize>) -> f64 + Sync) -> Result<f64> {
+fn sum_tiles(x: &Blocks, stage: &Stage<'_>, sum: impl Fn(Range<usize>) -> f64 + Sync) -> Result<f64> {
     let partial = (0..x.tile_count())
         .into_par_iter()
         .map(|tile| {
             stage.monitor.check()?;
-            let rows = tile * TILE..((tile + 1) * TILE).min(x.rows());
-            let value = Arch::new().dispatch(
-                #[inline(always)]
-                || sum(rows),
-            );
+            let value = sum(tile * TILE..((tile + 1) * TILE).min(x.rows()));
             stage.finish_one();
             Ok(value)
         })

@@ -2,7 +2,7 @@
 
 use super::kernel::{Blocks, LANES, TILE};
 use crate::{Monitor, Result};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rand::RngExt;
 use rayon::prelude::*;
 use tallsbi_data::{Purpose, StreamKey};
@@ -120,39 +120,38 @@ fn pilot(x: &Blocks, level: f64) -> Bracket {
 
 /// Counts all pairs below the bracket and in each of its bins.
 fn count(x: &Blocks, bracket: Bracket, monitor: Monitor<'_>) -> Result<Counts> {
+    let nothing = || Counts { below: 0, bins: vec![0; BINS] };
     (0..x.tile_count())
         .into_par_iter()
-        .try_fold(
-            || Counts { below: 0, bins: vec![0; BINS] },
-            |mut counts, tile| {
-                monitor.check()?;
-                Arch::new().dispatch(
-                    #[inline(always)]
-                    || {
-                        let Counts { below, bins } = &mut counts;
-                        visit(
-                            x,
-                            tile,
-                            bracket,
-                            #[inline(always)]
-                            |count| *below += count,
-                            #[inline(always)]
-                            |value| bins[bracket.index(value)] += 1,
-                        );
-                    },
-                );
-                Ok(counts)
-            },
-        )
+        .try_fold(nothing, |mut counts, tile| {
+            monitor.check()?;
+            Arch::new().dispatch(CountTile { x, tile, bracket, counts: &mut counts });
+            Ok(counts)
+        })
         // Counts are integers: their sum does not depend on the order of the tiles.
-        .try_reduce(
-            || Counts { below: 0, bins: vec![0; BINS] },
-            |mut a, b| {
-                a.below += b.below;
-                a.bins.iter_mut().zip(b.bins).for_each(|(a, b)| *a += b);
-                Ok(a)
-            },
-        )
+        .try_reduce(nothing, |mut a, b| {
+            a.below += b.below;
+            a.bins.iter_mut().zip(b.bins).for_each(|(a, b)| *a += b);
+            Ok(a)
+        })
+}
+
+struct CountTile<'a> {
+    x: &'a Blocks,
+    tile: usize,
+    bracket: Bracket,
+    counts: &'a mut Counts,
+}
+
+impl WithSimd for CountTile<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { x, tile, bracket, counts } = self;
+        let bins = &mut counts.bins;
+        counts.below += visit(x, tile, bracket, |value| bins[bracket.index(value)] += 1);
+    }
 }
 
 /// All squared distances inside the bracket, in no particular order.
@@ -161,47 +160,51 @@ fn collect(x: &Blocks, bracket: Bracket, monitor: Monitor<'_>) -> Result<Vec<f64
         .into_par_iter()
         .map(|tile| {
             monitor.check()?;
-            let mut values = Vec::new();
-            Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    visit(
-                        x,
-                        tile,
-                        bracket,
-                        #[inline(always)]
-                        |_| {},
-                        #[inline(always)]
-                        |value| values.push(value),
-                    );
-                },
-            );
-            Ok(values)
+            Ok(Arch::new().dispatch(CollectTile { x, tile, bracket }))
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(found.concat())
 }
 
-/// Calls `inside` for every pair i < j, i in tile `tile`, whose squared distance lies in the bracket, and `below` with the
-/// number of those under it.
+struct CollectTile<'a> {
+    x: &'a Blocks,
+    tile: usize,
+    bracket: Bracket,
+}
+
+impl WithSimd for CollectTile<'_> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Vec<f64> {
+        let mut values = Vec::new();
+        visit(self.x, self.tile, self.bracket, |value| values.push(value));
+        values
+    }
+}
+
+/// Calls `inside` for every pair i < j, i in tile `tile`, whose squared distance lies in the bracket; returns the number of those
+/// under it.
 #[inline(always)]
-fn visit(x: &Blocks, tile: usize, bracket: Bracket, mut below: impl FnMut(u64), mut inside: impl FnMut(f64)) {
+fn visit(x: &Blocks, tile: usize, bracket: Bracket, mut inside: impl FnMut(f64)) -> u64 {
     let mut point = vec![0.0; x.dim()];
     let mut under = [0u64; LANES];
     for row in tile * TILE..((tile + 1) * TILE).min(x.rows()) {
         x.point(row, &mut point);
         for block in row / LANES..x.block_count() {
             let mut values = x.squared_distances(&point, block);
-            // Lanes that are no pair i < j: set above every bracket.
-            let first = if block == row / LANES { row % LANES + 1 } else { 0 };
-            values[..first].fill(f64::INFINITY);
-            values[x.lanes(block)..].fill(f64::INFINITY);
-            let mut any = false;
+            if block == row / LANES || block + 1 == x.block_count() {
+                // Lanes that are no pair i < j: set above every bracket.
+                let first = if block == row / LANES { row % LANES + 1 } else { 0 };
+                values[..first].fill(f64::INFINITY);
+                values[x.lanes(block)..].fill(f64::INFINITY);
+            }
+            let mut found = 0;
             for (count, &value) in under.iter_mut().zip(&values) {
                 *count += u64::from(value < bracket.low);
-                any |= value >= bracket.low && value <= bracket.high;
+                found += u64::from((value >= bracket.low) & (value <= bracket.high));
             }
-            if any {
+            if found > 0 {
                 for value in values {
                     if value >= bracket.low && value <= bracket.high {
                         inside(value);
@@ -210,5 +213,5 @@ fn visit(x: &Blocks, tile: usize, bracket: Bracket, mut below: impl FnMut(u64), 
             }
         }
     }
-    below(under.iter().sum());
+    under.iter().sum()
 }

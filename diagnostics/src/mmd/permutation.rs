@@ -6,10 +6,11 @@ use crate::monitor::Stage;
 use crate::{DiagnosticsError, Monitor, Result, check};
 use faer::{Accum, Mat, MatRef, Par};
 use ndarray::ArrayView2;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use tallsbi_data::{Purpose, StreamKey};
 
 /// Rows and columns of the kernel tiles that are multiplied with the label vectors: 0.5 MiB, which stays in the cache.
@@ -142,7 +143,7 @@ fn quadratic_forms(x: &Blocks, labels: MatRef<'_, f64>, gamma: f64, stage: &Stag
             for second in first..tiles {
                 let right = span(x, second);
                 let b = labels.subrows(right.start, right.len());
-                fill(x, left.clone(), right.clone(), gamma, &mut kernel);
+                Arch::new().dispatch(Fill { x, left: left.clone(), right: right.clone(), gamma, kernel: &mut kernel });
                 let mut product = product.as_mut().subrows_mut(0, left.len());
                 let tile = kernel.as_ref().submatrix(0, 0, left.len(), right.len());
                 faer::linalg::matmul::matmul(product.as_mut(), Accum::Replace, tile, b, 1.0, Par::Seq);
@@ -172,7 +173,7 @@ fn quadratic_forms(x: &Blocks, labels: MatRef<'_, f64>, gamma: f64, stage: &Stag
     Ok(total)
 }
 
-fn span(x: &Blocks, tile: usize) -> std::ops::Range<usize> {
+fn span(x: &Blocks, tile: usize) -> Range<usize> {
     tile * TILE..((tile + 1) * TILE).min(x.rows())
 }
 
@@ -180,25 +181,33 @@ fn dot(a: faer::ColRef<'_, f64>, b: faer::ColRef<'_, f64>) -> f64 {
     a.iter().zip(b.iter()).map(|(a, b)| a * b).sum()
 }
 
-/// Kernel values of two ranges of rows; those of a row with itself are left out.
-fn fill(x: &Blocks, left: std::ops::Range<usize>, right: std::ops::Range<usize>, gamma: f64, kernel: &mut Mat<f64>) {
-    let mut point = vec![0.0; x.dim()];
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            // The kernel is symmetric: walking its columns, which lie together in memory, gives the same tile.
-            for (column, row) in right.clone().enumerate() {
-                x.point(row, &mut point);
-                let out = kernel.col_as_slice_mut(column);
-                for block in left.start / LANES..left.end.div_ceil(LANES) {
-                    let at = block * LANES - left.start;
-                    let lanes = x.lanes(block);
-                    out[at..at + lanes].copy_from_slice(&kernel_block(x, &point, block, gamma)[..lanes]);
-                }
-                if left.contains(&row) {
-                    out[row - left.start] = 0.0;
-                }
+/// Fills a tile with the kernel values of two ranges of rows; those of a row with itself are left out.
+struct Fill<'a> {
+    x: &'a Blocks,
+    left: Range<usize>,
+    right: Range<usize>,
+    gamma: f64,
+    kernel: &'a mut Mat<f64>,
+}
+
+impl WithSimd for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { x, left, right, gamma, kernel } = self;
+        let mut point = vec![0.0; x.dim()];
+        for (column, row) in right.enumerate() {
+            x.point(row, &mut point);
+            let out = kernel.col_as_slice_mut(column);
+            for block in left.start / LANES..left.end.div_ceil(LANES) {
+                let at = block * LANES - left.start;
+                let lanes = x.lanes(block);
+                out[at..at + lanes].copy_from_slice(&kernel_block(x, &point, block, gamma)[..lanes]);
             }
-        },
-    );
+            if left.contains(&row) {
+                out[row - left.start] = 0.0;
+            }
+        }
+    }
 }
