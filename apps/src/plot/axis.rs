@@ -151,7 +151,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
         d if d < 2.5 => &[1.0, 2.0, 5.0],
         _ => &[1.0],
     };
-    let every = (decades / 6.0).ceil().max(1.0) as i32;
+    let every = (decades / 8.0).ceil().max(1.0) as i32;
     let mut ticks = Vec::new();
     for exponent in (low.floor() as i32)..=(high.ceil() as i32) {
         if exponent.rem_euclid(every) != 0 {

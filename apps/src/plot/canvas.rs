@@ -40,7 +40,7 @@ pub fn text(pixels: f64, color: RGBColor, horizontal: HPos, vertical: VPos) -> T
 /// Width of `label` in pixels when drawn at `pixels` height.
 pub fn text_width(label: &str, pixels: f64) -> f64 {
     register_font();
-    let measured = (FAMILY, pixels * UNITS).into_font().box_size(label).map_or(0, |(width, _)| width);
+    let measured = (FAMILY, pixels * TEXT_FACTOR * UNITS).into_font().box_size(label).map_or(0, |(width, _)| width);
     f64::from(measured) / UNITS
 }
 

@@ -15,6 +15,8 @@ mod pairs;
 mod panel;
 mod raster;
 mod style;
+#[cfg(test)]
+mod tests;
 
 pub use axis::Axis;
 pub use canvas::Figure;

@@ -53,7 +53,7 @@ const CURVE_CELLS: usize = 320;
 
 /// Space left of and below the panels, in pixels.
 const LEFT: f64 = 88.0;
-const BOTTOM: f64 = 60.0;
+const BOTTOM: f64 = 50.0;
 const EDGE: f64 = 14.0;
 const GAP: f64 = 8.0;
 
@@ -115,7 +115,9 @@ impl PairPlot<'_> {
     }
 
     fn axis(&self, index: usize, support: Support, panel: f64) -> Axis {
-        Axis::linear(self.axes[index].label.clone(), support.low, support.high, if panel < 150.0 { 2 } else { 3 }).inner_ticks()
+        let with = |count| Axis::linear(self.axes[index].label.clone(), support.low, support.high, count).inner_ticks();
+        let fewest = if panel < 150.0 { 1 } else { 2 };
+        (2..8).map(with).find(|axis| axis.ticks().len() >= fewest).unwrap_or_else(|| with(8))
     }
 
     /// Densities, each scaled to its own peak: the widths are what is to be compared.

@@ -257,7 +257,7 @@ fn local_c2st(run: &RunResults) -> Result<Option<Figure>> {
     };
     let p_value = LineChart {
         x: Axis::at(N_LABEL, &n),
-        y: Axis::linear("p-value", 0.0, 1.02, 5),
+        y: Axis::linear("p-value", 0.0, 1.02, 6),
         bands: vec![],
         rules: vec![Rule::Horizontal { label: "0.05: rejected below".into(), at: 0.05 }],
         series: vec![line("p-value", tested.iter().map(|(n, test)| (*n, test.p_value)).collect())],
@@ -408,7 +408,7 @@ fn losses(run: &RunResults) -> Result<Vec<Figure>> {
             Axis::around("loss", sorted.iter().copied().filter(|loss| *loss <= top), 5)
         };
         let chart = LineChart {
-            x: Axis::linear("epoch", 0.0, network.training.len().max(2) as f64, 6),
+            x: Axis::linear("epoch", 0.0, 1.02 * network.training.len().max(2) as f64, 6),
             y,
             bands: vec![],
             rules: vec![Rule::Vertical { label: format!("kept: epoch {}", network.best_epoch), at: network.best_epoch as f64 }],

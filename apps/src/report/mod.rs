@@ -3,6 +3,8 @@
 mod figures;
 mod page;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use crate::study::StudyResults;

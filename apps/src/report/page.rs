@@ -74,7 +74,7 @@ fn summary(results: &StudyResults) -> Markup {
                         Verdict::Caution => ("caution", "! look here"),
                         Verdict::Neutral => ("neutral", "result"),
                     };
-                    li class=(class) { span.mark { (mark) } span { (text) } }
+                    li class=(class) { span.mark { (mark) } span { (text.replace(" %", "\u{a0}%").replace(" = ", "\u{a0}=\u{a0}")) } }
                 } }
             }
         }

@@ -1,6 +1,6 @@
 //! Tables of the report.
 
-use super::words::{LEVEL, number};
+use super::words::{LEVEL, number, p_value};
 use crate::plot::{pretty_name, with_unit};
 use crate::study::StudyResults;
 use crate::study::results::RunResults;
@@ -83,12 +83,12 @@ pub fn checks(run: &RunResults) -> Markup {
         tbody { @for posterior in &run.posteriors {
             @if let Some(test) = &posterior.local_c2st { tr {
                 th scope="row" { (posterior.n_obs) } td { "ℓ-C2ST" } td { (number(test.statistic)) }
-                td { (format!("{:.3}", test.p_value)) }
+                td { (p_value(test.p_value).trim_start_matches("p = ").trim_start_matches("p ")) }
                 td { (test.null_statistics.len()) " null trials, " (test.pairs) " pairs" } td { (verdict(test.p_value)) }
             } }
             @if let Some(test) = &posterior.coverage { tr {
                 th scope="row" { (posterior.n_obs) } td { "expected coverage" } td { (number(test.area)) }
-                td { (format!("{:.3}", test.p_value)) } td { (test.pairs) " pairs" } td { (verdict(test.p_value)) }
+                td { (p_value(test.p_value).trim_start_matches("p = ").trim_start_matches("p ")) } td { (test.pairs) " pairs" } td { (verdict(test.p_value)) }
             } }
         } }
     };

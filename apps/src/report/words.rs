@@ -48,6 +48,11 @@ pub fn number(value: f64) -> String {
     if value == 0.0 { "0".into() } else { text.replace('-', "−") }
 }
 
+/// "p = 0.031", or "p < 0.001".
+pub fn p_value(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".into() } else { format!("p = {p:.3}") }
+}
+
 fn inferred(run: &RunResults) -> Finding {
     let Some(last) = run.posteriors.last() else { return (Verdict::Neutral, "No posterior was sampled.".into()) };
     let one = |i: usize| {
@@ -80,8 +85,9 @@ fn truth(run: &RunResults) -> Option<Finding> {
     Some(if missed.is_empty() {
         (Verdict::Good, format!("The true values lie inside the central 95 % of every marginal at n = {}.", last.n_obs))
     } else {
+        let (value, lies, its) = if missed.len() == 1 { ("value", "lies", "its marginal") } else { ("values", "lie", "their marginals") };
         let text = format!(
-            "The true value of {} lies outside the central 95 % of its marginal at n = {} (expected for one marginal in twenty).",
+            "The true {value} of {} {lies} outside the central 95 % of {its} at n = {} (by chance, one marginal in twenty).",
             listed(missed),
             last.n_obs
         );
@@ -134,7 +140,7 @@ fn coupling(run: &RunResults) -> Option<Finding> {
     }
     strong.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
     let name = |i: usize| pretty_name(&run.prior.names()[i]);
-    let pairs = listed(strong.iter().map(|&(r, j, i)| format!("{} and {} ({})", name(j), name(i), number((r * 100.0).round() / 100.0))));
+    let pairs = listed(strong.iter().map(|&(r, j, i)| format!("{} and {} ({})", name(j), name(i), format!("{r:.2}").replace('-', "−"))));
     Some((Verdict::Caution, format!("Strongly coupled at n = {}: {pairs}. The data fix a combination of them better than each one.", last.n_obs)))
 }
 
@@ -145,11 +151,12 @@ fn local_test(run: &RunResults) -> Option<Finding> {
         return None;
     }
     let rejected: Vec<String> =
-        tests.iter().filter(|(_, p)| *p < LEVEL).map(|(n, p)| format!("n = {n} (p = {p:.3})")).collect();
+        tests.iter().filter(|(_, p)| *p < LEVEL).map(|(n, p)| format!("n = {n} ({})", p_value(*p))).collect();
     let smallest = tests.iter().map(|(_, p)| *p).fold(1.0, f64::min);
     Some(if rejected.is_empty() {
         let text = format!(
-            "The local two-sample test finds no fault with the posterior at these observations (smallest p = {smallest:.3} of {} tests).",
+            "The local two-sample test finds no fault with the posterior at these observations (smallest {} of {} tests).",
+            p_value(smallest),
             tests.len()
         );
         (Verdict::Good, text)
@@ -173,7 +180,7 @@ fn coverage(run: &RunResults) -> Option<Finding> {
         .filter(|(_, check)| check.p_value < LEVEL)
         .map(|(n, check)| {
             let side = if check.area > 0.0 { "too wide" } else { "too narrow" };
-            format!("{side} at n = {n} (p = {:.3})", check.p_value)
+            format!("{side} at n = {n} ({})", p_value(check.p_value))
         })
         .collect();
     let n = listed(checks.iter().map(|(n, _)| n.to_string()));

@@ -1,0 +1,167 @@
+//! Studies as users run them: from TOML to a report, continued, changed, refused.
+
+mod common;
+
+use common::Place;
+use std::path::Path;
+
+/// Two parameters, a closed-form posterior, and sizes that take a second.
+const SMALL: &str = r#"
+title = "Two numbers from a few"
+n_obs = [1, 4]
+simulations = 600
+posterior_samples = 200
+
+[local_c2st]
+pairs = 40
+[local_c2st.test]
+trials = 4
+
+[coverage]
+pairs = 30
+draws = 10
+
+[[runs]]
+name = "toy"
+task = "gaussian_toy"
+theta_true = [0.5, -0.5]
+[runs.options]
+dimension = 2
+
+[train.network]
+hidden = [16]
+[train.optimizer]
+epochs = 2
+[train.anchor]
+hidden = [16]
+[train.anchor.optimizer]
+epochs = 2
+"#;
+
+/// Runs it; it must succeed. Returns standard error.
+fn log(place: &Place, arguments: &str) -> String {
+    let output = place.command(arguments).output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "tallsbi {arguments}: {text}");
+    text
+}
+
+fn write(place: &Place, name: &str, text: &str) {
+    std::fs::write(place.at(name), text).expect("written");
+}
+
+fn folders(out: &Path) -> Vec<String> {
+    let mut names: Vec<String> = out
+        .join("steps")
+        .read_dir()
+        .expect("steps")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn results(out: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(out.join("results.json")).expect("results")).expect("JSON")
+}
+
+fn marginals(out: &Path) -> Vec<serde_json::Value> {
+    let results = results(out);
+    let posteriors = results["runs"][0]["posteriors"].as_array().expect("a list");
+    posteriors.iter().map(|posterior| posterior["marginals"].clone()).collect()
+}
+
+#[test]
+fn a_study_makes_a_report_and_is_not_done_twice() {
+    let place = Place::new();
+    let out = place.at("out");
+    write(&place, "small.toml", SMALL);
+    assert!(place.run("study small.toml -o out").contains("n = 4"));
+    for file in ["report.html", "results.json", "study.toml", "figures/toy-pairs.svg", "figures/toy-pairs.png"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+    let first = results(&out);
+    let run = &first["runs"][0];
+    assert_eq!(run["posteriors"][1]["n_obs"], 4);
+    assert_eq!(run["posteriors"][0]["local_c2st"]["null_statistics"].as_array().map(Vec::len), Some(4));
+    let made = folders(&out);
+    assert!(made.iter().all(|name| !name.starts_with('.')), "nothing half-done is left: {made:?}");
+
+    place.fails("study small.toml -o out", 2, "--resume");
+    assert!(log(&place, "study small.toml -o out --resume").contains("12 of 12 steps are done already"));
+    assert_eq!(results(&out)["runs"], first["runs"]);
+
+    // Only what depends on a change is made again: posteriors, ℓ-C2ST (it looks at them), not the network.
+    write(&place, "small.toml", &SMALL.replace("posterior_samples = 200", "posterior_samples = 300"));
+    assert!(log(&place, "study small.toml -o out --resume").contains("8 of 12 steps are done already"));
+    assert_eq!(folders(&out).len(), made.len() + 4);
+
+    // The study's own options give the same study; the report can be made again.
+    place.run("study out/study.toml -o again");
+    assert_eq!(marginals(&place.at("again")), marginals(&out));
+    std::fs::remove_file(out.join("report.html")).expect("removed");
+    assert!(place.run("report out").contains("report.html"));
+    assert!(out.join("report.html").exists());
+}
+
+#[test]
+fn studies_of_the_users_observations_and_training_set() {
+    let place = Place::new();
+    place.run("simulate gaussian_toy --dimension 2 -n 600 -o train.h5");
+    write(&place, "mine.csv", "0.1,0.2\n0.0,0.3\n30.0,-30.0\n0.2,0.1\n31.0,-29.0\n");
+    let task = "task = \"gaussian_toy\"\ntheta_true = [0.5, -0.5]\n[runs.options]\ndimension = 2";
+    let text = SMALL.replace(task, "training_set = \"train.h5\"").replace("title", "observations = \"mine.csv\"\ntitle");
+    write(&place, "mine.toml", &text);
+    place.run("study mine.toml -o out");
+    let run = &results(&place.at("out"))["runs"][0];
+    assert_eq!(run["observations"]["support"]["outside"], 2, "two observations are far out");
+    assert!(run["truth"].is_null() && run["posteriors"][0]["local_c2st"].is_null());
+    let html = std::fs::read_to_string(place.at("out/report.html")).expect("a report");
+    assert!(html.contains("unlike the simulations"));
+}
+
+#[test]
+fn mistakes_are_one_line() {
+    let place = Place::new();
+    for (text, expected) in [
+        (SMALL.replace("n_obs", "n_observations"), "line 3: unknown field"),
+        (SMALL.replace("gaussian_toy", "gaussian_joy"), "gaussian_joy"),
+        (SMALL.replace("[0.5, -0.5]", "[0.5]"), "1 values for the 2 parameters"),
+        (SMALL.replace("epochs = 2", "epochs = 0"), "epochs"),
+    ] {
+        write(&place, "wrong.toml", &text);
+        place.fails("study wrong.toml -o out", 2, expected);
+        assert!(!place.at("out/steps").exists(), "no work before the mistake is found");
+        let _ = std::fs::remove_dir_all(place.at("out"));
+    }
+    place.fails("study toy.txt -o out", 2, "built-in");
+    place.fails("report nowhere", 1, "folder of a finished study");
+    assert!(place.run("study --print-default jrnmm").contains("[[runs]]"));
+}
+
+/// Killed in the middle of training, a study continues and finds what an uninterrupted one finds.
+#[test]
+fn a_killed_study_continues_to_the_same_result() {
+    let place = Place::new();
+    write(&place, "long.toml", &SMALL.replace("epochs = 2", "epochs = 300"));
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tallsbi"))
+        .current_dir(place.path())
+        .args(["-q", "study", "long.toml", "-o", "killed"])
+        .spawn()
+        .expect("starts");
+    let started = std::time::Instant::now();
+    let is_model = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".toy-model"))
+    };
+    let training = || place.at("killed/steps").read_dir().is_ok_and(|mut steps| steps.any(is_model));
+    while !training() && started.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(!place.at("killed/results.json").exists());
+    place.run("study long.toml -o killed --resume");
+    place.run("study long.toml -o whole");
+    assert_eq!(marginals(&place.at("killed")), marginals(&place.at("whole")));
+}
