@@ -21,7 +21,7 @@ fn gaussian(rows: usize, columns: usize, shift: f64, seed: u64) -> Array2<f64> {
 
 /// Mean of scikit-learn 1.9.1 over seeds 1..=6 on the ten-dimensional pairs, of which the golden file has one seed only. One seed
 /// of either side has a standard deviation of up to 0.009 there.
-const TEN_DIMENSIONAL: [(&str, f64); 3] = [("d10_same", 0.5076), ("d10_shift0.5", 0.7235), ("d10_scaled1.5", 0.7310)];
+const TEN_DIMENSIONAL: [(&str, f64); 3] = [("d10_same", 0.5076), ("d10_shift0.5", 0.7235), ("d10_scaled1.5", 0.7344)];
 
 /// Over three seeds each, but one in ten dimensions.
 #[test]
