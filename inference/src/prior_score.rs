@@ -272,8 +272,11 @@ impl Rule {
         Self { nodes, weights }
     }
 
-    /// Mean and variance of a standard normal truncated to [a, b].
+    /// Mean and variance of a standard normal truncated to [a, b]; NaN when a particle has diverged to NaN.
     fn truncated_normal(&self, a: f64, b: f64) -> (f64, f64) {
+        if a.is_nan() || b.is_nan() {
+            return (f64::NAN, f64::NAN);
+        }
         let mode = 0f64.clamp(a, b);
         // Relative to the mode: exp(-mode u - u²/2) on the part of [a, b] that is within e^{-TAIL²/2} of its largest value.
         let reach = TAIL * TAIL / (mode.abs() + mode.hypot(TAIL));

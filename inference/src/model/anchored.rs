@@ -67,6 +67,10 @@ pub fn anchor_outputs(m: usize) -> usize {
     m + m * (m + 1) / 2
 }
 
+/// Bound on the logarithm of L's diagonal: standard deviations beyond e^±15 of the prior's are not posteriors but a network far
+/// outside its training data, and must not overflow.
+const MAX_LOG_DIAGONAL: f64 = 15.0;
+
 /// The lower-triangular factor L of the precision L Lᵀ from an anchor network's outputs: rows of the triangle, diagonal
 /// entries through exp.
 pub fn precision_factor(outputs: &[f32], m: usize) -> Mat<f64> {
@@ -75,7 +79,7 @@ pub fn precision_factor(outputs: &[f32], m: usize) -> Mat<f64> {
     for i in 0..m {
         for j in 0..=i {
             let value = f64::from(outputs[at]);
-            factor[(i, j)] = if i == j { value.exp() } else { value };
+            factor[(i, j)] = if i == j { value.clamp(-MAX_LOG_DIAGONAL, MAX_LOG_DIAGONAL).exp() } else { value };
             at += 1;
         }
     }
