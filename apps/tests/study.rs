@@ -111,7 +111,8 @@ fn studies_of_the_users_observations_and_training_set() {
     place.run("simulate gaussian_toy --dimension 2 -n 600 -o train.h5");
     write(&place, "mine.csv", "0.1,0.2\n0.0,0.3\n30.0,-30.0\n0.2,0.1\n31.0,-29.0\n");
     let task = "task = \"gaussian_toy\"\ntheta_true = [0.5, -0.5]\n[runs.options]\ndimension = 2";
-    let text = SMALL.replace(task, "training_set = \"train.h5\"").replace("title", "observations = \"mine.csv\"\ntitle");
+    let text =
+        SMALL.replace(task, "training_set = \"train.h5\"").replace("title", "observations = \"mine.csv\"\ntitle");
     write(&place, "mine.toml", &text);
     place.run("study mine.toml -o out");
     let run = &results(&place.at("out"))["runs"][0];

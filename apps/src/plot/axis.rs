@@ -129,7 +129,11 @@ fn decimal(value: f64, step: f64) -> String {
     if !(1e-4..1e6).contains(&magnitude) {
         let exponent = magnitude.log10().floor() as i32;
         let mantissa = value / 10f64.powi(exponent);
-        return if value == 0.0 { "0".into() } else { format!("{}·10{}", trim(&format!("{mantissa:.2}")), superscript(exponent)) };
+        return if value == 0.0 {
+            "0".into()
+        } else {
+            format!("{}·10{}", trim(&format!("{mantissa:.2}")), superscript(exponent))
+        };
     }
     let decimals = (-step.log10().floor()).max(0.0) as usize;
     let text = format!("{value:.decimals$}");
@@ -209,7 +213,10 @@ mod tests {
 
     #[test]
     fn logarithmic_ticks_cover_small_and_large_ranges() {
-        assert_eq!(labels(&Axis::logarithmic("loss", [0.001, 1.0, 1000.0])), ["0.001", "0.01", "0.1", "1", "10", "100", "1000"]);
+        assert_eq!(
+            labels(&Axis::logarithmic("loss", [0.001, 1.0, 1000.0])),
+            ["0.001", "0.01", "0.1", "1", "10", "100", "1000"]
+        );
         assert!(labels(&Axis::logarithmic("loss", [0.11, 0.4])).contains(&"0.2"));
         assert!(labels(&Axis::logarithmic("tiny", [1e-12, 1e-2])).len() >= 4);
     }

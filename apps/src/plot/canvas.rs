@@ -78,8 +78,12 @@ impl Canvas {
         register_font();
         let mut svg = String::new();
         {
-            let area = SVGBackend::with_string(&mut svg, (px(self.width) as u32, px(self.height) as u32)).into_drawing_area();
-            let fail = |error: &dyn std::fmt::Display| PlotError::Draw { figure: self.name.clone(), message: error.to_string() };
+            let area =
+                SVGBackend::with_string(&mut svg, (px(self.width) as u32, px(self.height) as u32)).into_drawing_area();
+            let fail = |error: &dyn std::fmt::Display| PlotError::Draw {
+                figure: self.name.clone(),
+                message: error.to_string(),
+            };
             area.fill(&PAPER).map_err(|error| fail(&error))?;
             let body = if self.title.is_empty() {
                 area.clone()

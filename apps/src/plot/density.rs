@@ -120,7 +120,8 @@ impl Kernel {
     fn scott(points: &[(f64, f64)], cell: (f64, f64)) -> Self {
         let n = points.len().max(1) as f64;
         let mean = points.iter().fold((0.0, 0.0), |m, p| (m.0 + p.0 / n, m.1 + p.1 / n));
-        let moment = |f: &dyn Fn(f64, f64) -> f64| points.iter().map(|p| f(p.0 - mean.0, p.1 - mean.1)).sum::<f64>() / n;
+        let moment =
+            |f: &dyn Fn(f64, f64) -> f64| points.iter().map(|p| f(p.0 - mean.0, p.1 - mean.1)).sum::<f64>() / n;
         let factor = n.powf(-1.0 / 3.0);
         let floor = |cell: f64| (NARROWEST_CELLS * cell).powi(2);
         Self {
@@ -179,7 +180,9 @@ impl Surface {
         at.sort_unstable_by(|a, b| b.total_cmp(a));
         masses
             .iter()
-            .map(|mass| at.get(((mass * at.len() as f64) as usize).min(at.len().saturating_sub(1))).copied().unwrap_or(0.0))
+            .map(|mass| {
+                at.get(((mass * at.len() as f64) as usize).min(at.len().saturating_sub(1))).copied().unwrap_or(0.0)
+            })
             .collect()
     }
 
@@ -220,7 +223,11 @@ impl Surface {
 }
 
 /// The smallest range that holds the central 99.8 % of all samples, with some room, kept inside the prior's bounds.
-pub fn sample_range<'a>(sets: impl IntoIterator<Item = &'a [f64]>, bounds: (f64, f64), also: Option<f64>) -> (f64, f64) {
+pub fn sample_range<'a>(
+    sets: impl IntoIterator<Item = &'a [f64]>,
+    bounds: (f64, f64),
+    also: Option<f64>,
+) -> (f64, f64) {
     let mut ends: Vec<f64> = also.into_iter().collect();
     for samples in sets {
         let mut sorted: Vec<f64> = samples.iter().copied().filter(|v| v.is_finite()).collect();
@@ -276,7 +283,8 @@ mod tests {
     #[test]
     fn credible_regions_hold_their_mass() {
         let (a, b) = (normals(20_000, 2), normals(20_000, 3));
-        let points: Vec<(f64, f64)> = a.iter().zip(&b).map(|(a, b)| (*a, 0.9 * a + (1.0f64 - 0.81).sqrt() * b)).collect();
+        let points: Vec<(f64, f64)> =
+            a.iter().zip(&b).map(|(a, b)| (*a, 0.9 * a + (1.0f64 - 0.81).sqrt() * b)).collect();
         let support = Support { low: -5.0, high: 5.0, bounds: FREE };
         let surface = Surface::new(&points, support, support, 128, &[0.68]);
         let rings = surface.region(0);

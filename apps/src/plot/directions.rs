@@ -57,7 +57,11 @@ impl DirectionChart {
                 panel.tile([(0.0, top - 0.88 * slot), (weight, top)], &color)?;
                 let side = if weight < 0.0 { HPos::Right } else { HPos::Left };
                 let label = format!("{} {weight:+.2}", self.names.get(i).map_or("", String::as_str)).replace('-', "−");
-                panel.note(&label, (weight + 0.025 * weight.signum(), top - 0.44 * slot), text(size::TICK, INK, side, VPos::Center))?;
+                panel.note(
+                    &label,
+                    (weight + 0.025 * weight.signum(), top - 0.44 * slot),
+                    text(size::TICK, INK, side, VPos::Center),
+                )?;
             }
         }
         panel.curve([(0.0, 0.0), (0.0, count as f64)], &INK, 1.0)?;
@@ -77,7 +81,8 @@ impl DirectionChart {
         for (k, (spread, _)) in self.directions.iter().enumerate() {
             let middle = (count - 1 - k) as f64 + 0.5;
             panel.tile([(low, middle - 0.16), (*spread, middle + 0.16)], &sequential(count - 1 - k, count))?;
-            let label = if *spread < 0.1 { format!("{:.1} %", 100.0 * spread) } else { format!("{:.0} %", 100.0 * spread) };
+            let label =
+                if *spread < 0.1 { format!("{:.1} %", 100.0 * spread) } else { format!("{:.0} %", 100.0 * spread) };
             panel.note(&label, (low * 1.03, middle + 0.3), text(size::TICK, INK, HPos::Left, VPos::Center))?;
         }
         panel.outline()?;

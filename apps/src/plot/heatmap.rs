@@ -37,7 +37,13 @@ impl Heatmap {
         })
     }
 
-    fn draw_matrix(&self, name: &str, area: &super::canvas::Area<'_>, heading: &str, values: &[Vec<f64>]) -> Result<()> {
+    fn draw_matrix(
+        &self,
+        name: &str,
+        area: &super::canvas::Area<'_>,
+        heading: &str,
+        values: &[Vec<f64>],
+    ) -> Result<()> {
         let m = self.names.len();
         let labelled = |reverse: bool| {
             let ticks = (0..m).map(|i| {

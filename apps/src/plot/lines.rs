@@ -90,10 +90,8 @@ impl LineChart {
     }
 
     fn legend(&self) -> Vec<(String, RGBColor, Mark)> {
-        let curves = self
-            .series
-            .iter()
-            .map(|s| (s.label.clone(), s.color, if s.dashed { Mark::Dashes } else { Mark::Line }));
+        let curves =
+            self.series.iter().map(|s| (s.label.clone(), s.color, if s.dashed { Mark::Dashes } else { Mark::Line }));
         let bands = self.bands.iter().map(|b| (b.label.clone(), b.color, Mark::Region));
         let rules = self.rules.iter().map(|rule| match rule {
             Rule::Horizontal { label, .. } | Rule::Vertical { label, .. } => (label.clone(), TRUTH, Mark::Dashes),
@@ -132,10 +130,14 @@ impl LineChart {
     fn draw(&self, name: &str, area: &Area<'_>) -> Result<()> {
         let drawable = self.series.iter().flat_map(|s| &s.points).any(|(x, y)| x.is_finite() && y.is_finite());
         if !drawable {
-            return Err(PlotError::Data { figure: name.to_owned(), message: "there is no finite value to draw".into() });
+            return Err(PlotError::Data {
+                figure: name.to_owned(),
+                message: "there is no finite value to draw".into(),
+            });
         }
         let top = self.draw_legend(name, area)?;
-        let panel = Panel::new(name, area, Margins { top: top + 8.0, ..Margins::LABELLED }, self.x.clone(), self.y.clone());
+        let panel =
+            Panel::new(name, area, Margins { top: top + 8.0, ..Margins::LABELLED }, self.x.clone(), self.y.clone());
         panel.grid(true, false)?;
         for band in &self.bands {
             let upper = band.limits.iter().map(|(x, _, high)| (*x, *high));

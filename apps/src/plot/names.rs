@@ -57,9 +57,15 @@ mod tests {
 
     #[test]
     fn names_are_written_as_people_write_them() {
-        for (name, pretty) in
-            [("mu", "μ"), ("sigma", "σ"), ("C", "C"), ("theta_12", "θ₁₂"), ("theta1", "θ₁"), ("gain2", "gain2"), ("X3", "X₃")]
-        {
+        for (name, pretty) in [
+            ("mu", "μ"),
+            ("sigma", "σ"),
+            ("C", "C"),
+            ("theta_12", "θ₁₂"),
+            ("theta1", "θ₁"),
+            ("gain2", "gain2"),
+            ("X3", "X₃"),
+        ] {
             assert_eq!(pretty_name(name), pretty);
         }
         assert_eq!(with_unit("mu", "1/s"), "μ (1/s)");

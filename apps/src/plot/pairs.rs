@@ -86,7 +86,11 @@ impl PairPlot<'_> {
                         right: side + LEFT + EDGE - left - panel + GAP,
                         bottom: side + BOTTOM + EDGE - top - panel + GAP,
                     };
-                    let y = if row == column { Axis::with_ticks(0.0, 1.08, Vec::new()) } else { self.axis(row, supports[row], panel) };
+                    let y = if row == column {
+                        Axis::with_ticks(0.0, 1.08, Vec::new())
+                    } else {
+                        self.axis(row, supports[row], panel)
+                    };
                     let x = self.axis(column, supports[column], panel);
                     let panel = Panel::new(name, area, margins, x, y);
                     if row == column {
@@ -121,7 +125,13 @@ impl PairPlot<'_> {
     }
 
     /// Densities, each scaled to its own peak: the widths are what is to be compared.
-    fn draw_marginal(&self, panel: &Panel<'_>, index: usize, support: Support, columns: &[Vec<Vec<f64>>]) -> Result<()> {
+    fn draw_marginal(
+        &self,
+        panel: &Panel<'_>,
+        index: usize,
+        support: Support,
+        columns: &[Vec<Vec<f64>>],
+    ) -> Result<()> {
         for (set, columns) in self.sets.iter().zip(columns) {
             let curve = density::curve(&columns[index], support, CURVE_CELLS);
             let peak = curve.density.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
@@ -175,7 +185,8 @@ impl PairPlot<'_> {
             let row = px(24.0 + 23.0 * index as f64);
             let line = vec![(px(left), row), (px(left + 28.0), row)];
             if dashed {
-                area.draw(&DashedPathElement::new(line, px(6.0), px(4.0), stroke(&color, 2.0))).map_err(|e| fail(&e))?;
+                area.draw(&DashedPathElement::new(line, px(6.0), px(4.0), stroke(&color, 2.0)))
+                    .map_err(|e| fail(&e))?;
             } else {
                 area.draw(&PathElement::new(line, stroke(&color, 4.0))).map_err(|e| fail(&e))?;
             }

@@ -77,16 +77,9 @@ impl<'a> Panel<'a> {
     /// The frame; drawn last so that filled curves do not cover it.
     pub fn outline(&self) -> Result<()> {
         let (xs, ys) = (self.x.range(), self.y.range());
-        let corners = vec![
-            (xs.start, ys.start),
-            (xs.end, ys.start),
-            (xs.end, ys.end),
-            (xs.start, ys.end),
-            (xs.start, ys.start),
-        ];
-        self.check(
-            self.plane.draw(&PathElement::new(corners, stroke(&FRAME, 1.0))),
-        )
+        let corners =
+            vec![(xs.start, ys.start), (xs.end, ys.start), (xs.end, ys.end), (xs.start, ys.end), (xs.start, ys.start)];
+        self.check(self.plane.draw(&PathElement::new(corners, stroke(&FRAME, 1.0))))
     }
 
     /// Tick labels and axis label below the frame.

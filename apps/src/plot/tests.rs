@@ -77,7 +77,11 @@ fn chart(values: &[f64]) -> LineChart {
     LineChart {
         x: Axis::at("n", &[1.0, 8.0, 30.0]),
         y: Axis::logarithmic("spread", values.iter().copied()),
-        bands: vec![Band { label: "band".into(), color: CATEGORICAL[5], limits: vec![(1.0, 0.1, 0.2), (30.0, 0.1, 0.3)] }],
+        bands: vec![Band {
+            label: "band".into(),
+            color: CATEGORICAL[5],
+            limits: vec![(1.0, 0.1, 0.2), (30.0, 0.1, 0.3)],
+        }],
         rules: vec![
             Rule::Horizontal { label: "threshold".into(), at: 0.5 },
             Rule::Vertical { label: "kept".into(), at: 8.0 },

@@ -147,9 +147,12 @@ fn samples_count(run: &RunResults) -> usize {
 }
 
 fn described(run: &RunResults, posterior: &PosteriorResults) -> String {
-    listed(names(run).into_iter().zip(&posterior.marginals).map(|(name, marginal)| {
-        format!("{name} between {:.4} and {:.4}", marginal.lower, marginal.upper)
-    }))
+    listed(
+        names(run)
+            .into_iter()
+            .zip(&posterior.marginals)
+            .map(|(name, marginal)| format!("{name} between {:.4} and {:.4}", marginal.lower, marginal.upper)),
+    )
 }
 
 /// One curve a parameter against n.
@@ -185,9 +188,8 @@ fn against_n(run: &RunResults, y: &str, series: Vec<Series>) -> LineChart {
 
 fn dirac(run: &RunResults) -> Result<Option<Figure>> {
     let prior: Vec<f64> = run.prior.mean_and_sd().into_iter().map(|(_, sd)| sd).collect();
-    let scaled = |posterior: &PosteriorResults, i: usize| {
-        posterior.marginals[i].dirac_mmd.map(|mmd| mmd.sqrt() / prior[i])
-    };
+    let scaled =
+        |posterior: &PosteriorResults, i: usize| posterior.marginals[i].dirac_mmd.map(|mmd| mmd.sqrt() / prior[i]);
     let series = by_parameter(run, scaled);
     if run.posteriors.is_empty() || series.iter().all(|series| series.points.is_empty()) {
         return Ok(None);
@@ -277,11 +279,13 @@ fn local_c2st(run: &RunResults) -> Result<Option<Figure>> {
 }
 
 fn coverage(run: &RunResults) -> Result<Option<Figure>> {
-    let known: Vec<_> = run.posteriors.iter().enumerate().filter_map(|(i, p)| Some((i, p, p.coverage.as_ref()?))).collect();
+    let known: Vec<_> =
+        run.posteriors.iter().enumerate().filter_map(|(i, p)| Some((i, p, p.coverage.as_ref()?))).collect();
     let Some((_, _, first)) = known.first() else { return Ok(None) };
     // Twice the binomial standard error at each level.
     let width = |level: f64| 1.96 * (level * (1.0 - level) / first.pairs as f64).sqrt();
-    let limits = first.levels.iter().map(|&level| (level, (level - width(level)).max(0.0), (level + width(level)).min(1.0)));
+    let limits =
+        first.levels.iter().map(|&level| (level, (level - width(level)).max(0.0), (level + width(level)).min(1.0)));
     let series = known.iter().map(|(i, posterior, coverage)| Series {
         label: format!("n = {}", posterior.n_obs),
         color: sequential(*i, samples_count(run)),
@@ -292,20 +296,17 @@ fn coverage(run: &RunResults) -> Result<Option<Figure>> {
     let chart = LineChart {
         x: Axis::linear("credibility level", 0.0, 1.0, 5),
         y: Axis::linear("share that holds the truth", 0.0, 1.0, 5),
-        bands: vec![Band {
-            label: "right (95 % band)".into(),
-            color: CATEGORICAL[5],
-            limits: limits.collect(),
-        }],
+        bands: vec![Band { label: "right (95 % band)".into(), color: CATEGORICAL[5], limits: limits.collect() }],
         rules: vec![],
         series: series.collect(),
     };
-    let figure = chart.figure(&format!("{}-coverage", run.name), "Do credible regions hold the truth as often as they say?")?;
+    let figure =
+        chart.figure(&format!("{}-coverage", run.name), "Do credible regions hold the truth as often as they say?")?;
     let values = listed(known.iter().map(|(_, p, c)| format!("p = {:.3} at n = {}", c.p_value, p.n_obs)));
     Ok(Some(figure.described(
         format!(
-            "Expected coverage (TARP) over {} pairs (θ, x) drawn from prior and simulator: below the band the posterior is too \
-             narrow (overconfident), above it too wide.",
+            "Expected coverage (TARP) over {} pairs (θ, x) drawn from prior and simulator, in balls around random points. Steep \
+             at both ends: posteriors too narrow or off centre, truths lie beyond them. Flat at both ends: too wide.",
             first.pairs
         ),
         format!("Expected coverage against credibility level: {values}."),
@@ -352,7 +353,8 @@ fn observations(run: &RunResults) -> Result<Option<Figure>> {
     if support.quantiles.len() < PROFILE_VALUES {
         return Ok(None);
     }
-    let limits = |rows: &[[f64; 3]]| rows.iter().enumerate().map(|(i, row)| (i as f64, row[0], row[2])).collect::<Vec<_>>();
+    let limits =
+        |rows: &[[f64; 3]]| rows.iter().enumerate().map(|(i, row)| (i as f64, row[0], row[2])).collect::<Vec<_>>();
     let all = support.quantiles.iter().chain(&support.observed).flatten().copied();
     let middle = |label: &str, color, rows: &[[f64; 3]], dashed| Series {
         label: label.into(),
@@ -384,6 +386,9 @@ fn observations(run: &RunResults) -> Result<Option<Figure>> {
     )))
 }
 
+/// Losses that fall by this factor are drawn on a logarithmic axis.
+const LOGARITHMIC_FROM: f64 = 5.0;
+
 fn losses(run: &RunResults) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for network in &run.training.networks {
@@ -395,13 +400,13 @@ fn losses(run: &RunResults) -> Result<Vec<Figure>> {
             dashed: false,
         };
         let all = || network.training.iter().chain(&network.validation).copied();
-        // The first epochs are far above the rest; a linear axis (losses may be negative) starts below them.
+        // The first epochs are far above the rest: a linear axis starts below them.
         let mut sorted: Vec<f64> = all().filter(|loss| loss.is_finite()).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         if sorted.is_empty() {
             continue;
         }
-        let y = if sorted[0] > 0.0 {
+        let y = if sorted[0] > 0.0 && sorted[sorted.len() - 1] > LOGARITHMIC_FROM * sorted[0] {
             Axis::logarithmic("loss", sorted.iter().copied())
         } else {
             let top = quantile(&sorted, 0.97);
@@ -411,7 +416,10 @@ fn losses(run: &RunResults) -> Result<Vec<Figure>> {
             x: Axis::linear("epoch", 0.0, 1.02 * network.training.len().max(2) as f64, 6),
             y,
             bands: vec![],
-            rules: vec![Rule::Vertical { label: format!("kept: epoch {}", network.best_epoch), at: network.best_epoch as f64 }],
+            rules: vec![Rule::Vertical {
+                label: format!("kept: epoch {}", network.best_epoch),
+                at: network.best_epoch as f64,
+            }],
             series: vec![
                 curve("training", CATEGORICAL[0], &network.training),
                 curve("validation", CATEGORICAL[2], &network.validation),

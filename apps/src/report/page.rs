@@ -125,7 +125,11 @@ fn section(run: &RunResults, figures: &RunFigures) -> Markup {
 
 fn data(run: &RunResults) -> String {
     let training = &run.training;
-    let invalid = if training.invalid > 0 { format!(", of which {} failed and were left out", training.invalid) } else { String::new() };
+    let invalid = if training.invalid > 0 {
+        format!(", of which {} failed and were left out", training.invalid)
+    } else {
+        String::new()
+    };
     let source = if run.observations.source == "simulated" {
         format!("{} observations were simulated at known parameters", run.observations.count)
     } else {

@@ -29,7 +29,10 @@ fn posterior(n_obs: usize, file: String, m: usize) -> PosteriorResults {
         marginals: vec![marginal; m],
         correlation: (0..m).map(|i| (0..m).map(|j| identity(i, j)).collect()).collect(),
         directions: (0..m)
-            .map(|k| Direction { spread: 0.01 * (k + 1) as f64, weights: (0..m).map(|i| f64::from(u8::from(i == k))).collect() })
+            .map(|k| Direction {
+                spread: 0.01 * (k + 1) as f64,
+                weights: (0..m).map(|i| f64::from(u8::from(i == k))).collect(),
+            })
             .collect(),
         local_c2st: Some(LocalC2stResults {
             statistic: 0.01,
@@ -57,9 +60,15 @@ fn results(folder: &Path, label: &str) -> StudyResults {
                 let phase = (i * (7 + j)) as f64;
                 0.1 + phase.sin() / (n as f64).sqrt()
             });
-            Posterior::from_matrix(prior.names().to_vec(), samples.view(), None, serde_json::Map::new(), Provenance::new("t", 0, ""))
-                .and_then(|posterior| posterior.write(&folder.join(&file), Existing::Overwrite))
-                .expect("writes");
+            Posterior::from_matrix(
+                prior.names().to_vec(),
+                samples.view(),
+                None,
+                serde_json::Map::new(),
+                Provenance::new("t", 0, ""),
+            )
+            .and_then(|posterior| posterior.write(&folder.join(&file), Existing::Overwrite))
+            .expect("writes");
             posterior(n, file, 2)
         })
         .collect();
@@ -100,7 +109,12 @@ fn results(folder: &Path, label: &str) -> StudyResults {
             posteriors,
             prior,
         }],
-        steps: vec![StepRecord { name: "a-model".into(), key: "0123456789abcdef".into(), folder: "steps/a".into(), seconds: 1.5 }],
+        steps: vec![StepRecord {
+            name: "a-model".into(),
+            key: "0123456789abcdef".into(),
+            folder: "steps/a".into(),
+            seconds: 1.5,
+        }],
     }
 }
 
@@ -145,10 +159,8 @@ fn the_page_can_be_read_without_seeing_it() {
     let page = Html::parse_document(&html);
     assert_eq!(select(&page, "h1").len(), 1);
     assert_eq!(select(&page, "html[lang]").len(), 1);
-    let levels: Vec<u32> = select(&page, "h1, h2, h3")
-        .iter()
-        .filter_map(|heading| heading.value().name()[1..].parse().ok())
-        .collect();
+    let levels: Vec<u32> =
+        select(&page, "h1, h2, h3").iter().filter_map(|heading| heading.value().name()[1..].parse().ok()).collect();
     assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{levels:?}");
     let pictures = select(&page, "svg[role=img]");
     assert_eq!(pictures.len(), select(&page, "figure").len());

@@ -2,7 +2,7 @@
 
 use super::figures::listed;
 use crate::plot::pretty_name;
-use crate::study::results::{PosteriorResults, RunResults};
+use crate::study::results::{CoverageResults, PosteriorResults, RunResults};
 
 /// How a sentence of the summary is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,8 @@ fn truth(run: &RunResults) -> Option<Finding> {
     Some(if missed.is_empty() {
         (Verdict::Good, format!("The true values lie inside the central 95 % of every marginal at n = {}.", last.n_obs))
     } else {
-        let (value, lies, its) = if missed.len() == 1 { ("value", "lies", "its marginal") } else { ("values", "lie", "their marginals") };
+        let (value, lies, its) =
+            if missed.len() == 1 { ("value", "lies", "its marginal") } else { ("values", "lie", "their marginals") };
         let text = format!(
             "The true {value} of {} {lies} outside the central 95 % of {its} at n = {} (by chance, one marginal in twenty).",
             listed(missed),
@@ -97,7 +98,8 @@ fn truth(run: &RunResults) -> Option<Finding> {
 
 fn contraction(run: &RunResults) -> Option<Finding> {
     let (first, last) = (run.posteriors.first()?, run.posteriors.last()?);
-    let share = |value: f64| if value < 0.01 { format!("{:.2} %", 100.0 * value) } else { format!("{:.1} %", 100.0 * value) };
+    let share =
+        |value: f64| if value < 0.01 { format!("{:.2} %", 100.0 * value) } else { format!("{:.1} %", 100.0 * value) };
     let of = |posterior: &PosteriorResults, i: usize| share(posterior.marginals[i].contraction);
     let one = |i: usize| {
         let name = pretty_name(&run.prior.names()[i]);
@@ -140,8 +142,18 @@ fn coupling(run: &RunResults) -> Option<Finding> {
     }
     strong.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
     let name = |i: usize| pretty_name(&run.prior.names()[i]);
-    let pairs = listed(strong.iter().map(|&(r, j, i)| format!("{} and {} ({})", name(j), name(i), format!("{r:.2}").replace('-', "−"))));
-    Some((Verdict::Caution, format!("Strongly coupled at n = {}: {pairs}. The data fix a combination of them better than each one.", last.n_obs)))
+    let pairs = listed(
+        strong
+            .iter()
+            .map(|&(r, j, i)| format!("{} and {} ({})", name(j), name(i), format!("{r:.2}").replace('-', "−"))),
+    );
+    Some((
+        Verdict::Caution,
+        format!(
+            "Strongly coupled at n = {}: {pairs}. The data fix a combination of them better than each one.",
+            last.n_obs
+        ),
+    ))
 }
 
 fn local_test(run: &RunResults) -> Option<Finding> {
@@ -179,17 +191,27 @@ fn coverage(run: &RunResults) -> Option<Finding> {
         .iter()
         .filter(|(_, check)| check.p_value < LEVEL)
         .map(|(n, check)| {
-            let side = if check.area > 0.0 { "too wide" } else { "too narrow" };
+            let side = if tails(check) > 0.1 { "too narrow or off centre" } else { "too wide" };
             format!("{side} at n = {n} ({})", p_value(check.p_value))
         })
         .collect();
     let n = listed(checks.iter().map(|(n, _)| n.to_string()));
     Some(if failed.is_empty() {
-        let text = format!("Over the whole prior, credible regions hold the truth as often as they say (checked at n = {n}).");
+        let text =
+            format!("Over the whole prior, credible regions hold the truth as often as they say (checked at n = {n}).");
         (Verdict::Good, text)
     } else {
         (Verdict::Caution, format!("Over the whole prior, credible regions are {}.", listed(failed)))
     })
+}
+
+/// Share of truths that lie in the outermost 5 % of their posteriors, on either side of the reference point: 0.1 when right.
+fn tails(check: &CoverageResults) -> f64 {
+    let at = |level: f64| {
+        let index = check.levels.iter().position(|&known| known >= level - 1e-9);
+        index.and_then(|index| check.coverage.get(index)).copied().unwrap_or(level)
+    };
+    at(0.05) + 1.0 - at(0.95)
 }
 
 fn support(run: &RunResults) -> Option<Finding> {
@@ -202,7 +224,10 @@ fn support(run: &RunResults) -> Option<Finding> {
         );
         return Some((Verdict::Caution, text));
     }
-    let text = format!("The observations look like the simulations the network was trained on ({} of {all} beyond their 99 %).", support.outside);
+    let text = format!(
+        "The observations look like the simulations the network was trained on ({} of {all} beyond their 99 %).",
+        support.outside
+    );
     Some((Verdict::Good, text))
 }
 
@@ -210,7 +235,9 @@ fn trouble(run: &RunResults) -> Option<Finding> {
     let (diverged, repaired): (u64, u64) =
         run.posteriors.iter().fold((0, 0), |sum, p| (sum.0 + p.diverged, sum.1 + p.repaired));
     (diverged + repaired > 0).then(|| {
-        let text = format!("While sampling, {diverged} samples diverged and {repaired} precision matrices had to be repaired.");
+        let text = format!(
+            "While sampling, {diverged} samples diverged and {repaired} precision matrices had to be repaired."
+        );
         (Verdict::Caution, text)
     })
 }
@@ -219,9 +246,26 @@ fn trouble(run: &RunResults) -> Option<Finding> {
 mod tests {
     use super::*;
 
+    /// Truths beyond the posteriors steepen the curve at both ends; truths always in the middle flatten it.
+    #[test]
+    fn coverage_curves_tell_narrow_from_wide() {
+        let levels: Vec<f64> = (0..=20).map(|i| 0.05 * f64::from(i)).collect();
+        let check = |curve: &dyn Fn(f64) -> f64| CoverageResults {
+            coverage: levels.iter().map(|&level| curve(level)).collect(),
+            levels: levels.clone(),
+            p_value: 0.0,
+            area: 0.0,
+            pairs: 100,
+        };
+        assert!((tails(&check(&|level| level)) - 0.1).abs() < 1e-12);
+        assert!(tails(&check(&|level| 0.25 + 0.5 * level)) > 0.1);
+        assert!(tails(&check(&|level| level * level * (3.0 - 2.0 * level))) < 0.1);
+    }
+
     #[test]
     fn numbers_are_short_and_readable() {
-        for (value, text) in [(135.0, "135.0"), (-0.01234, "−0.01234"), (2000.4, "2000"), (0.0, "0"), (f64::NAN, "–")] {
+        for (value, text) in [(135.0, "135.0"), (-0.01234, "−0.01234"), (2000.4, "2000"), (0.0, "0"), (f64::NAN, "–")]
+        {
             assert_eq!(number(value), text);
         }
         assert_eq!(listed(["a", "b", "c"].map(String::from)), "a, b and c");

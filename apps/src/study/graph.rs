@@ -93,8 +93,10 @@ impl<'a> Graph<'a> {
     pub fn run(self, context: &Context) -> Result<Vec<StepRecord>> {
         let steps = self.root.join("steps");
         std::fs::create_dir_all(&steps).with_context(|| format!("{}: cannot be created", steps.display()))?;
-        let done: Vec<Option<StepRecord>> = (0..self.nodes.len()).map(|i| read_record(&self.root.join(self.relative(i)))).collect();
-        let mut clock = Clock::new(self.nodes.iter().zip(&done).filter(|(_, done)| done.is_none()).map(|(n, _)| n.step.cost));
+        let done: Vec<Option<StepRecord>> =
+            (0..self.nodes.len()).map(|i| read_record(&self.root.join(self.relative(i)))).collect();
+        let mut clock =
+            Clock::new(self.nodes.iter().zip(&done).filter(|(_, done)| done.is_none()).map(|(n, _)| n.step.cost));
         let total = self.nodes.len();
         let reused = done.iter().flatten().count();
         if reused > 0 {

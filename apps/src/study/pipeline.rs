@@ -27,8 +27,12 @@ pub fn run(context: &Context, options: &StudyOptions, preset: &str, root: &Path)
         planned.push(plan(context, options, run, &mut graph)?);
     }
     let steps = graph.run(context)?;
-    let runs =
-        options.runs.iter().zip(&planned).map(|(run, plan)| collect(options, run, plan, root)).collect::<Result<_>>()?;
+    let runs = options
+        .runs
+        .iter()
+        .zip(&planned)
+        .map(|(run, plan)| collect(options, run, plan, root))
+        .collect::<Result<_>>()?;
     Ok(StudyResults {
         title: options.title.clone(),
         preset: preset.to_owned(),
@@ -110,12 +114,8 @@ fn plan<'a>(
     for &n in &wanted {
         let posterior_id = planner.posterior(n, [model_id, observations_id], [&model, &observations]);
         let posterior = planner.graph.folder(posterior_id).join(file::POSTERIOR);
-        let mut plan = PosteriorPlan {
-            n,
-            folder: planner.graph.relative_folder(posterior_id),
-            local_c2st: None,
-            coverage: None,
-        };
+        let mut plan =
+            PosteriorPlan { n, folder: planner.graph.relative_folder(posterior_id), local_c2st: None, coverage: None };
         if let Some((calibration_id, pairs)) = &calibration {
             let known = Known {
                 ids: [model_id, observations_id, posterior_id, *calibration_id],
@@ -218,7 +218,9 @@ impl<'a> Planner<'a, '_> {
                 let file = tallsbi_data::file::MatrixSource::parse(source).path;
                 json!({ "source": source, "sha256": sha256_file(&file)? })
             }
-            None => json!({ "task": run.task, "options": run.options, "theta": run.theta_true, "n": options.n_obs.last() }),
+            None => {
+                json!({ "task": run.task, "options": run.options, "theta": run.theta_true, "n": options.n_obs.last() })
+            }
         };
         Ok(self.graph.add(Step {
             name: self.name("observations"),
@@ -336,7 +338,8 @@ fn check_truth(run: &str, theta: &[f64], prior: &Prior) -> Result<()> {
             prior.names().join(", ")
         )));
     }
-    let outside = theta.iter().zip(prior.support()).zip(prior.names()).find(|((v, (low, high)), _)| *v < low || *v > high);
+    let outside =
+        theta.iter().zip(prior.support()).zip(prior.names()).find(|((v, (low, high)), _)| *v < low || *v > high);
     match outside {
         None => Ok(()),
         Some(((value, (low, high)), name)) => {

@@ -201,7 +201,7 @@ pub struct CoverageResults {
     pub coverage: Vec<f64>,
     /// p-value of the test that both are equal.
     pub p_value: f64,
-    /// Positive when too wide, negative when too narrow.
+    /// Area between curve and diagonal above level ½.
     pub area: f64,
     /// Calibration pairs.
     pub pairs: usize,

@@ -115,8 +115,7 @@ pub fn posterior(
     let started = Instant::now();
     let (samples, info) = model.sample(context, &[x.view()], context.key(), &sampling)?;
     let run = sample::attributes(&sampling, &info, n, started.elapsed().as_secs_f64())?;
-    let provenance =
-        context.provenance(&model.trained.info.task).with_parent(path)?.with_parent(observations)?;
+    let provenance = context.provenance(&model.trained.info.task).with_parent(path)?.with_parent(observations)?;
     let names = model.trained.latent.prior().names().to_vec();
     let samples = samples.index_axis_move(Axis(0), 0);
     let posterior = Posterior::from_matrix(names, samples.view(), Some(x), run, provenance)?;
@@ -129,7 +128,13 @@ fn pairs(calibration: &Path, pairs: usize, n: usize) -> Result<(Array2<f64>, Arr
     Ok((rows.theta.mapv(f64::from), rows.x.slice_move(s![.., ..n, ..])))
 }
 
-fn draws(context: &Context, options: &StudyOptions, model: &Model, x: &Array3<f32>, draws: usize) -> Result<Array3<f64>> {
+fn draws(
+    context: &Context,
+    options: &StudyOptions,
+    model: &Model,
+    x: &Array3<f32>,
+    draws: usize,
+) -> Result<Array3<f64>> {
     let groups: Vec<ArrayView2<'_, f32>> = x.axis_iter(Axis(0)).collect();
     let sampling = SampleOptions { samples: draws, ..options.sampling.clone() };
     Ok(model.sample(context, &groups, context.key().child(Purpose::Calibration).indexed(draws as u64), &sampling)?.0)
@@ -147,8 +152,7 @@ pub fn calibration_samples(
     let loaded = Model::load(model)?;
     let (_, x) = pairs(calibration, options.local_c2st.pairs, n)?;
     let samples = draws(context, options, &loaded, &x, 1)?.index_axis_move(Axis(1), 0);
-    let provenance =
-        context.provenance(&loaded.trained.info.task).with_parent(model)?.with_parent(calibration)?;
+    let provenance = context.provenance(&loaded.trained.info.task).with_parent(model)?.with_parent(calibration)?;
     let names = loaded.trained.latent.prior().names().to_vec();
     let mut run = RunAttributes::new();
     run.insert("n_obs".into(), n.into());
@@ -175,8 +179,11 @@ pub fn local_c2st(
     let posterior = Posterior::read(posterior)?.matrix();
     let result = monitored(context, |monitor| {
         let test = &options.local_c2st.test;
-        LocalC2st::train(theta.view(), theta_q.view(), flat.view(), test, context.key(), monitor)?
-            .evaluate(posterior.view(), &observation, monitor)
+        LocalC2st::train(theta.view(), theta_q.view(), flat.view(), test, context.key(), monitor)?.evaluate(
+            posterior.view(),
+            &observation,
+            monitor,
+        )
     })?;
     let result = LocalC2stResults {
         statistic: result.statistic,
@@ -200,9 +207,8 @@ pub fn coverage(
     let (theta, x) = pairs(calibration, options.coverage.pairs, n)?;
     let draws = draws(context, options, &model, &x, options.coverage.draws)?;
     let key = context.key().child(Purpose::Calibration);
-    let result = monitored(context, |monitor| {
-        tarp::tarp(theta.view(), draws.view(), &RankOptions::default(), key, monitor)
-    })?;
+    let result =
+        monitored(context, |monitor| tarp::tarp(theta.view(), draws.view(), &RankOptions::default(), key, monitor))?;
     let result = CoverageResults {
         levels: result.levels,
         coverage: result.coverage,
@@ -216,7 +222,8 @@ pub fn coverage(
 /// Reads what a step wrote as JSON.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{}: is damaged; remove its folder and resume", path.display()))
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: is damaged; remove its folder and resume", path.display()))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
