@@ -27,9 +27,9 @@ ignored() { tr -d ' \n' < "$reference/ignore_nums.json" | sed -n "s/.*per_task_m
 for task in "${tasks[@]}"; do
     model=$out/$task.safetensors
     if [ ! -e "$model" ]; then
-        tallsbi simulate "$task" -n "${SIMULATIONS:-30000}" -o "$out/$task.h5" --force > /dev/null
+        [ -e "$out/$task.h5" ] || tallsbi simulate "$task" -n "${SIMULATIONS:-30000}" -o "$out/$task.h5" > /dev/null
         # shellcheck disable=SC2086
-        tallsbi train "$out/$task.h5" -o "$model" ${TRAIN:-}
+        tallsbi train "$out/$task.h5" -o "$model" --resume ${TRAIN:-}
     fi
     skip=$(ignored "$task")
     for n in ${N_OBS:-1 14 30}; do

@@ -140,18 +140,16 @@ impl Anchor<'_> {
     pub fn rotate(&self, y: &[f64], out: &mut [f64]) {
         let m = y.len();
         out.fill(0.0);
-        for i in 0..m {
-            for j in 0..m {
-                out[j] += self.eigenvectors[i * m + j] * y[i];
-            }
+        for (row, y) in self.eigenvectors.chunks_exact(m).zip(y) {
+            out.iter_mut().zip(row).for_each(|(out, v)| *out += v * y);
         }
     }
 
     /// out = V w.
     pub fn rotate_back(&self, w: &[f64], out: &mut [f64]) {
         let m = w.len();
-        for i in 0..m {
-            out[i] = (0..m).map(|j| self.eigenvectors[i * m + j] * w[j]).sum();
+        for (row, out) in self.eigenvectors.chunks_exact(m).zip(out) {
+            *out = row.iter().zip(w).map(|(v, w)| v * w).sum();
         }
     }
 }

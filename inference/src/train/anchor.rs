@@ -102,8 +102,8 @@ fn negative_log_likelihood(outputs: &[f32], z: &[f32], scale: f64, gradient: &mu
     let mut at = m;
     for i in 0..m {
         gradient[i] = (-scale * (0..=i).map(|k| u[k] * factor[(i, k)]).sum::<f64>()) as f32;
-        for k in 0..=i {
-            let slope = u[k] * residual[i];
+        for (k, u) in u.iter().enumerate().take(i + 1) {
+            let slope = u * residual[i];
             gradient[at] = if i == k {
                 loss -= f64::from(outputs[at]);
                 scale * (slope * factor[(i, i)] - 1.0)

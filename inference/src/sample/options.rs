@@ -1,0 +1,125 @@
+//! What a sampling run is asked to do.
+
+use crate::prior_score::PriorOptions;
+use crate::sampler::SamplerOptions;
+use crate::score::covariance::MomentOptions;
+use crate::score::{Bridge, CompositionOptions, GaussOptions, JacOptions, MiniBatch};
+use crate::{InferenceError, Result};
+use serde::{Deserialize, Serialize};
+
+/// How scores of single observations become the score given all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "kebab-case")]
+pub enum Method {
+    /// Second order with constant covariances: the default.
+    Gauss(GaussOptions),
+    /// Second order with the scores' Jacobians.
+    Jac(JacOptions),
+    /// F-NPSE: sums of scores.
+    Fnpe(FactorizedOptions),
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        Self::Gauss(GaussOptions::default())
+    }
+}
+
+/// Options of F-NPSE.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FactorizedOptions {
+    /// The prior's part.
+    pub bridge: Bridge,
+    /// Sums over random subsets.
+    pub mini_batch: Option<MiniBatch>,
+}
+
+/// Options of [`sample_posteriors`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SampleOptions {
+    /// S: samples a posterior.
+    pub samples: usize,
+    /// The composition.
+    pub method: Method,
+    /// The sampler.
+    pub sampler: SamplerOptions,
+    /// Take the prior's score from the model (trained with dropped contexts) in place of the exact one.
+    pub learned_prior: bool,
+    /// Published deviations of the prior's score.
+    pub prior: PriorOptions,
+    /// Noise ratio √(v/α) to start at. By default the largest the model was trained at; if it does not say, 100 for samplers with
+    /// a grid of their own (DPM-Solver++, Heun, ODE, grids uniform in log-SNR) and t = 1 for grids uniform in t.
+    pub start_noise: Option<f64>,
+    /// Noise ratio to stop at, for samplers and grids that do not go to t = 0 by themselves. By default a tenth of the smallest
+    /// standard deviation of the Gaussian approximation of the posterior, rounded down to a power of two; where that is
+    /// unknown, 1e-3.
+    pub end_noise: Option<f64>,
+    /// Keep latent coordinates within ± this after each step (the paper's "-clip" variants have 3).
+    pub clip: Option<f64>,
+    /// Estimation of single posteriors' covariances, for models that do not know them.
+    pub moments: MomentOptions,
+}
+
+impl Default for SampleOptions {
+    fn default() -> Self {
+        Self {
+            samples: 1000,
+            method: Method::default(),
+            sampler: SamplerOptions::default(),
+            learned_prior: false,
+            prior: PriorOptions::default(),
+            start_noise: None,
+            end_noise: None,
+            clip: None,
+            moments: MomentOptions::default(),
+        }
+    }
+}
+
+impl SampleOptions {
+    /// Checks ranges and combinations.
+    ///
+    /// # Errors
+    /// Naming the option that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
+        if self.samples == 0 {
+            return fail("samples", "must be at least 1");
+        }
+        for (option, value) in [("start_noise", self.start_noise), ("end_noise", self.end_noise), ("clip", self.clip)] {
+            if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {
+                return fail(option, "must be > 0");
+            }
+        }
+        if let (Some(start), Some(end)) = (self.start_noise, self.end_noise)
+            && start <= end
+        {
+            return fail("start_noise", "must be larger than end_noise");
+        }
+        let sampler = self.sampler.sampler();
+        sampler.validate()?;
+        if sampler.needs_parts() && !matches!(self.method, Method::Fnpe(_)) {
+            return fail("sampler", "Geffner's sampler composes scores itself: use it with method fnpe");
+        }
+        self.moments.validate()?;
+        match &self.method {
+            Method::Gauss(options) => options.validate(),
+            Method::Jac(options) => options.validate(),
+            Method::Fnpe(options) => {
+                CompositionOptions { mini_batch: options.mini_batch, ..CompositionOptions::default() }.validate()
+            }
+        }
+    }
+
+    pub(super) fn composition(&self) -> CompositionOptions {
+        match &self.method {
+            Method::Gauss(options) => options.composition,
+            Method::Jac(options) => options.composition,
+            Method::Fnpe(options) => {
+                CompositionOptions { mini_batch: options.mini_batch, ..CompositionOptions::default() }
+            }
+        }
+    }
+}
