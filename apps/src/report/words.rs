@@ -39,7 +39,7 @@ pub fn number(value: f64) -> String {
     let magnitude = value.abs();
     let text = if !value.is_finite() {
         "–".into()
-    } else if magnitude == 0.0 || magnitude >= 1e6 || magnitude < 1e-4 {
+    } else if !(1e-4..1e6).contains(&magnitude) {
         format!("{value:.2e}")
     } else {
         let decimals = (3 - magnitude.log10().floor() as i32).max(0) as usize;

@@ -25,6 +25,9 @@ const REVISION: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepId(usize);
 
+/// Work that writes into the folder it is given.
+pub type Action<'a> = Box<dyn FnOnce(&Path) -> Result<()> + 'a>;
+
 /// What a step is.
 pub struct Step<'a> {
     /// Name, unique in its graph; letters, digits, `-` and `_`.
@@ -37,8 +40,8 @@ pub struct Step<'a> {
     pub cost: f64,
     /// Whether it continues what an interruption left in its folder.
     pub resumes: bool,
-    /// Does the work: writes into the folder it is given.
-    pub action: Box<dyn FnOnce(&Path) -> Result<()> + 'a>,
+    /// Does the work.
+    pub action: Action<'a>,
 }
 
 struct Node<'a> {
