@@ -10,11 +10,11 @@ use tallsbi_data::file::Existing;
 const LONG_ABOUT: &str = "\
 Infers the parameters of a simulator from many observations of the same thing.
 
-  tallsbi simulate slcp -n 30000 -o train.h5            a training set (or bring your own, from any language)
-  tallsbi train train.h5 -o model.safetensors           one score network, trained on single observations
-  tallsbi observe slcp --from-prior -n 30 -o obs.h5     observations to condition on
+  tallsbi simulate slcp -n 30000 -o train.h5   a training set, or bring your own
+  tallsbi train train.h5 -o model.safetensors  one network for any number of observations
+  tallsbi observe slcp --from-prior -n 30 -o obs.h5  observations
   tallsbi sample model.safetensors --observations obs.h5 -o posterior.nc
-  tallsbi diagnose ...                                  is the posterior right?
+  tallsbi diagnose ...                         is the posterior right?
 
 Results go to standard output, progress and messages to standard error. Every random number follows from --seed: the same \
 command gives the same numbers for any number of threads, shards or interruptions.
@@ -26,19 +26,19 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C; what is co
 #[command(name = "tallsbi", version, about, long_about = LONG_ABOUT, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Seed of all random numbers
-    #[arg(long, global = true, default_value_t = 0, value_name = "U64")]
+    #[arg(long, global = true, help_heading = "Global options", default_value_t = 0, value_name = "U64")]
     pub seed: u64,
     /// Threads to use [default: all]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
     /// No progress and no messages but errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, help_heading = "Global options", conflicts_with = "verbose")]
     pub quiet: bool,
     /// More messages (-vv: all)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = "Global options", action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Print results as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
     /// What to do
     #[command(subcommand)]

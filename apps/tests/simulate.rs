@@ -98,7 +98,7 @@ fn killed_and_resumed() {
 #[test]
 fn interrupted_and_resumed() {
     let place = Place::new();
-    let arguments = "simulate jrnmm -n 20000 --seed 1 -o set.h5";
+    let arguments = "simulate jrnmm -n 1000000 --seed 1 -o set.h5";
     let child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
         .current_dir(place.path())
         .args(arguments.split_whitespace())

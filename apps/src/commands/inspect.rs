@@ -17,7 +17,6 @@ use tallsbi_inference::model::TrainedModel;
 ///
 /// Example: tallsbi inspect train.h5 --json | jq -r .digest
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct InspectArguments {
     /// File
     pub file: PathBuf,
@@ -80,7 +79,7 @@ fn describe(arguments: &InspectArguments, contents: &Contents, model: Option<&Tr
     text += &model.map(describe_model).unwrap_or_default();
     // Writing to a String cannot fail.
     let _ = match &contents.provenance {
-        None => write!(text, "\n"),
+        None => writeln!(text),
         Some(p) => write!(
             text,
             "\n  made {} by tallsbi {}: {}\n  task {:?}, seed {}\n",

@@ -14,7 +14,6 @@ use tallsbi_data::file::{TrainingSet, merge};
 ///
 /// Example: tallsbi merge shard-*.h5 -o train.h5
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct MergeArguments {
     /// Shards, in any order
     #[arg(required = true, value_name = "SHARD")]

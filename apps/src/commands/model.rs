@@ -59,9 +59,9 @@ pub struct SamplingArguments {
 /// Compositions of scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum MethodName {
-    /// Second order, constant covariances (paper Alg. 1)
+    /// Second order, constant covariances (paper Alg. 2)
     Gauss,
-    /// Second order, Jacobians of the score (paper Alg. 2)
+    /// Second order, Jacobians of the score (paper Alg. 1)
     Jac,
     /// Sum of scores (F-NPSE, Geffner et al.)
     Fnpe,

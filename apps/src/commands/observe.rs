@@ -19,7 +19,6 @@ use tallsbi_simulators::{Rows, Task, simulate_parallel};
 ///
 /// Example: tallsbi observe jrnmm --theta 135,220,2000,0 -n 30 -o obs.h5
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct ObserveArguments {
     #[command(flatten)]
     pub task: TaskArguments,

@@ -22,7 +22,7 @@ use tallsbi_inference::sample::{SampleInfo, SampleOptions};
 ///
 /// Example: tallsbi sample model.safetensors --observations obs.h5 --n-obs 30 -o posterior.nc
 #[derive(Debug, Args)]
-#[command(allow_negative_numbers = true, verbatim_doc_comment)]
+#[command(allow_negative_numbers = true)]
 pub struct SampleArguments {
     /// Model
     pub model: PathBuf,

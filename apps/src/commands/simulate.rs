@@ -25,7 +25,6 @@ use tallsbi_simulators::{Rows, Task, simulate_parallel};
 ///
 /// Example: tallsbi simulate jrnmm --fix g=0 -n 50000 -o train.h5
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct SimulateArguments {
     #[command(flatten)]
     pub task: TaskArguments,

@@ -27,7 +27,7 @@ use tallsbi_inference::train::{
 ///
 /// Example: tallsbi train train.h5 -o model.safetensors --epochs 200
 #[derive(Debug, Args)]
-#[command(allow_negative_numbers = true, verbatim_doc_comment)]
+#[command(allow_negative_numbers = true)]
 pub struct TrainArguments {
     /// Training set
     pub data: PathBuf,

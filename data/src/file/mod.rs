@@ -56,9 +56,11 @@ pub(crate) fn open_hdf5(path: &Path) -> Result<hdf5::File> {
         return Err(file_error(path, "is not an HDF5 or netCDF-4 file"));
     }
     hdf5::File::open(path).map_err(|error| {
-        let truncated = error.to_string().contains("truncated");
-        if truncated {
+        let text = error.to_string();
+        if text.contains("truncated") {
             file_error(path, "is truncated: it was cut short while being written or copied; make or copy it again")
+        } else if text.contains("unable to lock file") {
+            file_error(path, "is open for writing in another program; close it there")
         } else {
             failed(path, "cannot be read as HDF5", &error)
         }

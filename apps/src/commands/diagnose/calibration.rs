@@ -81,7 +81,6 @@ impl CalibrationArguments {
 ///
 /// Example: tallsbi diagnose local-c2st model.safetensors --calibration cal.h5 --observations obs.h5 --posterior posterior.nc
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct LocalC2stArguments {
     #[command(flatten)]
     calibration: CalibrationArguments,

@@ -16,7 +16,6 @@ use tallsbi_diagnostics::{Monitor, Progress};
 ///
 /// Example: tallsbi diagnose c2st posterior.nc --reference reference.nc --json
 #[derive(Debug, Subcommand)]
-#[command(verbatim_doc_comment)]
 pub enum DiagnoseCommand {
     SlicedWasserstein(two_sample::SlicedWassersteinArguments),
     Mmd(two_sample::MmdArguments),

@@ -212,10 +212,10 @@ pub fn dirac(context: &Context, arguments: &DiracArguments) -> Result<()> {
         false => samples.names.clone(),
     };
     let mut text = format!("MMD² to the true parameters {:.6} (mean over marginals)", mmd.mean);
-    for i in 0..m {
+    for (i, name) in names.iter().enumerate() {
         text += &format!(
-            "\n  {}: MMD² {:.6}, in standard deviations {:.6}, MSE {:.6}",
-            names[i], mmd.marginals[i], scaled.marginals[i], mse.marginals[i]
+            "\n  {name}: MMD² {:.6}, in standard deviations {:.6}, MSE {:.6}",
+            mmd.marginals[i], scaled.marginals[i], mse.marginals[i]
         );
     }
     context.print(text, || {
