@@ -2,7 +2,7 @@
 //!
 //! * [`Prior`]: the distribution simulator parameters are drawn from, with its JSON form.
 //! * [`LatentMap`]: between simulator parameters and the space the score network works in.
-//! * [`file`]: training sets, observations and posteriors on disk.
+//! * [`mod@file`]: training sets, observations and posteriors on disk.
 //! * [`StreamKey`]: random numbers as pure functions of (seed, purpose, index).
 
 mod error;

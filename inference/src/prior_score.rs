@@ -5,7 +5,7 @@
 //!
 //! * Gaussian N(μ, S): s_λ = -(αS + vI)⁻¹ (θ - √α μ).
 //! * Uniform on `[a, b]`, per coordinate: with A = (√α a - θ)/√v and B = (√α b - θ)/√v, θ_0 | θ_t is the image under
-//!   θ_0 = (θ + √v x)/√α of a standard normal x truncated to [A, B]; s_λ = E[x]/√v (equal to the paper's
+//!   θ_0 = (θ + √v x)/√α of a standard normal x truncated to [A, B]; s_λ = E x/√v (equal to the paper's
 //!   -(φ(B) - φ(A))/(√v (Φ(B) - Φ(A)))) and Σ_{t,λ} = (v/α) Var(x). Both moments come from one Gauss–Legendre rule
 //!   over the part of [A, B] that carries mass, relative to the mode: accurate to rounding from narrow boxes to points hundreds
 //!   of noise scales outside, where differences of Φ are 0/0.

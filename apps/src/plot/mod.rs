@@ -1,8 +1,8 @@
 //! Figures as SVG and PNG, drawn with plotters on a canvas of fractional pixels, with a font that travels in the program.
 //!
-//! * [`Canvas`] is the sheet, [`Figure`] the finished picture with its title, caption and alternative text.
-//! * [`Axis`] and [`Panel`] are the frame that every chart shares; [`LineChart`] draws quantities against n or epochs.
-//! * [`PairPlot`] shows marginals of posterior samples, [`Heatmap`] matrices, [`DirectionChart`] eigen-directions.
+//! * `Canvas` is the sheet, `Figure` the finished picture with its title, caption and alternative text.
+//! * `Axis` and `Panel` are the frame that every chart shares; `LineChart` draws quantities against n or epochs.
+//! * `PairPlot` shows marginals of posterior samples, `Heatmap` matrices, `DirectionChart` eigen-directions.
 
 mod axis;
 mod canvas;

@@ -1,8 +1,8 @@
 //! Studies: simulate, train, sample, validate and report, for one or more models and numbers of observations.
 //!
-//! * [`StudyOptions`] is what a study does, as TOML; [`Preset`]s of the built-in ones.
-//! * [`Graph`] runs content-addressed steps; what is done is not done again.
-//! * [`pipeline`] makes the steps of a study and collects their [`StudyResults`].
+//! * `StudyOptions` is what a study does, as TOML; `Preset`s of the built-in ones.
+//! * `Graph` runs content-addressed steps; what is done is not done again.
+//! * `pipeline` makes the steps of a study and collects their `StudyResults`.
 
 mod graph;
 mod options;

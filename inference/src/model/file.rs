@@ -82,8 +82,8 @@ impl TrainedModel {
         safetensors::serialize(tensors, Some(metadata)).expect("names are distinct and sizes fit")
     }
 
-    /// A model from a file's bytes: one of ours, or a reference network of the paper's authors (see
-    /// [`super::reference`]).
+    /// A model from a file's bytes: one of ours, or a reference network of the paper's authors (their
+    /// conventions are in their metadata).
     ///
     /// # Errors
     /// [`InferenceError::Model`] when it is neither, or is damaged.

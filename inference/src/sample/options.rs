@@ -35,7 +35,7 @@ pub struct FactorizedOptions {
     pub mini_batch: Option<MiniBatch>,
 }
 
-/// Options of [`sample_posteriors`].
+/// Options of [`sample_posteriors`](super::sample_posteriors).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SampleOptions {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// h_i = λ_i - λ_{i-1}, r = h_{i-1}/h_i. Its first step is first order. Deterministic, one evaluation a step: 20 to 30 do where
 /// DDIM takes a thousand.
 ///
-/// The last evaluation, at the span's end, carries the samples to t = 0 with the score held constant (see [`finish`]).
+/// The last evaluation, at the span's end, carries the samples to t = 0 with the score held constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DpmSolver {

@@ -14,7 +14,7 @@ use tallsbi_diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, dirac};
 /// A sample and its reference.
 #[derive(Debug, Args)]
 pub struct PairArguments {
-    /// Samples: posterior file, FILE.h5:DATASET[:INDEX] or CSV
+    /// Samples: posterior file, FILE.h5:DATASET, FILE.h5:DATASET:INDEX or CSV
     pub samples: String,
     /// Reference samples, likewise
     #[arg(long, value_name = "SOURCE")]
@@ -172,7 +172,7 @@ pub fn c2st(context: &Context, arguments: &C2stArguments) -> Result<()> {
 /// Example: tallsbi diagnose dirac posterior.nc --theta 135,220,2000
 #[derive(Debug, Args)]
 pub struct DiracArguments {
-    /// Samples: posterior file, FILE.h5:DATASET[:INDEX] or CSV
+    /// Samples: posterior file, FILE.h5:DATASET, FILE.h5:DATASET:INDEX or CSV
     samples: String,
     #[command(flatten)]
     truth: TruthArguments,
