@@ -9,6 +9,7 @@ pub mod sample;
 pub mod sampler;
 pub mod schedule;
 pub mod score;
+pub mod tempering;
 pub mod train;
 
 pub use error::{InferenceError, Result};

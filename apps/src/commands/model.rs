@@ -16,6 +16,7 @@ use tallsbi_inference::sampler::{
     TamedLangevin,
 };
 use tallsbi_inference::score::{Bridge, GaussOptions, JacOptions, MiniBatch};
+use tallsbi_inference::tempering::sample_tempered;
 
 /// How posteriors are sampled.
 #[derive(Debug, Args)]
@@ -191,6 +192,30 @@ impl SamplingArguments {
     }
 }
 
+impl SamplingArguments {
+    /// Refuses options that are for scores when the model is a likelihood.
+    pub fn check_model(&self, model: &Model) -> Result<()> {
+        if !matches!(model.prepared, PreparedModel::Likelihood(_)) {
+            return Ok(());
+        }
+        let for_scores = [
+            ("--method", self.method.is_some()),
+            ("--sampler", self.sampler.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--clip", self.clip.is_some()),
+            ("--learned-prior", self.learned_prior),
+            ("--mini-batch", self.mini_batch.is_some()),
+        ];
+        match for_scores.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(usage(format!(
+                "{option} is for score models, but {} is a likelihood: it is sampled by tempering (options: --sampling-config)",
+                model.path.display()
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
 fn default_sampler(name: SamplerName) -> SamplerOptions {
     match name {
         SamplerName::Ddim => SamplerOptions::Ddim(Ddim::default()),
@@ -262,6 +287,14 @@ impl Model {
         Ok(Self { prepared: trained.prepare(), trained, path: path.to_owned() })
     }
 
+    /// Names of the composition and the sampler that posteriors come from.
+    pub fn sampling_names(&self, options: &SampleOptions) -> (&'static str, &'static str) {
+        match &self.prepared {
+            PreparedModel::Likelihood(_) => ("likelihood", "tempering"),
+            _ => (method_name(&options.method), sampler_name(&options.sampler)),
+        }
+    }
+
     /// Checks that observations of `dim_x` values can be given to the model.
     pub fn check_width(&self, what: &str, dim_x: usize) -> Result<()> {
         if dim_x != self.trained.dim_x() {
@@ -292,6 +325,10 @@ impl Model {
         let samples = match &self.prepared {
             PreparedModel::Noise(model) => sample_posteriors(model, &prior, &request, options, monitor),
             PreparedModel::Anchored(model) => sample_posteriors(model, &prior, &request, options, monitor),
+            PreparedModel::Likelihood(model) => {
+                sample_tempered(model, &request, options.samples, &options.tempering, monitor)
+                    .map(|(samples, _)| samples)
+            }
         }?;
         bar.finish();
         let info = samples.info;

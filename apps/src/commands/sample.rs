@@ -1,6 +1,6 @@
 //! `tallsbi sample`.
 
-use super::model::{Model, SamplingArguments, method_name, sampler_name};
+use super::model::{Model, SamplingArguments};
 use super::observed;
 use crate::cli::OutputArguments;
 use crate::context::Context;
@@ -48,6 +48,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     OutputFile::check(output, arguments.output.existing())?;
     let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
     let model = Model::load(&arguments.model)?;
+    arguments.sampling.check_model(&model)?;
     model.check_width(&arguments.observations, x.ncols())?;
     let started = Instant::now();
     let (samples, info) = model.sample(context, &[x.view()], context.key(), &options)?;
@@ -56,16 +57,16 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let provenance =
         context.provenance(&model.trained.info.task).with_parent(&arguments.model)?.with_parent(&source)?;
     let samples = samples.index_axis_move(Axis(0), 0);
-    let run = attributes(&options, &info, x.nrows(), seconds)?;
+    let run = attributes(&model, &options, &info, x.nrows(), seconds)?;
     let posterior = Posterior::from_matrix(names, samples.view(), Some(x), run.clone(), provenance)?;
     posterior.write(output, arguments.output.existing())?;
     let path = output.display();
     let text = format!(
-        "{path}: {} samples given {} observations, {} and {}, {} score evaluations, {seconds:.2} s\n{}",
+        "{path}: {} samples given {} observations, {} and {}, {} evaluations, {seconds:.2} s\n{}",
         options.samples,
         run["n_obs"],
-        method_name(&options.method),
-        sampler_name(&options.sampler),
+        run["method"].as_str().unwrap_or_default(),
+        run["sampler"].as_str().unwrap_or_default(),
         info.evaluations,
         summary(&posterior.parameter_names, samples.view())
     );
@@ -76,10 +77,17 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
 }
 
 /// Settings and counters of a sampling run, for its posterior file.
-pub fn attributes(options: &SampleOptions, info: &SampleInfo, n_obs: usize, seconds: f64) -> Result<RunAttributes> {
+pub fn attributes(
+    model: &Model,
+    options: &SampleOptions,
+    info: &SampleInfo,
+    n_obs: usize,
+    seconds: f64,
+) -> Result<RunAttributes> {
     let mut run = RunAttributes::new();
-    run.insert("method".into(), method_name(&options.method).into());
-    run.insert("sampler".into(), sampler_name(&options.sampler).into());
+    let (method, sampler) = model.sampling_names(options);
+    run.insert("method".into(), method.into());
+    run.insert("sampler".into(), sampler.into());
     run.insert("n_obs".into(), n_obs.into());
     if let Value::Object(counters) = serde_json::to_value(info)? {
         run.extend(counters);

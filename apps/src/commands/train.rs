@@ -48,9 +48,12 @@ pub struct TrainArguments {
     /// Space in which scores are learned [default: prior-gaussian]
     #[arg(long)]
     pub latent: Option<LatentName>,
-    /// Hidden widths of the score network [default: 256,256,256]
+    /// Hidden widths of the score network, or of the likelihood's [default: 256,256,256]
     #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
     pub hidden: Option<Vec<usize>>,
+    /// Gaussians of the likelihood's mixture [default: 1]
+    #[arg(long, value_name = "C")]
+    pub components: Option<usize>,
     /// Passes over the data at most, of each network
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
@@ -84,6 +87,8 @@ pub enum ArchitectureName {
     Anchored,
     /// The noise, as published
     Noise,
+    /// The likelihood of an observation, where that is simpler than the posterior
+    Likelihood,
 }
 
 /// Latent spaces.
@@ -177,6 +182,7 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
     let mut architecture = arguments.architecture.map(|name| match name {
         ArchitectureName::Anchored => Architecture::Anchored,
         ArchitectureName::Noise => Architecture::Noise,
+        ArchitectureName::Likelihood => Architecture::Likelihood,
     });
     let mut options = TrainOptions::default();
     if let Some(path) = &arguments.config {
@@ -200,11 +206,13 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
     }
     if let Some(hidden) = &arguments.hidden {
         options.network.hidden.clone_from(hidden);
+        options.likelihood.hidden.clone_from(hidden);
     }
     options.network.n_max = arguments.n_max.unwrap_or(options.network.n_max);
     options.context_dropout = arguments.context_dropout.unwrap_or(options.context_dropout);
     options.validation_fraction = arguments.validation_fraction.unwrap_or(options.validation_fraction);
-    for optimizer in [&mut options.optimizer, &mut options.anchor.optimizer] {
+    options.likelihood.components = arguments.components.unwrap_or(options.likelihood.components);
+    for optimizer in [&mut options.optimizer, &mut options.anchor.optimizer, &mut options.likelihood.optimizer] {
         override_optimizer(arguments, optimizer);
     }
     // The anchored architecture is the better one but cannot do everything.
@@ -214,6 +222,9 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
         || options.network.theta_embedding.is_some();
     let suitable = if needs_noise { Architecture::Noise } else { Architecture::default() };
     options.architecture = architecture.unwrap_or(suitable);
+    if arguments.components.is_some() && options.architecture != Architecture::Likelihood {
+        return Err(usage("--components goes with --architecture likelihood only"));
+    }
     options.validate()?;
     Ok(options)
 }

@@ -114,7 +114,7 @@ pub fn posterior(
     let sampling = SampleOptions { samples: options.posterior_samples, ..options.sampling.clone() };
     let started = Instant::now();
     let (samples, info) = model.sample(context, &[x.view()], context.key(), &sampling)?;
-    let run = sample::attributes(&sampling, &info, n, started.elapsed().as_secs_f64())?;
+    let run = sample::attributes(&model, &sampling, &info, n, started.elapsed().as_secs_f64())?;
     let provenance = context.provenance(&model.trained.info.task).with_parent(path)?.with_parent(observations)?;
     let names = model.trained.latent.prior().names().to_vec();
     let samples = samples.index_axis_move(Axis(0), 0);

@@ -14,6 +14,7 @@
 //! space, with the eigenvalues of Σ clamped to at most 1 (a posterior no wider than the prior).
 
 use super::conditional::{ConditionalEngine, ConditionalNetwork, TILE_ROWS};
+use super::density::{MAX_LOG_DIAGONAL, MixtureLayout};
 use super::observation_map::ObservationMap;
 use super::tile::{Groups, Tile, sum_shares};
 use crate::Result;
@@ -64,12 +65,8 @@ pub struct Anchors {
 
 /// Number of outputs of an anchor network: a mean and a lower-triangular factor of the precision.
 pub fn anchor_outputs(m: usize) -> usize {
-    m + m * (m + 1) / 2
+    MixtureLayout::gaussian(m).outputs()
 }
-
-/// Bound on the logarithm of L's diagonal: standard deviations beyond e^±15 of the prior's are not posteriors but a network far
-/// outside its training data, and must not overflow.
-const MAX_LOG_DIAGONAL: f64 = 15.0;
 
 /// The lower-triangular factor L of the precision L Lᵀ from an anchor network's outputs: rows of the triangle, diagonal
 /// entries through exp.

@@ -1,11 +1,12 @@
 //! Model files: safetensors, readable from Python as they are.
 //!
 //! Tensors are named `{network}.{layer}.{weight|bias|norm_weight|norm_bias}` with the networks `net` (the trunk),
-//! `embed_theta`, `embed_x` and `anchor`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
+//! `embed_theta`, `embed_x`, `anchor` and `likelihood`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
 //! safetensors writes several in no fixed order, and the same training must give the same bytes.
 
 use super::anchored::AnchoredSettings;
 use super::conditional::{ConditionalNetwork, ConditionalSpec};
+use super::density::MixtureLayout;
 use super::noise::NoiseSettings;
 use super::observation_map::ObservationMap;
 use super::reference;
@@ -40,35 +41,36 @@ struct Description {
 enum ArchitectureDescription {
     Noise { network: ConditionalSpec, settings: NoiseSettings, positions: Vec<ObservationMap> },
     Anchored { anchor: MlpSpec, network: ConditionalSpec, settings: AnchoredSettings },
+    Likelihood { network: MlpSpec, layout: MixtureLayout },
 }
 
 impl TrainedModel {
     /// The file's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (architecture, network, anchor) = match &self.networks {
+        let mut tensors: Vec<(String, TensorData)> = Vec::new();
+        let architecture = match &self.networks {
             Networks::Noise { network, positions, settings } => {
-                let description = ArchitectureDescription::Noise {
+                tensors.extend(conditional_tensors(network));
+                ArchitectureDescription::Noise {
                     network: network.spec().clone(),
                     settings: *settings,
                     positions: positions.clone(),
-                };
-                (description, network, None)
+                }
             }
             Networks::Anchored { anchor, residual, settings } => {
-                let description = ArchitectureDescription::Anchored {
+                tensors.extend(conditional_tensors(residual));
+                tensors.extend(mlp_tensors(anchor, "anchor"));
+                ArchitectureDescription::Anchored {
                     anchor: anchor.spec().clone(),
                     network: residual.spec().clone(),
                     settings: *settings,
-                };
-                (description, residual, Some(anchor))
+                }
+            }
+            Networks::Likelihood { network, layout } => {
+                tensors.extend(mlp_tensors(network, "likelihood"));
+                ArchitectureDescription::Likelihood { network: network.spec().clone(), layout: *layout }
             }
         };
-        let mut tensors: Vec<(String, TensorData)> = mlp_tensors(&network.trunk, "net");
-        let others = [("embed_theta", &network.theta_embedding), ("embed_x", &network.x_embedding)];
-        for (prefix, part) in others {
-            tensors.extend(part.iter().flat_map(|part| mlp_tensors(part, prefix)));
-        }
-        tensors.extend(anchor.iter().flat_map(|anchor| mlp_tensors(anchor, "anchor")));
         let description = Description {
             format: FORMAT,
             tallsbi_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -118,6 +120,12 @@ impl TrainedModel {
                 residual: conditional(&file, network, dims)?,
                 settings,
             },
+            ArchitectureDescription::Likelihood { network, layout } => {
+                if (network.input, network.output, layout.dim) != (dims.0, layout.outputs(), dims.1) {
+                    return Err(InferenceError::Model("its likelihood network does not fit its maps".into()));
+                }
+                Networks::Likelihood { network: read_mlp(&file, "likelihood", network)?, layout }
+            }
         };
         Ok(Self {
             networks,
@@ -126,6 +134,14 @@ impl TrainedModel {
             info: description.info,
         })
     }
+}
+
+fn conditional_tensors(network: &ConditionalNetwork) -> Vec<(String, TensorData)> {
+    let mut tensors = mlp_tensors(&network.trunk, "net");
+    for (prefix, part) in [("embed_theta", &network.theta_embedding), ("embed_x", &network.x_embedding)] {
+        tensors.extend(part.iter().flat_map(|part| mlp_tensors(part, prefix)));
+    }
+    tensors
 }
 
 fn conditional(file: &SafeTensors<'_>, spec: ConditionalSpec, dims: (usize, usize)) -> Result<ConditionalNetwork> {

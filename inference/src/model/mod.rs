@@ -2,7 +2,9 @@
 
 pub mod anchored;
 pub mod conditional;
+pub mod density;
 mod file;
+pub mod likelihood;
 pub mod noise;
 pub mod observation_map;
 mod reference;
@@ -11,6 +13,8 @@ pub mod trained;
 
 pub use anchored::{AnchoredModel, AnchoredSettings};
 pub use conditional::{ConditionalNetwork, ConditionalSpec, EmbeddingSpec};
+pub use density::{Covariance, MixtureLayout};
+pub use likelihood::LikelihoodModel;
 pub use noise::{NoiseModel, NoiseSettings};
 pub use observation_map::ObservationMap;
 pub use trained::{ModelInfo, Networks, PreparedModel, TrainedModel, TrainingRecord};

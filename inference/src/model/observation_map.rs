@@ -16,6 +16,9 @@ pub struct ObservationMap {
     pub mean: Vec<f32>,
     /// Standard deviation of f(x) over the training set, (d).
     pub sd: Vec<f32>,
+    /// Distance of neighbouring values of z in columns of whole numbers, 0 elsewhere; empty where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lattice: Vec<f32>,
 }
 
 impl ObservationMap {
@@ -28,6 +31,7 @@ impl ObservationMap {
         let rows = (n * k) as f64;
         let mut mean = vec![0.0f64; d];
         let mut square = vec![0.0f64; d];
+        let mut whole = vec![!log; d];
         for row in x.rows() {
             for (i, &value) in row.iter().enumerate() {
                 if log && value <= 0.0 {
@@ -35,12 +39,13 @@ impl ObservationMap {
                         "x_transform is \"log\" but column {i} of x holds {value}; use \"identity\" or positive outputs"
                     )));
                 }
+                whole[i] &= value.fract() == 0.0;
                 let value = transform(f64::from(value), log);
                 mean[i] += value;
                 square[i] += value * value;
             }
         }
-        let sd = (0..d)
+        let sd: Vec<f32> = (0..d)
             .map(|i| {
                 mean[i] /= rows;
                 let variance = (square[i] / rows - mean[i] * mean[i]) * rows / (rows - 1.0).max(1.0);
@@ -49,7 +54,16 @@ impl ObservationMap {
                 if variance > noise { variance.sqrt() as f32 } else { 0.0 }
             })
             .collect();
-        Ok(Self { log, mean: mean.into_iter().map(|v| v as f32).collect(), sd })
+        let lattice = match whole.contains(&true) {
+            true => sd.iter().zip(whole).map(|(&sd, whole)| if whole && sd > 0.0 { 1.0 / sd } else { 0.0 }).collect(),
+            false => Vec::new(),
+        };
+        Ok(Self { log, mean: mean.into_iter().map(|v| v as f32).collect(), sd, lattice })
+    }
+
+    /// Whether some columns are counts.
+    pub fn has_lattice(&self) -> bool {
+        !self.lattice.is_empty()
     }
 
     /// Number of columns d.

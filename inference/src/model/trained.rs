@@ -2,6 +2,8 @@
 
 use super::anchored::{AnchoredModel, AnchoredSettings};
 use super::conditional::ConditionalNetwork;
+use super::density::MixtureLayout;
+use super::likelihood::LikelihoodModel;
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
 use serde::{Deserialize, Serialize};
@@ -29,12 +31,19 @@ pub enum Networks {
         /// Schedule and noise range.
         settings: AnchoredSettings,
     },
+    /// The likelihood.
+    Likelihood {
+        /// θ → mixture of x.
+        network: Mlp<f32>,
+        /// What its outputs are.
+        layout: MixtureLayout,
+    },
 }
 
 /// Loss curves and outcome of one network's training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingRecord {
-    /// Which network: "anchor", "residual", "noise".
+    /// Which network: "anchor", "residual", "noise", "likelihood".
     pub network: String,
     /// Epoch whose weights were kept, from 1.
     pub best_epoch: usize,
@@ -84,6 +93,8 @@ pub enum PreparedModel {
     Noise(NoiseModel),
     /// Gaussian-anchored.
     Anchored(AnchoredModel),
+    /// A likelihood.
+    Likelihood(LikelihoodModel),
 }
 
 impl TrainedModel {
@@ -102,6 +113,7 @@ impl TrainedModel {
         match self.networks {
             Networks::Noise { .. } => "noise",
             Networks::Anchored { .. } => "anchored",
+            Networks::Likelihood { .. } => "likelihood",
         }
     }
 
@@ -114,6 +126,9 @@ impl TrainedModel {
             }
             Networks::Anchored { anchor, residual, settings } => {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
+            }
+            Networks::Likelihood { network, layout } => {
+                PreparedModel::Likelihood(LikelihoodModel::new(network, *layout, map))
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::prior_score::PriorOptions;
 use crate::sampler::SamplerOptions;
 use crate::score::covariance::MomentOptions;
 use crate::score::{Bridge, CompositionOptions, GaussOptions, JacOptions, MiniBatch};
+use crate::tempering::TemperingOptions;
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,8 @@ pub struct SampleOptions {
     pub clip: Option<f64>,
     /// Estimation of single posteriors' covariances, for models that do not know them.
     pub moments: MomentOptions,
+    /// Sampling of likelihood models, which nothing else here but `samples` concerns.
+    pub tempering: TemperingOptions,
 }
 
 impl Default for SampleOptions {
@@ -74,6 +77,7 @@ impl Default for SampleOptions {
             end_noise: None,
             clip: None,
             moments: MomentOptions::default(),
+            tempering: TemperingOptions::default(),
         }
     }
 }
@@ -104,6 +108,7 @@ impl SampleOptions {
             return fail("sampler", "Geffner's sampler composes scores itself: use it with method fnpe");
         }
         self.moments.validate()?;
+        self.tempering.validate()?;
         match &self.method {
             Method::Gauss(options) => options.validate(),
             Method::Jac(options) => options.validate(),

@@ -1,8 +1,8 @@
 //! Training of score networks on single observations (paper Sec. 2.2, App. E, F).
 
-mod anchor;
 mod data;
 mod denoising;
+mod density;
 mod noising;
 mod options;
 #[cfg(test)]
@@ -10,16 +10,19 @@ mod tests;
 mod trainer;
 
 pub use data::TrainingData;
-pub use options::{AnchorOptions, Architecture, LatentKind, NoiseLevels, OptimizerOptions, TrainOptions};
+pub use options::{
+    AnchorOptions, Architecture, LatentKind, LikelihoodOptions, NoiseLevels, OptimizerOptions, TrainOptions,
+};
 pub use trainer::{EpochRecord, TrainerState};
 
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
-use crate::model::{AnchoredSettings, ConditionalNetwork, NoiseSettings};
+use crate::model::{AnchoredSettings, ConditionalNetwork, Covariance, MixtureLayout, NoiseSettings};
 use crate::{InferenceError, Result};
-use anchor::AnchorObjective;
 use denoising::DenoisingObjective;
+use density::{DensityObjective, Direction};
 use noising::Noising;
+use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use tallsbi_data::{Purpose, StreamKey};
@@ -40,7 +43,7 @@ pub struct Checkpoint {
 /// How far a training run is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// Network being trained: "anchor", "residual" or "noise".
+    /// Network being trained: "anchor", "residual", "noise" or "likelihood".
     pub network: &'a str,
     /// Epochs done.
     pub epoch: usize,
@@ -95,8 +98,12 @@ pub fn train(
     match options.architecture {
         Architecture::Anchored => run.anchored(resume),
         Architecture::Noise => run.noise(resume),
+        Architecture::Likelihood => run.likelihood(resume),
     }
 }
+
+/// Widest observation whose likelihood has a full covariance: 2145 outputs a component.
+const MAX_FULL_COVARIANCE: usize = 64;
 
 struct Run<'a> {
     data: &'a TrainingData,
@@ -128,7 +135,7 @@ impl Run<'_> {
         }
         if self.anchor.is_none() {
             let optimizer = &options.anchor.optimizer;
-            let mut objective = AnchorObjective::new(data, &anchor);
+            let mut objective = DensityObjective::new(data, &anchor, MixtureLayout::gaussian(m), Direction::Posterior);
             let initial = anchor.parameters().to_vec();
             let (fitted, record) = self.fit("anchor", &mut objective, initial, optimizer, current.take())?;
             self.anchor = Some((fitted.parameters, record));
@@ -168,6 +175,30 @@ impl Run<'_> {
         let (fitted, record) = self.fit("noise", &mut objective, initial, &options.optimizer, current)?;
         network.set_flat_parameters(&fitted.parameters);
         Ok(self.model(Networks::Noise { network, positions: Vec::new(), settings }, vec![record]))
+    }
+
+    fn likelihood(mut self, resume: Option<Checkpoint>) -> Result<TrainedModel> {
+        let (data, options) = (self.data, &self.options.likelihood);
+        let covariance = if data.dim_x <= MAX_FULL_COVARIANCE { Covariance::Full } else { Covariance::Diagonal };
+        let layout = MixtureLayout { components: options.components, dim: data.dim_x, covariance };
+        let spec = MlpSpec {
+            input: data.dim_theta,
+            hidden: options.hidden.clone(),
+            output: layout.outputs(),
+            activation: Activation::Silu,
+            layer_norm: true,
+            residual: false,
+        };
+        let mut rng = self.key.child(Purpose::Initialization).rng(0);
+        let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
+        let biases = network.parameters().len() - layout.outputs();
+        layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng));
+        let mut objective = DensityObjective::new(data, &network, layout, Direction::Likelihood);
+        let initial = network.parameters().to_vec();
+        let current = resume.map(|checkpoint| checkpoint.current);
+        let (fitted, record) = self.fit("likelihood", &mut objective, initial, &options.optimizer, current)?;
+        network.parameters_mut().copy_from_slice(&fitted.parameters);
+        Ok(self.model(Networks::Likelihood { network, layout }, vec![record]))
     }
 
     fn fit<O: trainer::Objective>(

@@ -1,6 +1,7 @@
 //! Hyper-parameters of training.
 
 use crate::model::ConditionalSpec;
+use crate::model::density::MAX_COMPONENTS;
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 use tallsbi_network::ScheduleShape;
@@ -14,6 +15,8 @@ pub enum Architecture {
     Anchored,
     /// The noise, as published (see [`crate::model::noise`]).
     Noise,
+    /// The likelihood p(x|θ) (see [`crate::model::likelihood`]).
+    Likelihood,
 }
 
 /// The space scores are learned in (see [`tallsbi_data::LatentMap`]).
@@ -133,6 +136,24 @@ impl Default for AnchorOptions {
     }
 }
 
+/// The likelihood's network and its training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LikelihoodOptions {
+    /// Hidden widths.
+    pub hidden: Vec<usize>,
+    /// Gaussians of the mixture, at most [`MAX_COMPONENTS`].
+    pub components: usize,
+    /// Its optimisation.
+    pub optimizer: OptimizerOptions,
+}
+
+impl Default for LikelihoodOptions {
+    fn default() -> Self {
+        Self { hidden: vec![256; 3], components: 1, optimizer: OptimizerOptions::default() }
+    }
+}
+
 /// Everything that training depends on beside the data and the seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,6 +166,8 @@ pub struct TrainOptions {
     pub network: ConditionalSpec,
     /// The Gaussian anchor.
     pub anchor: AnchorOptions,
+    /// The likelihood.
+    pub likelihood: LikelihoodOptions,
     /// Optimisation of the score network.
     pub optimizer: OptimizerOptions,
     /// How noise levels are drawn.
@@ -163,6 +186,7 @@ impl Default for TrainOptions {
             latent: LatentKind::default(),
             network: ConditionalSpec::default(),
             anchor: AnchorOptions::default(),
+            likelihood: LikelihoodOptions::default(),
             optimizer: OptimizerOptions::default(),
             noise_levels: NoiseLevels::default(),
             context_dropout: 0.0,
@@ -181,8 +205,16 @@ impl TrainOptions {
         self.network.validate()?;
         self.optimizer.validate()?;
         self.anchor.optimizer.validate()?;
+        self.likelihood.optimizer.validate()?;
         if self.anchor.hidden.contains(&0) {
             return fail("anchor.hidden", "layers must be at least 1 wide");
+        }
+        if self.likelihood.hidden.contains(&0) {
+            return fail("likelihood.hidden", "layers must be at least 1 wide");
+        }
+        if !(1..=MAX_COMPONENTS).contains(&self.likelihood.components) {
+            let message = format!("must lie in 1..={MAX_COMPONENTS}");
+            return Err(InferenceError::Option { option: "likelihood.components", message });
         }
         if !(self.validation_fraction > 0.0 && self.validation_fraction < 1.0) {
             return fail("validation_fraction", "must lie strictly between 0 and 1");
@@ -190,18 +222,21 @@ impl TrainOptions {
         if !(0.0..1.0).contains(&self.context_dropout) {
             return fail("context_dropout", "must lie in [0, 1)");
         }
-        if self.architecture == Architecture::Anchored {
-            if self.latent == LatentKind::Standardized {
-                return fail("latent", "the anchored architecture needs prior-gaussian; use architecture noise");
-            }
-            if self.context_dropout > 0.0 {
-                return fail("context_dropout", "needs architecture noise: an anchored score has no null context");
-            }
-            if self.network.n_max > 1 {
-                return fail("n_max", "sets of observations need architecture noise");
-            }
-            if self.network.theta_embedding.is_some() {
-                return fail("theta_embedding", "needs architecture noise: an anchored score sees whitened residuals");
+        let name = match self.architecture {
+            Architecture::Anchored => "anchored",
+            Architecture::Likelihood => "likelihood",
+            Architecture::Noise => return Ok(()),
+        };
+        let noise_only = [
+            ("latent", self.latent == LatentKind::Standardized, "the space standardized"),
+            ("context_dropout", self.context_dropout > 0.0, "dropped contexts"),
+            ("n_max", self.network.n_max > 1, "sets of observations"),
+            ("theta_embedding", self.network.theta_embedding.is_some(), "an embedding of theta"),
+        ];
+        for (option, asked, what) in noise_only {
+            if asked {
+                let message = format!("{what} is not for the architecture {name}; use architecture noise");
+                return Err(InferenceError::Option { option, message });
             }
         }
         Ok(())

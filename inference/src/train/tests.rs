@@ -1,7 +1,7 @@
 //! Gradients of the whole objectives, embeddings and sets included, and laws of the training loop.
 
-use super::anchor::AnchorObjective;
 use super::denoising::DenoisingObjective;
+use super::density::{DensityObjective, Direction};
 use super::noising::Noising;
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use super::*;
@@ -89,7 +89,10 @@ fn objectives_have_the_gradients_they_say() {
         residual: false,
     };
     let anchor = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
-    check_gradient(&mut AnchorObjective::new(&data, &anchor), anchor.parameters());
+    check_gradient(
+        &mut DensityObjective::new(&data, &anchor, MixtureLayout::gaussian(2), Direction::Posterior),
+        anchor.parameters(),
+    );
 }
 
 fn small() -> TrainOptions {

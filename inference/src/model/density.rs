@@ -1,0 +1,287 @@
+//! Gaussian mixtures as network outputs (mixture density networks, Bishop 1994): the anchor's one Gaussian of θ given x, and
+//! the likelihood's Gaussians of x given θ.
+//!
+//! A component's outputs are its logit (where there are several), its mean μ (d), and the lower-triangular factor L of its
+//! precision L Lᵀ by rows, diagonal entries as logarithms:
+//!
+//!   log N(y; μ, (L Lᵀ)⁻¹) = Σ log L_ii - ½|Lᵀ(y - μ)|² - d/2 log 2π; the last term is left out everywhere.
+
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Bound on the logarithm of L's diagonal: standard deviations beyond e^±15 of the standardised data's are no densities but a
+/// network far outside its training data, and must not overflow.
+pub const MAX_LOG_DIAGONAL: f64 = 15.0;
+
+/// Which entries of the precision's factor a component has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Covariance {
+    /// All of the lower triangle.
+    #[default]
+    Full,
+    /// The diagonal only.
+    Diagonal,
+}
+
+/// Where the numbers of a mixture lie in a network's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixtureLayout {
+    /// C.
+    pub components: usize,
+    /// d.
+    pub dim: usize,
+    /// Shape of the factors.
+    pub covariance: Covariance,
+}
+
+/// A component in f64, diagonal exponentiated.
+#[derive(Debug, Clone, Default)]
+pub struct Component {
+    /// μ (d).
+    pub mean: Vec<f64>,
+    /// L, packed as in the outputs.
+    pub factor: Vec<f64>,
+    /// Σ log L_ii.
+    pub log_determinant: f64,
+}
+
+/// Buffers for one row's densities.
+#[derive(Debug, Clone, Default)]
+pub struct MixtureScratch {
+    /// Components of the row.
+    pub components: Vec<Component>,
+    /// log w_c, then log w_c + log N_c.
+    logs: Vec<f64>,
+    residual: Vec<f64>,
+    whitened: Vec<f64>,
+}
+
+impl MixtureLayout {
+    /// One Gaussian with a full covariance.
+    pub fn gaussian(dim: usize) -> Self {
+        Self { components: 1, dim, covariance: Covariance::Full }
+    }
+
+    /// Number of a network's outputs.
+    pub fn outputs(&self) -> usize {
+        self.components * self.component_outputs()
+    }
+
+    fn has_logits(&self) -> bool {
+        self.components > 1
+    }
+
+    fn component_outputs(&self) -> usize {
+        usize::from(self.has_logits()) + self.dim + self.factor_entries()
+    }
+
+    fn factor_entries(&self) -> usize {
+        match self.covariance {
+            Covariance::Full => self.dim * (self.dim + 1) / 2,
+            Covariance::Diagonal => self.dim,
+        }
+    }
+
+    /// Columns of L's row i that are there.
+    pub fn columns(&self, i: usize) -> Range<usize> {
+        match self.covariance {
+            Covariance::Full => 0..i + 1,
+            Covariance::Diagonal => i..i + 1,
+        }
+    }
+
+    /// Where component c's mean starts; its factor follows after d numbers, its logit, if any, precedes it.
+    pub fn mean_offset(&self, c: usize) -> usize {
+        c * self.component_outputs() + usize::from(self.has_logits())
+    }
+
+    /// Initial biases that spread the components' means over the standardised data, so that they can part.
+    pub fn spread_means(&self, bias: &mut [f32], mut draw: impl FnMut() -> f64) {
+        if self.has_logits() {
+            for c in 0..self.components {
+                let at = self.mean_offset(c);
+                bias[at..at + self.dim].iter_mut().for_each(|value| *value = draw() as f32);
+            }
+        }
+    }
+
+    /// Takes a row of outputs apart; returns nothing but what it leaves in `scratch`.
+    pub fn expand(&self, outputs: &[f32], scratch: &mut MixtureScratch) {
+        let d = self.dim;
+        scratch.components.resize_with(self.components, Component::default);
+        scratch.logs.clear();
+        scratch.residual.resize(d, 0.0);
+        scratch.whitened.resize(d, 0.0);
+        for (c, component) in scratch.components.iter_mut().enumerate() {
+            let at = self.mean_offset(c);
+            scratch.logs.push(if self.has_logits() { f64::from(outputs[at - 1]) } else { 0.0 });
+            component.mean.clear();
+            component.mean.extend(outputs[at..at + d].iter().map(|&value| f64::from(value)));
+            component.factor.clear();
+            component.factor.extend(outputs[at + d..at + d + self.factor_entries()].iter().map(|&v| f64::from(v)));
+            component.log_determinant = 0.0;
+            let mut entry = 0;
+            for i in 0..d {
+                entry += self.columns(i).len();
+                let log = component.factor[entry - 1].clamp(-MAX_LOG_DIAGONAL, MAX_LOG_DIAGONAL);
+                component.log_determinant += log;
+                component.factor[entry - 1] = log.exp();
+            }
+        }
+        let total = log_sum_exp(&scratch.logs);
+        scratch.logs.iter_mut().for_each(|log| *log -= total);
+    }
+
+    /// log w_c of the expanded row.
+    pub fn log_weight(&self, scratch: &MixtureScratch, c: usize) -> f64 {
+        scratch.logs[c]
+    }
+
+    /// u = Lᵀ r.
+    pub fn whiten(&self, factor: &[f64], residual: &[f64], whitened: &mut [f64]) {
+        whitened.fill(0.0);
+        let mut entry = 0;
+        for (i, r) in residual.iter().enumerate() {
+            for k in self.columns(i) {
+                whitened[k] += factor[entry] * r;
+                entry += 1;
+            }
+        }
+    }
+
+    /// log Σ_c w_c N_c(y) of the expanded row; adds `weight` times its gradient with respect to the outputs.
+    pub fn accumulate(
+        &self,
+        y: &[f64],
+        weight: f64,
+        scratch: &mut MixtureScratch,
+        gradient: Option<&mut [f64]>,
+    ) -> f64 {
+        let mut logs = [0.0; MAX_COMPONENTS];
+        let logs = &mut logs[..self.components];
+        for (c, log) in logs.iter_mut().enumerate() {
+            self.residual(c, y, scratch);
+            let component = &scratch.components[c];
+            let square: f64 = scratch.whitened.iter().map(|u| u * u).sum();
+            *log = scratch.logs[c] + component.log_determinant - 0.5 * square;
+        }
+        let density = log_sum_exp(logs);
+        if let Some(gradient) = gradient {
+            for (c, log) in logs.iter().enumerate() {
+                let responsibility = (log - density).exp();
+                if self.components > 1 {
+                    self.residual(c, y, scratch);
+                    gradient[self.mean_offset(c) - 1] += weight * (responsibility - scratch.logs[c].exp());
+                }
+                self.slope(c, weight * responsibility, true, scratch, gradient);
+            }
+        }
+        density
+    }
+
+    /// Leaves r = y - μ_c and u = Lᵀ r in the scratch.
+    fn residual(&self, c: usize, y: &[f64], scratch: &mut MixtureScratch) {
+        let MixtureScratch { components, residual, whitened, .. } = scratch;
+        residual.iter_mut().zip(y).zip(&components[c].mean).for_each(|((r, y), mean)| *r = y - mean);
+        self.whiten(&components[c].factor, residual, whitened);
+    }
+
+    /// -½|Lᵀ r|² of the first component for a residual that does not involve its mean; adds its gradient. With the
+    /// observations' mean it makes sufficient statistics of a single Gaussian.
+    pub fn accumulate_scatter(&self, residual: &[f64], scratch: &mut MixtureScratch, gradient: &mut [f64]) -> f64 {
+        scratch.residual.copy_from_slice(residual);
+        let MixtureScratch { components, residual, whitened, .. } = scratch;
+        self.whiten(&components[0].factor, residual, whitened);
+        let value = -0.5 * scratch.whitened.iter().map(|u| u * u).sum::<f64>();
+        self.slope(0, 1.0, false, scratch, gradient);
+        value
+    }
+
+    /// Adds `weight` times the gradient of log N_c, residual and whitened residual being in the scratch; of its quadratic
+    /// form with fixed residual only, unless `density`.
+    fn slope(&self, c: usize, weight: f64, density: bool, scratch: &MixtureScratch, gradient: &mut [f64]) {
+        let MixtureScratch { components, residual, whitened, .. } = scratch;
+        let factor = &components[c].factor;
+        let at = self.mean_offset(c);
+        let mut entry = 0;
+        for (i, r) in residual.iter().enumerate() {
+            let mut mean = 0.0;
+            for k in self.columns(i) {
+                let slope = -whitened[k] * r;
+                mean += whitened[k] * factor[entry];
+                gradient[at + self.dim + entry] +=
+                    weight * if k < i { slope } else { slope * factor[entry] + f64::from(density) };
+                entry += 1;
+            }
+            if density {
+                gradient[at + i] += weight * mean;
+            }
+        }
+    }
+}
+
+/// Most components of a mixture.
+pub const MAX_COMPONENTS: usize = 32;
+
+/// log Σ exp.
+pub fn log_sum_exp(values: &[f64]) -> f64 {
+    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if !max.is_finite() {
+        return max;
+    }
+    max + values.iter().map(|value| (value - max).exp()).sum::<f64>().ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs(layout: MixtureLayout) -> Vec<f32> {
+        (0..layout.outputs()).map(|i| 0.4 * (i as f32 * 1.7 + 0.3).sin()).collect()
+    }
+
+    fn density(layout: MixtureLayout, outputs: &[f32], y: &[f64], gradient: Option<&mut [f64]>) -> f64 {
+        let mut scratch = MixtureScratch::default();
+        layout.expand(outputs, &mut scratch);
+        layout.accumulate(y, 1.0, &mut scratch, gradient)
+    }
+
+    #[test]
+    fn gradient_is_the_finite_difference() {
+        for (components, covariance) in [(1, Covariance::Full), (3, Covariance::Full), (3, Covariance::Diagonal)] {
+            let layout = MixtureLayout { components, dim: 3, covariance };
+            let y = [0.3, -0.7, 0.2];
+            let outputs = outputs(layout);
+            let mut gradient = vec![0.0; layout.outputs()];
+            density(layout, &outputs, &y, Some(&mut gradient));
+            for i in 0..layout.outputs() {
+                let h = 1e-2f32;
+                let at = |shift: f32| {
+                    let mut moved = outputs.clone();
+                    moved[i] += shift;
+                    density(layout, &moved, &y, None)
+                };
+                let numeric = (at(h) - at(-h)) / (2.0 * f64::from(h));
+                assert!((numeric - gradient[i]).abs() < 2e-4, "{layout:?} {i}: {numeric} {}", gradient[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn density_integrates_to_one() {
+        let layout = MixtureLayout { components: 2, dim: 2, covariance: Covariance::Full };
+        let outputs = outputs(layout);
+        let (half, step) = (120, 0.08);
+        let mut sum = 0.0;
+        for i in -half..=half {
+            for j in -half..=half {
+                let y = [f64::from(i) * step, f64::from(j) * step];
+                sum += density(layout, &outputs, &y, None).exp() * step * step;
+            }
+        }
+        let normalised = sum / (2.0 * std::f64::consts::PI);
+        assert!((normalised - 1.0).abs() < 1e-6, "{normalised}");
+    }
+}

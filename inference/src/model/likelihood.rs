@@ -1,0 +1,243 @@
+//! A neural likelihood (Papamakarios et al. 2019, arXiv 1805.07226): p(x|θ) as a Gaussian mixture whose parameters a network
+//! gives from the latent θ.
+//!
+//! The posterior given n observations is then known up to a constant, λ(θ) Π_j p(x_j|θ), with no composition of scores and
+//! no sum of n networks' errors: the network sees θ alone, so that an evaluation costs the same for any n (a single Gaussian
+//! needs the observations' mean and scatter only). It pays where the likelihood is simpler than the posterior. Sampled by
+//! [tempering](crate::tempering).
+
+use super::density::{MixtureLayout, MixtureScratch};
+use super::observation_map::ObservationMap;
+use crate::Result;
+use crate::precision::{dot, symmetric_eigen};
+use crate::tempering::{Likelihood, Local};
+use ndarray::ArrayView2;
+use tallsbi_network::{Engine, Mlp, TangentWorkspace};
+
+/// Particles evaluated together.
+const TILE_ROWS: usize = 32;
+
+/// A likelihood network ready to be sampled from. Implements [`Likelihood`].
+#[derive(Debug, Clone)]
+pub struct LikelihoodModel {
+    engine: Engine<f32>,
+    layout: MixtureLayout,
+    map: ObservationMap,
+}
+
+impl LikelihoodModel {
+    /// Prepares the network, whose outputs are those of `layout`.
+    pub fn new(network: &Mlp<f32>, layout: MixtureLayout, map: ObservationMap) -> Self {
+        assert_eq!(network.spec().output, layout.outputs(), "the network's outputs are those of the mixture");
+        Self { engine: Engine::new(network), layout, map }
+    }
+}
+
+/// Standardised observations, as far as the likelihood needs them.
+#[derive(Debug, Clone)]
+pub struct LikelihoodContext {
+    n: f64,
+    /// Observations (n, d); their mean alone for a single Gaussian.
+    points: Vec<f64>,
+    /// Rows R_k with Σ_k R_k R_kᵀ = Σ_j (x_j - x̄)(x_j - x̄)ᵀ, for a single Gaussian.
+    scatter: Vec<f64>,
+}
+
+/// Buffers of one worker.
+#[derive(Debug, Clone)]
+pub struct LikelihoodWorkspace {
+    input: Vec<f32>,
+    tangents: Vec<f32>,
+    out: Vec<f32>,
+    out_tangents: Vec<f32>,
+    network: TangentWorkspace<f32>,
+    row: RowScratch,
+}
+
+#[derive(Debug, Clone, Default)]
+struct RowScratch {
+    mixture: MixtureScratch,
+    slope: Vec<f64>,
+    /// Lᵀ ∂_a μ and the entries of L⁻¹ ∂_a L, one row a parameter.
+    whitened: Vec<f64>,
+    relative: Vec<f64>,
+    tangent: Vec<f64>,
+}
+
+impl Likelihood for LikelihoodModel {
+    type Context = LikelihoodContext;
+    type Workspace = LikelihoodWorkspace;
+
+    fn dim_theta(&self) -> usize {
+        self.engine.spec().input
+    }
+
+    fn context(&self, x: ArrayView2<'_, f32>) -> Result<LikelihoodContext> {
+        let features = self.map.features(x)?;
+        let points: Vec<f64> = features.into_iter().map(f64::from).collect();
+        let n = x.nrows() as f64;
+        if self.layout.components > 1 {
+            return Ok(LikelihoodContext { n, points, scatter: Vec::new() });
+        }
+        let (mean, scatter) = mean_and_scatter(&points, self.layout.dim);
+        Ok(LikelihoodContext { n, points: mean, scatter })
+    }
+
+    fn workspace(&self) -> LikelihoodWorkspace {
+        let spec = self.engine.spec();
+        let m = spec.input;
+        let mut tangents = vec![0.0; TILE_ROWS * m * m];
+        for (line, row) in tangents.chunks_exact_mut(m).enumerate() {
+            row[line % m] = 1.0;
+        }
+        LikelihoodWorkspace {
+            input: vec![0.0; TILE_ROWS * m],
+            tangents,
+            out: vec![0.0; TILE_ROWS * spec.output],
+            out_tangents: vec![0.0; TILE_ROWS * m * spec.output],
+            network: TangentWorkspace::new(spec, TILE_ROWS, m),
+            row: RowScratch::default(),
+        }
+    }
+
+    fn evaluate(
+        &self,
+        context: &LikelihoodContext,
+        theta: &[f64],
+        workspace: &mut LikelihoodWorkspace,
+        local: &mut Local,
+    ) {
+        let (m, outputs) = (self.dim_theta(), self.layout.outputs());
+        local.resize(theta.len() / m, m);
+        let LikelihoodWorkspace { input, tangents, out, out_tangents, network, row } = workspace;
+        for (tile, theta) in theta.chunks(TILE_ROWS * m).enumerate() {
+            let rows = theta.len() / m;
+            let input = &mut input[..rows * m];
+            input.iter_mut().zip(theta).for_each(|(out, &value)| *out = value as f32);
+            let out = &mut out[..rows * outputs];
+            let out_tangents = &mut out_tangents[..rows * m * outputs];
+            self.engine.tangent(input, &tangents[..rows * m * m], m, network, out, out_tangents);
+            for (i, (out, tangents)) in out.chunks(outputs).zip(out_tangents.chunks(m * outputs)).enumerate() {
+                let index = tile * TILE_ROWS + i;
+                local.values[index] = self.log_likelihood(context, out, row);
+                let gradient = &mut local.gradients[index * m..(index + 1) * m];
+                for (gradient, tangent) in gradient.iter_mut().zip(tangents.chunks(outputs)) {
+                    *gradient = row.slope.iter().zip(tangent).map(|(s, &t)| s * f64::from(t)).sum();
+                }
+                let information = &mut local.informations[index * m * m..(index + 1) * m * m];
+                self.information(context.n, tangents, row, information);
+            }
+        }
+    }
+}
+
+impl LikelihoodModel {
+    /// Σ_j log p(x_j|θ); leaves its gradient with respect to the outputs in `row.slope`.
+    fn log_likelihood(&self, context: &LikelihoodContext, out: &[f32], row: &mut RowScratch) -> f64 {
+        let (layout, d) = (self.layout, self.layout.dim);
+        let RowScratch { mixture, slope, .. } = row;
+        layout.expand(out, mixture);
+        slope.clear();
+        slope.resize(layout.outputs(), 0.0);
+        if layout.components > 1 {
+            return context.points.chunks(d).map(|x| layout.accumulate(x, 1.0, mixture, Some(slope))).sum();
+        }
+        let mut value = context.n * layout.accumulate(&context.points, context.n, mixture, Some(slope));
+        for residual in context.scatter.chunks(d) {
+            value += layout.accumulate_scatter(residual, mixture, slope);
+        }
+        value
+    }
+
+    /// n Σ_c w_c F_c, F_c the Fisher information of component c: ∂_aμᵀ P ∂_bμ + ½ tr(P⁻¹ ∂_aP P⁻¹ ∂_bP), P = L Lᵀ. With
+    /// A_a = L⁻¹ ∂_aL the trace is that of (A_a + A_aᵀ)(A_b + A_bᵀ). An upper bound for mixtures whose components overlap.
+    fn information(&self, n: f64, tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
+        let (layout, d, m) = (self.layout, self.layout.dim, self.dim_theta());
+        let RowScratch { mixture, whitened, relative, tangent, .. } = row;
+        whitened.resize(m * d, 0.0);
+        out.fill(0.0);
+        for c in 0..layout.components {
+            let factor = &mixture.components[c].factor;
+            let entries = factor.len();
+            relative.resize(m * entries, 0.0);
+            let at = layout.mean_offset(c);
+            for (a, line) in tangents.chunks(layout.outputs()).enumerate() {
+                tangent.clear();
+                tangent.extend(line[at..at + d].iter().map(|&value| f64::from(value)));
+                layout.whiten(factor, tangent, &mut whitened[a * d..(a + 1) * d]);
+                let own = &mut relative[a * entries..(a + 1) * entries];
+                own.iter_mut().zip(&line[at + d..]).for_each(|(out, &value)| *out = f64::from(value));
+                relative_factor(layout, factor, own);
+            }
+            let weight = n * layout.log_weight(mixture, c).exp();
+            for a in 0..m {
+                for b in 0..=a {
+                    let value = dot(&whitened[a * d..(a + 1) * d], &whitened[b * d..(b + 1) * d])
+                        + dot(&relative[a * entries..(a + 1) * entries], &relative[b * entries..(b + 1) * entries]);
+                    out[a * m + b] += weight * value;
+                    out[b * m + a] = out[a * m + b];
+                }
+            }
+        }
+    }
+}
+
+/// From the tangent of the outputs (∂L by rows, its diagonal as ∂ log L_ii) to L⁻¹ ∂L with the diagonal times √2, so that the
+/// scalar product of two is half the trace.
+fn relative_factor(layout: MixtureLayout, factor: &[f64], tangent: &mut [f64]) {
+    if layout.columns(layout.dim - 1).len() > 1 {
+        // Forward substitution by rows of the packed triangle: (L⁻¹ ∂L)_ik = (∂L_ik - Σ_{k≤j<i} L_ij (L⁻¹∂L)_jk) / L_ii.
+        let start = |i: usize| i * (i + 1) / 2;
+        for i in 0..layout.dim {
+            let own = &factor[start(i)..=start(i) + i];
+            let (done, rest) = tangent.split_at_mut(start(i));
+            let row = &mut rest[..i];
+            for (j, l) in own[..i].iter().enumerate() {
+                let above = &done[start(j)..=start(j) + j];
+                row[..=j].iter_mut().zip(above).for_each(|(out, value)| *out -= l * value);
+            }
+            row.iter_mut().for_each(|value| *value /= own[i]);
+        }
+        // Only now: the substitution needs the diagonal as it is.
+        for i in 0..layout.dim {
+            tangent[start(i) + i] *= std::f64::consts::SQRT_2;
+        }
+    } else {
+        tangent.iter_mut().for_each(|value| *value *= std::f64::consts::SQRT_2);
+    }
+}
+
+/// The mean of the rows (n, d), and at most min(n, d) rows with the same scatter about it.
+fn mean_and_scatter(points: &[f64], d: usize) -> (Vec<f64>, Vec<f64>) {
+    let n = points.len() / d;
+    let mut mean = vec![0.0; d];
+    for point in points.chunks(d) {
+        mean.iter_mut().zip(point).for_each(|(sum, value)| *sum += value / n as f64);
+    }
+    let centred: Vec<f64> =
+        points.chunks(d).flat_map(|point| point.iter().zip(&mean).map(|(x, mean)| x - mean)).collect();
+    if n == 1 {
+        return (mean, Vec::new());
+    }
+    if n <= d {
+        return (mean, centred);
+    }
+    let mut scatter = vec![0.0; d * d];
+    for row in centred.chunks(d) {
+        for (a, target) in row.iter().zip(scatter.chunks_mut(d)) {
+            target.iter_mut().zip(row).for_each(|(sum, b)| *sum += a * b);
+        }
+    }
+    let mut vectors = vec![0.0; d * d];
+    symmetric_eigen(&mut scatter, d, &mut vectors);
+    // Eigenvectors are rows; eigenvalues are on the diagonal.
+    let root = (0..d)
+        .filter(|k| scatter[k * d + k] > 0.0)
+        .flat_map(|k| {
+            let scale = scatter[k * d + k].sqrt();
+            let vectors = &vectors;
+            (0..d).map(move |i| scale * vectors[k * d + i])
+        })
+        .collect();
+    (mean, root)
+}

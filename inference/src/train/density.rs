@@ -1,0 +1,133 @@
+//! Training objective of conditional densities: negative log-likelihood of a Gaussian mixture.
+
+use super::data::TrainingData;
+use super::trainer::{Batch, CHUNK_ROWS, Objective};
+use crate::model::density::{MixtureLayout, MixtureScratch};
+use rand::RngExt;
+use std::ops::Range;
+use tallsbi_network::{Engine, ForwardWorkspace, Mlp, Trace};
+
+/// What is conditioned on what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// θ given x: the Gaussian anchor.
+    Posterior,
+    /// x given θ: the likelihood.
+    Likelihood,
+}
+
+/// NLL of a mixture density network, up to the constant d/2 log 2π.
+#[derive(Debug)]
+pub struct DensityObjective<'a> {
+    data: &'a TrainingData,
+    engine: Engine<f32>,
+    layout: MixtureLayout,
+    direction: Direction,
+}
+
+impl<'a> DensityObjective<'a> {
+    /// For `network`, whose outputs are those of `layout`.
+    pub fn new(data: &'a TrainingData, network: &Mlp<f32>, layout: MixtureLayout, direction: Direction) -> Self {
+        Self { data, engine: Engine::for_training(network), layout, direction }
+    }
+
+    /// Fills the inputs; returns the targets through `target`, row by row.
+    fn assemble(&self, batch: &Batch<'_>, positions: Range<usize>, workspace: &mut DensityWorkspace) {
+        let data = self.data;
+        let input = self.engine.spec().input;
+        let rows = batch.rows[positions.clone()].iter();
+        let inputs = workspace.input.chunks_exact_mut(input);
+        let targets = workspace.target.chunks_exact_mut(self.layout.dim);
+        for (position, ((&row, input), target)) in rows.zip(inputs).zip(targets).enumerate() {
+            // Which of a parameter's K observations: drawn anew each step, the first ones in turn for validation.
+            let index = (positions.start + position) as u64;
+            let choice = if batch.validation { index } else { batch.noise.seed(index) };
+            let features = data.feature_row(row as usize, (choice % data.n_obs as u64) as usize);
+            let latent = data.latent_row(row as usize);
+            let (given, wanted) = match self.direction {
+                Direction::Posterior => (features, latent),
+                Direction::Likelihood => (latent, features),
+            };
+            input.copy_from_slice(given);
+            target.iter_mut().zip(wanted).for_each(|(target, &value)| *target = f64::from(value));
+            if self.direction == Direction::Likelihood && data.observation_map.has_lattice() {
+                // Counts are spread uniformly over their cells: a density has none at points.
+                let mut rng = batch.noise.rng(index);
+                for (target, &step) in target.iter_mut().zip(&data.observation_map.lattice) {
+                    *target += f64::from(step) * (rng.random::<f64>() - 0.5);
+                }
+            }
+        }
+    }
+}
+
+/// Buffers of one worker.
+#[derive(Debug)]
+pub struct DensityWorkspace {
+    input: Vec<f32>,
+    target: Vec<f64>,
+    out: Vec<f32>,
+    out_gradient: Vec<f32>,
+    slope: Vec<f64>,
+    mixture: MixtureScratch,
+    trace: Trace<f32>,
+    forward: ForwardWorkspace<f32>,
+}
+
+impl Objective for DensityObjective<'_> {
+    type Workspace = DensityWorkspace;
+
+    fn workspace(&self) -> DensityWorkspace {
+        let spec = self.engine.spec();
+        DensityWorkspace {
+            input: vec![0.0; CHUNK_ROWS * spec.input],
+            target: vec![0.0; CHUNK_ROWS * self.layout.dim],
+            out: vec![0.0; CHUNK_ROWS * spec.output],
+            out_gradient: vec![0.0; CHUNK_ROWS * spec.output],
+            slope: vec![0.0; spec.output],
+            mixture: MixtureScratch::default(),
+            trace: Trace::new(spec, CHUNK_ROWS),
+            forward: ForwardWorkspace::new(spec, CHUNK_ROWS),
+        }
+    }
+
+    fn load(&mut self, parameters: &[f32]) {
+        self.engine.load(parameters);
+    }
+
+    fn loss(
+        &self,
+        batch: &Batch<'_>,
+        positions: Range<usize>,
+        workspace: &mut DensityWorkspace,
+        gradient: Option<&mut [f32]>,
+    ) -> f64 {
+        let n = positions.len();
+        self.assemble(batch, positions, workspace);
+        let spec = self.engine.spec();
+        let DensityWorkspace { input, target, out, out_gradient, slope, mixture, trace, forward } = workspace;
+        let (input, out) = (&input[..n * spec.input], &mut out[..n * spec.output]);
+        if gradient.is_some() {
+            self.engine.forward_traced(input, trace, out);
+        } else {
+            self.engine.forward(input, forward, out);
+        }
+        let scale = 1.0 / batch.rows.len() as f64;
+        let mut loss = 0.0;
+        let rows = out.chunks_exact(spec.output).zip(target.chunks_exact(self.layout.dim));
+        for ((outputs, target), out_gradient) in rows.zip(out_gradient.chunks_exact_mut(spec.output)) {
+            self.layout.expand(outputs, mixture);
+            if gradient.is_some() {
+                slope.fill(0.0);
+                loss -= self.layout.accumulate(target, -scale, mixture, Some(slope));
+                out_gradient.iter_mut().zip(&*slope).for_each(|(out, &value)| *out = value as f32);
+            } else {
+                loss -= self.layout.accumulate(target, -scale, mixture, None);
+            }
+        }
+        if let Some(gradient) = gradient {
+            self.engine.backward(input, trace, &mut out_gradient[..n * spec.output], gradient, None);
+        }
+        loss
+    }
+}
