@@ -89,10 +89,13 @@ fn objectives_have_the_gradients_they_say() {
         residual: false,
     };
     let anchor = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
-    check_gradient(
-        &mut DensityObjective::new(&data, &anchor, MixtureLayout::gaussian(2), Direction::Posterior),
-        anchor.parameters(),
-    );
+    let layout = MixtureLayout::gaussian(2);
+    check_gradient(&mut DensityObjective::new(&data, &anchor, layout, Direction::Posterior), anchor.parameters());
+    let layout = MixtureLayout { components: 3, dim: 2, covariance: Covariance::Full };
+    let spec = MlpSpec { output: layout.outputs(), ..anchor.spec().clone() };
+    let likelihood = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
+    let mut objective = DensityObjective::new(&data, &likelihood, layout, Direction::Likelihood);
+    check_gradient(&mut objective, likelihood.parameters());
 }
 
 fn small() -> TrainOptions {
@@ -137,7 +140,7 @@ impl Monitor for StopAfter {
 
 #[test]
 fn resumed_is_uninterrupted() {
-    for architecture in [Architecture::Anchored, Architecture::Noise] {
+    for architecture in [Architecture::Anchored, Architecture::Noise, Architecture::Likelihood] {
         let options = TrainOptions { architecture, ..small() };
         let data = toy(600, 1, &options);
         let key = StreamKey::root(4);
@@ -185,6 +188,33 @@ fn a_gaussian_posterior_is_learned() {
         / data.validation.len() as f64;
     assert!((anchor.best_validation_loss - exact).abs() < 0.03, "{} {exact}", anchor.best_validation_loss);
     assert!((residual.best_validation_loss - 1.0).abs() < 0.1, "{}", residual.best_validation_loss);
+}
+
+/// The likelihood's validation loss reaches that of the exact N(θ, 0.25 I) on the same rows.
+#[test]
+fn a_gaussian_likelihood_is_learned() {
+    let optimizer = OptimizerOptions { epochs: 80, ..OptimizerOptions::default() };
+    let likelihood = LikelihoodOptions { hidden: vec![32], optimizer, ..LikelihoodOptions::default() };
+    let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };
+    let data = toy(8000, 1, &options);
+    let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+    let map = &data.observation_map;
+    let exact: f64 = data
+        .validation
+        .iter()
+        .map(|&row| {
+            let (z, features) = (data.latent_row(row as usize), data.feature_row(row as usize, 0));
+            (0..2)
+                .map(|i| {
+                    let x = f64::from(features[i] * map.sd[i] + map.mean[i]);
+                    0.5 * (x - f64::from(z[i])).powi(2) / 0.25 + (0.5 / f64::from(map.sd[i])).ln()
+                })
+                .sum::<f64>()
+        })
+        .sum::<f64>()
+        / data.validation.len() as f64;
+    let reached = model.info.training[0].best_validation_loss;
+    assert!((reached - exact).abs() < 0.03, "{reached} {exact}");
 }
 
 #[test]

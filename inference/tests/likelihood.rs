@@ -1,0 +1,257 @@
+//! Laws of likelihood models and of the tempered populations that sample them.
+
+use ndarray::{Array2, ArrayView2, Axis, s};
+use rand_distr::{Distribution, StandardNormal};
+use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_inference::model::density::{MixtureScratch, log_sum_exp};
+use tallsbi_inference::model::{Covariance, LikelihoodModel, MixtureLayout, ObservationMap};
+use tallsbi_inference::precision::{cholesky, dot};
+use tallsbi_inference::sample::{Monitor, SampleRequest};
+use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
+use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
+
+/// log p(x|z) = log Σ_c w_c N(x̄; A z + b_c, v/n): a Gaussian for one b, several modes for more.
+struct Shifts {
+    slope: f64,
+    variance: f64,
+    modes: Vec<(f64, Vec<f64>)>,
+}
+
+impl Likelihood for Shifts {
+    type Context = (f64, Vec<f64>);
+    type Workspace = ();
+
+    fn dim_theta(&self) -> usize {
+        self.modes[0].1.len()
+    }
+
+    fn context(&self, x: ArrayView2<'_, f32>) -> tallsbi_inference::Result<Self::Context> {
+        Ok((x.nrows() as f64, x.mapv(f64::from).mean_axis(Axis(0)).unwrap().to_vec()))
+    }
+
+    fn workspace(&self) {}
+
+    fn evaluate(&self, (n, mean): &Self::Context, theta: &[f64], (): &mut (), local: &mut Local) {
+        let m = self.dim_theta();
+        local.resize(theta.len() / m, m);
+        let precision = n / self.variance;
+        for (row, z) in theta.chunks(m).enumerate() {
+            let residual =
+                |shift: &[f64]| -> Vec<f64> { (0..m).map(|i| mean[i] - self.slope * z[i] - shift[i]).collect() };
+            let logs: Vec<f64> = self
+                .modes
+                .iter()
+                .map(|(weight, shift)| {
+                    let r = residual(shift);
+                    weight.ln() - 0.5 * precision * dot(&r, &r)
+                        + 0.5 * m as f64 * (precision / std::f64::consts::TAU).ln()
+                })
+                .collect();
+            local.values[row] = log_sum_exp(&logs);
+            local.gradients[row * m..(row + 1) * m].fill(0.0);
+            for (log, (_, shift)) in logs.iter().zip(&self.modes) {
+                let responsibility = (log - local.values[row]).exp();
+                for (i, r) in residual(shift).into_iter().enumerate() {
+                    local.gradients[row * m + i] += responsibility * precision * self.slope * r;
+                }
+            }
+            for i in 0..m {
+                for j in 0..m {
+                    let diagonal = f64::from(u8::from(i == j));
+                    local.informations[(row * m + i) * m + j] = diagonal * precision * self.slope.powi(2);
+                }
+            }
+        }
+    }
+}
+
+fn sample(likelihood: &Shifts, x: &Array2<f32>, samples: usize) -> (Array2<f64>, f64) {
+    let groups = [x.view()];
+    let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(3) };
+    let options = TemperingOptions::default();
+    let (samples, evidence) = sample_tempered(likelihood, &request, samples, &options, Monitor::silent()).unwrap();
+    (samples.latent.index_axis(Axis(0), 0).to_owned(), evidence[0])
+}
+
+#[test]
+fn a_conjugate_gaussian_posterior_and_its_evidence_are_exact() {
+    for (m, n) in [(1, 1), (3, 30), (5, 10_000)] {
+        let likelihood = Shifts { slope: 0.8, variance: 0.5, modes: vec![(1.0, vec![0.1; m])] };
+        let x = Array2::from_shape_fn((n, m), |(_, i)| 0.9 - 0.6 * i as f32);
+        let (z, evidence) = sample(&likelihood, &x, 4000);
+        let (precision, noise) = (n as f64 * 0.64 / 0.5 + 1.0, 0.5 / n as f64);
+        let (mut expected_evidence, sd) = (0.0, precision.sqrt().recip());
+        for i in 0..m {
+            let shifted = f64::from(0.9 - 0.6 * i as f32) - 0.1;
+            let mean = n as f64 * 0.8 / 0.5 * shifted / precision;
+            let column = z.column(i);
+            // Four standard errors of 4000 samples, doubled for what resampling correlates.
+            let error = 4.0 * 2.0 / 4000.0f64.sqrt();
+            assert!((column.mean().unwrap() - mean).abs() < error * sd, "m = {m}, n = {n}: mean {i}");
+            assert!((column.std(1.0) / sd - 1.0).abs() < error / 2.0f64.sqrt(), "m = {m}, n = {n}: sd {i}");
+            let spread = 0.64 + noise;
+            expected_evidence -= 0.5 * (shifted * shifted / spread + (std::f64::consts::TAU * spread).ln());
+        }
+        assert!((evidence - expected_evidence).abs() < 0.25, "m = {m}, n = {n}: {evidence} {expected_evidence}");
+    }
+}
+
+#[test]
+fn separated_modes_keep_their_weights() {
+    // Both modes as far from the prior's centre: the posterior's weights are the likelihood's.
+    let likelihood = Shifts { slope: 1.0, variance: 0.01, modes: vec![(0.3, vec![-1.5, 0.0]), (0.7, vec![1.5, 0.0])] };
+    let x = Array2::zeros((4, 2));
+    let (z, _) = sample(&likelihood, &x, 4000);
+    let share = z.column(0).iter().filter(|&&z| z > 0.0).count() as f64 / 4000.0;
+    assert!((share - 0.3).abs() < 0.05, "{share}");
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_samples() {
+    let likelihood = Shifts { slope: 1.0, variance: 1.0, modes: vec![(1.0, vec![0.0; 2])] };
+    let x = Array2::from_elem((8, 2), 0.5);
+    let runs = [1, 2, 7].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| sample(&likelihood, &x, 200))
+    });
+    assert!(runs[0] == runs[1] && runs[1] == runs[2]);
+}
+
+fn network(layout: MixtureLayout, m: usize) -> Mlp<f32> {
+    let spec = MlpSpec {
+        input: m,
+        hidden: vec![24, 24],
+        output: layout.outputs(),
+        activation: Activation::Silu,
+        layer_norm: true,
+        residual: false,
+    };
+    Mlp::random(spec, LastLayer::Random, &mut StreamKey::root(5).child(Purpose::Initialization).rng(0)).unwrap()
+}
+
+fn model(layout: MixtureLayout, m: usize) -> LikelihoodModel {
+    let d = layout.dim;
+    let map = ObservationMap { log: false, mean: vec![0.0; d], sd: vec![1.0; d], lattice: Vec::new() };
+    LikelihoodModel::new(&network(layout, m), layout, map)
+}
+
+fn observations(n: usize, d: usize) -> Array2<f32> {
+    let mut rng = StreamKey::root(6).child(Purpose::Observation).rng(0);
+    Array2::from_shape_simple_fn((n, d), || {
+        let z: f64 = StandardNormal.sample(&mut rng);
+        z as f32
+    })
+}
+
+fn evaluate(model: &LikelihoodModel, x: ArrayView2<'_, f32>, theta: &[f64]) -> Local {
+    let mut local = Local::default();
+    model.evaluate(&model.context(x).unwrap(), theta, &mut model.workspace(), &mut local);
+    local
+}
+
+const LAYOUTS: [MixtureLayout; 3] = [
+    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full },
+    MixtureLayout { components: 3, dim: 4, covariance: Covariance::Full },
+    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal },
+];
+
+#[test]
+fn many_observations_count_as_their_sum() {
+    for layout in LAYOUTS {
+        let model = model(layout, 2);
+        let theta = [0.4, -0.3];
+        // Fewer than d + 1, and more: for one Gaussian the second are summed up as mean and scatter.
+        for n in [3, 40] {
+            let x = observations(n, 4);
+            let all = evaluate(&model, x.view(), &theta);
+            let mut sum = (0.0, [0.0; 2]);
+            for j in 0..n {
+                let one = evaluate(&model, x.slice(s![j..=j, ..]), &theta);
+                sum.0 += one.values[0];
+                sum.1.iter_mut().zip(&one.gradients).for_each(|(sum, g)| *sum += g);
+            }
+            assert!((all.values[0] - sum.0).abs() < 1e-9 * sum.0.abs(), "{layout:?}: {} {}", all.values[0], sum.0);
+            for i in 0..2 {
+                assert!((all.gradients[i] - sum.1[i]).abs() < 1e-7 * sum.1[i].abs().max(1.0), "{layout:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_are_finite_differences() {
+    for layout in LAYOUTS {
+        let model = model(layout, 2);
+        let x = observations(6, 4);
+        let h = 0.01;
+        let centre = [0.4, -0.3];
+        let local = evaluate(&model, x.view(), &centre);
+        for i in 0..2 {
+            let at = |shift: f64| {
+                let mut theta = centre;
+                theta[i] += shift;
+                evaluate(&model, x.view(), &theta).values[0]
+            };
+            let numeric = (at(h) - at(-h)) / (2.0 * h);
+            let exact = local.gradients[i];
+            assert!((numeric - exact).abs() < 2e-3 * exact.abs().max(1.0), "{layout:?} {i}: {numeric} {exact}");
+        }
+    }
+}
+
+/// KL(N(θ) ‖ N(θ+δ)) of the network's Gaussian, from its own outputs.
+fn divergence(layout: MixtureLayout, network: &Mlp<f32>, theta: [f64; 2], moved: [f64; 2]) -> f64 {
+    let d = layout.dim;
+    let engine = tallsbi_network::Engine::new(&network.cast::<f64>());
+    let expand = |theta: [f64; 2]| {
+        let mut out = vec![0.0f64; layout.outputs()];
+        let mut workspace = tallsbi_network::ForwardWorkspace::new(engine.spec(), 1);
+        engine.forward(&theta, &mut workspace, &mut out);
+        let mut scratch = MixtureScratch::default();
+        let out: Vec<f32> = out.into_iter().map(|value| value as f32).collect();
+        layout.expand(&out, &mut scratch);
+        let component = scratch.components[0].clone();
+        let mut factor = vec![0.0; d * d];
+        let mut entry = 0;
+        for i in 0..d {
+            for k in layout.columns(i) {
+                factor[i * d + k] = component.factor[entry];
+                entry += 1;
+            }
+        }
+        (component, factor)
+    };
+    let ((p, lp), (q, lq)) = (expand(theta), expand(moved));
+    // Covariance of p is (Lp Lpᵀ)⁻¹ = Mᵀ M with M = Lp⁻¹; tr(Pq Σp) = |Lqᵀ Mᵀ|².
+    let mut trace = 0.0;
+    for k in 0..d {
+        let mut column = vec![0.0; d];
+        column[k] = 1.0;
+        tallsbi_inference::precision::lower_transpose_solve(&lp, &mut column);
+        let image: Vec<f64> = (0..d).map(|j| (j..d).map(|i| lq[i * d + j] * column[i]).sum()).collect();
+        trace += dot(&image, &image);
+    }
+    let shift: Vec<f64> = p.mean.iter().zip(&q.mean).map(|(a, b)| a - b).collect();
+    let image: Vec<f64> = (0..d).map(|j| (j..d).map(|i| lq[i * d + j] * shift[i]).sum()).collect();
+    0.5 * (trace - d as f64 + dot(&image, &image)) + p.log_determinant - q.log_determinant
+}
+
+#[test]
+fn the_metric_is_the_fisher_information() {
+    for covariance in [Covariance::Full, Covariance::Diagonal] {
+        let layout = MixtureLayout { components: 1, dim: 4, covariance };
+        let (network, model) = (network(layout, 2), model(layout, 2));
+        let local = evaluate(&model, observations(5, 4).view(), &[0.4, -0.3]);
+        for direction in [[1.0, 0.0], [0.0, 1.0], [0.7, -0.7]] {
+            let h = 0.05;
+            let at =
+                |h: f64| divergence(layout, &network, [0.4, -0.3], [0.4 + h * direction[0], -0.3 + h * direction[1]]);
+            // The odd third order cancels.
+            let numeric = 5.0 * (at(h) + at(-h)) / (h * h);
+            let f = &local.informations;
+            let exact: f64 = (0..4).map(|e| f[e] * direction[e / 2] * direction[e % 2]).sum();
+            assert!((numeric - exact).abs() < 0.01 * exact, "{covariance:?} {direction:?}: {numeric} {exact}");
+        }
+        assert!(cholesky(&mut local.informations.clone(), 2));
+    }
+}
