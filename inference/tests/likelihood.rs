@@ -132,7 +132,7 @@ fn network(layout: MixtureLayout, m: usize) -> Mlp<f32> {
 fn model(layout: MixtureLayout, m: usize) -> LikelihoodModel {
     let d = layout.dim;
     let map = ObservationMap { log: false, mean: vec![0.0; d], sd: vec![1.0; d], lattice: Vec::new() };
-    LikelihoodModel::new(&network(layout, m), layout, map)
+    LikelihoodModel::new(&[network(layout, m)], layout, map)
 }
 
 fn observations(n: usize, d: usize) -> Array2<f32> {

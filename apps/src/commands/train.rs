@@ -54,6 +54,9 @@ pub struct TrainArguments {
     /// Gaussians of the likelihood's mixture [default: 1]
     #[arg(long, value_name = "C")]
     pub components: Option<usize>,
+    /// Networks of the likelihood, whose outputs are averaged [default: 1]
+    #[arg(long, value_name = "K")]
+    pub members: Option<usize>,
     /// Passes over the data at most, of each network
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
@@ -212,6 +215,7 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
     options.context_dropout = arguments.context_dropout.unwrap_or(options.context_dropout);
     options.validation_fraction = arguments.validation_fraction.unwrap_or(options.validation_fraction);
     options.likelihood.components = arguments.components.unwrap_or(options.likelihood.components);
+    options.likelihood.members = arguments.members.unwrap_or(options.likelihood.members);
     for optimizer in [&mut options.optimizer, &mut options.anchor.optimizer, &mut options.likelihood.optimizer] {
         override_optimizer(arguments, optimizer);
     }
@@ -222,8 +226,12 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
         || options.network.theta_embedding.is_some();
     let suitable = if needs_noise { Architecture::Noise } else { Architecture::default() };
     options.architecture = architecture.unwrap_or(suitable);
-    if arguments.components.is_some() && options.architecture != Architecture::Likelihood {
-        return Err(usage("--components goes with --architecture likelihood only"));
+    let likelihood_only =
+        [("--components", arguments.components.is_some()), ("--members", arguments.members.is_some())];
+    for (option, given) in likelihood_only {
+        if given && options.architecture != Architecture::Likelihood {
+            return Err(usage(format!("{option} goes with --architecture likelihood only")));
+        }
     }
     options.validate()?;
     Ok(options)

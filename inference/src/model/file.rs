@@ -1,7 +1,7 @@
 //! Model files: safetensors, readable from Python as they are.
 //!
 //! Tensors are named `{network}.{layer}.{weight|bias|norm_weight|norm_bias}` with the networks `net` (the trunk),
-//! `embed_theta`, `embed_x`, `anchor` and `likelihood`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
+//! `embed_theta`, `embed_x`, `anchor` and `likelihood_{k}`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
 //! safetensors writes several in no fixed order, and the same training must give the same bytes.
 
 use super::anchored::AnchoredSettings;
@@ -41,7 +41,7 @@ struct Description {
 enum ArchitectureDescription {
     Noise { network: ConditionalSpec, settings: NoiseSettings, positions: Vec<ObservationMap> },
     Anchored { anchor: MlpSpec, network: ConditionalSpec, settings: AnchoredSettings },
-    Likelihood { network: MlpSpec, layout: MixtureLayout },
+    Likelihood { network: MlpSpec, members: usize, layout: MixtureLayout },
 }
 
 impl TrainedModel {
@@ -66,9 +66,15 @@ impl TrainedModel {
                     settings: *settings,
                 }
             }
-            Networks::Likelihood { network, layout } => {
-                tensors.extend(mlp_tensors(network, "likelihood"));
-                ArchitectureDescription::Likelihood { network: network.spec().clone(), layout: *layout }
+            Networks::Likelihood { members, layout } => {
+                for (index, member) in members.iter().enumerate() {
+                    tensors.extend(mlp_tensors(member, &format!("likelihood_{index}")));
+                }
+                ArchitectureDescription::Likelihood {
+                    network: members[0].spec().clone(),
+                    members: members.len(),
+                    layout: *layout,
+                }
             }
         };
         let description = Description {
@@ -120,11 +126,12 @@ impl TrainedModel {
                 residual: conditional(&file, network, dims)?,
                 settings,
             },
-            ArchitectureDescription::Likelihood { network, layout } => {
-                if (network.input, network.output, layout.dim) != (dims.0, layout.outputs(), dims.1) {
+            ArchitectureDescription::Likelihood { network, members, layout } => {
+                if (network.input, network.output, layout.dim) != (dims.0, layout.outputs(), dims.1) || members == 0 {
                     return Err(InferenceError::Model("its likelihood network does not fit its maps".into()));
                 }
-                Networks::Likelihood { network: read_mlp(&file, "likelihood", network)?, layout }
+                let read = |index| read_mlp(&file, &format!("likelihood_{index}"), network.clone());
+                Networks::Likelihood { members: (0..members).map(read).collect::<std::result::Result<_, _>>()?, layout }
             }
         };
         Ok(Self {

@@ -20,16 +20,19 @@ const TILE_ROWS: usize = 32;
 /// A likelihood network ready to be sampled from. Implements [`Likelihood`].
 #[derive(Debug, Clone)]
 pub struct LikelihoodModel {
-    engine: Engine<f32>,
+    members: Vec<Engine<f32>>,
     layout: MixtureLayout,
     map: ObservationMap,
 }
 
 impl LikelihoodModel {
-    /// Prepares the network, whose outputs are those of `layout`.
-    pub fn new(network: &Mlp<f32>, layout: MixtureLayout, map: ObservationMap) -> Self {
-        assert_eq!(network.spec().output, layout.outputs(), "the network's outputs are those of the mixture");
-        Self { engine: Engine::new(network), layout, map }
+    /// Prepares the networks, whose outputs are those of `layout`; those of several are averaged.
+    pub fn new(members: &[Mlp<f32>], layout: MixtureLayout, map: ObservationMap) -> Self {
+        assert!(!members.is_empty(), "at least one network");
+        for network in members {
+            assert_eq!(network.spec().output, layout.outputs(), "the networks' outputs are those of the mixture");
+        }
+        Self { members: members.iter().map(Engine::new).collect(), layout, map }
     }
 }
 
@@ -50,6 +53,8 @@ pub struct LikelihoodWorkspace {
     tangents: Vec<f32>,
     out: Vec<f32>,
     out_tangents: Vec<f32>,
+    own: Vec<f32>,
+    own_tangents: Vec<f32>,
     network: TangentWorkspace<f32>,
     row: RowScratch,
 }
@@ -69,7 +74,7 @@ impl Likelihood for LikelihoodModel {
     type Workspace = LikelihoodWorkspace;
 
     fn dim_theta(&self) -> usize {
-        self.engine.spec().input
+        self.members[0].spec().input
     }
 
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<LikelihoodContext> {
@@ -84,7 +89,7 @@ impl Likelihood for LikelihoodModel {
     }
 
     fn workspace(&self) -> LikelihoodWorkspace {
-        let spec = self.engine.spec();
+        let spec = self.members[0].spec();
         let m = spec.input;
         let mut tangents = vec![0.0; TILE_ROWS * m * m];
         for (line, row) in tangents.chunks_exact_mut(m).enumerate() {
@@ -95,6 +100,8 @@ impl Likelihood for LikelihoodModel {
             tangents,
             out: vec![0.0; TILE_ROWS * spec.output],
             out_tangents: vec![0.0; TILE_ROWS * m * spec.output],
+            own: vec![0.0; TILE_ROWS * spec.output],
+            own_tangents: vec![0.0; TILE_ROWS * m * spec.output],
             network: TangentWorkspace::new(spec, TILE_ROWS, m),
             row: RowScratch::default(),
         }
@@ -109,14 +116,22 @@ impl Likelihood for LikelihoodModel {
     ) {
         let (m, outputs) = (self.dim_theta(), self.layout.outputs());
         local.resize(theta.len() / m, m);
-        let LikelihoodWorkspace { input, tangents, out, out_tangents, network, row } = workspace;
+        let LikelihoodWorkspace { input, tangents, out, out_tangents, own, own_tangents, network, row } = workspace;
         for (tile, theta) in theta.chunks(TILE_ROWS * m).enumerate() {
             let rows = theta.len() / m;
             let input = &mut input[..rows * m];
             input.iter_mut().zip(theta).for_each(|(out, &value)| *out = value as f32);
             let out = &mut out[..rows * outputs];
             let out_tangents = &mut out_tangents[..rows * m * outputs];
-            self.engine.tangent(input, &tangents[..rows * m * m], m, network, out, out_tangents);
+            let (own, own_tangents) = (&mut own[..out.len()], &mut own_tangents[..out_tangents.len()]);
+            out.fill(0.0);
+            out_tangents.fill(0.0);
+            let share = 1.0 / self.members.len() as f32;
+            for member in &self.members {
+                member.tangent(input, &tangents[..rows * m * m], m, network, own, own_tangents);
+                out.iter_mut().zip(&*own).for_each(|(sum, value)| *sum += share * value);
+                out_tangents.iter_mut().zip(&*own_tangents).for_each(|(sum, value)| *sum += share * value);
+            }
             for (i, (out, tangents)) in out.chunks(outputs).zip(out_tangents.chunks(m * outputs)).enumerate() {
                 let index = tile * TILE_ROWS + i;
                 local.values[index] = self.log_likelihood(context, out, row);

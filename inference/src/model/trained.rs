@@ -33,8 +33,8 @@ pub enum Networks {
     },
     /// The likelihood.
     Likelihood {
-        /// θ → mixture of x.
-        network: Mlp<f32>,
+        /// θ → mixture of x; the outputs of several are averaged.
+        members: Vec<Mlp<f32>>,
         /// What its outputs are.
         layout: MixtureLayout,
     },
@@ -127,8 +127,8 @@ impl TrainedModel {
             Networks::Anchored { anchor, residual, settings } => {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
             }
-            Networks::Likelihood { network, layout } => {
-                PreparedModel::Likelihood(LikelihoodModel::new(network, *layout, map))
+            Networks::Likelihood { members, layout } => {
+                PreparedModel::Likelihood(LikelihoodModel::new(members, *layout, map))
             }
         }
     }

@@ -34,8 +34,8 @@ use trainer::{Fitted, Plan};
 pub struct Checkpoint {
     /// What the run depends on; a checkpoint of another run is refused.
     pub fingerprint: String,
-    /// Weights and record of the anchor, once trained.
-    anchor: Option<(Vec<f32>, TrainingRecord)>,
+    /// Weights and records of the networks trained before the current one.
+    done: Vec<(Vec<f32>, TrainingRecord)>,
     /// The network being trained.
     pub current: TrainerState,
 }
@@ -43,7 +43,7 @@ pub struct Checkpoint {
 /// How far a training run is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// Network being trained: "anchor", "residual", "noise" or "likelihood".
+    /// Network being trained: "anchor", "residual", "noise", "likelihood" or "likelihood 2 of 4".
     pub network: &'a str,
     /// Epochs done.
     pub epoch: usize,
@@ -94,7 +94,7 @@ pub fn train(
             message: "the checkpoint is of a run with other data, options or seed; start anew without it".into(),
         });
     }
-    let run = Run { data, options, key, fingerprint, monitor, anchor: None };
+    let run = Run { data, options, key, fingerprint, monitor, done: Vec::new() };
     match options.architecture {
         Architecture::Anchored => run.anchored(resume),
         Architecture::Noise => run.noise(resume),
@@ -105,13 +105,28 @@ pub fn train(
 /// Widest observation whose likelihood has a full covariance: 2145 outputs a component.
 const MAX_FULL_COVARIANCE: usize = 64;
 
+/// A network to be fitted.
+struct Network<'a> {
+    name: &'a str,
+    /// Which of the run's streams its batches and noise come from.
+    stream: u64,
+    epochs_to_come: usize,
+}
+
+impl<'a> Network<'a> {
+    /// The score network, which comes last.
+    fn last(name: &'a str) -> Self {
+        Self { name, stream: 1, epochs_to_come: 0 }
+    }
+}
+
 struct Run<'a> {
     data: &'a TrainingData,
     options: &'a TrainOptions,
     key: StreamKey,
     fingerprint: &'a str,
     monitor: &'a mut dyn Monitor,
-    anchor: Option<(Vec<f32>, TrainingRecord)>,
+    done: Vec<(Vec<f32>, TrainingRecord)>,
 }
 
 impl Run<'_> {
@@ -130,17 +145,18 @@ impl Run<'_> {
         let mut anchor = Mlp::random(spec, LastLayer::Zero, &mut initialization.rng(0))?;
         let mut current = None;
         if let Some(checkpoint) = resume {
-            self.anchor = checkpoint.anchor;
+            self.done = checkpoint.done;
             current = Some(checkpoint.current);
         }
-        if self.anchor.is_none() {
+        if self.done.is_empty() {
             let optimizer = &options.anchor.optimizer;
             let mut objective = DensityObjective::new(data, &anchor, MixtureLayout::gaussian(m), Direction::Posterior);
             let initial = anchor.parameters().to_vec();
-            let (fitted, record) = self.fit("anchor", &mut objective, initial, optimizer, current.take())?;
-            self.anchor = Some((fitted.parameters, record));
+            let network = Network { name: "anchor", stream: 0, epochs_to_come: options.optimizer.epochs };
+            let (fitted, record) = self.fit(&network, &mut objective, initial, optimizer, current.take())?;
+            self.done.push((fitted.parameters, record));
         }
-        let (parameters, anchor_record) = self.anchor.clone().expect("trained or taken from the checkpoint above");
+        let (parameters, anchor_record) = self.done[0].clone();
         anchor.parameters_mut().copy_from_slice(&parameters);
         let settings = AnchoredSettings::default();
         let anchors = Anchors::evaluate(&Engine::new(&anchor), &data.features, m);
@@ -151,7 +167,8 @@ impl Run<'_> {
         let initial = residual.flat_parameters();
         let template = residual.clone();
         let mut objective = DenoisingObjective::new(data, &template, &noising, 0.0);
-        let (fitted, record) = self.fit("residual", &mut objective, initial, &options.optimizer, current)?;
+        let (fitted, record) =
+            self.fit(&Network::last("residual"), &mut objective, initial, &options.optimizer, current)?;
         residual.set_flat_parameters(&fitted.parameters);
         Ok(self.model(Networks::Anchored { anchor, residual, settings }, vec![anchor_record, record]))
     }
@@ -172,14 +189,16 @@ impl Run<'_> {
         let template = network.clone();
         let mut objective = DenoisingObjective::new(data, &template, &noising, options.context_dropout);
         let current = resume.map(|checkpoint| checkpoint.current);
-        let (fitted, record) = self.fit("noise", &mut objective, initial, &options.optimizer, current)?;
+        let (fitted, record) =
+            self.fit(&Network::last("noise"), &mut objective, initial, &options.optimizer, current)?;
         network.set_flat_parameters(&fitted.parameters);
         Ok(self.model(Networks::Noise { network, positions: Vec::new(), settings }, vec![record]))
     }
 
     fn likelihood(mut self, resume: Option<Checkpoint>) -> Result<TrainedModel> {
         let (data, options) = (self.data, &self.options.likelihood);
-        let covariance = if data.dim_x <= MAX_FULL_COVARIANCE { Covariance::Full } else { Covariance::Diagonal };
+        let by_width = if data.dim_x <= MAX_FULL_COVARIANCE { Covariance::Full } else { Covariance::Diagonal };
+        let covariance = options.covariance.unwrap_or(by_width);
         let layout = MixtureLayout { components: options.components, dim: data.dim_x, covariance };
         let spec = MlpSpec {
             input: data.dim_theta,
@@ -189,21 +208,40 @@ impl Run<'_> {
             layer_norm: true,
             residual: false,
         };
-        let mut rng = self.key.child(Purpose::Initialization).rng(0);
-        let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
-        let biases = network.parameters().len() - layout.outputs();
-        layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng));
-        let mut objective = DensityObjective::new(data, &network, layout, Direction::Likelihood);
-        let initial = network.parameters().to_vec();
-        let current = resume.map(|checkpoint| checkpoint.current);
-        let (fitted, record) = self.fit("likelihood", &mut objective, initial, &options.optimizer, current)?;
-        network.parameters_mut().copy_from_slice(&fitted.parameters);
-        Ok(self.model(Networks::Likelihood { network, layout }, vec![record]))
+        let mut current = None;
+        if let Some(checkpoint) = resume {
+            self.done = checkpoint.done;
+            current = Some(checkpoint.current);
+        }
+        let mut members = Vec::with_capacity(options.members);
+        for member in 0..options.members {
+            let mut rng = self.key.child(Purpose::Initialization).rng(member as u64);
+            let mut network = Mlp::random(spec.clone(), LastLayer::Zero, &mut rng)?;
+            let biases = network.parameters().len() - layout.outputs();
+            layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng));
+            if member == self.done.len() {
+                let mut objective = DensityObjective::new(data, &network, layout, Direction::Likelihood);
+                let initial = network.parameters().to_vec();
+                let name = match options.members {
+                    1 => "likelihood".to_owned(),
+                    all => format!("likelihood {} of {all}", member + 1),
+                };
+                let epochs_to_come = (options.members - member - 1) * options.optimizer.epochs;
+                let description = Network { name: &name, stream: 1 + member as u64, epochs_to_come };
+                let (fitted, record) =
+                    self.fit(&description, &mut objective, initial, &options.optimizer, current.take())?;
+                self.done.push((fitted.parameters, record));
+            }
+            network.parameters_mut().copy_from_slice(&self.done[member].0);
+            members.push(network);
+        }
+        let records = std::mem::take(&mut self.done).into_iter().map(|(_, record)| record).collect();
+        Ok(self.model(Networks::Likelihood { members, layout }, records))
     }
 
     fn fit<O: trainer::Objective>(
         &mut self,
-        network: &str,
+        network: &Network<'_>,
         objective: &mut O,
         initial: Vec<f32>,
         optimizer: &OptimizerOptions,
@@ -220,31 +258,26 @@ impl Run<'_> {
             }
             None => TrainerState::new(initial, optimizer)?,
         };
-        // Streams of the anchor and of the score network differ.
-        let key = self.key.indexed(u64::from(network != "anchor"));
+        let key = self.key.indexed(network.stream);
         let data = self.data;
         let plan = Plan { training: &data.training, validation: &data.validation, options: optimizer, key };
-        let epochs_to_come = if network == "anchor" { self.options.optimizer.epochs } else { 0 };
-        let Self { monitor, anchor, fingerprint, .. } = self;
+        let Self { monitor, done, fingerprint, .. } = self;
         trainer::run(objective, &plan, &mut state, |state| {
             let progress = Progress {
-                network,
+                network: network.name,
                 epoch: state.epoch,
                 epochs: optimizer.epochs,
-                epochs_to_come,
+                epochs_to_come: network.epochs_to_come,
                 record: *state.history.last().expect("called after an epoch"),
                 best: (state.best_loss, state.best_epoch),
             };
-            let checkpoint = || Checkpoint {
-                fingerprint: (*fingerprint).to_owned(),
-                anchor: anchor.clone(),
-                current: state.clone(),
-            };
+            let checkpoint =
+                || Checkpoint { fingerprint: (*fingerprint).to_owned(), done: done.clone(), current: state.clone() };
             monitor.epoch(&progress, &checkpoint)
         })?;
         let fitted = state.into_fitted();
         let record = TrainingRecord {
-            network: network.to_owned(),
+            network: network.name.to_owned(),
             best_epoch: fitted.best_epoch,
             best_validation_loss: fitted.best_loss,
             training_loss: fitted.history.iter().map(|record| record.training_loss).collect(),

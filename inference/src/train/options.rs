@@ -1,7 +1,7 @@
 //! Hyper-parameters of training.
 
 use crate::model::ConditionalSpec;
-use crate::model::density::MAX_COMPONENTS;
+use crate::model::density::{Covariance, MAX_COMPONENTS};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 use tallsbi_network::ScheduleShape;
@@ -144,13 +144,23 @@ pub struct LikelihoodOptions {
     pub hidden: Vec<usize>,
     /// Gaussians of the mixture, at most [`MAX_COMPONENTS`].
     pub components: usize,
+    /// Networks whose outputs are averaged, for one Gaussian: what they do not agree on is error.
+    pub members: usize,
+    /// Covariances; by default full up to 64 values of x and diagonal beyond.
+    pub covariance: Option<Covariance>,
     /// Its optimisation.
     pub optimizer: OptimizerOptions,
 }
 
 impl Default for LikelihoodOptions {
     fn default() -> Self {
-        Self { hidden: vec![256; 3], components: 1, optimizer: OptimizerOptions::default() }
+        Self {
+            hidden: vec![256; 3],
+            components: 1,
+            members: 1,
+            covariance: None,
+            optimizer: OptimizerOptions::default(),
+        }
     }
 }
 
@@ -221,6 +231,12 @@ impl TrainOptions {
         }
         if !(0.0..1.0).contains(&self.context_dropout) {
             return fail("context_dropout", "must lie in [0, 1)");
+        }
+        if self.likelihood.members == 0 {
+            return fail("likelihood.members", "must be at least 1");
+        }
+        if self.likelihood.members > 1 && self.likelihood.components > 1 {
+            return fail("likelihood.members", "several networks need components = 1: mixtures cannot be averaged");
         }
         let name = match self.architecture {
             Architecture::Anchored => "anchored",
