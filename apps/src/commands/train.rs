@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tallsbi_data::file::{Existing, OutputFile, Provenance, TrainingSet, XTransform};
 use tallsbi_inference::InferenceError;
-use tallsbi_inference::model::TrainedModel;
+use tallsbi_inference::model::{Covariance, TrainedModel};
 use tallsbi_inference::train::{
-    Architecture, Checkpoint, LatentKind, Monitor, NoiseLevels, OptimizerOptions, Progress, TrainOptions, TrainingData,
-    train,
+    Architecture, Checkpoint, DensityForm, LatentKind, Monitor, NoiseLevels, OptimizerOptions, Progress, TrainOptions,
+    TrainingData, train,
 };
 
 /// Train a score network on a training set
@@ -51,10 +51,13 @@ pub struct TrainArguments {
     /// Hidden widths of the score network, or of the likelihood's [default: 256,256,256]
     #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
     pub hidden: Option<Vec<usize>>,
-    /// Gaussians of the likelihood's mixture [default: 1]
+    /// Gaussians of the likelihood's mixture [default: 1 or 4, whichever validates better]
     #[arg(long, value_name = "C")]
     pub components: Option<usize>,
-    /// Networks of the likelihood, whose outputs are averaged [default: 1]
+    /// Covariances of the likelihood's Gaussians [default: whichever validates better]
+    #[arg(long)]
+    pub covariance: Option<CovarianceName>,
+    /// Networks of the likelihood, whose outputs are averaged [default: 4]
     #[arg(long, value_name = "K")]
     pub members: Option<usize>,
     /// Passes over the data at most, of each network
@@ -92,6 +95,15 @@ pub enum ArchitectureName {
     Noise,
     /// The likelihood of an observation, where that is simpler than the posterior
     Likelihood,
+}
+
+/// Shapes of covariances.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum CovarianceName {
+    /// Any
+    Full,
+    /// Values of x independent given the parameters
+    Diagonal,
 }
 
 /// Latent spaces.
@@ -214,7 +226,7 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
     options.network.n_max = arguments.n_max.unwrap_or(options.network.n_max);
     options.context_dropout = arguments.context_dropout.unwrap_or(options.context_dropout);
     options.validation_fraction = arguments.validation_fraction.unwrap_or(options.validation_fraction);
-    options.likelihood.components = arguments.components.unwrap_or(options.likelihood.components);
+    override_forms(arguments, &mut options.likelihood.candidates);
     options.likelihood.members = arguments.members.unwrap_or(options.likelihood.members);
     for optimizer in [&mut options.optimizer, &mut options.anchor.optimizer, &mut options.likelihood.optimizer] {
         override_optimizer(arguments, optimizer);
@@ -226,8 +238,11 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
         || options.network.theta_embedding.is_some();
     let suitable = if needs_noise { Architecture::Noise } else { Architecture::default() };
     options.architecture = architecture.unwrap_or(suitable);
-    let likelihood_only =
-        [("--components", arguments.components.is_some()), ("--members", arguments.members.is_some())];
+    let likelihood_only = [
+        ("--components", arguments.components.is_some()),
+        ("--covariance", arguments.covariance.is_some()),
+        ("--members", arguments.members.is_some()),
+    ];
     for (option, given) in likelihood_only {
         if given && options.architecture != Architecture::Likelihood {
             return Err(usage(format!("{option} goes with --architecture likelihood only")));
@@ -235,6 +250,23 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
     }
     options.validate()?;
     Ok(options)
+}
+
+/// Narrows the likelihood's forms to what was asked for, each once.
+fn override_forms(arguments: &TrainArguments, forms: &mut Vec<DensityForm>) {
+    let covariance = arguments.covariance.map(|name| match name {
+        CovarianceName::Full => Covariance::Full,
+        CovarianceName::Diagonal => Covariance::Diagonal,
+    });
+    for form in std::mem::take(forms) {
+        let form = DensityForm {
+            components: arguments.components.unwrap_or(form.components),
+            covariance: covariance.unwrap_or(form.covariance),
+        };
+        if !forms.contains(&form) {
+            forms.push(form);
+        }
+    }
 }
 
 fn override_optimizer(arguments: &TrainArguments, optimizer: &mut OptimizerOptions) {

@@ -175,7 +175,7 @@ impl MixtureLayout {
                     self.residual(c, y, scratch);
                     gradient[self.mean_offset(c) - 1] += weight * (responsibility - scratch.logs[c].exp());
                 }
-                self.slope(c, weight * responsibility, true, scratch, gradient);
+                self.slope(c, weight * responsibility, scratch, gradient);
             }
         }
         density
@@ -188,20 +188,40 @@ impl MixtureLayout {
         self.whiten(&components[c].factor, residual, whitened);
     }
 
-    /// -½|Lᵀ r|² of the first component for a residual that does not involve its mean; adds its gradient. With the
-    /// observations' mean it makes sufficient statistics of a single Gaussian.
-    pub fn accumulate_scatter(&self, residual: &[f64], scratch: &mut MixtureScratch, gradient: &mut [f64]) -> f64 {
-        scratch.residual.copy_from_slice(residual);
-        let MixtureScratch { components, residual, whitened, .. } = scratch;
-        self.whiten(&components[0].factor, residual, whitened);
-        let value = -0.5 * scratch.whitened.iter().map(|u| u * u).sum::<f64>();
-        self.slope(0, 1.0, false, scratch, gradient);
+    /// -½ tr(Lᵀ S L) of the first component for a scatter matrix S (d, d) about the observations' mean; adds its gradient. With
+    /// the mean it makes sufficient statistics of a single Gaussian.
+    pub fn accumulate_scatter(&self, scatter: &[f64], scratch: &mut MixtureScratch, gradient: &mut [f64]) -> f64 {
+        let d = self.dim;
+        let factor = &scratch.components[0].factor;
+        let gradient = &mut gradient[self.mean_offset(0) + d..];
+        let product = &mut scratch.whitened;
+        let mut value = 0.0;
+        let mut entry = 0;
+        for (i, row) in scatter.chunks_exact(d).enumerate() {
+            // Row i of S L, as far as L has entries there.
+            let columns = self.columns(i);
+            product[columns.clone()].fill(0.0);
+            let mut below = 0;
+            for (j, s) in row.iter().enumerate() {
+                let own = self.columns(j);
+                let shared = own.start.max(columns.start)..own.end.min(columns.end);
+                for k in shared {
+                    product[k] += s * factor[below + k - own.start];
+                }
+                below += own.len();
+            }
+            for k in columns {
+                let slope = -product[k];
+                value += 0.5 * slope * factor[entry];
+                gradient[entry] += if k < i { slope } else { slope * factor[entry] };
+                entry += 1;
+            }
+        }
         value
     }
 
-    /// Adds `weight` times the gradient of log N_c, residual and whitened residual being in the scratch; of its quadratic
-    /// form with fixed residual only, unless `density`.
-    fn slope(&self, c: usize, weight: f64, density: bool, scratch: &MixtureScratch, gradient: &mut [f64]) {
+    /// Adds `weight` times the gradient of log N_c, residual and whitened residual being in the scratch.
+    fn slope(&self, c: usize, weight: f64, scratch: &MixtureScratch, gradient: &mut [f64]) {
         let MixtureScratch { components, residual, whitened, .. } = scratch;
         let factor = &components[c].factor;
         let at = self.mean_offset(c);
@@ -211,13 +231,10 @@ impl MixtureLayout {
             for k in self.columns(i) {
                 let slope = -whitened[k] * r;
                 mean += whitened[k] * factor[entry];
-                gradient[at + self.dim + entry] +=
-                    weight * if k < i { slope } else { slope * factor[entry] + f64::from(density) };
+                gradient[at + self.dim + entry] += weight * if k < i { slope } else { slope * factor[entry] + 1.0 };
                 entry += 1;
             }
-            if density {
-                gradient[at + i] += weight * mean;
-            }
+            gradient[at + i] += weight * mean;
         }
     }
 }

@@ -9,7 +9,7 @@
 use super::density::{MixtureLayout, MixtureScratch};
 use super::observation_map::ObservationMap;
 use crate::Result;
-use crate::precision::{dot, symmetric_eigen};
+use crate::precision::dot;
 use crate::tempering::{Likelihood, Local};
 use ndarray::ArrayView2;
 use tallsbi_network::{Engine, Mlp, TangentWorkspace};
@@ -42,8 +42,8 @@ pub struct LikelihoodContext {
     n: f64,
     /// Observations (n, d); their mean alone for a single Gaussian.
     points: Vec<f64>,
-    /// Rows R_k with Σ_k R_k R_kᵀ = Σ_j (x_j - x̄)(x_j - x̄)ᵀ, for a single Gaussian.
-    scatter: Vec<f64>,
+    /// Σ_j (x_j - x̄)(x_j - x̄)ᵀ (d, d), for a single Gaussian and n > 1.
+    scatter: Option<Vec<f64>>,
 }
 
 /// Buffers of one worker.
@@ -82,7 +82,7 @@ impl Likelihood for LikelihoodModel {
         let points: Vec<f64> = features.into_iter().map(f64::from).collect();
         let n = x.nrows() as f64;
         if self.layout.components > 1 {
-            return Ok(LikelihoodContext { n, points, scatter: Vec::new() });
+            return Ok(LikelihoodContext { n, points, scatter: None });
         }
         let (mean, scatter) = mean_and_scatter(&points, self.layout.dim);
         Ok(LikelihoodContext { n, points: mean, scatter })
@@ -158,8 +158,8 @@ impl LikelihoodModel {
             return context.points.chunks(d).map(|x| layout.accumulate(x, 1.0, mixture, Some(slope))).sum();
         }
         let mut value = context.n * layout.accumulate(&context.points, context.n, mixture, Some(slope));
-        for residual in context.scatter.chunks(d) {
-            value += layout.accumulate_scatter(residual, mixture, slope);
+        if let Some(scatter) = &context.scatter {
+            value += layout.accumulate_scatter(scatter, mixture, slope);
         }
         value
     }
@@ -222,37 +222,22 @@ fn relative_factor(layout: MixtureLayout, factor: &[f64], tangent: &mut [f64]) {
     }
 }
 
-/// The mean of the rows (n, d), and at most min(n, d) rows with the same scatter about it.
-fn mean_and_scatter(points: &[f64], d: usize) -> (Vec<f64>, Vec<f64>) {
+/// The mean of the rows (n, d), and their scatter about it.
+fn mean_and_scatter(points: &[f64], d: usize) -> (Vec<f64>, Option<Vec<f64>>) {
     let n = points.len() / d;
     let mut mean = vec![0.0; d];
     for point in points.chunks(d) {
         mean.iter_mut().zip(point).for_each(|(sum, value)| *sum += value / n as f64);
     }
-    let centred: Vec<f64> =
-        points.chunks(d).flat_map(|point| point.iter().zip(&mean).map(|(x, mean)| x - mean)).collect();
     if n == 1 {
-        return (mean, Vec::new());
-    }
-    if n <= d {
-        return (mean, centred);
+        return (mean, None);
     }
     let mut scatter = vec![0.0; d * d];
-    for row in centred.chunks(d) {
-        for (a, target) in row.iter().zip(scatter.chunks_mut(d)) {
-            target.iter_mut().zip(row).for_each(|(sum, b)| *sum += a * b);
+    for point in points.chunks(d) {
+        let residual: Vec<f64> = point.iter().zip(&mean).map(|(x, mean)| x - mean).collect();
+        for (a, target) in residual.iter().zip(scatter.chunks_mut(d)) {
+            target.iter_mut().zip(&residual).for_each(|(sum, b)| *sum += a * b);
         }
     }
-    let mut vectors = vec![0.0; d * d];
-    symmetric_eigen(&mut scatter, d, &mut vectors);
-    // Eigenvectors are rows; eigenvalues are on the diagonal.
-    let root = (0..d)
-        .filter(|k| scatter[k * d + k] > 0.0)
-        .flat_map(|k| {
-            let scale = scatter[k * d + k].sqrt();
-            let vectors = &vectors;
-            (0..d).map(move |i| scale * vectors[k * d + i])
-        })
-        .collect();
-    (mean, root)
+    (mean, Some(scatter))
 }

@@ -11,13 +11,14 @@ mod trainer;
 
 pub use data::TrainingData;
 pub use options::{
-    AnchorOptions, Architecture, LatentKind, LikelihoodOptions, NoiseLevels, OptimizerOptions, TrainOptions,
+    AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, NoiseLevels, OptimizerOptions,
+    TrainOptions,
 };
 pub use trainer::{EpochRecord, TrainerState};
 
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
-use crate::model::{AnchoredSettings, ConditionalNetwork, Covariance, MixtureLayout, NoiseSettings};
+use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
 use crate::{InferenceError, Result};
 use denoising::DenoisingObjective;
 use density::{DensityObjective, Direction};
@@ -43,7 +44,7 @@ pub struct Checkpoint {
 /// How far a training run is.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
-    /// Network being trained: "anchor", "residual", "noise", "likelihood" or "likelihood 2 of 4".
+    /// Network being trained: "anchor", "residual", "noise" or "likelihood, ...".
     pub network: &'a str,
     /// Epochs done.
     pub epoch: usize,
@@ -102,8 +103,8 @@ pub fn train(
     }
 }
 
-/// Widest observation whose likelihood has a full covariance: 2145 outputs a component.
-const MAX_FULL_COVARIANCE: usize = 64;
+/// What a less simple form of the likelihood must gain, in nats: less is chance.
+const WORTH: f64 = 0.01;
 
 /// A network to be fitted.
 struct Network<'a> {
@@ -195,11 +196,48 @@ impl Run<'_> {
         Ok(self.model(Networks::Noise { network, positions: Vec::new(), settings }, vec![record]))
     }
 
+    /// Trains a network of each form, then more of the best one.
     fn likelihood(mut self, resume: Option<Checkpoint>) -> Result<TrainedModel> {
+        let options = &self.options.likelihood;
+        let mut current = None;
+        if let Some(checkpoint) = resume {
+            self.done = checkpoint.done;
+            current = Some(checkpoint.current);
+        }
+        let forms = &options.candidates;
+        let mut candidates = Vec::with_capacity(forms.len());
+        for (index, form) in forms.iter().enumerate() {
+            let layout = self.layout(form);
+            let name = format!("likelihood, {form}");
+            let to_come = forms.len() - index + options.members - 2;
+            candidates.push((layout, self.density((index, &name, to_come), layout, &mut current)?));
+        }
+        let loss = |index: usize| self.done[index].1.best_validation_loss;
+        let best = (1..forms.len()).fold(0, |best, form| if loss(form) < loss(best) - WORTH { form } else { best });
+        let (layout, first) = candidates.swap_remove(best);
+        let mut members = vec![first];
+        let wanted = if layout.components == 1 { options.members } else { 1 };
+        for member in 1..wanted {
+            let name = format!("likelihood, member {} of {wanted}", member + 1);
+            let network = (forms.len() + member - 1, name.as_str(), wanted - member - 1);
+            members.push(self.density(network, layout, &mut current)?);
+        }
+        let records = std::mem::take(&mut self.done).into_iter().map(|(_, record)| record).collect();
+        Ok(self.model(Networks::Likelihood { members, layout }, records))
+    }
+
+    fn layout(&self, form: &DensityForm) -> MixtureLayout {
+        MixtureLayout { components: form.components, dim: self.data.dim_x, covariance: form.covariance }
+    }
+
+    /// Trains the `index`-th density network of the run, or takes it from those done.
+    fn density(
+        &mut self,
+        (index, name, to_come): (usize, &str, usize),
+        layout: MixtureLayout,
+        current: &mut Option<TrainerState>,
+    ) -> Result<Mlp<f32>> {
         let (data, options) = (self.data, &self.options.likelihood);
-        let by_width = if data.dim_x <= MAX_FULL_COVARIANCE { Covariance::Full } else { Covariance::Diagonal };
-        let covariance = options.covariance.unwrap_or(by_width);
-        let layout = MixtureLayout { components: options.components, dim: data.dim_x, covariance };
         let spec = MlpSpec {
             input: data.dim_theta,
             hidden: options.hidden.clone(),
@@ -208,35 +246,21 @@ impl Run<'_> {
             layer_norm: true,
             residual: false,
         };
-        let mut current = None;
-        if let Some(checkpoint) = resume {
-            self.done = checkpoint.done;
-            current = Some(checkpoint.current);
+        let mut rng = self.key.child(Purpose::Initialization).rng(index as u64);
+        let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
+        let biases = network.parameters().len() - layout.outputs();
+        layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng));
+        if index == self.done.len() {
+            let mut objective = DensityObjective::new(data, &network, layout, Direction::Likelihood);
+            let initial = network.parameters().to_vec();
+            let epochs_to_come = to_come * options.optimizer.epochs;
+            let description = Network { name, stream: 1 + index as u64, epochs_to_come };
+            let (fitted, record) =
+                self.fit(&description, &mut objective, initial, &options.optimizer, current.take())?;
+            self.done.push((fitted.parameters, record));
         }
-        let mut members = Vec::with_capacity(options.members);
-        for member in 0..options.members {
-            let mut rng = self.key.child(Purpose::Initialization).rng(member as u64);
-            let mut network = Mlp::random(spec.clone(), LastLayer::Zero, &mut rng)?;
-            let biases = network.parameters().len() - layout.outputs();
-            layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng));
-            if member == self.done.len() {
-                let mut objective = DensityObjective::new(data, &network, layout, Direction::Likelihood);
-                let initial = network.parameters().to_vec();
-                let name = match options.members {
-                    1 => "likelihood".to_owned(),
-                    all => format!("likelihood {} of {all}", member + 1),
-                };
-                let epochs_to_come = (options.members - member - 1) * options.optimizer.epochs;
-                let description = Network { name: &name, stream: 1 + member as u64, epochs_to_come };
-                let (fitted, record) =
-                    self.fit(&description, &mut objective, initial, &options.optimizer, current.take())?;
-                self.done.push((fitted.parameters, record));
-            }
-            network.parameters_mut().copy_from_slice(&self.done[member].0);
-            members.push(network);
-        }
-        let records = std::mem::take(&mut self.done).into_iter().map(|(_, record)| record).collect();
-        Ok(self.model(Networks::Likelihood { members, layout }, records))
+        network.parameters_mut().copy_from_slice(&self.done[index].0);
+        Ok(network)
     }
 
     fn fit<O: trainer::Objective>(

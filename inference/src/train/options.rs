@@ -136,29 +136,51 @@ impl Default for AnchorOptions {
     }
 }
 
+/// The form of a conditional density.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DensityForm {
+    /// Gaussians of the mixture, at most [`MAX_COMPONENTS`].
+    pub components: usize,
+    /// Their covariances.
+    pub covariance: Covariance,
+}
+
+impl std::fmt::Display for DensityForm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let covariance = match self.covariance {
+            Covariance::Full => "full",
+            Covariance::Diagonal => "diagonal",
+        };
+        match self.components {
+            1 => write!(f, "one {covariance} Gaussian"),
+            several => write!(f, "{several} {covariance} Gaussians"),
+        }
+    }
+}
+
 /// The likelihood's network and its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LikelihoodOptions {
     /// Hidden widths.
     pub hidden: Vec<usize>,
-    /// Gaussians of the mixture, at most [`MAX_COMPONENTS`].
-    pub components: usize,
-    /// Networks whose outputs are averaged, for one Gaussian: what they do not agree on is error.
+    /// Forms of the density that are tried, simple ones first: one is preferred to those before it if its validation loss is
+    /// lower by more than 0.01 nats.
+    pub candidates: Vec<DensityForm>,
+    /// Networks whose outputs are averaged if the form is one Gaussian: what they do not agree on is error.
     pub members: usize,
-    /// Covariances; by default full up to 64 values of x and diagonal beyond.
-    pub covariance: Option<Covariance>,
     /// Its optimisation.
     pub optimizer: OptimizerOptions,
 }
 
 impl Default for LikelihoodOptions {
     fn default() -> Self {
+        let form = |components, covariance| DensityForm { components, covariance };
         Self {
             hidden: vec![256; 3],
-            components: 1,
-            members: 1,
-            covariance: None,
+            candidates: vec![form(1, Covariance::Diagonal), form(1, Covariance::Full), form(4, Covariance::Full)],
+            members: 4,
             optimizer: OptimizerOptions::default(),
         }
     }
@@ -222,21 +244,13 @@ impl TrainOptions {
         if self.likelihood.hidden.contains(&0) {
             return fail("likelihood.hidden", "layers must be at least 1 wide");
         }
-        if !(1..=MAX_COMPONENTS).contains(&self.likelihood.components) {
-            let message = format!("must lie in 1..={MAX_COMPONENTS}");
-            return Err(InferenceError::Option { option: "likelihood.components", message });
-        }
-        if !(self.validation_fraction > 0.0 && self.validation_fraction < 1.0) {
-            return fail("validation_fraction", "must lie strictly between 0 and 1");
-        }
-        if !(0.0..1.0).contains(&self.context_dropout) {
-            return fail("context_dropout", "must lie in [0, 1)");
+        let forms = &self.likelihood.candidates;
+        if forms.is_empty() || forms.iter().any(|form| !(1..=MAX_COMPONENTS).contains(&form.components)) {
+            let message = format!("must be at least one form of 1 to {MAX_COMPONENTS} components");
+            return Err(InferenceError::Option { option: "likelihood.candidates", message });
         }
         if self.likelihood.members == 0 {
             return fail("likelihood.members", "must be at least 1");
-        }
-        if self.likelihood.members > 1 && self.likelihood.components > 1 {
-            return fail("likelihood.members", "several networks need components = 1: mixtures cannot be averaged");
         }
         let name = match self.architecture {
             Architecture::Anchored => "anchored",
