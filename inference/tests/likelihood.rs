@@ -131,7 +131,7 @@ fn network(layout: MixtureLayout, m: usize) -> Mlp<f32> {
 
 fn model(layout: MixtureLayout, m: usize) -> LikelihoodModel {
     let d = layout.dim;
-    let map = ObservationMap { log: false, mean: vec![0.0; d], sd: vec![1.0; d], lattice: Vec::new() };
+    let map = ObservationMap::standardize(vec![0.0; d], vec![1.0; d]);
     LikelihoodModel::new(&[network(layout, m)], layout, map)
 }
 

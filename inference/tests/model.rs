@@ -138,7 +138,7 @@ fn guided_networks_know_the_prior() {
 }
 
 fn identity_map(d: usize) -> ObservationMap {
-    ObservationMap { log: false, mean: vec![0.0; d], sd: vec![1.0; d], lattice: Vec::new() }
+    ObservationMap::standardize(vec![0.0; d], vec![1.0; d])
 }
 
 fn random_anchored(m: usize, d: usize) -> (Mlp<f32>, ConditionalNetwork) {

@@ -4,7 +4,8 @@ use crate::{InferenceError, Result};
 use ndarray::{ArrayView2, ArrayView3};
 use serde::{Deserialize, Serialize};
 
-/// How simulator outputs enter the network: z = (f(x) - mean)/sd per column, f the logarithm or the identity.
+/// How simulator outputs enter the network: z = (f(x) - mean)/sd per column, f the logarithm, for columns of counts √(x + ½)
+/// (whose Poisson noise is then alike everywhere; Anscombe 1948), or the identity.
 ///
 /// Columns that are constant in the training set (sd = 0) carry no information and enter as 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,22 +17,31 @@ pub struct ObservationMap {
     pub mean: Vec<f32>,
     /// Standard deviation of f(x) over the training set, (d).
     pub sd: Vec<f32>,
-    /// Distance of neighbouring values of z in columns of whole numbers, 0 elsewhere; empty where there are none.
+    /// Which columns are counts, (d); empty if none is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lattice: Vec<f32>,
+    pub counts: Vec<bool>,
 }
 
+/// Columns of whole numbers are counts if they get this large: fewer values are categories.
+const FEWEST_COUNTS: f32 = 10.0;
+
 impl ObservationMap {
-    /// Fits mean and standard deviation on the training outputs `x` (N, K, d): K observations of each of N parameters.
+    /// z = (x - mean)/sd.
+    pub fn standardize(mean: Vec<f32>, sd: Vec<f32>) -> Self {
+        Self { log: false, mean, sd, counts: Vec::new() }
+    }
+
+    /// Fits mean and standard deviation on the training outputs `x` (N, K, d): K observations of each of N parameters. Without
+    /// `log`, columns of non-negative whole numbers are taken for counts.
     ///
     /// # Errors
     /// When `log` is asked for outputs that are not positive.
     pub fn fit(x: ArrayView3<'_, f32>, log: bool) -> Result<Self> {
         let (n, k, d) = x.dim();
         let rows = (n * k) as f64;
+        let mut map = Self { log, mean: vec![0.0; d], sd: vec![0.0; d], counts: counts(x, log) };
         let mut mean = vec![0.0f64; d];
         let mut square = vec![0.0f64; d];
-        let mut whole = vec![!log; d];
         for row in x.rows() {
             for (i, &value) in row.iter().enumerate() {
                 if log && value <= 0.0 {
@@ -39,31 +49,46 @@ impl ObservationMap {
                         "x_transform is \"log\" but column {i} of x holds {value}; use \"identity\" or positive outputs"
                     )));
                 }
-                whole[i] &= value.fract() == 0.0;
-                let value = transform(f64::from(value), log);
+                let value = map.transform(i, f64::from(value));
                 mean[i] += value;
                 square[i] += value * value;
             }
         }
-        let sd: Vec<f32> = (0..d)
-            .map(|i| {
-                mean[i] /= rows;
-                let variance = (square[i] / rows - mean[i] * mean[i]) * rows / (rows - 1.0).max(1.0);
-                // Below the rounding of the sums the column is constant.
-                let noise = 1e-12 * (square[i] / rows).max(f64::MIN_POSITIVE);
-                if variance > noise { variance.sqrt() as f32 } else { 0.0 }
-            })
-            .collect();
-        let lattice = match whole.contains(&true) {
-            true => sd.iter().zip(whole).map(|(&sd, whole)| if whole && sd > 0.0 { 1.0 / sd } else { 0.0 }).collect(),
-            false => Vec::new(),
-        };
-        Ok(Self { log, mean: mean.into_iter().map(|v| v as f32).collect(), sd, lattice })
+        for i in 0..d {
+            mean[i] /= rows;
+            let variance = (square[i] / rows - mean[i] * mean[i]) * rows / (rows - 1.0).max(1.0);
+            // Below the rounding of the sums the column is constant.
+            let noise = 1e-12 * (square[i] / rows).max(f64::MIN_POSITIVE);
+            map.sd[i] = if variance > noise { variance.sqrt() as f32 } else { 0.0 };
+            map.mean[i] = mean[i] as f32;
+        }
+        Ok(map)
     }
 
-    /// Whether some columns are counts.
-    pub fn has_lattice(&self) -> bool {
-        !self.lattice.is_empty()
+    fn is_count(&self, column: usize) -> bool {
+        self.counts.get(column).copied().unwrap_or(false)
+    }
+
+    fn transform(&self, column: usize, value: f64) -> f64 {
+        if self.log {
+            value.ln()
+        } else if self.is_count(column) {
+            (value + 0.5).max(0.0).sqrt()
+        } else {
+            value
+        }
+    }
+
+    /// Spreads the counts among `features` (d) uniformly over [x, x + 1) with the numbers that `uniform` draws: a density has no
+    /// mass at points.
+    pub fn dequantize(&self, features: &mut [f64], mut uniform: impl FnMut() -> f64) {
+        for (column, feature) in features.iter_mut().enumerate() {
+            let (mean, sd) = (f64::from(self.mean[column]), f64::from(self.sd[column]));
+            if self.is_count(column) && sd > 0.0 {
+                let root = *feature * sd + mean;
+                *feature = ((root * root - 0.5 + uniform()).max(0.0).sqrt() - mean) / sd;
+            }
+        }
     }
 
     /// Number of columns d.
@@ -86,7 +111,7 @@ impl ObservationMap {
         let mut features = Vec::with_capacity(x.len());
         for (row, values) in x.outer_iter().enumerate() {
             for (i, &value) in values.iter().enumerate() {
-                let value = transform(f64::from(value), self.log);
+                let value = self.transform(i, f64::from(value));
                 if !value.is_finite() {
                     return Err(InferenceError::ObservationNotFinite { row });
                 }
@@ -98,6 +123,20 @@ impl ObservationMap {
     }
 }
 
-fn transform(value: f64, log: bool) -> f64 {
-    if log { value.ln() } else { value }
+/// Which columns hold non-negative whole numbers, up to [`FEWEST_COUNTS`] at least.
+fn counts(x: ArrayView3<'_, f32>, log: bool) -> Vec<bool> {
+    let d = x.dim().2;
+    if log {
+        return Vec::new();
+    }
+    let mut largest = vec![0.0f32; d];
+    let mut counts = vec![true; d];
+    for row in x.rows() {
+        for (i, &value) in row.iter().enumerate() {
+            counts[i] &= value >= 0.0 && value.fract() == 0.0;
+            largest[i] = largest[i].max(value);
+        }
+    }
+    counts.iter_mut().zip(largest).for_each(|(count, largest)| *count &= largest >= FEWEST_COUNTS);
+    if counts.contains(&true) { counts } else { Vec::new() }
 }

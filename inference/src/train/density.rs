@@ -50,12 +50,9 @@ impl<'a> DensityObjective<'a> {
             };
             input.copy_from_slice(given);
             target.iter_mut().zip(wanted).for_each(|(target, &value)| *target = f64::from(value));
-            if self.direction == Direction::Likelihood && data.observation_map.has_lattice() {
-                // Counts are spread uniformly over their cells: a density has none at points.
+            if self.direction == Direction::Likelihood {
                 let mut rng = batch.noise.rng(index);
-                for (target, &step) in target.iter_mut().zip(&data.observation_map.lattice) {
-                    *target += f64::from(step) * (rng.random::<f64>() - 0.5);
-                }
+                data.observation_map.dequantize(target, || rng.random());
             }
         }
     }
