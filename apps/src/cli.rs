@@ -62,6 +62,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it can run on the processes of an MPI job.
+    pub fn is_distributed(&self) -> bool {
+        matches!(self, Self::Simulate(_))
+    }
+
     /// Runs the command.
     pub fn run(self, context: &Context) -> anyhow::Result<()> {
         match self {

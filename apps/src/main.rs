@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod context;
+mod distributed;
 mod interrupt;
 mod plot;
 mod progress;
@@ -27,15 +28,22 @@ fn main() -> ExitCode {
 }
 
 fn start() -> ExitCode {
+    let worker = distributed::is_worker();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        // All processes of a job have the same arguments: one says what is wrong with them.
+        Err(error) if worker => return ExitCode::from(u8::from(error.use_stderr()) * 2),
         Err(error) => return usage_exit(&error),
     };
-    start_logging(&cli);
+    if !worker {
+        start_logging(&cli);
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error));
+            if !worker {
+                eprintln!("error: {}", one_line(&error));
+            }
             ExitCode::from(exit_code(&error))
         }
     }
@@ -48,10 +56,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let context = Context {
         seed: cli.seed,
         json: cli.json,
-        quiet: cli.quiet,
+        quiet: cli.quiet || distributed::is_worker(),
         command: context::command_line(),
         interrupt: Interrupt::install()?,
     };
+    if cfg!(feature = "mpi") && distributed::launched().is_some() && !cli.command.is_distributed() {
+        return Err(context::usage("only simulate runs on several processes; start this command without mpirun"));
+    }
     cli.command.run(&context)
 }
 

@@ -1,14 +1,16 @@
-"""Our diagnostics beside scikit-learn, NumPy/SciPy and POT, on the same data in the same run.
+"""Our diagnostics beside scikit-learn, NumPy/SciPy, POT and sbi, on the same data in the same run.
 
     cargo build --release -p tallsbi-diagnostics --example speed
     python diagnostics/benches/compare_sklearn.py target/release/examples/speed [task ...]
 
-Needs a Python (not of this repository) with numpy, scipy, scikit-learn and POT. The two sides take turns, each is timed
+Needs a Python (not of this repository) with numpy, scipy, scikit-learn and POT, and sbi for the local C2ST (without it, the
+scikit-learn networks that sbi trains are timed alone). The two sides take turns, each is timed
 several times, and the best times are compared. CPU time (all threads of a side) is given beside wall time: on a busy machine
 only the former means much, on an idle one the latter also has the gain of our threads. REPEATS and N_OBS are read from the
 environment.
 """
 
+import importlib.util
 import json
 import os
 import resource
@@ -59,8 +61,20 @@ def sliced_wasserstein(data):
     return ot.sliced_wasserstein_distance(data["x"], data["y"], n_projections=1000, seed=0)
 
 
-def local_c2st(data, trials=2):
-    """sbi's l-C2ST: a scikit-learn network for each trial; `trials` of them stand for all, as each takes equally long."""
+def local_c2st(data):
+    """sbi's l-C2ST: the observed classifier and one null trial; the two stand for all 101, as each takes equally long."""
+    import torch
+    from sbi.diagnostics.lc2st import LC2ST
+
+    theta, theta_q, x = (torch.tensor(data[name], dtype=torch.float32) for name in ("theta", "theta_q", "context"))
+    test = LC2ST(theta, x, theta_q, seed=1, z_score=True, num_trials_null=1)
+    test.train_on_observed_data()
+    test.train_under_null_hypothesis()
+    return test.get_statistic_on_observed_data(theta_q[:1000], x[:1])
+
+
+def local_c2st_sklearn(data, trials=2):
+    """What sbi's l-C2ST runs inside, for machines without sbi: a scikit-learn network for each trial."""
     from sklearn.neural_network import MLPClassifier
 
     theta, theta_q, x = data["theta"], data["theta_q"], data["context"]
@@ -82,7 +96,7 @@ TASKS = {
     "c2st": (c2st, 1),
     "mmd": (mmd, 1),
     "sliced-wasserstein": (sliced_wasserstein, 1),
-    "local-c2st": (local_c2st, 101 / 2),
+    "local-c2st": (local_c2st if importlib.util.find_spec("sbi") else local_c2st_sklearn, 101 / 2),
 }
 
 

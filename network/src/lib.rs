@@ -3,6 +3,7 @@
 //! * [`MlpSpec`] and [`Mlp`]: what a network is, and its parameters in one flat vector.
 //! * [`Engine`]: runs it, forward ([`Engine::forward`]), backward ([`Engine::backward`]) and along tangents
 //!   ([`Engine::tangent`]), on tiles of rows, without allocating.
+//! * [`SmallNetwork`]: trains networks of tens of units, at twice the speed.
 //! * [`Adam`], [`Ema`], [`LearningRateSchedule`], [`GradientAccumulator`]: training on flat vectors, to the same bytes on any
 //!   number of threads.
 //! * [`tensors`]: reading and writing as named safetensors.
@@ -19,6 +20,7 @@ mod kernels;
 mod parallel;
 mod real;
 mod schedule;
+mod small;
 mod tangent;
 pub mod tensors;
 
@@ -31,4 +33,5 @@ pub use forward::ForwardWorkspace;
 pub use parallel::GradientAccumulator;
 pub use real::Real;
 pub use schedule::{LearningRateSchedule, ScheduleShape};
+pub use small::SmallNetwork;
 pub use tangent::{FirstTangents, TangentWorkspace};

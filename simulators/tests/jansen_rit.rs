@@ -88,9 +88,6 @@ fn solvers_agree_as_the_step_shrinks() {
     let exact = mean_log_power(Solver::Strang, 1.0 / 4096.0);
     let errors = [1024.0, 2048.0, 4096.0, 8192.0].map(|rate| mean_log_power(Solver::EulerMaruyama, 1.0 / rate) - exact);
     let strang = mean_log_power(Solver::Strang, 1.0 / 1024.0) - exact;
-    println!(
-        "mean log10 power against Strang at 1/4096 s: Euler-Maruyama at 1/1024, 1/2048, 1/4096, 1/8192 s {errors:?}, Strang at 1/1024 s {strang}"
-    );
     for pair in errors.windows(2) {
         let ratio = pair[0] / pair[1];
         assert!((1.6..2.6).contains(&ratio), "halving the step divides the error by {ratio}: {errors:?}");

@@ -3,6 +3,7 @@
 use super::TaskArguments;
 use crate::cli::ResumableOutputArguments;
 use crate::context::{Context, Interrupted, usage};
+use crate::distributed::{Block, Team};
 use crate::progress::Bar;
 use anyhow::Result;
 use clap::Args;
@@ -20,8 +21,8 @@ use tallsbi_simulators::{Rows, Task, simulate_parallel};
 /// Simulate a training set: parameters from the prior, observations from the simulator
 ///
 /// Rows are streamed to disk in bounded memory. A run that is interrupted or killed continues with --resume; shards
-/// (--shard 1/4 .. 4/4, on any machines) are put together by `tallsbi merge`. Neither threads, shards nor interruptions
-/// change a byte of the data.
+/// (--shard 1/4 .. 4/4, on any machines) are put together by `tallsbi merge`; built with MPI (cargo feature mpi),
+/// `mpirun -n 4 tallsbi simulate ..` uses four processes. None of these change a byte of the data.
 ///
 /// Example: tallsbi simulate jrnmm --fix g=0 -n 50000 -o train.h5
 #[derive(Debug, Args)]
@@ -52,17 +53,37 @@ const PRIOR_CHUNK: usize = 1024;
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &SimulateArguments) -> Result<()> {
-    let task = arguments.task.build()?;
+    let team = Team::join()?;
+    let task = arguments.task.build();
+    if team.is_worker() {
+        return work(context, arguments, team, task);
+    }
+    let task = task?;
     let spec = spec(arguments, task.as_ref())?;
     let output = &arguments.output.output;
-    let (summary, rate) = write(context, task.as_ref(), spec, output, arguments.output.existing())?;
+    let (summary, rate) = write(context, &team, task.as_ref(), spec, output, arguments.output.existing())?;
     report(context, arguments, summary, rate)
 }
 
+/// What a process does that works for another.
+fn work(context: &Context, arguments: &SimulateArguments, team: Team, task: Result<Box<dyn Task>>) -> Result<()> {
+    let task = match task {
+        Ok(task) => task,
+        Err(error) => return team.serve(context, 0, Err(error)),
+    };
+    let n_obs = arguments.n_obs.unwrap_or(1);
+    let simulate = |block: Block, x: &mut [f32], valid: &mut [u8]| {
+        let theta = draw_parameters(context, task.prior(), block);
+        simulate_rows(context, task.as_ref(), n_obs, block, &theta, (x, valid), &|_| ())
+    };
+    team.serve(context, n_obs * task.dim_x(), Ok(&simulate))
+}
+
 /// Simulates a training set into `output`, or continues what an interrupted run left there. Returns what it holds, and rows
-/// a second if there was anything to do.
+/// a second if there was anything to do. All processes of `team` simulate, this one writes.
 pub fn write(
     context: &Context,
+    team: &Team,
     task: &dyn Task,
     spec: TrainingSetSpec,
     output: &Path,
@@ -80,7 +101,7 @@ pub fn write(
                 tracing::info!("continuing at row {} of {}", writer.next_row(), rows.count);
                 bar.resume_at(writer.next_row());
             }
-            simulate(context, task, &mut writer, rows, n_obs, &bar)?;
+            simulate(context, team, task, &mut writer, rows, n_obs, &bar)?;
             let rate = bar.rate();
             bar.finish();
             Ok((writer.finish()?, Some(rate)))
@@ -132,6 +153,7 @@ pub fn training_set(
 
 fn simulate(
     context: &Context,
+    team: &Team,
     task: &dyn Task,
     writer: &mut TrainingSetWriter,
     rows: RowRange,
@@ -142,10 +164,14 @@ fn simulate(
     let m = task.prior().dim();
     let chunk = writer.chunk_rows();
     let most = (BLOCK_BYTES / (4 * (width + m)) / chunk).max(1) * chunk;
-    let mut block = chunk;
-    let mut invalid = 0;
+    let mut size = chunk;
+    let (mut invalid, mut interrupted) = (0, false);
+    if team.size() > 1 {
+        tracing::info!("simulating on {} processes", team.size());
+    }
+    let advance = |rows: usize| bar.advance(rows as u64);
     while writer.next_row() < rows.count {
-        if context.interrupt.is_set() {
+        if interrupted || context.interrupt.is_set() {
             writer.checkpoint()?;
             let done = writer.next_row();
             return Err(Interrupted(format!(
@@ -156,35 +182,54 @@ fn simulate(
         }
         let started = Instant::now();
         let next = writer.next_row();
-        let count = (rows.count - next).min(block as u64) as usize;
-        let first = rows.first + next;
-        let theta = draw_parameters(context, task.prior(), first, count);
-        let exact: Vec<f64> = theta.iter().map(|&value| value.into()).collect();
-        let mut x = vec![0.0; count * width];
-        let mut valid = vec![0; count];
-        let batch = Rows {
-            theta: ArrayView2::from_shape((count, m), &exact)?,
-            n_obs,
-            key: context.key().child(Purpose::Simulator),
-            first_row: first,
+        let block = Block { first: rows.first + next, count: (rows.count - next).min(size as u64) as usize };
+        let theta = draw_parameters(context, task.prior(), block);
+        let mut x = vec![0.0; block.count * width];
+        let mut valid = vec![0; block.count];
+        let part = |part: Block, x: &mut [f32], valid: &mut [u8]| {
+            let start = (part.first - block.first) as usize;
+            let theta = &theta[start * m..(start + part.count) * m];
+            simulate_rows(context, task, n_obs, part, theta, (x, valid), &advance)
         };
-        let progress = |rows| {
-            bar.advance(rows as u64);
-            ControlFlow::Continue(())
-        };
-        invalid += simulate_parallel(task, &batch, &mut x, &mut valid, &progress)?;
+        let simulated = team.simulate(block, &mut x, &mut valid, &advance, &part)?;
+        interrupted = simulated.interrupted;
+        invalid += simulated.invalid;
         if invalid > 0 {
             bar.note(format!("{invalid} failed"));
         }
         writer.append(&theta, &x, &valid)?;
-        let wanted = count as f64 * BLOCK_SECONDS / started.elapsed().as_secs_f64().max(1e-6);
-        block = ((wanted as usize / chunk).max(1) * chunk).min(most);
+        let wanted = block.count as f64 * BLOCK_SECONDS / started.elapsed().as_secs_f64().max(1e-6);
+        size = ((wanted as usize / chunk).max(1) * chunk).min(most);
     }
     Ok(())
 }
 
-/// θ of rows `first..first + count`, rounded to the single precision of files: observations belong to the stored values.
-fn draw_parameters(context: &Context, prior: &Prior, first: u64, count: usize) -> Vec<f32> {
+/// Simulates rows at the given θ on all threads of this process; returns how many failed.
+fn simulate_rows(
+    context: &Context,
+    task: &dyn Task,
+    n_obs: usize,
+    block: Block,
+    theta: &[f32],
+    (x, valid): (&mut [f32], &mut [u8]),
+    advance: &(dyn Fn(usize) + Sync),
+) -> Result<usize> {
+    let exact: Vec<f64> = theta.iter().map(|&value| value.into()).collect();
+    let rows = Rows {
+        theta: ArrayView2::from_shape((block.count, task.prior().dim()), &exact)?,
+        n_obs,
+        key: context.key().child(Purpose::Simulator),
+        first_row: block.first,
+    };
+    let progress = |rows| {
+        advance(rows);
+        ControlFlow::Continue(())
+    };
+    Ok(simulate_parallel(task, &rows, x, valid, &progress)?)
+}
+
+/// θ of a block's rows, rounded to the single precision of files: observations belong to the stored values.
+fn draw_parameters(context: &Context, prior: &Prior, Block { first, count }: Block) -> Vec<f32> {
     let key = context.key().child(Purpose::Prior);
     let m = prior.dim();
     let mut theta = vec![0.0; count * m];

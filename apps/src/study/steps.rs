@@ -7,6 +7,7 @@ use crate::commands::diagnose::monitored;
 use crate::commands::model::Model;
 use crate::commands::{observe, sample, simulate, train};
 use crate::context::Context;
+use crate::distributed::Team;
 use anyhow::{Context as _, Result};
 use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, s};
 use serde::Serialize;
@@ -54,7 +55,7 @@ pub fn seeded(context: &Context, purpose: Purpose) -> Context {
 /// Simulates `rows` rows of `n_obs` observations into a training set; continues where it was interrupted.
 pub fn simulation(context: &Context, task: &dyn Task, rows: u64, n_obs: usize, output: &Path) -> Result<()> {
     let spec = simulate::training_set(task, RowRange::whole(rows), Some(n_obs), serde_json::Map::new());
-    simulate::write(context, task, spec, output, Existing::Resume).map(|_| ())
+    simulate::write(context, &Team::alone(), task, spec, output, Existing::Resume).map(|_| ())
 }
 
 /// Trains; continues where it was interrupted.

@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{Purpose, StreamKey};
-use tallsbi_network::{Activation, Adam, AdamSettings, Engine, ForwardWorkspace, Mlp, MlpSpec, Trace};
+use tallsbi_network::{Activation, Adam, AdamSettings, Mlp, MlpSpec, SmallNetwork};
 
 /// Rows evaluated at once: small networks stay in the first-level cache.
 const TILE: usize = 128;
@@ -56,11 +56,9 @@ impl FittedMlp {
     /// A classifier with given weights: one output, the logit of class `true`.
     ///
     /// # Errors
-    /// When the definition is invalid, has more than one output, or the number of parameters does not fit it.
+    /// When the definition is not of a ReLU network with one output, or the number of parameters does not fit it.
     pub fn from_parameters(spec: MlpSpec, parameters: Vec<f32>, epochs: usize) -> Result<Self> {
-        if spec.output != 1 {
-            return Err(failure(format!("has {} outputs, a two-class network has 1", spec.output)));
-        }
+        SmallNetwork::new(&spec, 1).map_err(|error| failure(error.to_string()))?;
         let network = Mlp::from_parameters(spec, parameters).map_err(|error| failure(error.to_string()))?;
         Ok(Self { network, epochs })
     }
@@ -81,12 +79,15 @@ impl FittedMlp {
     }
 
     pub(super) fn probabilities(&self, rows: &impl Rows, indices: &[usize]) -> Vec<f64> {
-        let mut evaluation = Evaluation::new(self.network.spec());
-        let mut probabilities = Vec::with_capacity(indices.len());
-        evaluation.logits(&Engine::new(&self.network), rows, indices, |_, logit| {
-            probabilities.push(1.0 / (1.0 + f64::from(-logit).exp()));
-        });
-        probabilities
+        let probability = |&logit: &f32| 1.0 / (1.0 + f64::from(-logit).exp());
+        let mut evaluation = Evaluation::new(self.network.spec(), TILE).expect("checked when it was made");
+        indices
+            .chunks(TILE)
+            .flat_map(|tile| {
+                let logits = evaluation.logits(self.network.parameters(), rows, tile);
+                logits.iter().map(probability).collect::<Vec<_>>()
+            })
+            .collect()
     }
 }
 
@@ -94,40 +95,23 @@ fn failure(message: String) -> DiagnosticsError {
     DiagnosticsError::Classifier { classifier: "mlp", message }
 }
 
-/// Memory to evaluate rows tile by tile.
+/// Memory to evaluate rows.
 struct Evaluation {
-    input: Vec<f32>,
-    output: Vec<f32>,
-    workspace: ForwardWorkspace<f32>,
+    network: SmallNetwork,
+    row: Vec<f32>,
 }
 
 impl Evaluation {
-    fn new(spec: &MlpSpec) -> Self {
-        Self {
-            input: vec![0.0; TILE * spec.input],
-            output: vec![0.0; TILE],
-            workspace: ForwardWorkspace::new(spec, TILE),
-        }
+    fn new(spec: &MlpSpec, max_rows: usize) -> Result<Self> {
+        let network = SmallNetwork::new(spec, max_rows).map_err(|error| failure(error.to_string()))?;
+        Ok(Self { network, row: vec![0.0; spec.input] })
     }
 
-    /// Calls `visit` with each index and its logit, in order.
-    fn logits(&mut self, engine: &Engine<f32>, rows: &impl Rows, indices: &[usize], mut visit: impl FnMut(usize, f32)) {
-        for tile in indices.chunks(TILE) {
-            let input = gather(rows, tile, &mut self.input);
-            let output = &mut self.output[..tile.len()];
-            engine.forward(input, &mut self.workspace, output);
-            tile.iter().zip(output).for_each(|(&index, &mut logit)| visit(index, logit));
-        }
+    /// Logits of up to as many rows as it was made for.
+    fn logits(&mut self, parameters: &[f32], rows: &impl Rows, indices: &[usize]) -> &[f32] {
+        self.network.load(indices.len(), &mut self.row, |index, row| rows.write(indices[index], row));
+        self.network.forward(parameters)
     }
-}
-
-fn gather<'a>(rows: &impl Rows, indices: &[usize], buffer: &'a mut [f32]) -> &'a [f32] {
-    let width = rows.width();
-    let buffer = &mut buffer[..indices.len() * width];
-    for (row, &index) in buffer.chunks_exact_mut(width).zip(indices) {
-        rows.write(index, row);
-    }
-    buffer
 }
 
 /// Trains on the rows `indices` with labels `label(index)`.
@@ -229,12 +213,8 @@ struct Trainer {
     spec: MlpSpec,
     parameters: Vec<f32>,
     weights: Vec<std::ops::Range<usize>>,
-    engine: Engine<f32>,
-    trace: Trace<f32>,
     adam: Adam<f32>,
     evaluation: Evaluation,
-    input: Vec<f32>,
-    logits: Vec<f32>,
     logit_gradient: Vec<f32>,
     gradient: Vec<f32>,
     batch_size: usize,
@@ -262,16 +242,11 @@ impl Trainer {
             }
         }
         let invalid = |error: tallsbi_network::NetworkError| failure(error.to_string());
-        let network = Mlp::from_parameters(spec.clone(), parameters.clone()).map_err(invalid)?;
         let batch_size = params.batch_size().min(rows);
         Ok(Self {
             weights: layout.into_iter().map(|layer| layer.weight).collect(),
-            engine: Engine::for_training(&network),
-            trace: Trace::new(&spec, batch_size),
             adam: Adam::new(AdamSettings::default(), parameters.len()).map_err(invalid)?,
-            evaluation: Evaluation::new(&spec),
-            input: vec![0.0; batch_size * width],
-            logits: vec![0.0; batch_size],
+            evaluation: Evaluation::new(&spec, batch_size)?,
             logit_gradient: vec![0.0; batch_size],
             gradient: vec![0.0; parameters.len()],
             learning_rate: params.learning_rate(),
@@ -299,16 +274,14 @@ impl Trainer {
 
     /// One gradient step; returns the summed cross-entropy of the batch before it.
     fn step(&mut self, rows: &impl Rows, batch: &[usize], label: &impl Fn(usize) -> bool) -> f64 {
-        let input = gather(rows, batch, &mut self.input);
-        let logits = &mut self.logits[..batch.len()];
+        let logits = self.evaluation.logits(&self.parameters, rows, batch);
         let logit_gradient = &mut self.logit_gradient[..batch.len()];
-        self.engine.forward_traced(input, &mut self.trace, logits);
         let scale = 1.0 / batch.len() as f32;
         // Σ log(1 + e^-margin) with margins signed so that larger is better: the linear parts are added up, of the factors
         // 1 + e^-|margin| in [1, 2] the product is taken, and one logarithm of it every so often.
         let mut loss = 0.0;
         let mut product = 1.0f64;
-        for (count, ((&index, &logit), gradient)) in batch.iter().zip(&*logits).zip(&mut *logit_gradient).enumerate() {
+        for (count, ((&index, &logit), gradient)) in batch.iter().zip(logits).zip(&mut *logit_gradient).enumerate() {
             let sign = if label(index) { 1.0 } else { -1.0 };
             let margin = sign * logit;
             let small = (-margin.abs()).exp();
@@ -322,8 +295,7 @@ impl Trainer {
             *gradient = -sign * wrong * scale;
         }
         loss += product.ln();
-        self.gradient.fill(0.0);
-        self.engine.backward(input, &mut self.trace, logit_gradient, &mut self.gradient, None);
+        self.evaluation.network.backward(&self.parameters, logit_gradient, &mut self.gradient);
         let penalty = self.l2_penalty as f32 * scale;
         for range in &self.weights {
             let gradient = &mut self.gradient[range.clone()];
@@ -332,15 +304,15 @@ impl Trainer {
             }
         }
         self.adam.update(&mut self.parameters, &self.gradient, self.learning_rate);
-        self.engine.load(&self.parameters);
         loss
     }
 
     fn accuracy(&mut self, rows: &impl Rows, indices: &[usize], label: &impl Fn(usize) -> bool) -> f64 {
         let mut right = 0;
-        self.evaluation.logits(&self.engine, rows, indices, |index, logit| {
-            right += usize::from((logit > 0.0) == label(index));
-        });
+        for tile in indices.chunks(self.batch_size) {
+            let logits = self.evaluation.logits(&self.parameters, rows, tile);
+            right += tile.iter().zip(logits).filter(|&(&index, &logit)| (logit > 0.0) == label(index)).count();
+        }
         right as f64 / indices.len() as f64
     }
 }

@@ -13,8 +13,12 @@ const BINS: usize = 1 << 14;
 /// Distances left in the last bracket that are sorted rather than counted again: a constant amount of memory.
 const SORT: u64 = 1 << 16;
 
-/// Random pairs that bracket the median before the first pass.
-const PILOT: usize = 1 << 15;
+/// Distances a bracket is expected to hold at most for them to be collected in the first pass: a constant 8 MiB.
+const COLLECT: f64 = (1 << 20) as f64;
+
+/// Random pairs that bracket the median before the first pass: this share of all, within limits.
+const PILOT_SHARE: u64 = 64;
+const PILOT: (u64, u64) = (1 << 12, 1 << 18);
 
 /// Half-width of the pilot's bracket in standard errors of its quantile: missed once in 10⁹ times, which costs one more
 /// pass and nothing else.
@@ -24,7 +28,20 @@ const PILOT_ERRORS: f64 = 6.0;
 pub(super) fn median_distance(x: &Blocks, monitor: Monitor<'_>) -> Result<f64> {
     let pairs = (x.rows() as u64 * (x.rows() as u64 - 1)) / 2;
     let rank = (pairs - 1) / 2;
-    let mut bracket = pilot(x, rank as f64 / pairs as f64);
+    let (bracket, share) = pilot(x, rank as f64 / pairs as f64, pairs);
+    if share * pairs as f64 <= COLLECT {
+        let (below, mut values) = collect(x, bracket, monitor)?;
+        if let Some(left) = rank.checked_sub(below).filter(|&left| left < values.len() as u64) {
+            let (_, value, _) = values.select_nth_unstable_by(left as usize, f64::total_cmp);
+            return Ok(value.sqrt());
+        }
+        // Missed: the search finds it wherever it is.
+    }
+    search(x, bracket, rank, monitor)
+}
+
+/// The distance of rank `rank` (from 0), by counting pairs in ever smaller brackets.
+fn search(x: &Blocks, mut bracket: Bracket, rank: u64, monitor: Monitor<'_>) -> Result<f64> {
     loop {
         let counts = count(x, bracket, monitor)?;
         if rank < counts.below {
@@ -46,7 +63,7 @@ pub(super) fn median_distance(x: &Blocks, monitor: Monitor<'_>) -> Result<f64> {
             return Ok(inner.low.sqrt());
         }
         if counts.bins[bin] <= SORT {
-            let mut values = collect(x, inner, monitor)?;
+            let (_, mut values) = collect(x, inner, monitor)?;
             let (_, value, _) = values.select_nth_unstable_by(left as usize, f64::total_cmp);
             return Ok(value.sqrt());
         }
@@ -97,12 +114,14 @@ impl Counts {
     }
 }
 
-/// An interval that holds the quantile `level` of the squared distances almost surely, from random pairs.
-fn pilot(x: &Blocks, level: f64) -> Bracket {
+/// An interval that holds the quantile `level` of the squared distances almost surely, from random pairs, and the share of all
+/// pairs it is expected to hold.
+fn pilot(x: &Blocks, level: f64, pairs: u64) -> (Bracket, f64) {
+    let count = (pairs / PILOT_SHARE).clamp(PILOT.0, PILOT.1) as usize;
     // The answer does not depend on these pairs, only how fast it is found.
     let mut rng = StreamKey::root(0).child(Purpose::Subset).rng(0);
     let (mut a, mut b) = (vec![0.0; x.dim()], vec![0.0; x.dim()]);
-    let mut values: Vec<f64> = (0..PILOT)
+    let mut values: Vec<f64> = (0..count)
         .map(|_| {
             let i = rng.random_range(0..x.rows());
             let j = (i + rng.random_range(1..x.rows())) % x.rows();
@@ -111,11 +130,16 @@ fn pilot(x: &Blocks, level: f64) -> Bracket {
             a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum()
         })
         .collect();
-    values.sort_unstable_by(f64::total_cmp);
-    let spread = PILOT_ERRORS * (level.max(0.25) * (1.0 - level).max(0.25) * PILOT as f64).sqrt();
-    let middle = level * PILOT as f64;
-    let at = |position: f64| values[position.clamp(0.0, (PILOT - 1) as f64) as usize];
-    Bracket { low: at(middle - spread), high: at(middle + spread) }
+    let spread = PILOT_ERRORS * (level.max(0.25) * (1.0 - level).max(0.25) * count as f64).sqrt();
+    let middle = level * count as f64;
+    let mut at = |position: f64| {
+        let index = position.clamp(0.0, (count - 1) as f64) as usize;
+        *values.select_nth_unstable_by(index, f64::total_cmp).1
+    };
+    let bracket = Bracket { low: at(middle - spread), high: at(middle + spread) };
+    // Counted, not taken from the spread: many distances may be equal.
+    let inside = values.iter().filter(|&&value| value >= bracket.low && value <= bracket.high).count();
+    (bracket, inside as f64 / count as f64)
 }
 
 /// Counts all pairs below the bracket and in each of its bins.
@@ -154,8 +178,8 @@ impl WithSimd for CountTile<'_> {
     }
 }
 
-/// All squared distances inside the bracket, in no particular order.
-fn collect(x: &Blocks, bracket: Bracket, monitor: Monitor<'_>) -> Result<Vec<f64>> {
+/// How many squared distances lie below the bracket, and all inside it, in no particular order.
+fn collect(x: &Blocks, bracket: Bracket, monitor: Monitor<'_>) -> Result<(u64, Vec<f64>)> {
     let found = (0..x.tile_count())
         .into_par_iter()
         .map(|tile| {
@@ -163,7 +187,8 @@ fn collect(x: &Blocks, bracket: Bracket, monitor: Monitor<'_>) -> Result<Vec<f64
             Ok(Arch::new().dispatch(CollectTile { x, tile, bracket }))
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(found.concat())
+    let (below, values): (Vec<u64>, Vec<Vec<f64>>) = found.into_iter().unzip();
+    Ok((below.iter().sum(), values.concat()))
 }
 
 struct CollectTile<'a> {
@@ -173,13 +198,13 @@ struct CollectTile<'a> {
 }
 
 impl WithSimd for CollectTile<'_> {
-    type Output = Vec<f64>;
+    type Output = (u64, Vec<f64>);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) -> Vec<f64> {
+    fn with_simd<S: Simd>(self, _simd: S) -> (u64, Vec<f64>) {
         let mut values = Vec::new();
-        visit(self.x, self.tile, self.bracket, |value| values.push(value));
-        values
+        let below = visit(self.x, self.tile, self.bracket, |value| values.push(value));
+        (below, values)
     }
 }
 
@@ -214,4 +239,37 @@ fn visit(x: &Blocks, tile: usize, bracket: Bracket, mut inside: impl FnMut(f64))
         }
     }
     under.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array2;
+
+    /// The search that large samples need, from brackets that hold the median, miss it, or hold all; with and without ties.
+    #[test]
+    fn search_finds_the_median_from_any_bracket() {
+        for (rows, grid) in [(70, 1e6), (333, 1e6), (333, 3.0)] {
+            let value = |i: usize, k: usize| ((((i * 7919 + k * 104_729) as f64).sin() * grid).round()) / grid;
+            let x = Array2::from_shape_fn((rows, 3), |(i, k)| value(i, k));
+            let mut all: Vec<f64> = (0..rows)
+                .flat_map(|i| (0..i).map(move |j| (i, j)))
+                .map(|(i, j)| (0..3).map(|k| (value(i, k) - value(j, k)).powi(2)).sum())
+                .collect();
+            all.sort_unstable_by(f64::total_cmp);
+            let rank = (all.len() - 1) / 2;
+            let blocks = Blocks::new(x.view());
+            let middle = all[rank];
+            for (low, high) in [
+                (0.0, f64::MAX),
+                (0.9 * middle, 1.1 * middle),
+                (1.5 * middle, 2.0 * middle),
+                (0.1 * middle, 0.2 * middle),
+            ] {
+                let found = search(&blocks, Bracket { low, high }, rank as u64, Monitor::silent()).unwrap();
+                assert_eq!(found, middle.sqrt(), "{rows} rows from {low}..{high}");
+            }
+            assert_eq!(median_distance(&blocks, Monitor::silent()).unwrap(), middle.sqrt());
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod gemm;
+pub(crate) mod lanes;
 pub(crate) mod layer;
 pub(crate) mod optimiser;
 pub(crate) mod packing;

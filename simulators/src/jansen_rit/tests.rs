@@ -137,7 +137,6 @@ fn all_components_follow_the_equations() {
 fn single_precision_follows_double_precision() {
     for solver in [Solver::EulerMaruyama, Solver::Strang] {
         let differences = differences(solver);
-        println!("{solver:?}: log10 power differs by {differences:?}");
         assert!(differences[LANES / 2] < 2e-5, "{solver:?}: median {}", differences[LANES / 2]);
         assert!(differences[LANES - 3] < 1e-3, "{solver:?}: {differences:?}");
     }

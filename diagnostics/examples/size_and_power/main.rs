@@ -1,9 +1,12 @@
 //! How often each test rejects a posterior that is right, and ones that are wrong in a known way.
 //!
-//! `cargo run --release -p tallsbi-diagnostics --example size_and_power` prints the table of `docs/diagnostics.md`.
+//! `cargo run --release -p tallsbi-diagnostics --example size_and_power [FIGURE.svg]` prints the tables of `docs/diagnostics.md` and
+//! draws its figure. `TESTS=mmd,sbc,tarp,local-c2st` chooses among the tests; all take about an hour of one core.
 //!
 //! Model: θ ~ N(0, I₂), three observations x_j ~ N(θ, I₂); posterior N(Σ x_j / 4, I/4). The posterior under test has its mean moved
 //! by `shift` posterior standard deviations in both coordinates, or its standard deviations multiplied by `scale`.
+
+mod figure;
 
 use ndarray::{Array2, Array3, s};
 use rand_distr::{Distribution, StandardNormal};
@@ -116,30 +119,55 @@ fn rate(p_value: Test, error: Error, repetitions: u64) -> f64 {
     rejected as f64 / repetitions as f64
 }
 
-fn main() {
-    let errors = [
-        ("exact", EXACT),
-        ("shift 0.25", Error { shift: 0.25, scale: 1.0 }),
-        ("shift 0.5", Error { shift: 0.5, scale: 1.0 }),
-        ("shift 1", Error { shift: 1.0, scale: 1.0 }),
-        ("scale 1.25", Error { shift: 0.0, scale: 1.25 }),
-        ("scale 1.5", Error { shift: 0.0, scale: 1.5 }),
-        ("scale 0.6", Error { shift: 0.0, scale: 0.6 }),
-    ];
-    println!("| test | {} |", errors.map(|(name, _)| name).join(" | "));
-    println!("|---|{}", "---|".repeat(errors.len()));
-    // Repetitions under the null and under an error: the latter rates are near 0 or 1 and need fewer.
-    let tests: [(&str, Test, u64, u64); 4] = [
-        ("MMD permutation", mmd_p_value, 1000, 200),
-        ("SBC (ECDF)", sbc_p_value, 1000, 200),
-        ("TARP (ECDF)", tarp_p_value, 1000, 200),
-        ("ℓ-C2ST", local_c2st_p_value, 200, 50),
-    ];
-    for (name, p_value, null, alternative) in tests {
-        let rates = errors.map(|(_, error)| {
-            let repetitions = if error.shift == 0.0 && error.scale == 1.0 { null } else { alternative };
-            format!("{:.1} %", 100.0 * rate(p_value, error, repetitions))
-        });
-        println!("| {name} | {} |", rates.join(" | "));
+/// The tests by name, with repetitions under the null and under an error: the latter rates are mostly near 0 or 1 and need fewer.
+const TESTS: [(&str, &str, Test, u64, u64); 4] = [
+    ("mmd", "MMD permutation", mmd_p_value, 1000, 200),
+    ("sbc", "SBC (ECDF)", sbc_p_value, 1000, 200),
+    ("tarp", "TARP (ECDF)", tarp_p_value, 1000, 200),
+    ("local-c2st", "ℓ-C2ST", local_c2st_p_value, 200, 50),
+];
+
+const SHIFTS: [f64; 8] = [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0];
+const SCALES: [f64; 9] = [0.5, 0.6, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0];
+
+/// Rejection rates of one test against the shift and against the scale.
+struct Curves {
+    name: &'static str,
+    shift: Vec<(f64, f64)>,
+    scale: Vec<(f64, f64)>,
+}
+
+fn print_table(what: &str, values: &[f64], curves: &[Curves], of: impl Fn(&Curves) -> &[(f64, f64)]) {
+    let header: Vec<String> = values.iter().map(|value| format!("{what} {value}")).collect();
+    println!("\n| test | {} |\n|---|{}", header.join(" | "), "---|".repeat(values.len()));
+    for curve in curves {
+        let rates: Vec<String> = of(curve).iter().map(|(_, rate)| format!("{:.1} %", 100.0 * rate)).collect();
+        println!("| {} | {} |", curve.name, rates.join(" | "));
     }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let chosen = std::env::var("TESTS").ok();
+    let mut curves = Vec::new();
+    for (key, name, p_value, null, alternative) in TESTS {
+        if chosen.as_ref().is_some_and(|names| !names.split(',').any(|one| one == key)) {
+            continue;
+        }
+        let started = std::time::Instant::now();
+        let exact = rate(p_value, EXACT, null);
+        let power = |error: Error| {
+            let is_exact = error.shift == EXACT.shift && error.scale == EXACT.scale;
+            if is_exact { exact } else { rate(p_value, error, alternative) }
+        };
+        let shift = SHIFTS.map(|shift| (shift, power(Error { shift, ..EXACT }))).to_vec();
+        let scale = SCALES.map(|scale| (scale, power(Error { scale, ..EXACT }))).to_vec();
+        eprintln!("{name}: {:.0} s", started.elapsed().as_secs_f64());
+        curves.push(Curves { name, shift, scale });
+    }
+    print_table("shift", &SHIFTS, &curves, |curves| &curves.shift);
+    print_table("scale", &SCALES, &curves, |curves| &curves.scale);
+    if let Some(path) = std::env::args().nth(1) {
+        std::fs::write(path, figure::draw(&curves, LEVEL)?)?;
+    }
+    Ok(())
 }
