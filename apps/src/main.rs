@@ -6,6 +6,7 @@ mod context;
 mod interrupt;
 mod plot;
 mod progress;
+mod reference;
 mod report;
 mod study;
 
