@@ -34,8 +34,12 @@ pub struct ReferencePosterior {
     pub method: String,
     /// Work and incidents.
     pub info: ChainInfo,
+    /// Whether its draws are independent and exact, so that more of the same is the only remedy.
+    pub exact: bool,
     /// Number of maps of the task's symmetry.
     pub symmetry: usize,
+    /// Options of the run that converged, or the last one.
+    pub options: ReferenceOptions,
 }
 
 impl ReferencePosterior {
@@ -77,10 +81,48 @@ impl ReferencePosterior {
     }
 }
 
-/// Samples the posterior of `task` given all rows of `x` (n, d).
+/// What to do when chains have not converged: so many times, warm-up doubles, four times the draws are made for each that is
+/// kept, and steps become smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries(pub usize);
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+/// Acceptance that the steps of a retry are adapted to, at least.
+const CAREFUL_ACCEPT: f64 = 0.95;
+
+/// Samples the posterior of `task` given all rows of `x` (n, d), and again with longer chains while they have not converged.
 ///
 /// The cost of an evaluation does not depend on n for tasks with sufficient statistics (all but the mixtures and two moons).
 pub fn sample_reference(
+    task: &dyn Task,
+    x: ArrayView2<'_, f32>,
+    method: ReferenceMethod,
+    options: &ReferenceOptions,
+    retries: Retries,
+    key: StreamKey,
+    monitor: Monitor<'_>,
+) -> Result<ReferencePosterior> {
+    let mut options = *options;
+    for attempt in 0.. {
+        let stream = if attempt == 0 { key } else { key.child(Purpose::Reference).indexed(attempt) };
+        let posterior = sample_once(task, x, method, &options, stream, monitor)?;
+        if attempt as usize == retries.0 || posterior.objection(task.prior().names()).is_none() || posterior.exact {
+            return Ok(posterior);
+        }
+        tracing::debug!("{}", posterior.objection(task.prior().names()).unwrap_or_default());
+        options.warmup *= 2;
+        options.thinning *= 4;
+        options.target_accept = options.target_accept.max(CAREFUL_ACCEPT);
+    }
+    unreachable!("the last attempt returns")
+}
+
+fn sample_once(
     task: &dyn Task,
     x: ArrayView2<'_, f32>,
     method: ReferenceMethod,
@@ -92,11 +134,14 @@ pub fn sample_reference(
     let own = task.posterior_sampler(x)?;
     if let (Some(sampler), ReferenceMethod::Auto) = (&own, method) {
         let stream = key.child(Purpose::Reference);
-        let warmup = if sampler.independent() { 0 } else { options.warmup };
+        let exact = sampler.independent();
+        let (warmup, thinning) = if exact { (0, 1) } else { (options.warmup, options.thinning) };
+        let options = ReferenceOptions { thinning, ..*options };
         let start = |chain| sampler.chain(stream.rng(chain));
-        let chains = sample_chains(task.prior().dim(), &start, warmup, options, monitor)?;
+        let chains = sample_chains(task.prior().dim(), &start, warmup, &options, monitor)?;
         // Such samplers visit all modes.
-        return judge(chains, sampler.method().to_owned(), &Symmetry::none(task.prior().dim()), options, key);
+        let symmetry = Symmetry::none(task.prior().dim());
+        return Ok(ReferencePosterior { exact, ..judge(chains, sampler.method(), &symmetry, &options, key)? });
     }
     let Some(likelihood) = task.log_likelihood() else {
         bail!(
@@ -113,13 +158,13 @@ pub fn sample_reference(
         ReferenceMethod::Tempered => (sample_tempered(&density, options, key, monitor)?, "tempered populations"),
     };
     let chains = Chains { draws: density.to_parameters(chains.draws.view()), info: chains.info };
-    judge(chains, name.to_owned(), &task.symmetry(), options, key)
+    judge(chains, name, &task.symmetry(), options, key)
 }
 
 /// Thins the chains, measures their convergence up to the symmetry, and gives modes that it exchanges equal weights.
 fn judge(
     chains: Chains,
-    method: String,
+    method: &str,
     symmetry: &Symmetry,
     options: &ReferenceOptions,
     key: StreamKey,
@@ -148,5 +193,13 @@ fn judge(
             row.iter_mut().zip(&theta).for_each(|(to, from)| *to = *from);
         }
     }
-    Ok(ReferencePosterior { samples, convergence, method, info: chains.info, symmetry: symmetry.order() })
+    Ok(ReferencePosterior {
+        samples,
+        convergence,
+        method: method.to_owned(),
+        exact: false,
+        info: chains.info,
+        symmetry: symmetry.order(),
+        options: *options,
+    })
 }

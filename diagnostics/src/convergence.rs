@@ -182,3 +182,67 @@ fn effective_size(chains: &[Vec<f64>]) -> f64 {
     let tau = (-1.0 + 2.0 * sum + even.max(0.0)).max(1.0 / total.log10());
     total / tau
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array3;
+
+    /// Autoregressive chains from a 32-bit congruential generator, the same in any language.
+    fn chains(coefficient: f64, shifts: &[f64], length: usize, whole_numbers: bool) -> Array3<f64> {
+        let mut state = 12345u32;
+        let mut draws = Array3::zeros((shifts.len(), length, 1));
+        for (chain, shift) in shifts.iter().enumerate() {
+            let mut x = 0.0;
+            for draw in 0..length {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                x = coefficient * x + (f64::from(state) / 2f64.powi(32) - 0.5);
+                draws[[chain, draw, 0]] = if whole_numbers { (4.0 * x).floor() } else { x + shift };
+            }
+        }
+        draws
+    }
+
+    /// `arviz.rhat`, `arviz.ess(method="bulk")` and `arviz.ess(method="tail")` of ArviZ 0.23.4.
+    #[test]
+    fn agrees_with_arviz() {
+        let same = [0.0; 4];
+        let cases = [
+            ("slow", chains(0.7, &same, 101, false), [1.1350063151443441, 28.923980812848928, 117.19454990702926]),
+            ("antithetic", chains(-0.6, &same, 100, false), [1.017254307801285, 1040.823996531185, 269.497566308951]),
+            (
+                "one apart",
+                chains(0.3, &[0.0, 0.0, 0.0, 0.4], 50, false),
+                [1.0508663597976826, 65.47039431433221, 160.73222457863594],
+            ),
+            ("ties", chains(0.5, &same[..3], 60, true), [1.0823104741371594, 28.80369581463465, 69.87261580381475]),
+            ("stuck", chains(0.99, &same[..2], 40, false), [2.291046799565438, 3.0848813273406424, 20.07660810989303]),
+            ("short", chains(0.0, &same, 4, false), [1.9710005485860762, 19.265919722494797, 19.265919722494797]),
+        ];
+        for (name, draws, expected) in cases {
+            let found = convergence(draws.view()).expect("finite draws")[0];
+            for (value, expected) in [found.rhat, found.ess_bulk, found.ess_tail].into_iter().zip(expected) {
+                assert!((value / expected - 1.0).abs() < 1e-9, "{name}: {value}, ArviZ has {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_judged() {
+        assert!(convergence(Array3::zeros((4, 3, 1)).view()).is_err());
+        assert!(convergence(Array3::zeros((0, 10, 1)).view()).is_err());
+        let mut draws = chains(0.0, &[0.0; 4], 10, false);
+        draws[[2, 3, 0]] = f64::NAN;
+        let message = convergence(draws.view()).expect_err("not finite").to_string();
+        assert!(message.contains("NaN"), "{message}");
+    }
+
+    /// Constant draws: nothing moves, nothing disagrees; two constants disagree.
+    #[test]
+    fn constants_agree_with_themselves_only() {
+        let mut draws = Array3::from_elem((2, 10, 1), 3.0);
+        assert_eq!(convergence(draws.view()).expect("finite")[0].rhat, 1.0);
+        draws.slice_mut(ndarray::s![1, .., ..]).fill(4.0);
+        assert_eq!(convergence(draws.view()).expect("finite")[0].rhat, f64::INFINITY);
+    }
+}

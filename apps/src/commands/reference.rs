@@ -3,7 +3,7 @@
 use super::{TaskArguments, observed};
 use crate::cli::OutputArguments;
 use crate::context::Context;
-use crate::reference::{ReferenceMethod, ReferencePosterior, sample_reference};
+use crate::reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
 use anyhow::{Result, bail};
 use clap::Args;
 use ndarray::Axis;
@@ -52,10 +52,10 @@ pub struct ChainArguments {
     /// Independent chains [default: 4]
     #[arg(long, value_name = "C")]
     pub chains: Option<usize>,
-    /// Draws discarded at the start of each chain while it adapts [default: 300]
+    /// Draws discarded at the start of each chain while it adapts [default: 300, more where chains need it]
     #[arg(long, value_name = "DRAWS")]
     pub warmup: Option<usize>,
-    /// Keep one of so many draws [default: 5; 1 for exact draws]
+    /// Keep one of so many draws [default: 5, more where chains need it; 1 for exact draws]
     #[arg(long, value_name = "K")]
     pub thinning: Option<usize>,
     /// Size of the tempered population each chain starts from [default: 128]
@@ -70,6 +70,11 @@ pub struct ChainArguments {
 }
 
 impl ChainArguments {
+    /// Chains are made longer until they converge, unless their length was given.
+    pub fn retries(&self) -> Retries {
+        if self.warmup.is_some() || self.thinning.is_some() { Retries(0) } else { Retries::default() }
+    }
+
     /// The options for `samples` samples.
     pub fn options(&self, samples: usize) -> Result<ReferenceOptions> {
         let default = ReferenceOptions::default();
@@ -100,8 +105,8 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
     let progress = |done: usize, _: usize| bar.set(done as u64);
     let cancelled = || context.interrupt.is_set();
     let monitor = Monitor { progress: &progress, cancelled: &cancelled };
-    let method = arguments.chains.method.unwrap_or_default();
-    let reference = match sample_reference(task.as_ref(), x.view(), method, &options, context.key(), monitor) {
+    let (method, retries) = (arguments.chains.method.unwrap_or_default(), arguments.chains.retries());
+    let reference = match sample_reference(task.as_ref(), x.view(), method, &options, retries, context.key(), monitor) {
         Err(error) if matches!(error.downcast_ref(), Some(InferenceError::Interrupted)) => {
             return Err(error.context("nothing was written"));
         }
@@ -118,7 +123,7 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
         Some(objection) => tracing::warn!("not a reference: {objection}"),
         None => {}
     }
-    let run = attributes(&reference, &options, x.nrows(), seconds, objection.is_none());
+    let run = attributes(&reference, x.nrows(), seconds, objection.is_none());
     let posterior = Posterior {
         parameter_names: names,
         samples: reference.samples.clone(),
@@ -144,13 +149,7 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
 }
 
 /// Settings, work and convergence of a run, for its posterior file.
-pub fn attributes(
-    reference: &ReferencePosterior,
-    options: &ReferenceOptions,
-    n_obs: usize,
-    seconds: f64,
-    converged: bool,
-) -> RunAttributes {
+pub fn attributes(reference: &ReferencePosterior, n_obs: usize, seconds: f64, converged: bool) -> RunAttributes {
     let each =
         |value: &dyn Fn(usize) -> f64| Value::from((0..reference.convergence.len()).map(value).collect::<Vec<_>>());
     let mut run = RunAttributes::new();
@@ -166,7 +165,7 @@ pub fn attributes(
     if let Ok(Value::Object(counters)) = serde_json::to_value(reference.info) {
         run.extend(counters);
     }
-    run.insert("options".into(), serde_json::to_string(options).unwrap_or_default().into());
+    run.insert("options".into(), serde_json::to_string(&reference.options).unwrap_or_default().into());
     if std::env::var_os("SOURCE_DATE_EPOCH").is_none() {
         run.insert("wall_seconds".into(), seconds.into());
     }

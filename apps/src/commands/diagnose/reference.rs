@@ -44,7 +44,7 @@ pub fn reference(context: &Context, arguments: &ReferenceCalibrationArguments) -
     let task = arguments.task.build()?;
     let task = task.as_ref();
     let options = arguments.chains.options(arguments.draws.get())?;
-    let method = arguments.chains.method.unwrap_or_default();
+    let (method, retries) = (arguments.chains.method.unwrap_or_default(), arguments.chains.retries());
     let (pairs, n_obs, m) = (arguments.pairs.get(), arguments.n_obs.get(), task.prior().dim());
     let key = context.key().child(Purpose::Calibration);
     let mut theta = Array2::zeros((pairs, m));
@@ -66,7 +66,7 @@ pub fn reference(context: &Context, arguments: &ReferenceCalibrationArguments) -
         task.simulate_batch(&rows, &mut x, &mut [0])?;
         let x = Array2::from_shape_vec((n_obs, task.dim_x()), x)?;
         let monitor = Monitor { progress: &|_, _| {}, cancelled: &cancelled };
-        let posterior = sample_reference(task, x.view(), method, &options, key.indexed(pair as u64), monitor)?;
+        let posterior = sample_reference(task, x.view(), method, &options, retries, key.indexed(pair as u64), monitor)?;
         bar.advance(1);
         let (chains, draws, _) = posterior.samples.dim();
         let rhat = posterior.rhat();
