@@ -7,6 +7,7 @@ mod distributed;
 mod interrupt;
 mod plot;
 mod progress;
+mod reference;
 mod report;
 mod study;
 

@@ -61,6 +61,10 @@ pub enum Purpose {
     ContextDropout = 19,
     /// Random subsets of observations or data.
     Subset = 20,
+    /// Chains and particles of a reference posterior.
+    Reference = 21,
+    /// Symmetries applied to the samples of a reference posterior.
+    Symmetry = 22,
 }
 
 /// A node in the tree of random streams.

@@ -10,12 +10,15 @@
 //! * [`local_c2st`]: at one observation;
 //! * [`sbc`] and [`tarp`]: on average over observations, by marginals or jointly.
 //!
+//! Have Markov chains converged? [`convergence`]: rank-normalised split R̂ and effective sample sizes.
+//!
 //! Everything is a pure function of its input and a [`tallsbi_data::StreamKey`], on any number of threads. Long work reports to a
 //! [`Monitor`] and can be cancelled through it.
 
 mod c2st;
 mod check;
 pub mod classifier;
+pub mod convergence;
 pub mod dirac;
 mod ecdf;
 mod error;
@@ -27,6 +30,7 @@ mod sliced_wasserstein;
 pub mod tarp;
 
 pub use c2st::{C2st, C2stOptions, c2st};
+pub use convergence::{Convergence, convergence};
 pub use ecdf::EcdfTest;
 pub use error::{DiagnosticsError, Result};
 pub use monitor::{Monitor, Progress};

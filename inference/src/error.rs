@@ -50,6 +50,9 @@ pub enum InferenceError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A reference posterior that cannot be sampled.
+    #[error("reference posterior: {0}")]
+    Reference(String),
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -5,6 +5,7 @@ pub mod error;
 pub mod model;
 pub mod precision;
 pub mod prior_score;
+pub mod reference;
 pub mod sample;
 pub mod sampler;
 pub mod schedule;

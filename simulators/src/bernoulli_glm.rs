@@ -5,8 +5,9 @@
 //! D the matrix of first differences: filters are smooth. The observation is either y itself or the sufficient statistic
 //! Vᵀ y.
 
-use crate::{LogLikelihood, Result, Simulator, SimulatorError, SimulatorTask};
+use crate::{LogLikelihood, Result, Simulator, SimulatorError, SimulatorTask, TallLogLikelihood};
 use faer::{Mat, Side, linalg::solvers::Llt, prelude::Solve};
+use ndarray::ArrayView2;
 use rand::RngExt;
 use rand_pcg::Pcg64;
 use tallsbi_data::{Component, Prior};
@@ -234,11 +235,6 @@ fn logistic(eta: f64) -> f64 {
     1.0 / (1.0 + (-eta).exp())
 }
 
-/// log(1 + eᵉᵗᵃ) without overflow.
-fn softplus(eta: f64) -> f64 {
-    eta.max(0.0) + (-eta.abs()).exp().ln_1p()
-}
-
 impl Simulator for BernoulliGlm {
     type Scratch = ();
 
@@ -262,25 +258,62 @@ impl Simulator for BernoulliGlm {
     }
 }
 
+/// What the likelihood needs to know of the observations.
+struct SpikeStatistics<'a> {
+    design: &'a [[f64; PARAMETERS]],
+    /// Observations.
+    n: f64,
+    /// Σ Vᵀ y over all observations.
+    sum: [f64; PARAMETERS],
+}
+
+impl BernoulliGlm {
+    fn statistics(&self, observations: impl Iterator<Item = f32>) -> SpikeStatistics<'_> {
+        let mut sum = [0.0; PARAMETERS];
+        let mut values = 0;
+        let width = if self.observed == Observed::Spikes { BINS } else { PARAMETERS };
+        for (index, value) in observations.enumerate() {
+            values += 1;
+            match self.observed {
+                Observed::SufficientStatistics => sum[index % PARAMETERS] += f64::from(value),
+                Observed::Spikes => {
+                    let row = &self.design[index % BINS];
+                    sum.iter_mut().zip(row).for_each(|(out, v)| *out += f64::from(value) * v);
+                }
+            }
+        }
+        SpikeStatistics { design: &self.design, n: (values / width) as f64, sum }
+    }
+}
+
+impl TallLogLikelihood for SpikeStatistics<'_> {
+    fn log_likelihood_gradient(&self, theta: &[f64], gradient: &mut [f64]) -> f64 {
+        gradient.copy_from_slice(&self.sum);
+        let mut total = dot(&self.sum, theta);
+        for row in self.design {
+            let eta = dot(row, theta);
+            // log(1 + eᵉᵗᵃ) and its derivative from one exponential, without overflow.
+            let decay = (-eta.abs()).exp();
+            total -= self.n * (eta.max(0.0) + decay.ln_1p());
+            let probability = if eta >= 0.0 { 1.0 / (1.0 + decay) } else { decay / (1.0 + decay) };
+            gradient.iter_mut().zip(row).for_each(|(out, v)| *out -= self.n * probability * v);
+        }
+        total
+    }
+}
+
 /// Σ_t [y_t V_t·θ - log(1 + exp(V_t·θ))]. Of the sufficient statistics this is the likelihood up to a factor (the number of
 /// spike trains with these statistics) that does not depend on θ.
 impl LogLikelihood for BernoulliGlm {
     fn log_likelihood_gradient(&self, theta: &[f64], x: &[f32], gradient: &mut [f64]) -> f64 {
-        gradient.fill(0.0);
-        let mut total = 0.0;
-        if self.observed == Observed::SufficientStatistics {
-            for ((out, &statistic), parameter) in gradient.iter_mut().zip(x).zip(theta) {
-                *out = f64::from(statistic);
-                total += f64::from(statistic) * parameter;
-            }
-        }
-        for (t, row) in self.design.iter().enumerate() {
-            let eta = dot(row, theta);
-            let spike = if self.observed == Observed::Spikes { f64::from(x[t]) } else { 0.0 };
-            total += spike * eta - softplus(eta);
-            let residual = spike - logistic(eta);
-            gradient.iter_mut().zip(row).for_each(|(out, v)| *out += residual * v);
-        }
-        total
+        self.statistics(x.iter().copied()).log_likelihood_gradient(theta, gradient)
+    }
+
+    fn tall_log_likelihood_gradient(&self, theta: &[f64], x: ArrayView2<'_, f32>, gradient: &mut [f64]) -> f64 {
+        self.statistics(x.iter().copied()).log_likelihood_gradient(theta, gradient)
+    }
+
+    fn given(&self, x: ArrayView2<'_, f32>) -> Box<dyn TallLogLikelihood + '_> {
+        Box::new(self.statistics(x.iter().copied()))
     }
 }

@@ -37,6 +37,14 @@ pub enum SimulatorError {
     /// One simulation failed; batches mark its row invalid and go on.
     #[error("simulation failed: {0}")]
     Failed(String),
+    /// Observations that cannot be conditioned on.
+    #[error("task {task}: {message}")]
+    Observations {
+        /// The task.
+        task: String,
+        /// What is wrong with them and what to do.
+        message: String,
+    },
     /// The caller asked to stop.
     #[error("simulation was stopped on request")]
     Cancelled,

@@ -1,8 +1,8 @@
 //! A task with some of its parameters fixed, as when JRNMM is studied at gain 0.
 
-use crate::{LogLikelihood, Result, Rows, Task, XTransform};
+use crate::{LogLikelihood, Result, Rows, TallLogLikelihood, Task, XTransform};
 use ndarray::{Array2, ArrayView2};
-use tallsbi_data::Prior;
+use tallsbi_data::{Prior, Symmetry};
 
 /// A task whose named parameters are held at given values and leave the prior.
 pub struct FixedParameters {
@@ -86,6 +86,26 @@ impl Task for FixedParameters {
     fn log_likelihood(&self) -> Option<&dyn LogLikelihood> {
         self.inner.log_likelihood().map(|_| self as &dyn LogLikelihood)
     }
+
+    fn symmetry(&self) -> Symmetry {
+        let fixed: Vec<usize> = (0..self.template.len()).filter(|column| !self.free.contains(column)).collect();
+        self.inner.symmetry().without(&fixed)
+    }
+}
+
+/// The inner likelihood of fixed observations, as a function of the free parameters.
+struct FixedTall<'a> {
+    task: &'a FixedParameters,
+    inner: Box<dyn TallLogLikelihood + 'a>,
+}
+
+impl TallLogLikelihood for FixedTall<'_> {
+    fn log_likelihood_gradient(&self, theta: &[f64], gradient: &mut [f64]) -> f64 {
+        let mut full = vec![0.0; self.task.template.len()];
+        let value = self.inner.log_likelihood_gradient(&self.task.expand(theta.iter().copied()), &mut full);
+        self.task.free.iter().zip(gradient).for_each(|(&column, out)| *out = full[column]);
+        value
+    }
 }
 
 impl LogLikelihood for FixedParameters {
@@ -95,6 +115,21 @@ impl LogLikelihood for FixedParameters {
 
     fn tall_log_likelihood_gradient(&self, theta: &[f64], x: ArrayView2<'_, f32>, gradient: &mut [f64]) -> f64 {
         self.shrink(theta, gradient, |inner, theta, gradient| inner.tall_log_likelihood_gradient(theta, x, gradient))
+    }
+
+    fn given(&self, x: ArrayView2<'_, f32>) -> Box<dyn TallLogLikelihood + '_> {
+        // A task without likelihood does not hand this one out; a constant stands for it.
+        struct Unknown;
+        impl TallLogLikelihood for Unknown {
+            fn log_likelihood_gradient(&self, _theta: &[f64], gradient: &mut [f64]) -> f64 {
+                gradient.fill(0.0);
+                f64::NAN
+            }
+        }
+        match self.inner.log_likelihood() {
+            Some(likelihood) => Box::new(FixedTall { task: self, inner: likelihood.given(x) }),
+            None => Box::new(Unknown),
+        }
     }
 }
 

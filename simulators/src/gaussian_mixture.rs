@@ -3,8 +3,13 @@
 //! p(x | θ) = ½ N(x; θ, D_wide) + ½ N(x; θ, D_narrow) with diagonal covariances. Under θ ~ N(0, I) the posterior given one
 //! observation is a mixture of two Gaussians.
 
+use crate::exact::{CollapsedMixture, CoordinatePrior};
 use crate::gaussian::{DEFAULT_DIMENSION, linear_variances, observation_names, standard_normal_prior};
-use crate::{GaussianPosterior, LogLikelihood, MixturePosterior, Result, Simulator, SimulatorTask};
+use crate::{
+    GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Result, Simulator, SimulatorError,
+    SimulatorTask,
+};
+use ndarray::ArrayView2;
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
@@ -65,6 +70,19 @@ impl GaussianMixtureModel {
             components: self.variances.iter().map(component).collect(),
         })
     }
+
+    /// The sampler of the posterior given the rows of `x` (n, m), under any of this file's priors.
+    fn sampler(&self, prior: &Prior, x: ArrayView2<'_, f32>) -> Result<Box<dyn PosteriorSampler>> {
+        let coordinates = prior.components().iter().map(|component| match component {
+            Component::Normal { loc, scale, .. } => Some(CoordinatePrior::Normal { loc: *loc, scale: *scale }),
+            Component::Uniform { low, high, .. } => Some(CoordinatePrior::Uniform { low: *low, high: *high }),
+            Component::Lognormal { .. } | Component::MultivariateNormal { .. } => None,
+        });
+        let coordinates = coordinates.collect::<Option<Vec<_>>>().ok_or_else(|| {
+            SimulatorError::Failed("the mixtures' posterior sampler needs a normal or uniform prior".into())
+        })?;
+        Ok(Box::new(CollapsedMixture::new(x, self.variances.clone(), coordinates)))
+    }
 }
 
 impl Simulator for GaussianMixtureModel {
@@ -112,6 +130,7 @@ pub fn gmm_toy(dimension: usize) -> Result<SimulatorTask<GaussianMixtureModel>> 
     )?
     .described("Wide and narrow Gaussian around the parameters; exact single posterior")
     .with_likelihood()
+    .with_posterior_sampler(GaussianMixtureModel::sampler)
     .with_single_posterior(GaussianMixtureModel::posterior))
 }
 
@@ -120,7 +139,8 @@ fn benchmark(name: &str, description: &str, prior: Prior) -> Result<SimulatorTas
     let names = observation_names(DEFAULT_DIMENSION);
     Ok(SimulatorTask::new(name, prior, names, GaussianMixtureModel { variances })?
         .described(description)
-        .with_likelihood())
+        .with_likelihood()
+        .with_posterior_sampler(GaussianMixtureModel::sampler))
 }
 
 /// The task `gaussian_mixture`: m = d = 10, standard deviations 2.25 and 1/9, prior N(0, I).

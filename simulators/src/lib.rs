@@ -20,6 +20,7 @@
 
 mod bernoulli_glm;
 mod error;
+mod exact;
 mod fixed;
 mod gaussian;
 mod gaussian_mixture;
@@ -36,7 +37,8 @@ mod two_moons;
 pub use error::{Result, SimulatorError};
 pub use fixed::FixedParameters;
 pub use registry::{TaskOptions, task, tasks};
-pub use simulator_task::{ExactPosterior, SimulatorTask, SinglePosterior};
+pub use simulator_task::{ExactPosterior, SamplerOf, SimulatorTask, SinglePosterior};
 pub use task::{
-    GaussianPosterior, LogLikelihood, MixturePosterior, Rows, Simulator, Task, XTransform, simulate_parallel,
+    GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Rows, Simulator, TallLogLikelihood, Task,
+    XTransform, simulate_parallel,
 };

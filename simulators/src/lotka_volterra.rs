@@ -4,7 +4,7 @@
 //! x ~ LogNormal(log z, 0.1) with z clipped to [1e-10, 1e4]: all prey values, then all predator values.
 
 use crate::ode::solve_on_grid;
-use crate::{LogLikelihood, Result, Simulator, SimulatorTask};
+use crate::{LogLikelihood, Result, Simulator, SimulatorTask, TallLogLikelihood};
 use ndarray::{ArrayView2, Axis, aview1};
 use ode_solvers::{SVector, System};
 use rand_distr::{Distribution, StandardNormal};
@@ -111,14 +111,40 @@ impl Simulator for LotkaVolterra {
     }
 }
 
-impl LogLikelihood for LotkaVolterra {
-    fn log_likelihood_gradient(&self, theta: &[f64], x: &[f32], gradient: &mut [f64]) -> f64 {
-        self.tall_log_likelihood_gradient(theta, aview1(x).insert_axis(Axis(0)), gradient)
-    }
+/// Sufficient statistics of the observations.
+struct LogMoments {
+    /// Observations.
+    n: f64,
+    /// Mean of log x, prey then predators.
+    mean: [[f64; TIMES]; 2],
+    /// What does not depend on θ: -½ Σ (log x - mean)² / σ² and the normalisation.
+    constant: f64,
+}
 
-    /// One solution of the variational equations serves all observations.
-    fn tall_log_likelihood_gradient(&self, theta: &[f64], x: ArrayView2<'_, f32>, gradient: &mut [f64]) -> f64 {
+impl LogMoments {
+    /// Of observations (n, 20); `None` if a population is not positive.
+    fn new(x: ArrayView2<'_, f32>) -> Option<Self> {
+        let n = x.nrows() as f64;
+        let mut moments = Self { n, mean: [[0.0; TIMES]; 2], constant: 0.0 };
+        for (mean, column) in moments.mean.as_flattened_mut().iter_mut().zip(x.columns()) {
+            let logs: Vec<f64> = column.iter().map(|&value| f64::from(value).ln()).collect();
+            if logs.iter().any(|log| !log.is_finite()) {
+                return None;
+            }
+            let sum: f64 = logs.iter().sum();
+            *mean = sum / n;
+            let scatter: f64 = logs.iter().map(|log| (log - *mean).powi(2)).sum();
+            moments.constant -= 0.5 * scatter / (NOISE * NOISE) + sum + n * (NOISE.ln() + LN_SQRT_2PI);
+        }
+        Some(moments)
+    }
+}
+
+impl TallLogLikelihood for Option<LogMoments> {
+    /// One solution of the variational equations, whatever the number of observations.
+    fn log_likelihood_gradient(&self, theta: &[f64], gradient: &mut [f64]) -> f64 {
         gradient.fill(0.0);
+        let Some(moments) = self else { return f64::NEG_INFINITY };
         let mut states = [SVector::<f64, 10>::zeros(); TIMES];
         let mut initial = SVector::<f64, 10>::zeros();
         (initial[0], initial[1]) = (INITIAL[0], INITIAL[1]);
@@ -126,26 +152,32 @@ impl LogLikelihood for LotkaVolterra {
         if solve_on_grid(populations, initial, SPACING, &mut states).is_err() {
             return f64::NAN;
         }
-        let mut total = 0.0;
-        for (column, values) in x.columns().into_iter().enumerate() {
-            let (species, time) = (column / TIMES, column % TIMES);
-            let state = &states[time];
-            let population = state[species].clamp(CLIP.0, CLIP.1);
-            let mut derivative = 0.0;
-            for &value in values {
-                let log_x = f64::from(value).ln();
-                if log_x.is_nan() || log_x == f64::NEG_INFINITY {
-                    gradient.fill(0.0);
-                    return f64::NEG_INFINITY;
+        let mut total = moments.constant;
+        for (species, means) in moments.mean.iter().enumerate() {
+            for (state, mean) in states.iter().zip(means) {
+                let population = state[species].clamp(CLIP.0, CLIP.1);
+                let residual = (mean - population.ln()) / NOISE;
+                total -= 0.5 * moments.n * residual * residual;
+                if population == state[species] {
+                    let derivative = moments.n * residual / (NOISE * population);
+                    (0..4).for_each(|p| gradient[p] += derivative * state[2 + 2 * p + species]);
                 }
-                let residual = (log_x - population.ln()) / NOISE;
-                total -= 0.5 * residual * residual + log_x + NOISE.ln() + LN_SQRT_2PI;
-                derivative += residual / (NOISE * population);
-            }
-            if population == state[species] {
-                (0..4).for_each(|p| gradient[p] += derivative * state[2 + 2 * p + species]);
             }
         }
         total
+    }
+}
+
+impl LogLikelihood for LotkaVolterra {
+    fn log_likelihood_gradient(&self, theta: &[f64], x: &[f32], gradient: &mut [f64]) -> f64 {
+        self.tall_log_likelihood_gradient(theta, aview1(x).insert_axis(Axis(0)), gradient)
+    }
+
+    fn tall_log_likelihood_gradient(&self, theta: &[f64], x: ArrayView2<'_, f32>, gradient: &mut [f64]) -> f64 {
+        LogMoments::new(x).log_likelihood_gradient(theta, gradient)
+    }
+
+    fn given(&self, x: ArrayView2<'_, f32>) -> Box<dyn TallLogLikelihood + '_> {
+        Box::new(LogMoments::new(x))
     }
 }

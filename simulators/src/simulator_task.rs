@@ -1,16 +1,22 @@
 //! A [`Task`] from any [`Simulator`] and a prior.
 
+use crate::exact::gaussian_sampler;
+use crate::task::check_observations;
 use crate::{
-    GaussianPosterior, LogLikelihood, MixturePosterior, Result, Rows, Simulator, SimulatorError, Task, XTransform,
+    GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Result, Rows, Simulator, SimulatorError,
+    Task, XTransform,
 };
 use ndarray::ArrayView2;
-use tallsbi_data::Prior;
+use tallsbi_data::{Prior, SignedPermutation, Symmetry};
 
 /// The Gaussian posterior of a simulator given observations (n, d); `None` if they do not fit.
 pub type ExactPosterior<S> = fn(&S, ArrayView2<'_, f32>) -> Option<GaussianPosterior>;
 
 /// The mixture posterior of a simulator given one observation (d values); `None` if it does not fit.
 pub type SinglePosterior<S> = fn(&S, &[f32]) -> Option<MixturePosterior>;
+
+/// The sampler of a simulator's posterior under the task's prior given observations (n, d).
+pub type SamplerOf<S> = fn(&S, &Prior, ArrayView2<'_, f32>) -> Result<Box<dyn PosteriorSampler>>;
 
 /// A task around a simulator of one observation.
 ///
@@ -45,6 +51,8 @@ pub struct SimulatorTask<S> {
     likelihood: Option<fn(&S) -> &dyn LogLikelihood>,
     exact_posterior: Option<ExactPosterior<S>>,
     single_posterior: Option<SinglePosterior<S>>,
+    symmetry: Symmetry,
+    sampler: Option<SamplerOf<S>>,
 }
 
 impl<S: Simulator> SimulatorTask<S> {
@@ -63,6 +71,7 @@ impl<S: Simulator> SimulatorTask<S> {
             name: name.into(),
             description: String::new(),
             units: vec![String::new(); prior.dim()],
+            symmetry: Symmetry::none(prior.dim()),
             prior,
             observation_names,
             x_transform: XTransform::Identity,
@@ -70,6 +79,7 @@ impl<S: Simulator> SimulatorTask<S> {
             likelihood: None,
             exact_posterior: None,
             single_posterior: None,
+            sampler: None,
         })
     }
 
@@ -106,6 +116,22 @@ impl<S: Simulator> SimulatorTask<S> {
     #[must_use]
     pub fn with_single_posterior(mut self, posterior: SinglePosterior<S>) -> Self {
         self.single_posterior = Some(posterior);
+        self
+    }
+
+    /// With the maps that leave prior and likelihood as they are; the group they generate is the task's symmetry.
+    ///
+    /// # Errors
+    /// When a generator is not a signed permutation of the parameters.
+    pub fn with_symmetry(mut self, generators: &[SignedPermutation]) -> Result<Self> {
+        self.symmetry = Symmetry::generated(self.prior.dim(), generators)?;
+        Ok(self)
+    }
+
+    /// With a sampler of the tall posterior that is made for this simulator.
+    #[must_use]
+    pub fn with_posterior_sampler(mut self, sampler: SamplerOf<S>) -> Self {
+        self.sampler = Some(sampler);
         self
     }
 
@@ -190,6 +216,18 @@ impl<S: Simulator> Task for SimulatorTask<S> {
                 let posterior = self.exact_posterior(ArrayView2::from_shape((1, x.len()), x).ok()?)?;
                 Some(MixturePosterior { weights: vec![1.0], components: vec![posterior] })
             }
+        }
+    }
+
+    fn symmetry(&self) -> Symmetry {
+        self.symmetry.clone()
+    }
+
+    fn posterior_sampler(&self, x: ArrayView2<'_, f32>) -> Result<Option<Box<dyn PosteriorSampler>>> {
+        check_observations(&self.name, self.dim_x(), x)?;
+        match self.sampler {
+            Some(sampler) => sampler(&self.simulator, &self.prior, x).map(Some),
+            None => self.exact_posterior(x).map(|posterior| gaussian_sampler(&self.name, &posterior)).transpose(),
         }
     }
 }

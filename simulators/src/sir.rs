@@ -4,7 +4,7 @@
 //! x_k ~ Binomial(1000, I(17 k) / N) for k = 0..9.
 
 use crate::ode::solve_on_grid;
-use crate::{LogLikelihood, Result, Simulator, SimulatorError, SimulatorTask};
+use crate::{LogLikelihood, Result, Simulator, SimulatorError, SimulatorTask, TallLogLikelihood};
 use ndarray::{ArrayView2, aview1};
 use ode_solvers::{SVector, System};
 use rand_distr::{Binomial, Distribution};
@@ -107,41 +107,72 @@ impl Simulator for Sir {
     }
 }
 
-impl LogLikelihood for Sir {
-    fn log_likelihood_gradient(&self, theta: &[f64], x: &[f32], gradient: &mut [f64]) -> f64 {
-        self.tall_log_likelihood_gradient(theta, aview1(x).insert_axis(ndarray::Axis(0)), gradient)
-    }
+/// What the likelihood needs to know of the observations.
+struct SirCounts {
+    /// Observations.
+    n: f64,
+    /// Positive tests of each time, over all observations.
+    positive: [f64; TIMES],
+    /// Σ log (1000 choose x), over all observations and times.
+    log_choices: f64,
+}
 
-    /// One solution of the variational equations serves all observations.
-    fn tall_log_likelihood_gradient(&self, theta: &[f64], x: ArrayView2<'_, f32>, gradient: &mut [f64]) -> f64 {
+impl Sir {
+    /// Sums of the counts; `None` if a count is impossible.
+    fn counts(&self, x: ArrayView2<'_, f32>) -> Option<SirCounts> {
+        let mut counts = SirCounts { n: x.nrows() as f64, positive: [0.0; TIMES], log_choices: 0.0 };
+        for observation in x.outer_iter() {
+            for (sum, &count) in counts.positive.iter_mut().zip(observation) {
+                let positive = f64::from(count);
+                let negative = TESTED as f64 - positive;
+                if !(positive >= 0.0 && negative >= 0.0 && positive.fract() == 0.0) {
+                    return None;
+                }
+                *sum += positive;
+                counts.log_choices += self.ln_factorial[TESTED as usize]
+                    - self.ln_factorial[positive as usize]
+                    - self.ln_factorial[negative as usize];
+            }
+        }
+        Some(counts)
+    }
+}
+
+impl TallLogLikelihood for Option<SirCounts> {
+    /// One solution of the variational equations, whatever the number of observations.
+    fn log_likelihood_gradient(&self, theta: &[f64], gradient: &mut [f64]) -> f64 {
         gradient.fill(0.0);
+        let Some(counts) = self else { return f64::NEG_INFINITY };
         let mut states = [SVector::<f64, 6>::zeros(); TIMES];
         let mut initial = SVector::<f64, 6>::zeros();
         (initial[0], initial[1]) = (POPULATION - INITIALLY_INFECTED, INITIALLY_INFECTED);
         if solve_on_grid(Epidemic { beta: theta[0], gamma: theta[1] }, initial, SPACING, &mut states).is_err() {
             return f64::NAN;
         }
-        let mut total = 0.0;
-        for (state, counts) in states.iter().zip(x.columns()) {
+        let mut total = counts.log_choices;
+        for (state, &positive) in states.iter().zip(&counts.positive) {
             // The solver's error can leave a spent epidemic slightly below zero.
             let p = (state[1] / POPULATION).clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON);
-            let mut derivative = 0.0;
-            for &count in counts {
-                let positive = f64::from(count);
-                let negative = TESTED as f64 - positive;
-                if !(positive >= 0.0 && negative >= 0.0 && positive.fract() == 0.0) {
-                    gradient.fill(0.0);
-                    return f64::NEG_INFINITY;
-                }
-                let choose = self.ln_factorial[TESTED as usize]
-                    - self.ln_factorial[positive as usize]
-                    - self.ln_factorial[negative as usize];
-                total += choose + positive * p.ln() + negative * (-p).ln_1p();
-                derivative += positive / p - negative / (1.0 - p);
-            }
+            let negative = counts.n * TESTED as f64 - positive;
+            total += positive * p.ln() + negative * (-p).ln_1p();
+            let derivative = positive / p - negative / (1.0 - p);
             gradient[0] += derivative * state[3] / POPULATION;
             gradient[1] += derivative * state[5] / POPULATION;
         }
         total
+    }
+}
+
+impl LogLikelihood for Sir {
+    fn log_likelihood_gradient(&self, theta: &[f64], x: &[f32], gradient: &mut [f64]) -> f64 {
+        self.tall_log_likelihood_gradient(theta, aview1(x).insert_axis(ndarray::Axis(0)), gradient)
+    }
+
+    fn tall_log_likelihood_gradient(&self, theta: &[f64], x: ArrayView2<'_, f32>, gradient: &mut [f64]) -> f64 {
+        self.counts(x).log_likelihood_gradient(theta, gradient)
+    }
+
+    fn given(&self, x: ArrayView2<'_, f32>) -> Box<dyn TallLogLikelihood + '_> {
+        Box::new(self.counts(x))
     }
 }

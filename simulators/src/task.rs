@@ -3,14 +3,15 @@
 //! [`Simulator`] is the small trait a user implements for one observation; [`crate::SimulatorTask`] turns it into a
 //! [`Task`], the object-safe trait over batches that everything else works with.
 
+use crate::exact::gaussian_sampler;
 use crate::{Result, SimulatorError};
-use ndarray::{ArrayView2, s};
+use ndarray::{Array2, ArrayView2, s};
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tallsbi_data::{Prior, StreamKey};
+use tallsbi_data::{Prior, StreamKey, Symmetry};
 
 /// A stochastic simulator x ~ p(x | θ) of one observation.
 pub trait Simulator: Send + Sync {
@@ -94,6 +95,24 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// θ ↦ Σ_j log p(x_j | θ) for fixed observations: what Markov chains evaluate thousands of times.
+pub trait TallLogLikelihood: Send + Sync {
+    /// Σ_j log p(x_j | θ), writing its gradient into `gradient` (m values); -∞ and NaN as in [`LogLikelihood`].
+    fn log_likelihood_gradient(&self, theta: &[f64], gradient: &mut [f64]) -> f64;
+}
+
+/// A likelihood that runs over all observations at every θ.
+struct EveryObservation<'a, L: ?Sized> {
+    likelihood: &'a L,
+    x: Array2<f32>,
+}
+
+impl<L: LogLikelihood + ?Sized> TallLogLikelihood for EveryObservation<'_, L> {
+    fn log_likelihood_gradient(&self, theta: &[f64], gradient: &mut [f64]) -> f64 {
+        self.likelihood.tall_log_likelihood_gradient(theta, self.x.view(), gradient)
+    }
+}
+
 /// log p(x | θ) with its gradient, in physical parameters and observations.
 pub trait LogLikelihood: Send + Sync {
     /// log p(x | θ) of one observation, writing ∇_θ log p(x | θ) into `gradient` (m values).
@@ -115,6 +134,27 @@ pub trait LogLikelihood: Send + Sync {
         }
         total
     }
+
+    /// The likelihood of the observations `x` (n, d) as a function of θ alone.
+    ///
+    /// Likelihoods with sufficient statistics sum `x` once here, after which an evaluation costs the same for any n.
+    fn given(&self, x: ArrayView2<'_, f32>) -> Box<dyn TallLogLikelihood + '_> {
+        Box::new(EveryObservation { likelihood: self, x: x.to_owned() })
+    }
+}
+
+/// A sampler of the posterior that is made for its model and needs no gradients.
+pub trait PosteriorSampler: Send + Sync {
+    /// What it does, in a few words.
+    fn method(&self) -> &'static str;
+
+    /// Whether draws are independent; otherwise they are a Markov chain, whose start is to be discarded.
+    fn independent(&self) -> bool {
+        true
+    }
+
+    /// An endless chain of draws: each call writes the next θ (m values).
+    fn chain(&self, rng: Pcg64) -> Box<dyn FnMut(&mut [f64]) + Send + '_>;
 }
 
 /// A Gaussian over the parameters.
@@ -191,6 +231,41 @@ pub trait Task: Send + Sync {
     fn single_posterior(&self, x: &[f32]) -> Option<MixturePosterior> {
         let posterior = self.exact_posterior(ArrayView2::from_shape((1, x.len()), x).ok()?)?;
         Some(MixturePosterior { weights: vec![1.0], components: vec![posterior] })
+    }
+
+    /// The group of maps of the parameters under which prior and likelihood do not change.
+    fn symmetry(&self) -> Symmetry {
+        Symmetry::none(self.prior().dim())
+    }
+
+    /// A sampler of the posterior given all rows of `x` (n, d) that is made for this model, where there is one; the
+    /// Gaussian where the posterior is one.
+    ///
+    /// # Errors
+    /// When the observations do not fit the task, or are impossible under it.
+    fn posterior_sampler(&self, x: ArrayView2<'_, f32>) -> Result<Option<Box<dyn PosteriorSampler>>> {
+        check_observations(self.name(), self.dim_x(), x)?;
+        self.exact_posterior(x).map(|posterior| gaussian_sampler(self.name(), &posterior)).transpose()
+    }
+}
+
+/// Checks observations (n, d) of a task before they are conditioned on.
+///
+/// # Errors
+/// [`SimulatorError::Shape`] when there are none or they have another width, [`SimulatorError::Observations`] when they
+/// are not finite.
+pub(crate) fn check_observations(task: &str, dim_x: usize, x: ArrayView2<'_, f32>) -> Result<()> {
+    if x.ncols() != dim_x || x.nrows() == 0 {
+        let (what, expected, found) =
+            if x.nrows() == 0 { ("the list of observations", 1, 0) } else { ("an observation", dim_x, x.ncols()) };
+        return Err(SimulatorError::Shape { task: task.into(), what, expected, found });
+    }
+    match x.outer_iter().position(|row| row.iter().any(|value| !value.is_finite())) {
+        None => Ok(()),
+        Some(row) => Err(SimulatorError::Observations {
+            task: task.into(),
+            message: format!("observation {row} has NaN or infinite values; remove it"),
+        }),
     }
 }
 

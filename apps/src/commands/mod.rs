@@ -5,6 +5,7 @@ pub mod inspect;
 pub mod merge;
 pub mod model;
 pub mod observe;
+pub mod reference;
 pub mod report;
 pub mod sample;
 pub mod simulate;

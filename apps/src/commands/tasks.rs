@@ -37,6 +37,19 @@ fn posterior(task: &dyn Task) -> Option<&'static str> {
     }
 }
 
+/// How `tallsbi reference` samples a task's posterior; `None` where it cannot.
+fn reference(task: &dyn Task) -> Option<String> {
+    let x = vec![0.0; task.dim_x()];
+    let one = ndarray::ArrayView2::from_shape((1, x.len()), &x).ok()?;
+    let modes = task.symmetry().order();
+    match (task.posterior_sampler(one), task.log_likelihood()) {
+        (Ok(Some(sampler)), _) => Some(sampler.method().to_owned()),
+        (_, Some(_)) if modes > 1 => Some(format!("NUTS, {modes} symmetric modes")),
+        (_, Some(_)) => Some("NUTS".to_owned()),
+        _ => None,
+    }
+}
+
 fn describe(name: &str, task: &dyn Task) -> String {
     let mut text = format!("{name}: {}\n", task.description());
     let prior = task.prior();
@@ -45,6 +58,7 @@ fn describe(name: &str, task: &dyn Task) -> String {
         known.push("likelihood with gradient".to_owned());
     }
     known.extend(posterior(task).map(|p| format!("posterior {p}")));
+    known.extend(reference(task).map(|how| format!("reference posterior ({how})")));
     let known = if known.is_empty() { "the simulator only".to_owned() } else { known.join(", ") };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "  {} parameters, {} observed values; {known}", prior.dim(), task.dim_x());
@@ -80,5 +94,6 @@ fn to_json(name: &str, task: &dyn Task) -> Value {
         "prior": task.prior(),
         "likelihood": task.log_likelihood().is_some(),
         "posterior": posterior(task),
+        "reference": reference(task),
     })
 }

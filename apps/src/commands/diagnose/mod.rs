@@ -1,6 +1,7 @@
 //! `tallsbi diagnose`.
 
 mod calibration;
+mod reference;
 mod two_sample;
 
 use crate::context::Context;
@@ -24,6 +25,7 @@ pub enum DiagnoseCommand {
     LocalC2st(calibration::LocalC2stArguments),
     Sbc(calibration::SbcArguments),
     Coverage(calibration::CoverageArguments),
+    Reference(reference::ReferenceCalibrationArguments),
 }
 
 /// Runs the command.
@@ -36,6 +38,7 @@ pub fn run(context: &Context, command: &DiagnoseCommand) -> Result<()> {
         DiagnoseCommand::LocalC2st(arguments) => calibration::local_c2st(context, arguments),
         DiagnoseCommand::Sbc(arguments) => calibration::sbc(context, arguments),
         DiagnoseCommand::Coverage(arguments) => calibration::coverage(context, arguments),
+        DiagnoseCommand::Reference(arguments) => reference::reference(context, arguments),
     }
 }
 

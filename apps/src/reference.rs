@@ -1,0 +1,205 @@
+//! Reference posteriors of built-in tasks: which sampler, its chains, and whether they converged.
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use ndarray::{Array3, ArrayView2, Axis};
+use tallsbi_data::{Purpose, StreamKey, Symmetry};
+use tallsbi_diagnostics::Convergence;
+use tallsbi_diagnostics::convergence::{LARGEST_RHAT, SMALLEST_ESS, convergence};
+use tallsbi_inference::reference::{
+    ChainInfo, Chains, LatentPosterior, ReferenceOptions, sample_chains, sample_nuts, sample_tempered,
+};
+use tallsbi_inference::sample::Monitor;
+use tallsbi_simulators::Task;
+
+/// How a reference posterior is sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ReferenceMethod {
+    /// The task's own sampler where it has one, else nuts
+    #[default]
+    Auto,
+    /// No-U-turn sampler in the space where the prior is N(0, I)
+    Nuts,
+    /// Populations tempered from the prior to the posterior: right weights for any modes
+    Tempered,
+}
+
+/// Samples of a tall posterior with what tells whether to believe them.
+pub struct ReferencePosterior {
+    /// Samples (chain, draw, m).
+    pub samples: Array3<f64>,
+    /// Per parameter: R̂ of the whole run, effective sizes of the samples kept.
+    pub convergence: Vec<Convergence>,
+    /// What made them.
+    pub method: String,
+    /// Work and incidents.
+    pub info: ChainInfo,
+    /// Whether its draws are independent and exact, so that more of the same is the only remedy.
+    pub exact: bool,
+    /// Number of maps of the task's symmetry.
+    pub symmetry: usize,
+    /// Options of the run that converged, or the last one.
+    pub options: ReferenceOptions,
+}
+
+impl ReferencePosterior {
+    /// The largest R̂.
+    pub fn rhat(&self) -> f64 {
+        self.convergence.iter().map(|c| c.rhat).fold(1.0, f64::max)
+    }
+
+    /// The smallest effective sample size, of bulk and tails.
+    pub fn ess(&self) -> f64 {
+        self.convergence.iter().map(|c| c.ess_bulk.min(c.ess_tail)).fold(f64::INFINITY, f64::min)
+    }
+
+    /// Why these samples are not a reference, and what to do; `None` if they are.
+    pub fn objection(&self, names: &[String]) -> Option<String> {
+        let worst = |key: &dyn Fn(&Convergence) -> f64| {
+            let index = (0..self.convergence.len())
+                .max_by(|&a, &b| key(&self.convergence[a]).total_cmp(&key(&self.convergence[b])));
+            index.and_then(|i| names.get(i)).map_or("?", String::as_str)
+        };
+        // NaN objects too.
+        if !(self.rhat() <= LARGEST_RHAT) {
+            let name = worst(&|c| c.rhat);
+            return Some(format!(
+                "the chains do not agree (R-hat {:.3} for {name}, at most {LARGEST_RHAT} wanted); give more --warmup and --thinning, or --method tempered if there may be several modes",
+                self.rhat()
+            ));
+        }
+        if !(self.ess() >= SMALLEST_ESS) {
+            let name = worst(&|c| -c.ess_bulk.min(c.ess_tail));
+            let kept = self.samples.dim().0 * self.samples.dim().1;
+            let remedy = if (kept as f64) < 1.5 * SMALLEST_ESS { "more --samples" } else { "more --thinning" };
+            return Some(format!(
+                "the {kept} samples are worth {:.0} independent ones for {name}, at least {SMALLEST_ESS} wanted; give {remedy}",
+                self.ess()
+            ));
+        }
+        None
+    }
+}
+
+/// What to do when chains have not converged: so many times, warm-up doubles, four times the draws are made for each that is
+/// kept, and steps become smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries(pub usize);
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+/// Acceptance that the steps of a retry are adapted to, at least.
+const CAREFUL_ACCEPT: f64 = 0.95;
+
+/// Samples the posterior of `task` given all rows of `x` (n, d), and again with longer chains while they have not converged.
+///
+/// The cost of an evaluation does not depend on n for tasks with sufficient statistics (all but the mixtures and two moons).
+pub fn sample_reference(
+    task: &dyn Task,
+    x: ArrayView2<'_, f32>,
+    method: ReferenceMethod,
+    options: &ReferenceOptions,
+    retries: Retries,
+    key: StreamKey,
+    monitor: Monitor<'_>,
+) -> Result<ReferencePosterior> {
+    let mut options = *options;
+    for attempt in 0.. {
+        let stream = if attempt == 0 { key } else { key.child(Purpose::Reference).indexed(attempt) };
+        let posterior = sample_once(task, x, method, &options, stream, monitor)?;
+        if attempt as usize == retries.0 || posterior.objection(task.prior().names()).is_none() || posterior.exact {
+            return Ok(posterior);
+        }
+        tracing::debug!("{}", posterior.objection(task.prior().names()).unwrap_or_default());
+        options.warmup *= 2;
+        options.thinning *= 4;
+        options.target_accept = options.target_accept.max(CAREFUL_ACCEPT);
+    }
+    unreachable!("the last attempt returns")
+}
+
+fn sample_once(
+    task: &dyn Task,
+    x: ArrayView2<'_, f32>,
+    method: ReferenceMethod,
+    options: &ReferenceOptions,
+    key: StreamKey,
+    monitor: Monitor<'_>,
+) -> Result<ReferencePosterior> {
+    // Also checks the observations.
+    let own = task.posterior_sampler(x)?;
+    if let (Some(sampler), ReferenceMethod::Auto) = (&own, method) {
+        let stream = key.child(Purpose::Reference);
+        let exact = sampler.independent();
+        let (warmup, thinning) = if exact { (0, 1) } else { (options.warmup, options.thinning) };
+        let options = ReferenceOptions { thinning, ..*options };
+        let start = |chain| sampler.chain(stream.rng(chain));
+        let chains = sample_chains(task.prior().dim(), &start, warmup, &options, monitor)?;
+        // Such samplers visit all modes.
+        let symmetry = Symmetry::none(task.prior().dim());
+        return Ok(ReferencePosterior { exact, ..judge(chains, sampler.method(), &symmetry, &options, key)? });
+    }
+    let Some(likelihood) = task.log_likelihood() else {
+        bail!(
+            "task {} has a simulator only, and a reference posterior needs a likelihood; `tallsbi tasks` lists what each task offers",
+            task.name()
+        );
+    };
+    let given = likelihood.given(x);
+    let density = LatentPosterior::new(task.prior(), |theta: &[f64], gradient: &mut [f64]| {
+        given.log_likelihood_gradient(theta, gradient)
+    });
+    let (chains, name) = match method {
+        ReferenceMethod::Auto | ReferenceMethod::Nuts => (sample_nuts(&density, options, key, monitor)?, "NUTS"),
+        ReferenceMethod::Tempered => (sample_tempered(&density, options, key, monitor)?, "tempered populations"),
+    };
+    let chains = Chains { draws: density.to_parameters(chains.draws.view()), info: chains.info };
+    judge(chains, name, &task.symmetry(), options, key)
+}
+
+/// Thins the chains, measures their convergence up to the symmetry, and gives modes that it exchanges equal weights.
+fn judge(
+    chains: Chains,
+    method: &str,
+    symmetry: &Symmetry,
+    options: &ReferenceOptions,
+    key: StreamKey,
+) -> Result<ReferencePosterior> {
+    let mut samples = chains.thinned(options.thinning);
+    let convergence = {
+        let mut folded = chains.draws;
+        let mut kept = samples.clone();
+        for draws in [&mut folded, &mut kept] {
+            for mut lane in draws.lanes_mut(Axis(2)) {
+                let mut theta = lane.to_vec();
+                symmetry.canonicalise(&mut theta);
+                lane.iter_mut().zip(&theta).for_each(|(to, from)| *to = *from);
+            }
+        }
+        let run = convergence(folded.view())?;
+        let kept = convergence(kept.view())?;
+        run.iter().zip(kept).map(|(run, kept)| Convergence { rhat: run.rhat, ..kept }).collect()
+    };
+    let stream = key.child(Purpose::Symmetry);
+    for (chain, mut draws) in samples.outer_iter_mut().enumerate() {
+        let mut rng = stream.rng(chain as u64);
+        for mut row in draws.outer_iter_mut() {
+            let mut theta = row.to_vec();
+            symmetry.randomise(&mut rng, &mut theta);
+            row.iter_mut().zip(&theta).for_each(|(to, from)| *to = *from);
+        }
+    }
+    Ok(ReferencePosterior {
+        samples,
+        convergence,
+        method: method.to_owned(),
+        exact: false,
+        info: chains.info,
+        symmetry: symmetry.order(),
+        options: *options,
+    })
+}
