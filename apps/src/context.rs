@@ -3,6 +3,7 @@
 use crate::interrupt::Interrupt;
 use crate::progress::Bar;
 use anyhow::Result;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::Write;
 use tallsbi_data::StreamKey;
@@ -21,6 +22,17 @@ pub struct Interrupted(pub String);
 /// A usage error, for `return Err(usage(..))`.
 pub fn usage(message: impl Into<String>) -> anyhow::Error {
     UsageError(message.into()).into()
+}
+
+/// Options from TOML; `origin` names the text in errors, which give the line.
+///
+/// # Errors
+/// Unknown or missing options, wrong types.
+pub fn parse_toml<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        usage(format!("{origin}: line {line}: {}", error.message().replace('\n', " ")))
+    })
 }
 
 /// Global options and services.

@@ -35,6 +35,6 @@ pub use ecdf::EcdfTest;
 pub use error::{DiagnosticsError, Result};
 pub use monitor::{Monitor, Progress};
 pub use sliced_wasserstein::{
-    DEFAULT_PROJECTIONS, SlicedWasserstein, max_sliced_wasserstein, random_directions, sliced_wasserstein,
-    sliced_wasserstein_along,
+    DEFAULT_PROJECTIONS, SlicedWasserstein, max_sliced_wasserstein, random_directions,
+    sliced_and_max_sliced_wasserstein, sliced_wasserstein, sliced_wasserstein_along,
 };

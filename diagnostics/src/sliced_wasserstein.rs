@@ -54,7 +54,10 @@ pub fn sliced_wasserstein_along(
     y: ArrayView2<'_, f64>,
     directions: ArrayView2<'_, f64>,
 ) -> Result<SlicedWasserstein> {
-    let squared = squared_distances(x, y, directions)?;
+    Ok(mean_of(&squared_distances(x, y, directions)?))
+}
+
+fn mean_of(squared: &[f64]) -> SlicedWasserstein {
     let count = squared.len() as f64;
     let mean = squared.iter().sum::<f64>() / count;
     let value = mean.sqrt();
@@ -64,7 +67,7 @@ pub fn sliced_wasserstein_along(
         let variance = squared.iter().map(|s| (s - mean) * (s - mean)).sum::<f64>() / (count - 1.0);
         (variance / count).sqrt() / (2.0 * value)
     };
-    Ok(SlicedWasserstein { value, standard_error: Some(standard_error), projections: squared.len() })
+    SlicedWasserstein { value, standard_error: Some(standard_error), projections: squared.len() }
 }
 
 /// Max-sliced Wasserstein distance over `projections` random directions: a lower bound of the supremum over all
@@ -78,10 +81,23 @@ pub fn max_sliced_wasserstein(
     projections: usize,
     key: StreamKey,
 ) -> Result<SlicedWasserstein> {
+    Ok(sliced_and_max_sliced_wasserstein(x, y, projections, key)?.1)
+}
+
+/// [`sliced_wasserstein`] and [`max_sliced_wasserstein`] over the same directions, for the price of one.
+///
+/// # Errors
+/// As [`sliced_wasserstein`].
+pub fn sliced_and_max_sliced_wasserstein(
+    x: ArrayView2<'_, f64>,
+    y: ArrayView2<'_, f64>,
+    projections: usize,
+    key: StreamKey,
+) -> Result<(SlicedWasserstein, SlicedWasserstein)> {
     check::two_samples(x, y, 2)?;
     let squared = squared_distances(x, y, random_directions(x.ncols(), projections, key).view())?;
     let largest = squared.iter().copied().fold(0.0, f64::max);
-    Ok(SlicedWasserstein { value: largest.sqrt(), standard_error: None, projections })
+    Ok((mean_of(&squared), SlicedWasserstein { value: largest.sqrt(), standard_error: None, projections }))
 }
 
 /// Directions uniform on the unit sphere of R^d, as columns (d, projections): normalised Gaussian vectors.

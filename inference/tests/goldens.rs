@@ -147,7 +147,7 @@ fn tall_scores() {
             let groups = vec![0; 16];
             let rule = GaussRule::new(&information, &composition);
             let mut gauss = TallScore::new(&network, &context, term(), rule, composition, groups.clone(), Vec::new());
-            let rule = JacRule::new(m, &JacOptions { composition, symmetrize: false });
+            let rule = JacRule::new(m, &JacOptions { composition, ..JacOptions::published() });
             let mut jac = TallScore::new(&network, &context, term(), rule, composition, groups.clone(), Vec::new());
             let mut fnpse =
                 FactorizedScore::new(&network, &context, term(), Bridge::Diffused, None, groups.clone(), Vec::new());
@@ -262,7 +262,7 @@ fn trajectories() {
             WithSchedule { inner, schedule: exact() }
         };
         let jac = || {
-            let rule = JacRule::new(m, &JacOptions { composition, symmetrize: false });
+            let rule = JacRule::new(m, &JacOptions { composition, ..JacOptions::published() });
             let inner = TallScore::new(&network, &context, term(), rule, composition, groups.clone(), Vec::new());
             WithSchedule { inner, schedule: exact() }
         };

@@ -1,6 +1,6 @@
 //! Models and how posteriors are sampled from them, for every command that does.
 
-use crate::context::{Context, usage};
+use crate::context::{Context, parse_toml, usage};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use ndarray::{Array3, ArrayView2};
@@ -231,7 +231,7 @@ fn default_sampler(name: SamplerName) -> SamplerOptions {
 }
 
 /// The paper's η for the number of DDIM steps nearest (in ratio) to `steps`.
-fn published_eta(steps: usize) -> f64 {
+pub fn published_eta(steps: usize) -> f64 {
     let ratio = |published: f64| (steps.max(1) as f64 / published).ln().abs();
     [(50.0, 0.2), (150.0, 0.5), (400.0, 0.8), (1000.0, 1.0)]
         .into_iter()
@@ -266,10 +266,7 @@ pub fn sampler_name(sampler: &SamplerOptions) -> &'static str {
 /// Options from a TOML file.
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-        usage(format!("{}: line {line}: {}", path.display(), error.message()))
-    })
+    parse_toml(&text, &path.display().to_string())
 }
 
 /// A model that is ready to be sampled from.

@@ -3,7 +3,7 @@
 use super::study::RESULTS;
 use crate::context::Context;
 use crate::report;
-use crate::study::StudyResults;
+use crate::study::Results;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
@@ -24,7 +24,7 @@ pub fn run(context: &Context, arguments: &ReportArguments) -> Result<()> {
     let path = arguments.study.join(RESULTS);
     let bytes = std::fs::read(&path)
         .with_context(|| format!("{}: cannot be read; is it the folder of a finished study?", path.display()))?;
-    let results: StudyResults =
+    let results: Results =
         serde_json::from_slice(&bytes).with_context(|| format!("{}: is not what a study writes", path.display()))?;
     let report = report::write(&results, &arguments.study)?;
     context.print(report.display(), || json!({ "report": report.display().to_string() }))

@@ -2,7 +2,7 @@
 
 use crate::context::{Context, usage};
 use crate::report;
-use crate::study::{Preset, StudyOptions, StudyResults, pipeline};
+use crate::study::{Preset, Results, Study, StudyResults};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
@@ -12,15 +12,18 @@ use tallsbi_data::file::{Existing, OutputFile};
 
 /// Simulate, train, sample, validate and report, from one command
 ///
-/// STUDY is `jrnmm` (the Jansen–Rit neural mass model of the paper, with its gain fixed and inferred) or a TOML file of your
-/// own; --print-default shows one to start from. The report is OUT/report.html. What is done is not done again: a study that
+/// STUDY is one of
+///   jrnmm      the Jansen–Rit neural mass model of the paper, with its gain fixed and inferred (Sec. 4.3)
+///   benchmark  SLCP, Lotka–Volterra and SIR against reference posteriors (Sec. 4.2)
+///   toy        samplers on problems whose posterior is known, with controlled errors of the score (Sec. 4.1)
+/// or a TOML file of your own; --print-default shows one to start from. The report is OUT/report.html. What is done is not done again: a study that
 /// was interrupted, or whose options changed, continues with --resume.
 ///
 /// Example: tallsbi study jrnmm --preset quick -o out/
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct StudyArguments {
-    /// jrnmm, or FILE.toml
+    /// jrnmm, benchmark, toy, or FILE.toml
     #[arg(required_unless_present = "print_default")]
     pub study: Option<String>,
     /// Folder to write
@@ -32,6 +35,9 @@ pub struct StudyArguments {
     /// Your own observations instead of simulated ones: (n, d), or for jrnmm a signal at 128 Hz as a single column
     #[arg(long, value_name = "SOURCE")]
     pub observations: Option<String>,
+    /// Folder with the observation sets and reference posteriors of a benchmark: TASK.h5 [default: $TALLSBI_REFERENCE_DATA]
+    #[arg(long, value_name = "DIR")]
+    pub reference_data: Option<PathBuf>,
     /// Continue in an existing folder
     #[arg(long, conflicts_with = "force")]
     pub resume: bool,
@@ -44,7 +50,7 @@ pub struct StudyArguments {
 }
 
 /// What a study leaves in its folder, besides its steps and figures.
-const OURS: [&str; 5] = ["steps", "figures", RESULTS, "report.html", "study.toml"];
+const OURS: [&str; 6] = ["steps", "figures", "tables", RESULTS, "report.html", "study.toml"];
 
 /// All results as data.
 pub const RESULTS: &str = "results.json";
@@ -52,42 +58,42 @@ pub const RESULTS: &str = "results.json";
 /// Runs the command.
 pub fn run(context: &Context, arguments: &StudyArguments) -> Result<()> {
     if let Some(name) = &arguments.print_default {
-        let options = built_in(name, arguments.preset)?;
-        return context.print(toml::to_string(&options)?.trim_end(), || json!(options));
+        let study = Study::built_in(name, arguments.preset)?;
+        return context.print(toml::to_string(&study)?.trim_end(), || json!(study));
     }
     let (Some(study), Some(output)) = (&arguments.study, &arguments.output) else {
         return Err(usage("say which study, and where to with -o"));
     };
-    let (mut options, preset) = options(study, arguments.preset)?;
-    if arguments.observations.is_some() {
-        options.observations.clone_from(&arguments.observations);
+    let (mut study, preset) = chosen(study, arguments.preset)?;
+    match (&mut study, &arguments.observations) {
+        (_, None) => {}
+        (Study::Inference(options), Some(source)) => options.observations = Some(source.clone()),
+        _ => return Err(usage("--observations goes with studies of models only")),
     }
-    options.validate()?;
+    match (&mut study, &arguments.reference_data) {
+        (_, None) => {}
+        (Study::Benchmark(options), Some(folder)) => options.reference_data = Some(folder.clone()),
+        _ => return Err(usage("--reference-data goes with benchmarks only")),
+    }
+    study.validate()?;
     let _lock = prepare(output, arguments)?;
-    write(&output.join("study.toml"), toml::to_string(&options)?.as_bytes())?;
-    let results = pipeline::run(context, &options, &preset, output)?;
+    write(&output.join("study.toml"), toml::to_string(&study)?.as_bytes())?;
+    let results = study.run(context, &preset, output)?;
     write(&output.join(RESULTS), &serde_json::to_vec_pretty(&results)?)?;
     let path = report::write(&results, output)?;
     context.print(summary(&results, &path), || json!({ "report": path.display().to_string(), "results": results }))
 }
 
-fn built_in(name: &str, preset: Preset) -> Result<StudyOptions> {
-    match name {
-        "jrnmm" => Ok(StudyOptions::jansen_rit(preset)),
-        other => Err(usage(format!("{other:?} is not a built-in study; there is jrnmm"))),
-    }
-}
-
-/// The options and what to call them.
-fn options(study: &str, preset: Preset) -> Result<(StudyOptions, String)> {
+/// The study and what to call its options.
+fn chosen(study: &str, preset: Preset) -> Result<(Study, String)> {
     let path = Path::new(study);
     if path.extension().is_none_or(|extension| extension != "toml") {
-        let options = built_in(study, preset)
+        let options = Study::built_in(study, preset)
             .map_err(|error| usage(format!("{error}, and a study of your own is a file whose name ends in .toml")))?;
         return Ok((options, preset.name().to_owned()));
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("{study}: cannot be read"))?;
-    Ok((StudyOptions::parse(&text, study)?, study.to_owned()))
+    Ok((Study::parse(&text, study)?, study.to_owned()))
 }
 
 /// Makes the folder, or checks that it may be used, and locks it against a second study.
@@ -122,8 +128,17 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// A few lines for the terminal.
-fn summary(results: &StudyResults, report: &Path) -> String {
-    let mut text = format!("{}", report.display());
+fn summary(results: &Results, report: &Path) -> String {
+    let lines = match results {
+        Results::Inference(results) => posteriors(results),
+        Results::Benchmark(results) => results.lines(),
+        Results::Toy(results) => results.lines(),
+    };
+    format!("{}{lines}", report.display())
+}
+
+fn posteriors(results: &StudyResults) -> String {
+    let mut text = String::new();
     for run in &results.runs {
         let _ = write!(text, "\n{}", run.label);
         for posterior in &run.posteriors {

@@ -102,6 +102,7 @@ impl Canvas {
             title: self.title,
             caption: String::new(),
             alternative: String::new(),
+            data: None,
             width: self.width,
             height: self.height,
             body: svg[start..].trim_end().trim_end_matches("</svg>").trim_end().to_owned(),
@@ -120,6 +121,7 @@ pub struct Figure {
     pub caption: String,
     /// What a reader who cannot see the picture needs to know.
     pub alternative: String,
+    data: Option<String>,
     width: f64,
     height: f64,
     body: String,
@@ -132,6 +134,18 @@ impl Figure {
         self.caption = caption.into();
         self.alternative = alternative.into();
         self
+    }
+
+    /// With the values it shows, as CSV.
+    #[must_use]
+    pub fn with_data(mut self, csv: String) -> Self {
+        self.data = Some(csv);
+        self
+    }
+
+    /// Whether [`save`](Self::save) writes a CSV.
+    pub fn has_data(&self) -> bool {
+        self.data.is_some()
     }
 
     /// Width in pixels.
@@ -172,13 +186,17 @@ impl Figure {
         raster::png(&self.name, &self.svg())
     }
 
-    /// Writes `name.svg` and `name.png` into `folder`, each beside and then renamed.
+    /// Writes `name.svg`, `name.png` and, where there are values, `name.csv` into `folder`, each beside and then renamed.
     ///
     /// # Errors
     /// When rendering or writing fails.
     pub fn save(&self, folder: &Path) -> Result<()> {
         write_atomically(&folder.join(format!("{}.svg", self.name)), self.svg().as_bytes())?;
-        write_atomically(&folder.join(format!("{}.png", self.name)), &self.png()?)
+        write_atomically(&folder.join(format!("{}.png", self.name)), &self.png()?)?;
+        match &self.data {
+            Some(csv) => write_atomically(&folder.join(format!("{}.csv", self.name)), csv.as_bytes()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -86,7 +86,8 @@ impl LineChart {
     /// # Errors
     /// When there is nothing finite to draw.
     pub fn figure(&self, name: &str, title: &str) -> Result<Figure> {
-        Canvas::new(name, title, 760.0, 430.0).draw(|area| self.draw(name, area))
+        let figure = Canvas::new(name, title, 760.0, 430.0).draw(|area| self.draw(name, area))?;
+        Ok(figure.with_data(data(&[("", self)])))
     }
 
     fn legend(&self) -> Vec<(String, RGBColor, Mark)> {
@@ -100,7 +101,7 @@ impl LineChart {
     }
 
     /// Draws the legend along the top of `area`, wrapping, and returns its height.
-    fn draw_legend(&self, name: &str, area: &Area<'_>) -> Result<f64> {
+    pub(super) fn draw_legend(&self, name: &str, area: &Area<'_>) -> Result<f64> {
         let fail = |e: &dyn std::fmt::Display| PlotError::Draw { figure: name.to_owned(), message: e.to_string() };
         let width = f64::from(area.dim_in_pixel().0) / f64::from(px(1.0));
         let left = 20.0;
@@ -127,17 +128,22 @@ impl LineChart {
         Ok(row + 14.0)
     }
 
+    pub(super) fn is_drawable(&self) -> bool {
+        self.series.iter().flat_map(|s| &s.points).any(|(x, y)| x.is_finite() && y.is_finite())
+    }
+
     fn draw(&self, name: &str, area: &Area<'_>) -> Result<()> {
-        let drawable = self.series.iter().flat_map(|s| &s.points).any(|(x, y)| x.is_finite() && y.is_finite());
-        if !drawable {
-            return Err(PlotError::Data {
-                figure: name.to_owned(),
-                message: "there is no finite value to draw".into(),
-            });
+        if !self.is_drawable() {
+            return Err(nothing(name));
         }
         let top = self.draw_legend(name, area)?;
-        let panel =
-            Panel::new(name, area, Margins { top: top + 8.0, ..Margins::LABELLED }, self.x.clone(), self.y.clone());
+        self.draw_panel(name, area, Margins { top: top + 8.0, ..Margins::LABELLED })?;
+        Ok(())
+    }
+
+    /// The panel without its legend.
+    pub(super) fn draw_panel<'a>(&self, name: &str, area: &Area<'a>, margins: Margins) -> Result<Panel<'a>> {
+        let panel = Panel::new(name, area, margins, self.x.clone(), self.y.clone());
         panel.grid(true, false)?;
         for band in &self.bands {
             let upper = band.limits.iter().map(|(x, _, high)| (*x, *high));
@@ -146,9 +152,11 @@ impl LineChart {
         }
         for rule in &self.rules {
             let (xs, ys) = panel.ranges();
-            let y_value = |coordinate: f64| self.y.value(coordinate);
+            let (x_value, y_value) = (|at: f64| self.x.value(at), |at: f64| self.y.value(at));
             match rule {
-                Rule::Horizontal { at, .. } => panel.dashes([(xs.start, *at), (xs.end, *at)], &TRUTH, 1.8)?,
+                Rule::Horizontal { at, .. } => {
+                    panel.dashes([(x_value(xs.start), *at), (x_value(xs.end), *at)], &TRUTH, 1.8)?
+                }
                 Rule::Vertical { at, .. } => {
                     panel.dashes([(*at, y_value(ys.start)), (*at, y_value(ys.end))], &TRUTH, 1.8)?;
                 }
@@ -167,8 +175,33 @@ impl LineChart {
         }
         panel.outline()?;
         panel.label_x()?;
-        panel.label_y()
+        panel.label_y()?;
+        Ok(panel)
     }
+}
+
+/// The error of a chart without values.
+pub(super) fn nothing(name: &str) -> PlotError {
+    PlotError::Data { figure: name.to_owned(), message: "there is no finite value to draw".into() }
+}
+
+/// What the charts show, as CSV: panel, curve, and its values (for a band, its lower and upper limit).
+pub(super) fn data(charts: &[(&str, &LineChart)]) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let mut out = String::from("panel,curve,x,value,upper\n");
+    for (panel, chart) in charts {
+        for series in &chart.series {
+            for (x, y) in &series.points {
+                out += &format!("{},{},{x},{y},\n", quoted(panel), quoted(&series.label));
+            }
+        }
+        for band in &chart.bands {
+            for (x, low, high) in &band.limits {
+                out += &format!("{},{},{x},{low},{high}\n", quoted(panel), quoted(&band.label));
+            }
+        }
+    }
+    out
 }
 
 /// A figure with two charts beside each other.
@@ -176,9 +209,10 @@ impl LineChart {
 /// # Errors
 /// When one of them has nothing finite to draw.
 pub fn draw_side_by_side(name: &str, title: &str, charts: [&LineChart; 2]) -> Result<Figure> {
-    Canvas::new(name, title, 1040.0, 400.0).draw(|area| {
+    let figure = Canvas::new(name, title, 1040.0, 400.0).draw(|area| {
         let (left, right) = area.split_horizontally(px(520.0));
         charts[0].draw(name, &left)?;
         charts[1].draw(name, &right)
-    })
+    })?;
+    Ok(figure.with_data(data(&[(&charts[0].y.label, charts[0]), (&charts[1].y.label, charts[1])])))
 }

@@ -1,13 +1,14 @@
 //! Figures as SVG and PNG, drawn with plotters on a canvas of fractional pixels, with a font that travels in the program.
 //!
 //! * `Canvas` is the sheet, `Figure` the finished picture with its title, caption and alternative text.
-//! * `Axis` and `Panel` are the frame that every chart shares; `LineChart` draws quantities against n or epochs.
+//! * `Axis` and `Panel` are the frame that every chart shares; `LineChart` draws quantities against n or epochs, `ChartGrid` many of them.
 //! * `PairPlot` shows marginals of posterior samples, `Heatmap` matrices, `DirectionChart` eigen-directions.
 
 mod axis;
 mod canvas;
 mod density;
 mod directions;
+mod grid;
 mod heatmap;
 mod lines;
 mod names;
@@ -21,11 +22,14 @@ mod tests;
 pub use axis::Axis;
 pub use canvas::Figure;
 pub use directions::DirectionChart;
+pub use grid::ChartGrid;
 pub use heatmap::Heatmap;
 pub use lines::{Band, LineChart, Rule, Series, draw_side_by_side};
 pub use names::{pretty_name, with_unit};
 pub use pairs::{PairAxis, PairPlot, SampleSet};
 pub use style::{CATEGORICAL, sequential};
+
+use canvas::Area;
 
 /// What can go wrong while drawing.
 #[derive(Debug, thiserror::Error)]

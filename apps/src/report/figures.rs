@@ -51,20 +51,6 @@ impl RunFigures {
             losses: losses(run)?,
         })
     }
-
-    /// In the order of the report.
-    pub fn all(&self) -> impl Iterator<Item = &Figure> {
-        let single = [
-            &self.dirac,
-            &self.contraction,
-            &self.directions,
-            &self.correlation,
-            &self.local_c2st,
-            &self.coverage,
-            &self.observations,
-        ];
-        self.pairs.iter().chain(single.into_iter().flatten()).chain(&self.losses)
-    }
 }
 
 fn counts(run: &RunResults) -> Vec<f64> {

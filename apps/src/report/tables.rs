@@ -1,109 +1,105 @@
-//! Tables of the report.
+//! Tables of the report of a study of models.
 
-use super::words::{LEVEL, number, p_value};
+use super::table::{Cell, Table};
+use super::words::{LEVEL, p_value};
 use crate::plot::{pretty_name, with_unit};
-use crate::study::StudyResults;
+use crate::study::StudyRecord;
 use crate::study::results::RunResults;
-use maud::{Markup, html};
 use serde_json::Value;
 
-/// A table that scrolls sideways on narrow screens.
-fn scrolling(caption: &str, table: &Markup) -> Markup {
-    html! {
-        div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table { caption { (caption) } (table) }
+/// Mean, spread, interval and contraction of each parameter for each n.
+pub fn marginals(run: &RunResults) -> Table {
+    let columns = ["n", "parameter", "mean", "sd", "2.5 %", "97.5 %", "sd / prior sd", "true value", "√MMD to it"];
+    let columns = if run.truth.is_some() { &columns[..] } else { &columns[..7] };
+    let mut table = Table::new(format!("{}-marginals", run.name), "Posterior of each parameter", 2, columns);
+    for posterior in &run.posteriors {
+        for (i, marginal) in posterior.marginals.iter().enumerate() {
+            let mut row = vec![
+                Cell::count(posterior.n_obs),
+                Cell::text(with_unit(&run.prior.names()[i], &run.units[i])),
+                marginal.mean.into(),
+                marginal.sd.into(),
+                marginal.lower.into(),
+                marginal.upper.into(),
+                marginal.contraction.into(),
+            ];
+            if let Some(truth) = &run.truth {
+                row.push(truth[i].into());
+                row.push(marginal.dirac_mmd.map_or(Cell::Empty, |mmd| mmd.sqrt().into()));
+            }
+            table.rows.push(row);
         }
     }
-}
-
-/// Mean, spread, interval and contraction of each parameter for each n.
-pub fn marginals(run: &RunResults) -> Markup {
-    let head = html! {
-        thead { tr {
-            th scope="col" { "n" } th scope="col" { "parameter" } th scope="col" { "mean" } th scope="col" { "sd" }
-            th scope="col" { "95 % interval" } th scope="col" { "sd / prior sd" }
-            @if run.truth.is_some() { th scope="col" { "true value" } th scope="col" { "√MMD to it" } }
-        } }
-    };
-    let body = html! {
-        @for posterior in &run.posteriors { tbody {
-            @for (i, marginal) in posterior.marginals.iter().enumerate() { tr {
-                @if i == 0 { th scope="rowgroup" rowspan=(posterior.marginals.len()) { (posterior.n_obs) } }
-                th scope="row" { (with_unit(&run.prior.names()[i], &run.units[i])) }
-                td { (number(marginal.mean)) } td { (number(marginal.sd)) }
-                td { (number(marginal.lower)) " to " (number(marginal.upper)) }
-                td { (number(marginal.contraction)) }
-                @if let Some(truth) = &run.truth {
-                    td { (number(truth[i])) } td { (marginal.dirac_mmd.map(|mmd| number(mmd.sqrt())).unwrap_or_default()) }
-                }
-            } }
-        } }
-    };
-    scrolling("Posterior of each parameter", &html! { (head) (body) })
+    table
 }
 
 /// Correlations at the largest n.
-pub fn correlations(run: &RunResults) -> Markup {
-    let Some(last) = run.posteriors.last() else { return html! {} };
+pub fn correlations(run: &RunResults) -> Option<Table> {
+    let last = run.posteriors.last()?;
     let names: Vec<String> = run.prior.names().iter().map(|name| pretty_name(name)).collect();
-    let content = html! {
-        thead { tr { td {} @for name in &names { th scope="col" { (name) } } } }
-        tbody { @for (name, row) in names.iter().zip(&last.correlation) { tr {
-            th scope="row" { (name) }
-            @for value in row { td { (format!("{value:.3}").replace('-', "−")) } }
-        } } }
-    };
-    scrolling(&format!("Correlations at n = {}", last.n_obs), &content)
+    let columns: Vec<&str> = std::iter::once("parameter").chain(names.iter().map(String::as_str)).collect();
+    let caption = format!("Correlations at n = {}", last.n_obs);
+    let mut table = Table::new(format!("{}-correlations", run.name), caption, 1, &columns);
+    for (name, row) in names.iter().zip(&last.correlation) {
+        let values = row.iter().map(|&value| Cell::decimals(value, 3));
+        table.rows.push(std::iter::once(Cell::text(name)).chain(values).collect());
+    }
+    Some(table)
 }
 
 /// Eigen-directions at the largest n.
-pub fn directions(run: &RunResults) -> Markup {
-    let Some(last) = run.posteriors.last() else { return html! {} };
-    let content = html! {
-        thead { tr {
-            th scope="col" { "direction" } th scope="col" { "posterior / prior sd" }
-            @for name in run.prior.names() { th scope="col" { "weight of " (pretty_name(name)) } }
-        } }
-        tbody { @for (k, direction) in last.directions.iter().enumerate() { tr {
-            th scope="row" { (k + 1) } td { (number(direction.spread)) }
-            @for weight in &direction.weights { td { (format!("{weight:+.3}").replace('-', "−")) } }
-        } } }
-    };
-    scrolling(&format!("Eigen-directions at n = {}, best determined first", last.n_obs), &content)
+pub fn directions(run: &RunResults) -> Option<Table> {
+    let last = run.posteriors.last()?;
+    let weights: Vec<String> =
+        run.prior.names().iter().map(|name| format!("weight of {}", pretty_name(name))).collect();
+    let columns: Vec<&str> =
+        ["direction", "posterior / prior sd"].into_iter().chain(weights.iter().map(String::as_str)).collect();
+    let caption = format!("Eigen-directions at n = {}, best determined first", last.n_obs);
+    let mut table = Table::new(format!("{}-directions", run.name), caption, 1, &columns);
+    for (k, direction) in last.directions.iter().enumerate() {
+        let mut row = vec![Cell::count(k + 1), direction.spread.into()];
+        row.extend(direction.weights.iter().map(|&w| Cell::Shown(w, format!("{w:+.3}").replace('-', "−"))));
+        table.rows.push(row);
+    }
+    Some(table)
 }
 
 /// Checks: statistics and p-values.
-pub fn checks(run: &RunResults) -> Markup {
-    let verdict = |p: f64| if p < LEVEL { "rejected" } else { "not rejected" };
-    let content = html! {
-        thead { tr {
-            th scope="col" { "n" } th scope="col" { "check" } th scope="col" { "statistic" } th scope="col" { "p-value" }
-            th scope="col" { "trials or pairs" } th scope="col" { "at 0.05" }
-        } }
-        tbody { @for posterior in &run.posteriors {
-            @if let Some(test) = &posterior.local_c2st { tr {
-                th scope="row" { (posterior.n_obs) } td { "ℓ-C2ST" } td { (number(test.statistic)) }
-                td { (p_value(test.p_value).trim_start_matches("p = ").trim_start_matches("p ")) }
-                td { (test.null_statistics.len()) " null trials, " (test.pairs) " pairs" } td { (verdict(test.p_value)) }
-            } }
-            @if let Some(test) = &posterior.coverage { tr {
-                th scope="row" { (posterior.n_obs) } td { "expected coverage" } td { (number(test.area)) }
-                td { (p_value(test.p_value).trim_start_matches("p = ").trim_start_matches("p ")) } td { (test.pairs) " pairs" } td { (verdict(test.p_value)) }
-            } }
-        } }
+pub fn checks(run: &RunResults) -> Table {
+    let columns = ["n", "check", "statistic", "p-value", "null trials", "pairs", "at 0.05"];
+    let mut table = Table::new(format!("{}-checks", run.name), "Checks of the posterior", 2, &columns);
+    let mut add = |n: usize, check: &str, statistic: f64, p: f64, trials: Cell, pairs: usize| {
+        let shown = p_value(p).trim_start_matches("p = ").trim_start_matches("p ").to_owned();
+        let verdict = if p < LEVEL { "rejected" } else { "not rejected" };
+        table.rows.push(vec![
+            Cell::count(n),
+            Cell::text(check),
+            statistic.into(),
+            Cell::Shown(p, shown),
+            trials,
+            Cell::count(pairs),
+            Cell::text(verdict),
+        ]);
     };
-    scrolling("Checks of the posterior", &content)
+    for posterior in &run.posteriors {
+        if let Some(test) = &posterior.local_c2st {
+            let trials = Cell::count(test.null_statistics.len());
+            add(posterior.n_obs, "ℓ-C2ST", test.statistic, test.p_value, trials, test.pairs);
+        }
+        if let Some(test) = &posterior.coverage {
+            add(posterior.n_obs, "expected coverage", test.area, test.p_value, Cell::Empty, test.pairs);
+        }
+    }
+    table
 }
 
-/// Options of the study, flattened to `name.of.option`.
-pub fn settings(results: &StudyResults) -> Markup {
+/// Options of a study, flattened to `name.of.option`.
+pub fn settings(record: &StudyRecord) -> Table {
     let mut rows = Vec::new();
-    flatten("", &results.settings, &mut rows);
-    let content = html! {
-        thead { tr { th scope="col" { "option" } th scope="col" { "value" } } }
-        tbody { @for (name, value) in &rows { tr { th scope="row" { code { (name) } } td.text { (value) } } } }
-    };
-    scrolling("Options of the study", &content)
+    flatten("", &record.settings, &mut rows);
+    let mut table = Table::new("settings", "Options of the study", 1, &["option", "value"]);
+    table.rows = rows.into_iter().map(|(name, value)| vec![Cell::Text(name), Cell::Text(value)]).collect();
+    table
 }
 
 fn flatten(prefix: &str, value: &Value, rows: &mut Vec<(String, String)>) {
@@ -118,22 +114,22 @@ fn flatten(prefix: &str, value: &Value, rows: &mut Vec<(String, String)>) {
         Value::String(text) => rows.push((prefix.to_owned(), text.clone())),
         Value::Array(list) if list.is_empty() => {}
         Value::Array(list) => {
-            let items: Vec<String> = list.iter().map(ToString::to_string).collect();
-            rows.push((prefix.to_owned(), items.join(", ")));
+            let items = list.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
+            rows.push((prefix.to_owned(), items.collect::<Vec<_>>().join(", ")));
         }
         other => rows.push((prefix.to_owned(), other.to_string())),
     }
 }
 
 /// Steps and their times.
-pub fn timings(results: &StudyResults) -> Markup {
-    let total: f64 = results.steps.iter().map(|step| step.seconds).sum();
-    let content = html! {
-        thead { tr { th scope="col" { "step" } th scope="col" { "seconds" } th scope="col" { "key" } } }
-        tbody { @for step in &results.steps { tr {
-            th scope="row" { (step.name) } td { (format!("{:.1}", step.seconds)) } td.text { code { (step.key[..step.key.len().min(12)]) } }
-        } } }
-        tfoot { tr { th scope="row" { "all steps" } td { (format!("{total:.1}")) } td {} } }
-    };
-    scrolling(&format!("Time of each step, on {} threads", results.threads), &content)
+pub fn timings(record: &StudyRecord) -> Table {
+    let total: f64 = record.steps.iter().map(|step| step.seconds).sum();
+    let caption = format!("Time of each step, on {} threads", record.threads);
+    let mut table = Table::new("timings", caption, 1, &["step", "seconds", "key"]);
+    for step in &record.steps {
+        let key = &step.key[..step.key.len().min(12)];
+        table.rows.push(vec![Cell::text(&step.name), Cell::decimals(step.seconds, 1), Cell::text(key)]);
+    }
+    table.rows.push(vec![Cell::text("all steps"), Cell::decimals(total, 1), Cell::Empty]);
+    table
 }

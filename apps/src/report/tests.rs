@@ -1,6 +1,8 @@
 //! A report of made-up results: valid, self-contained, and readable without seeing the pictures.
 
 use super::*;
+use crate::study::StudyRecord;
+use crate::study::record::StepRecord;
 use crate::study::results::*;
 use ndarray::Array2;
 use scraper::{Html, Selector};
@@ -79,7 +81,7 @@ fn results(folder: &Path, label: &str) -> StudyResults {
         quantiles: vec![[-1.0, 0.0, 1.0]; 12],
         observed: vec![[-0.5, 0.0, 0.5]; 12],
     };
-    StudyResults {
+    let record = StudyRecord {
         title: "A study of <tags> & \"quotes\"".into(),
         preset: "quick".into(),
         version: "0.0.0".into(),
@@ -88,6 +90,15 @@ fn results(folder: &Path, label: &str) -> StudyResults {
         created: "2026-01-01T00:00:00Z".into(),
         threads: 2,
         settings: serde_json::json!({ "n_obs": [1, 30], "runs": [{ "name": "a", "nothing": null }], "train": { "epochs": 3 } }),
+        steps: vec![StepRecord {
+            name: "a-model".into(),
+            key: "0123456789abcdef".into(),
+            folder: "steps/a".into(),
+            seconds: 1.5,
+        }],
+    };
+    StudyResults {
+        record,
         runs: vec![RunResults {
             name: "a".into(),
             label: label.into(),
@@ -109,19 +120,13 @@ fn results(folder: &Path, label: &str) -> StudyResults {
             posteriors,
             prior,
         }],
-        steps: vec![StepRecord {
-            name: "a-model".into(),
-            key: "0123456789abcdef".into(),
-            folder: "steps/a".into(),
-            seconds: 1.5,
-        }],
     }
 }
 
 fn written(label: &str) -> (tempfile::TempDir, StudyResults, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let results = results(folder.path(), label);
-    let path = write(&results, folder.path()).expect("a report");
+    let path = write(&Results::Inference(results.clone()), folder.path()).expect("a report");
     let html = std::fs::read_to_string(path).expect("readable");
     (folder, results, html)
 }
@@ -199,8 +204,10 @@ fn each_figure_is_beside_the_page_and_results_read_back() {
             assert!(folder.path().join(format!("figures/{name}.{extension}")).exists());
         }
     }
+    let results = Results::Inference(results);
     let text = serde_json::to_string(&results).expect("serialises");
-    assert_eq!(serde_json::from_str::<StudyResults>(&text).expect("reads back"), results);
+    assert!(text.contains("\"kind\":\"inference\""));
+    assert_eq!(serde_json::from_str::<Results>(&text).expect("reads back"), results);
 }
 
 #[test]
@@ -208,6 +215,7 @@ fn observations_unlike_the_simulations_are_said_first_hand() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut results = results(folder.path(), "Model");
     results.runs[0].observations.support.outside = 29;
-    let html = std::fs::read_to_string(write(&results, folder.path()).expect("a report")).expect("readable");
+    let html = std::fs::read_to_string(write(&Results::Inference(results), folder.path()).expect("a report"))
+        .expect("readable");
     assert!(html.contains("29 of 30 observations are unlike the simulations"));
 }

@@ -4,7 +4,7 @@
 //! folder `steps/<name>-<key>` appears, by a rename, when the step is complete. Until then it works in
 //! `steps/.<name>-<key>.partial`: a step that can continue finds there what it had, others start from an empty folder.
 
-use super::results::StepRecord;
+use super::record::StepRecord;
 use crate::context::Context;
 use anyhow::{Context as _, Result};
 use serde::Serialize;

@@ -13,6 +13,7 @@ use tallsbi_simulators::TaskOptions;
 ///
 /// | Name | Default | Purpose | Range |
 /// |---|---|---|---|
+/// | `kind` | inference | this schema | |
 /// | `title` | | heading of the report | |
 /// | `n_obs` | 1, 8, 14, 22, 30 | numbers of observations to condition on | increasing, ≥ 1 |
 /// | `simulations` | 50000 | rows of the training set | ≥ 1 |
@@ -27,6 +28,8 @@ use tallsbi_simulators::TaskOptions;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StudyOptions {
+    /// Which schema this is.
+    pub kind: InferenceKind,
     /// Heading of the report.
     pub title: String,
     /// Numbers of observations to condition on, increasing.
@@ -47,6 +50,15 @@ pub struct StudyOptions {
     pub sampling: SampleOptions,
     /// Training of the score networks.
     pub train: TrainOptions,
+}
+
+/// The one value of `kind` in this schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InferenceKind {
+    /// A study of models.
+    #[default]
+    Inference,
 }
 
 /// One model of a study.
@@ -102,6 +114,7 @@ impl Default for CoverageStudy {
 impl Default for StudyOptions {
     fn default() -> Self {
         Self {
+            kind: InferenceKind::Inference,
             title: String::new(),
             n_obs: vec![1, 8, 14, 22, 30],
             simulations: 50_000,
@@ -174,19 +187,6 @@ impl StudyOptions {
         options
     }
 
-    /// Options from TOML; `origin` names the text in errors, which give the line.
-    ///
-    /// # Errors
-    /// Unknown or missing options, wrong types, values out of range.
-    pub fn parse(text: &str, origin: &str) -> Result<Self> {
-        let options: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            usage(format!("{origin}: line {line}: {}", error.message().replace('\n', " ")))
-        })?;
-        options.validate().map_err(|error| usage(format!("{origin}: {error:#}")))?;
-        Ok(options)
-    }
-
     /// Checks ranges and combinations.
     ///
     /// # Errors
@@ -242,14 +242,17 @@ impl StudyOptions {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{BUILT_IN, Study};
     use super::*;
 
     #[test]
     fn printed_defaults_read_back_as_they_were() {
         for preset in [Preset::Quick, Preset::Paper] {
-            let options = StudyOptions::jansen_rit(preset);
-            let text = toml::to_string(&options).expect("serialises");
-            assert_eq!(StudyOptions::parse(&text, "printed").expect("reads back"), options);
+            for name in BUILT_IN {
+                let study = Study::built_in(name, preset).expect("built in");
+                let text = toml::to_string(&study).expect("serialises");
+                assert_eq!(Study::parse(&text, "printed").expect("reads back"), study);
+            }
         }
     }
 
@@ -271,11 +274,12 @@ mod tests {
             (format!("posterior_samples = 1\n{run}"), "posterior_samples: must be at least 2"),
             ("title = \"x\"\n".into(), "runs: add at least one"),
             (format!("{run}{run}"), "used twice"),
+            (format!("kind = \"other\"\n{run}"), "line 1: unknown variant `other`"),
             ("[[runs]]\nname = \"a b\"\ntask = \"slcp\"\n".into(), "must be letters"),
             ("[[runs]]\nname = \"a\"\ntraining_set = \"t.h5\"\n".into(), "set observations"),
             (format!("{run}[train]\nepocs = 3\n"), "line 5: unknown field `epocs`"),
         ] {
-            let message = format!("{:#}", StudyOptions::parse(&text, "study.toml").expect_err("a mistake"));
+            let message = format!("{:#}", Study::parse(&text, "study.toml").expect_err("a mistake"));
             assert!(message.starts_with("study.toml: ") && message.contains(expected), "{message}");
         }
     }

@@ -2,9 +2,8 @@
 
 use super::graph::{Graph, Step, StepId};
 use super::options::{RunOptions, StudyOptions};
-use super::results::{
-    LossCurves, ObservationResults, PosteriorResults, RunResults, StepRecord, StudyResults, TrainingResults,
-};
+use super::record::StudyRecord;
+use super::results::{LossCurves, ObservationResults, PosteriorResults, RunResults, StudyResults, TrainingResults};
 use super::steps::{self, file, read_json, run_task, seeded};
 use super::summary;
 use crate::commands::model::load_model;
@@ -33,24 +32,7 @@ pub fn run(context: &Context, options: &StudyOptions, preset: &str, root: &Path)
         .zip(&planned)
         .map(|(run, plan)| collect(options, run, plan, root))
         .collect::<Result<_>>()?;
-    Ok(StudyResults {
-        title: options.title.clone(),
-        preset: preset.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: context.command.clone(),
-        seed: context.seed,
-        created: context.provenance("").created,
-        threads: rayon::current_num_threads(),
-        settings: serde_json::to_value(options)?,
-        runs,
-        steps: in_order(steps),
-    })
-}
-
-/// Steps shared by models appear once.
-fn in_order(steps: Vec<StepRecord>) -> Vec<StepRecord> {
-    let mut seen = std::collections::HashSet::new();
-    steps.into_iter().filter(|step| seen.insert(step.folder.clone())).collect()
+    Ok(StudyResults { record: StudyRecord::new(context, &options.title, preset, options, steps)?, runs })
 }
 
 /// Folders of the steps of one run.
@@ -77,7 +59,7 @@ struct Planner<'a, 'g> {
 }
 
 /// Rough costs in seconds on two cores, to share out the time left.
-mod cost {
+pub(super) mod cost {
     /// Of one simulation with its summary.
     pub const SIMULATION: f64 = 7e-5;
     /// Of one training row in one epoch.
@@ -206,7 +188,7 @@ impl<'a> Planner<'a, '_> {
             inputs,
             cost: cost::TRAINING_ROW * options.simulations as f64 * epochs as f64,
             resumes: true,
-            action: Box::new(move |folder| steps::training(context, options, &path, folder)),
+            action: Box::new(move |folder| steps::training(context, &options.train, &path, folder)),
         }))
     }
 
@@ -325,7 +307,7 @@ impl<'a> Planner<'a, '_> {
     }
 }
 
-fn sampling_cost(samples: usize, n: usize) -> f64 {
+pub(super) fn sampling_cost(samples: usize, n: usize) -> f64 {
     samples as f64 * (cost::SAMPLE.1 + cost::SAMPLE.0 * n as f64)
 }
 

@@ -1,45 +1,17 @@
 //! What a study found: plain data, written as `results.json`, all the report is made from beside the posterior files.
 
+use super::record::StudyRecord;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tallsbi_data::Prior;
 
-/// Everything a study found.
+/// Everything a study of models found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudyResults {
-    /// Title.
-    pub title: String,
-    /// Name of the preset or file it came from.
-    pub preset: String,
-    /// Version of tallsbi.
-    pub version: String,
-    /// The command.
-    pub command: String,
-    /// Seed of all random numbers.
-    pub seed: u64,
-    /// When the study was completed, RFC 3339 in UTC.
-    pub created: String,
-    /// Threads used.
-    pub threads: usize,
-    /// The options as they were used.
-    pub settings: Value,
+    /// How it was run.
+    #[serde(flatten)]
+    pub record: StudyRecord,
     /// One entry for each model that was studied.
     pub runs: Vec<RunResults>,
-    /// The steps and their times, in order.
-    pub steps: Vec<StepRecord>,
-}
-
-/// One step of a study.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// What it makes.
-    pub name: String,
-    /// Hash of its options and of the keys of what it is made from.
-    pub key: String,
-    /// Its folder, relative to the study's.
-    pub folder: String,
-    /// Seconds it took when it was made (since its last interruption).
-    pub seconds: f64,
 }
 
 /// What was found with one model.

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::distributed::Team;
 use anyhow::{Context as _, Result};
 use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, s};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -20,6 +21,7 @@ use tallsbi_diagnostics::local_c2st::LocalC2st;
 use tallsbi_diagnostics::sbc::RankOptions;
 use tallsbi_diagnostics::tarp;
 use tallsbi_inference::sample::SampleOptions;
+use tallsbi_inference::train::TrainOptions;
 use tallsbi_simulators::{Task, task};
 
 /// Files in the steps' folders.
@@ -59,8 +61,8 @@ pub fn simulation(context: &Context, task: &dyn Task, rows: u64, n_obs: usize, o
 }
 
 /// Trains; continues where it was interrupted.
-pub fn training(context: &Context, options: &StudyOptions, data: &Path, folder: &Path) -> Result<()> {
-    train::write(context, data, None, &options.train, &folder.join(file::MODEL), Existing::Resume).map(|_| ())
+pub fn training(context: &Context, options: &TrainOptions, data: &Path, folder: &Path) -> Result<()> {
+    train::write(context, data, None, options, &folder.join(file::MODEL), Existing::Resume).map(|_| ())
 }
 
 /// Simulated observations, or the user's, and how they compare with the simulations.
@@ -220,6 +222,12 @@ pub fn coverage(
     write_json(&folder.join(file::RESULT), &result)
 }
 
+/// CPU seconds that this process has used on all threads: other programs on the machine do not count.
+pub fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+}
+
 /// Reads what a step wrote as JSON.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
@@ -227,6 +235,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .with_context(|| format!("{}: is damaged; remove its folder and resume", path.display()))
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+/// Writes what a step found as JSON.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     std::fs::write(path, serde_json::to_vec(value)?).with_context(|| format!("{}: cannot be written", path.display()))
 }

@@ -15,20 +15,25 @@ use std::ops::Range;
 /// responsibilities *at (θ, t)*, where the paper's (43) prints ω_c(x).
 #[derive(Debug, Clone)]
 pub struct MixtureModel {
-    dim: usize,
+    pub(super) dim: usize,
     schedule: LinearSchedule,
-    components: Vec<Component>,
-    prior_information_mean: Vec<f64>,
+    pub(super) components: Vec<Component>,
+    /// S_0⁻¹.
+    pub(super) prior_precision: Vec<f64>,
+    /// S_0⁻¹ μ_0.
+    pub(super) prior_information_mean: Vec<f64>,
     knows_moments: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Component {
-    log_weight: f64,
+pub(super) struct Component {
+    pub(super) log_weight: f64,
     /// Σ_c.
     covariance: Vec<f64>,
     /// C_c⁻¹.
-    noise_precision: Vec<f64>,
+    pub(super) noise_precision: Vec<f64>,
+    /// ½ log |C_c|.
+    pub(super) half_log_noise: f64,
     /// Cholesky factor of S_0 + C_c.
     evidence: Vec<f64>,
     prior_mean: Vec<f64>,
@@ -92,7 +97,7 @@ impl MixtureModel {
                     message: "weights must be finite and > 0".into(),
                 });
             }
-            let noise_precision = inverse(noise, m)?.0;
+            let (noise_precision, noise_factor) = inverse(noise, m)?;
             let mut precision = noise_precision.clone();
             add_scaled(1.0, &prior_precision, &mut precision);
             let mut evidence = prior_covariance.to_vec();
@@ -103,12 +108,14 @@ impl MixtureModel {
                 log_weight: weight.ln(),
                 covariance,
                 noise_precision,
+                half_log_noise: (0..m).map(|i| noise_factor[i * m + i].ln()).sum(),
                 evidence,
                 prior_mean: prior_mean.to_vec(),
             })
         };
         let components: Result<Vec<_>> = components.iter().map(build).collect();
-        Ok(Self { dim: m, schedule, components: components?, prior_information_mean, knows_moments })
+        let components = components?;
+        Ok(Self { dim: m, schedule, components, prior_precision, prior_information_mean, knows_moments })
     }
 
     /// Means and log-weights of the posterior given one observation.

@@ -5,7 +5,10 @@
 mod gaussian;
 mod mixture;
 mod perturbed;
+mod problem;
+mod tall;
 
 pub use gaussian::GaussianToy;
 pub use mixture::{MixtureContext, MixtureModel, MixtureWorkspace};
 pub use perturbed::{Perturbation, PerturbationScale, Perturbed, PerturbedContext, PerturbedWorkspace};
+pub use problem::ToyProblem;

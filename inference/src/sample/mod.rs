@@ -393,7 +393,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
                 Box::new(TallScore::new(self.model, unit.context, prior, rule, composition, groups, subsets))
             }
             Method::Jac(options) => {
-                let rule = JacRule::new(self.model.dim_theta(), options);
+                let rule = JacRule::new(self.model.dim_theta(), options).with_prior(&self.prior);
                 Box::new(TallScore::new(self.model, unit.context, prior, rule, composition, groups, subsets))
             }
             Method::Fnpe(options) => Box::new(FactorizedScore::new(

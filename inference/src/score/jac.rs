@@ -6,8 +6,8 @@
 use super::composition::{PrecisionRule, Sums, Tile};
 use super::{CompositionOptions, Repair, ScoreModel};
 use crate::Result;
-use crate::precision::{add_multiply, add_scaled, general_solve, symmetrize};
-use crate::prior_score::Level;
+use crate::precision::{add_multiply, add_scaled, change_relative_eigenvalues, cholesky, general_solve, symmetrize};
+use crate::prior_score::{DiffusedPrior, Level, PriorScore};
 use serde::{Deserialize, Serialize};
 
 /// Options of JAC.
@@ -19,11 +19,16 @@ pub struct JacOptions {
     /// Replace the network's Jacobian, which is not symmetric, by its symmetric part: true scores are gradients. Published code
     /// does not, and solves an unsymmetric system (together with `repair = off`).
     pub symmetrize: bool,
+    /// With a Gaussian prior, raise eigenvalues of each P_j relative to P_λ that are below 1 to it (not in the paper): no observation
+    /// makes a parameter less certain than the prior. Changes nothing for exact scores of Gaussian posteriors. Without it an error ε of
+    /// the noise predictor makes I + v ∇_θ s_j, of size α at large t, singular or negative, and P_j arbitrarily large: what then
+    /// follows is the instability the paper reports.
+    pub clamp_precisions: bool,
 }
 
 impl Default for JacOptions {
     fn default() -> Self {
-        Self { composition: CompositionOptions::default(), symmetrize: true }
+        Self { composition: CompositionOptions::default(), symmetrize: true, clamp_precisions: true }
     }
 }
 
@@ -31,7 +36,7 @@ impl JacOptions {
     /// As published: Jacobians and Λ as they come.
     pub fn published() -> Self {
         let composition = CompositionOptions { repair: Repair::Off, ..CompositionOptions::default() };
-        Self { composition, symmetrize: false }
+        Self { composition, symmetrize: false, clamp_precisions: false }
     }
 
     /// Checks ranges.
@@ -49,6 +54,9 @@ const JACOBIAN_TILE: usize = 128;
 /// JAC's precisions as a rule of [`TallScore`](super::TallScore).
 pub struct JacRule {
     symmetrize: bool,
+    clamp: bool,
+    /// Q_λ of a Gaussian prior, if precisions are to be clamped to it.
+    floor: Option<Vec<f64>>,
     scores: Vec<f64>,
     jacobians: Vec<f64>,
     matrix: Vec<f64>,
@@ -60,11 +68,34 @@ impl JacRule {
     pub fn new(m: usize, options: &JacOptions) -> Self {
         Self {
             symmetrize: options.symmetrize,
+            clamp: options.clamp_precisions,
+            floor: None,
             scores: vec![0.0; JACOBIAN_TILE * m],
             jacobians: vec![0.0; JACOBIAN_TILE * m * m],
             matrix: vec![0.0; m * m],
             excess: vec![0.0; m * m],
         }
+    }
+
+    /// The rule with the prior that precisions are clamped to, if that is asked for and the prior is Gaussian.
+    #[must_use]
+    pub fn with_prior(mut self, prior: &DiffusedPrior) -> Self {
+        self.floor = (self.clamp && prior.is_gaussian()).then(|| prior.gaussian_excess().to_vec());
+        self
+    }
+}
+
+/// Raises the eigenvalues of Q_j relative to Q_λ that are below 1 to it; Q_λ where Q_j is not finite. `work` is (m, m).
+fn clamp(excess: &mut [f64], floor: &[f64], work: &mut [f64], m: usize) {
+    for ((work, excess), floor) in work.iter_mut().zip(excess.iter()).zip(floor) {
+        *work = excess - floor;
+    }
+    // Mostly Q_j - Q_λ is positive definite, which is much cheaper to see than to compute eigenvalues.
+    if cholesky(work, m) {
+        return;
+    }
+    if change_relative_eigenvalues(excess, floor, m, |mu| mu.max(1.0)).is_none() {
+        excess.copy_from_slice(floor);
     }
 }
 
@@ -96,6 +127,9 @@ impl<M: ScoreModel> PrecisionRule<M> for JacRule {
                     symmetrize(jacobian, m);
                 }
                 excess_precision(jacobian, tile.level, &mut self.matrix, &mut self.excess, m);
+                if let Some(floor) = &self.floor {
+                    clamp(&mut self.excess, floor, &mut self.matrix, m);
+                }
                 let particle = pair.particle as usize;
                 let row = particle * m..(particle + 1) * m;
                 add_scaled(*weight, score, &mut sums.score[row.clone()]);
@@ -114,4 +148,28 @@ impl<M: ScoreModel> PrecisionRule<M> for JacRule {
     }
 
     fn add_exact(&self, _group: usize, _theta: &[f64], _level: Level, _weighted: &mut [f64]) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With Q_λ = 2 I: eigenvalues 5 and 1 become 5 and 2, those above stay as they are, and what is not finite is the prior's.
+    #[test]
+    fn precisions_are_raised_to_the_priors() {
+        let floor = [2.0, 0.0, 0.0, 2.0];
+        let mut work = [0.0; 4];
+        for (given, expected) in [
+            ([3.0, 2.0, 2.0, 3.0], [3.5, 1.5, 1.5, 3.5]),
+            ([5.0, 1.0, 1.0, 4.0], [5.0, 1.0, 1.0, 4.0]),
+            ([f64::NAN, 0.0, 0.0, 1.0], floor),
+            ([-1e9, 0.0, 0.0, 3.0], [2.0, 0.0, 0.0, 3.0]),
+        ] {
+            let mut excess = given;
+            clamp(&mut excess, &floor, &mut work, 2);
+            for (found, expected) in excess.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-9, "{excess:?}");
+            }
+        }
+    }
 }

@@ -1,0 +1,78 @@
+//! The report of a study of models: what was inferred, how it contracts, whether it can be trusted.
+
+use super::figures::{RunFigures, listed};
+use super::page::{Document, Part, Section};
+use super::tables;
+use super::words::findings;
+use crate::study::StudyResults;
+use crate::study::results::RunResults;
+
+/// The report, from figures drawn for each run.
+pub fn document(results: &StudyResults, figures: Vec<RunFigures>) -> Document<'_> {
+    let files = results.runs.iter().flat_map(|run| {
+        run.posteriors.iter().map(|posterior| {
+            let name = format!("{}, n = {}", run.name, posterior.n_obs);
+            (name, posterior.file.clone(), format!("{} samples", posterior.samples))
+        })
+    });
+    Document {
+        record: &results.record,
+        lead: lead(results),
+        summary: results.runs.iter().map(|run| (run.label.clone(), findings(run))).collect(),
+        sections: results.runs.iter().zip(figures).map(|(run, figures)| section(run, figures)).collect(),
+        files: files.collect(),
+        data: vec![],
+    }
+}
+
+fn lead(results: &StudyResults) -> String {
+    let mut n: Vec<usize> = results.runs.iter().flat_map(|run| run.posteriors.iter().map(|p| p.n_obs)).collect();
+    n.sort_unstable();
+    n.dedup();
+    let n = listed(n.iter().map(ToString::to_string));
+    format!("Simulation-based inference from n = {n} observations of the same thing.")
+}
+
+fn section(run: &RunResults, figures: RunFigures) -> Section {
+    let checked = figures.local_c2st.is_some() || figures.coverage.is_some();
+    let heading = |text: &str| Part::Heading(text.to_owned());
+    let mut parts = vec![Part::Text(data(run)), heading("Posterior")];
+    parts.extend(figures.pairs.into_iter().map(Part::Figure));
+    parts.extend([Part::Table(tables::marginals(run)), heading("What the data tell about the parameters")]);
+    parts.extend(figures.contraction.map(Part::Figure));
+    parts.extend(figures.dirac.map(Part::Figure));
+    if run.prior.dim() > 1 {
+        parts.extend(figures.directions.map(Part::Figure));
+        parts.extend(tables::directions(run).map(Part::Table));
+        parts.extend(figures.correlation.map(Part::Figure));
+        parts.extend(tables::correlations(run).map(Part::Table));
+    }
+    parts.push(heading("Can the posterior be trusted?"));
+    parts.extend(figures.local_c2st.map(Part::Figure));
+    parts.extend(figures.coverage.map(Part::Figure));
+    if checked {
+        parts.push(Part::Table(tables::checks(run)));
+    }
+    parts.extend(figures.observations.map(Part::Figure));
+    parts.push(heading("Training"));
+    parts.extend(figures.losses.into_iter().map(Part::Figure));
+    Section { id: run.name.clone(), title: run.label.clone(), parts }
+}
+
+fn data(run: &RunResults) -> String {
+    let training = &run.training;
+    let invalid = if training.invalid > 0 {
+        format!(", of which {} failed and were left out", training.invalid)
+    } else {
+        String::new()
+    };
+    let source = if run.observations.source == "simulated" {
+        format!("{} observations were simulated at known parameters", run.observations.count)
+    } else {
+        format!("{} observations come from {}", run.observations.count, run.observations.source)
+    };
+    format!(
+        "One network ({} architecture) was trained on {} single simulations{invalid}. {source}.",
+        training.architecture, training.simulations
+    )
+}

@@ -1,0 +1,199 @@
+//! What a benchmark does, as TOML.
+
+use super::super::Preset;
+use crate::context::usage;
+use crate::study::named_sampler::NamedSampler;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use tallsbi_diagnostics::C2stOptions;
+use tallsbi_inference::train::TrainOptions;
+use tallsbi_simulators::TaskOptions;
+
+/// Networks and samplers against reference posteriors of tall data (paper Sec. 4.2, App. H, I).
+///
+/// | Name | Default | Purpose | Range |
+/// |---|---|---|---|
+/// | `kind` | | `"benchmark"`: this schema | |
+/// | `title` | | heading of the report | |
+/// | `reference_data` | `--reference-data`, else `$TALLSBI_REFERENCE_DATA` | folder with `TASK.h5` for each task | |
+/// | `n_obs` | 1, 8, 14, 22, 30 | numbers of observations to condition on | increasing, ≥ 1 |
+/// | `sets` | 15 | observation sets of each task: the first so many of its file | ≥ 1 |
+/// | `simulations` | 30000 | sizes of the training sets | increasing, ≥ 1 |
+/// | `seeds` | 1 | networks for each size, with their own training sets | ≥ 1 |
+/// | `posterior_samples` | 1000 | samples of each posterior | ≥ 10 |
+/// | `samplers` | `gauss-dpm-30` | methods and numbers of steps | at least one |
+/// | `tasks` | | what to benchmark | at least one |
+/// | `c2st`, `train` | the program's | options of the classifier test and of training | |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BenchmarkOptions {
+    /// Which schema this is.
+    pub kind: BenchmarkKind,
+    /// Heading of the report.
+    pub title: String,
+    /// Folder with the tasks' observation sets and reference posteriors.
+    pub reference_data: Option<PathBuf>,
+    /// Numbers of observations to condition on, increasing.
+    pub n_obs: Vec<usize>,
+    /// Observation sets of each task.
+    pub sets: usize,
+    /// Sizes of the training sets.
+    pub simulations: Vec<u64>,
+    /// Networks for each size.
+    pub seeds: u64,
+    /// Samples of each posterior.
+    pub posterior_samples: usize,
+    /// Methods and numbers of steps.
+    pub samplers: Vec<NamedSampler>,
+    /// What to benchmark.
+    pub tasks: Vec<BenchmarkTask>,
+    /// The classifier two-sample test.
+    pub c2st: C2stOptions,
+    /// Options of training.
+    pub train: TrainOptions,
+}
+
+/// The one value of `kind` in this schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BenchmarkKind {
+    /// A benchmark.
+    #[default]
+    Benchmark,
+}
+
+/// A task with its reference posteriors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BenchmarkTask {
+    /// Short name for files, also of the reference file unless `reference` is given; a built-in task unless there is a training set
+    /// or a model.
+    pub name: String,
+    /// The file with observation sets and reference posteriors; `NAME.h5` in the folder of reference data unless given.
+    pub reference: Option<PathBuf>,
+    /// Its data set of observations (sets, n, d).
+    pub observations: String,
+    /// Options of a built-in task.
+    pub options: TaskOptions,
+    /// The user's training set in place of simulations.
+    pub training_set: Option<PathBuf>,
+    /// A trained model in place of training: ours or a reference network.
+    pub model: Option<PathBuf>,
+}
+
+impl Default for BenchmarkTask {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            reference: None,
+            observations: "x_obs".into(),
+            options: TaskOptions::default(),
+            training_set: None,
+            model: None,
+        }
+    }
+}
+
+impl BenchmarkTask {
+    /// A built-in task with the usual file.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+}
+
+impl Default for BenchmarkOptions {
+    fn default() -> Self {
+        Self {
+            kind: BenchmarkKind::Benchmark,
+            title: String::new(),
+            reference_data: None,
+            n_obs: vec![1, 8, 14, 22, 30],
+            sets: 15,
+            simulations: vec![30_000],
+            seeds: 1,
+            posterior_samples: 1000,
+            samplers: named("gauss-dpm-30"),
+            tasks: Vec::new(),
+            c2st: C2stOptions::default(),
+            train: TrainOptions::default(),
+        }
+    }
+}
+
+fn named(names: &str) -> Vec<NamedSampler> {
+    names.split(' ').filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Epochs of each network, and observation sets, of the quick preset.
+const QUICK_EPOCHS: usize = 25;
+const QUICK_SETS: usize = 6;
+
+impl BenchmarkOptions {
+    /// The paper's three tasks: SLCP, SIR and Lotka–Volterra.
+    pub fn paper_section(preset: Preset) -> Self {
+        let mut options = Self {
+            title: "Tall posteriors of benchmark tasks, against reference posteriors".into(),
+            tasks: ["slcp", "lotka_volterra", "sir"].map(BenchmarkTask::named).to_vec(),
+            ..Self::default()
+        };
+        match preset {
+            Preset::Quick => {
+                options.n_obs = vec![1, 14, 30];
+                options.sets = QUICK_SETS;
+                options.train.optimizer.epochs = QUICK_EPOCHS;
+                options.train.anchor.optimizer.epochs = QUICK_EPOCHS;
+            }
+            Preset::Paper => {
+                options.simulations = vec![1000, 3000, 10_000, 30_000];
+                options.samplers = named("gauss-dpm-30 gauss-1000 jac-400-clip langevin-400 langevin-400-clip");
+            }
+        }
+        options
+    }
+
+    /// Checks ranges and combinations.
+    ///
+    /// # Errors
+    /// The first option that cannot be, by name.
+    pub fn validate(&self) -> Result<()> {
+        if self.n_obs.first().is_none_or(|&n| n == 0) || self.n_obs.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(usage("n_obs: give numbers of observations that increase, such as [1, 14, 30]"));
+        }
+        let sizes = &self.simulations;
+        if sizes.first().is_none_or(|&n| n == 0) || sizes.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(usage("simulations: give sizes of training sets that increase, such as [10000, 30000]"));
+        }
+        for (option, value, least) in [
+            ("sets", self.sets, 1),
+            ("seeds", self.seeds as usize, 1),
+            ("posterior_samples", self.posterior_samples, 10),
+        ] {
+            if value < least {
+                return Err(usage(format!("{option}: must be at least {least}, got {value}")));
+            }
+        }
+        if self.samplers.is_empty() {
+            return Err(usage("samplers: give at least one, such as [\"gauss-dpm-30\"]"));
+        }
+        self.train.validate()?;
+        self.c2st.validate()?;
+        if self.tasks.is_empty() {
+            return Err(usage("tasks: add at least one, [[tasks]] with name"));
+        }
+        for (index, task) in self.tasks.iter().enumerate() {
+            let name = &task.name;
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(usage(format!("tasks: name {name:?} must be letters, digits, - and _")));
+            }
+            if self.tasks[..index].iter().any(|other| other.name == *name) {
+                return Err(usage(format!("tasks: the name {name:?} is used twice")));
+            }
+            if task.model.is_some() && task.training_set.is_some() {
+                return Err(usage(format!("tasks: {name} has a model and a training_set; give one of them")));
+            }
+        }
+        Ok(())
+    }
+}

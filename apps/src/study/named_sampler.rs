@@ -1,0 +1,167 @@
+//! Samplers by short names: a method, its number of steps, and whether it clips.
+
+use crate::commands::model::published_eta;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use tallsbi_inference::sample::{FactorizedOptions, Method, SampleOptions};
+use tallsbi_inference::sampler::{Ddim, DpmSolver, Langevin, SamplerOptions, TamedLangevin};
+use tallsbi_inference::score::{GaussOptions, JacOptions};
+
+/// A composition with a sampler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NamedMethod {
+    /// GAUSS with DDIM, the paper's η.
+    Gauss,
+    /// JAC with DDIM, the paper's η.
+    Jac,
+    /// F-NPSE with annealed Langevin dynamics: the paper's baseline.
+    Langevin,
+    /// GAUSS with DPM-Solver++.
+    GaussDpm,
+    /// JAC with DPM-Solver++.
+    JacDpm,
+    /// F-NPSE with tamed Langevin dynamics.
+    TamedLangevin,
+}
+
+impl NamedMethod {
+    /// All, in the order of tables and legends.
+    pub const ALL: [Self; 6] =
+        [Self::Gauss, Self::Jac, Self::Langevin, Self::GaussDpm, Self::JacDpm, Self::TamedLangevin];
+
+    /// Name in options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gauss => "gauss",
+            Self::Jac => "jac",
+            Self::Langevin => "langevin",
+            Self::GaussDpm => "gauss-dpm",
+            Self::JacDpm => "jac-dpm",
+            Self::TamedLangevin => "tamed-langevin",
+        }
+    }
+
+    /// Name in the report.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Gauss => "GAUSS",
+            Self::Jac => "JAC",
+            Self::Langevin => "LANGEVIN",
+            Self::GaussDpm => "GAUSS, DPM-Solver++",
+            Self::JacDpm => "JAC, DPM-Solver++",
+            Self::TamedLangevin => "tamed LANGEVIN",
+        }
+    }
+}
+
+/// The paper's "-clip" variants keep latent coordinates within this bound.
+const CLIP: f64 = 3.0;
+
+/// A method and its steps T: `gauss-1000`, `jac-400-clip`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NamedSampler {
+    /// The method.
+    pub method: NamedMethod,
+    /// T.
+    pub steps: usize,
+    /// Whether latent coordinates are kept within ±3 after each step.
+    pub clip: bool,
+}
+
+impl fmt::Display for NamedSampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}{}", self.method.name(), self.steps, if self.clip { "-clip" } else { "" })
+    }
+}
+
+impl From<NamedSampler> for String {
+    fn from(sampler: NamedSampler) -> Self {
+        sampler.to_string()
+    }
+}
+
+impl TryFrom<String> for NamedSampler {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for NamedSampler {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (rest, clip) = text.strip_suffix("-clip").map_or((text, false), |rest| (rest, true));
+        let parsed = rest.rsplit_once('-').and_then(|(name, steps)| {
+            let method = NamedMethod::ALL.into_iter().find(|method| method.name() == name)?;
+            let steps = steps.parse().ok().filter(|&steps| steps > 0)?;
+            Some(Self { method, steps, clip })
+        });
+        parsed.ok_or_else(|| {
+            let names = NamedMethod::ALL.map(NamedMethod::name).join(", ");
+            format!("{text:?} is not a sampler; give METHOD-STEPS or METHOD-STEPS-clip, such as gauss-1000, with one of the methods {names}")
+        })
+    }
+}
+
+impl NamedSampler {
+    /// Options for so many samples; everything not said here is the program's default.
+    pub fn options(self, samples: usize) -> SampleOptions {
+        let steps = self.steps;
+        let ddim = || SamplerOptions::Ddim(Ddim { steps, eta: published_eta(steps), ..Ddim::default() });
+        let dpm = || SamplerOptions::DpmSolver(DpmSolver { steps });
+        let gauss = Method::Gauss(GaussOptions::default());
+        let jac = Method::Jac(JacOptions::default());
+        let sum = Method::Fnpe(FactorizedOptions::default());
+        let (method, sampler) = match self.method {
+            NamedMethod::Gauss => (gauss, ddim()),
+            NamedMethod::Jac => (jac, ddim()),
+            NamedMethod::GaussDpm => (gauss, dpm()),
+            NamedMethod::JacDpm => (jac, dpm()),
+            NamedMethod::Langevin => (sum, SamplerOptions::Langevin(Langevin { steps, ..Langevin::default() })),
+            NamedMethod::TamedLangevin => {
+                (sum, SamplerOptions::TamedLangevin(TamedLangevin { steps, ..TamedLangevin::default() }))
+            }
+        };
+        SampleOptions { samples, method, sampler, clip: self.clip.then_some(CLIP), ..SampleOptions::default() }
+    }
+
+    /// Name in the report: method, T, and whether it clips.
+    pub fn label(self) -> String {
+        format!("{} {}{}", self.method.label(), self.steps, if self.clip { ", clipped" } else { "" })
+    }
+
+    /// Rough cost in evaluations of a single score.
+    pub fn evaluations(self) -> f64 {
+        let each = match self.method {
+            NamedMethod::Gauss | NamedMethod::GaussDpm => 1.0,
+            NamedMethod::Jac | NamedMethod::JacDpm => 6.0,
+            NamedMethod::Langevin | NamedMethod::TamedLangevin => 5.0,
+        };
+        each * self.steps as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_others_are_refused() {
+        for method in NamedMethod::ALL {
+            for clip in [false, true] {
+                let sampler = NamedSampler { method, steps: 50, clip };
+                assert_eq!(sampler.to_string().parse::<NamedSampler>(), Ok(sampler));
+                let options = sampler.options(10);
+                assert!(options.validate().is_ok() && options.clip.is_some() == clip);
+            }
+        }
+        for wrong in ["gauss", "gauss-clip", "gauss-", "gauss-0", "gaus-50", "-50", ""] {
+            let message = wrong.parse::<NamedSampler>().expect_err("not a sampler");
+            assert!(message.contains("gauss-1000"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Studies against known posteriors, as users run them: toy problems, and a benchmark with the user's own reference.
+
+mod common;
+
+use common::Place;
+use ndarray::Array3;
+use rand::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+use std::path::Path;
+
+const TOY: &str = r#"
+kind = "toy"
+title = "Small"
+samples = 200
+projections = 50
+shown_n_obs = [1, 4]
+
+[[grids]]
+problem = "gaussian"
+dimensions = [2, 3]
+n_obs = [2, 8]
+amplitudes = [0.0, 0.01]
+seeds = 2
+samplers = ["gauss-50", "jac-150", "langevin-20", "gauss-dpm-30"]
+
+[[grids]]
+problem = "mixture"
+dimensions = [2]
+n_obs = [4]
+amplitudes = [0.0]
+seeds = 1
+samplers = ["gauss-50", "gauss-1000", "langevin-20"]
+"#;
+
+fn results(out: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(out.join("results.json")).expect("results")).expect("JSON")
+}
+
+fn write(place: &Place, name: &str, text: &str) {
+    std::fs::write(place.at(name), text).expect("written");
+}
+
+#[test]
+fn a_toy_study_compares_samplers_with_the_exact_posterior() {
+    let place = Place::new();
+    let out = place.at("out");
+    write(&place, "toy.toml", TOY);
+    place.run("study toy.toml -o out");
+    let found = results(&out);
+    assert_eq!(found["kind"], "toy");
+    let cells = found["cells"].as_array().expect("cells");
+    assert_eq!(cells.len(), 2 * 2 * 2 * 2 + 1);
+    for cell in cells {
+        let floor = cell["floor"]["max_sliced"].as_f64().expect("a number");
+        for run in cell["runs"].as_array().expect("runs") {
+            let distance = run["distances"]["max_sliced"].as_f64().expect("no method of ours gives NaN");
+            let sampler = run["sampler"].as_str().expect("a name");
+            assert!(run["seconds"].as_f64().expect("a number") > 0.0);
+            // With exact scores of a Gaussian GAUSS and JAC are exact: what two sets of exact samples show, and the noise of that.
+            let exact = cell["problem"] == "gaussian" && cell["amplitude"] == 0.0;
+            if exact && (sampler == "gauss-dpm-30" || sampler == "jac-150") {
+                assert!(distance < 2.5 * floor + 0.1, "{sampler}: {distance} where exact samples have {floor}");
+            }
+        }
+    }
+    for file in ["report.html", "tables/table-1.csv", "tables/table-2.csv", "tables/table-4.csv", "tables/runs.csv"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+    for figure in ["figure-1-exact", "gaussian-figure-2", "gaussian-figure-8", "gaussian-figure-9", "gaussian-time"] {
+        assert!(out.join(format!("figures/{figure}.svg")).exists(), "{figure}");
+    }
+    let rows = std::fs::read_to_string(out.join("tables/runs.csv")).expect("a table").lines().count();
+    assert_eq!(rows, 1 + 16 * 4 + 3);
+
+    // Nothing is done twice, one more grid runs alone, and the report can be made again.
+    let more = TOY.replace("amplitudes = [0.0, 0.01]", "amplitudes = [0.0, 0.01, 0.1]");
+    write(&place, "toy.toml", &more);
+    let output = place.command("study toy.toml -o out --resume").output().expect("runs");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains("18 of 26 steps are done already"), "{log}");
+    assert_eq!(results(&out)["cells"][0]["runs"][0]["distances"], cells[0]["runs"][0]["distances"]);
+    assert!(place.run("report out").contains("report.html"));
+}
+
+#[test]
+fn mistakes_in_a_toy_study_are_one_line() {
+    let place = Place::new();
+    for (text, expected) in [
+        (TOY.replace("gauss-dpm-30", "gaus-30"), "line 14: \"gaus-30\" is not a sampler"),
+        (TOY.replace("seeds = 2", "seeds = 0"), "grids: the 1. one: seeds must be at least 1"),
+        (TOY.replace("samples = 200", "sample = 200"), "line 4: unknown field `sample`"),
+        (TOY.replace("\"toy\"", "\"toys\""), "line 2: unknown variant `toys`"),
+    ] {
+        write(&place, "wrong.toml", &text);
+        place.fails("study wrong.toml -o out", 2, expected);
+    }
+    write(&place, "toy.toml", TOY);
+    place.fails("study toy.toml -o out --observations x.csv", 2, "--observations goes with studies of models");
+    place.fails("study toy.toml -o out --reference-data x", 2, "--reference-data goes with benchmarks");
+    assert!(place.run("study --print-default toy").contains("[[grids]]"));
+}
+
+const BENCHMARK: &str = r#"
+kind = "benchmark"
+title = "Mine"
+n_obs = [1, 4]
+sets = 2
+simulations = [500, 600]
+posterior_samples = 100
+samplers = ["gauss-dpm-10", "langevin-20-clip"]
+
+[[tasks]]
+name = "gaussian_toy"
+[tasks.options]
+dimension = 2
+correlation = 0.0
+
+[train.network]
+hidden = [16]
+[train.optimizer]
+epochs = 4
+[train.anchor]
+hidden = [16]
+[train.anchor.optimizer]
+epochs = 10
+"#;
+
+/// x ~ N(θ, I), θ ~ N(0, I): the posterior is N(Σx/(1+n), I/(1+n)).
+fn reference(path: &Path, sets: usize) {
+    let mut rng = rand_pcg::Pcg64::seed_from_u64(1);
+    let mut normal = || -> f64 { StandardNormal.sample(&mut rng) };
+    let x = Array3::from_shape_fn((sets, 4, 2), |_| normal() as f32);
+    let file = hdf5::File::create(path).expect("created");
+    file.new_dataset_builder().with_data(&x).create("x_obs").expect("written");
+    let group = file.create_group("posterior").expect("created");
+    for n in [1usize, 4] {
+        let samples = Array3::from_shape_fn((sets, 100, 2), |(set, _, i)| {
+            let sum: f64 = (0..n).map(|j| f64::from(x[[set, j, i]])).sum();
+            sum / (1.0 + n as f64) + normal() / (1.0 + n as f64).sqrt()
+        });
+        group.new_dataset_builder().with_data(&samples).create(format!("n{n}").as_str()).expect("written");
+    }
+}
+
+#[test]
+fn a_benchmark_compares_with_the_users_reference() {
+    let place = Place::new();
+    let out = place.at("out");
+    write(&place, "mine.toml", BENCHMARK);
+    std::fs::create_dir(place.at("data")).expect("created");
+    reference(&place.at("data/gaussian_toy.h5"), 3);
+    write(&place, "data/ignore_nums.json", r#"{"ignore_nums_per_task_main": {"gaussian_toy": [2]}}"#);
+    assert!(place.run("study mine.toml -o out --reference-data data").contains("C2ST"));
+    let found = results(&out);
+    let task = &found["tasks"][0];
+    let runs = task["runs"].as_array().expect("runs");
+    assert_eq!((runs.len(), &task["ignored"]), (2 * 2 * 2, &serde_json::json!([2])));
+    for run in runs {
+        let sets = run["sets"].as_array().expect("sets");
+        assert_eq!(sets.len(), 2);
+        for set in sets {
+            let c2st = set["distances"]["c2st"].as_f64().expect("a number");
+            assert!((0.3..=1.0).contains(&c2st) && set["distances"]["mmd"].is_number());
+        }
+    }
+    for file in ["report.html", "tables/sets.csv", "tables/gaussian_toy-metrics.csv", "figures/gaussian_toy-metrics.png"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+    // A trained model in place of training; only sampling and metrics are done.
+    let model = std::fs::read_dir(out.join("steps"))
+        .expect("steps")
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("gaussian_toy-model-600"))
+        .expect("a model");
+    let path = model.path().join("model.safetensors");
+    let given = BENCHMARK.replace("name = \"gaussian_toy\"", &format!("name = \"gaussian_toy\"\nmodel = {path:?}"));
+    write(&place, "given.toml", &given);
+    place.run("study given.toml -o given --reference-data data");
+    let again = results(&place.at("given"));
+    assert!(again["tasks"][0]["runs"][0]["simulations"].is_null());
+    // Runs of the larger training set come last.
+    assert_eq!(again["tasks"][0]["runs"][0]["sets"], runs[4]["sets"]);
+}
+
+#[test]
+fn a_benchmark_without_reference_says_what_to_give() {
+    let place = Place::new();
+    write(&place, "mine.toml", BENCHMARK);
+    let fails = |arguments: &str, expected: &str| {
+        let output = place.command(arguments).env_remove("TALLSBI_REFERENCE_DATA").output().expect("runs");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.lines().count() == 1 && error.contains(expected), "{error}");
+        let _ = std::fs::remove_dir_all(place.at("out"));
+    };
+    fails("study mine.toml -o out", "give --reference-data DIR with TASK.h5");
+    fails("study mine.toml -o out --reference-data nowhere", "gaussian_toy.h5 does not exist");
+    std::fs::create_dir(place.at("data")).expect("created");
+    reference(&place.at("data/gaussian_toy.h5"), 1);
+    write(&place, "mine.toml", &BENCHMARK.replace("n_obs = [1, 4]", "n_obs = [1, 9]"));
+    fails("study mine.toml -o out --reference-data data", "has 4 observations a set, n_obs asks for 9");
+    write(&place, "mine.toml", &BENCHMARK.replace("n_obs = [1, 4]", "n_obs = [1, 3]"));
+    fails("study mine.toml -o out --reference-data data", "has no data set posterior/n3");
+    write(&place, "mine.toml", &BENCHMARK.replace("dimension = 2", "dimension = 3"));
+    fails("study mine.toml -o out --reference-data data", "observations of 2 values, the training set of 3");
+}
