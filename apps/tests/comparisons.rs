@@ -163,7 +163,9 @@ fn a_benchmark_compares_with_the_users_reference() {
             assert!((0.3..=1.0).contains(&c2st) && set["distances"]["mmd"].is_number());
         }
     }
-    for file in ["report.html", "tables/sets.csv", "tables/gaussian_toy-metrics.csv", "figures/gaussian_toy-metrics.png"] {
+    for file in
+        ["report.html", "tables/sets.csv", "tables/gaussian_toy-metrics.csv", "figures/gaussian_toy-metrics.png"]
+    {
         assert!(out.join(file).exists(), "{file}");
     }
     // A trained model in place of training; only sampling and metrics are done.

@@ -75,8 +75,8 @@ impl Local {
 /// |---|---|---|---|
 /// | `min_particles` | 64 | particles a posterior, if fewer samples are asked for | ≥ 2 |
 /// | `effective_fraction` | 0.5 | effective sample size after reweighting, as a fraction of the particles | (0, 1) |
-/// | `travel` | 1.5 | length of the moves of a level: sum over moves of acceptance × h²/2, in units of relaxation times | > 0 |
-/// | `final_travel` | 6 | the same at β = 1 | > 0 |
+/// | `travel` | 1 | length of the moves of a level: sum over moves of acceptance × h²/2, in units of relaxation times | > 0 |
+/// | `final_travel` | 4 | the same at β = 1 | > 0 |
 /// | `max_moves` | 40 | moves of a level at most | ≥ 1 |
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -95,7 +95,7 @@ pub struct TemperingOptions {
 
 impl Default for TemperingOptions {
     fn default() -> Self {
-        Self { min_particles: 64, effective_fraction: 0.5, travel: 1.5, final_travel: 6.0, max_moves: 40 }
+        Self { min_particles: 64, effective_fraction: 0.5, travel: 1.0, final_travel: 4.0, max_moves: 40 }
     }
 }
 

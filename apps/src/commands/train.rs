@@ -42,7 +42,7 @@ pub struct TrainArguments {
     /// Train on the first N rows only
     #[arg(long, value_name = "N")]
     pub rows: Option<u64>,
-    /// What the network predicts [default: anchored, or noise where other options need it]
+    /// What the network learns [default: likelihood where x has at most 64 values, else anchored; noise where other options need it]
     #[arg(long)]
     pub architecture: Option<ArchitectureName>,
     /// Space in which scores are learned [default: prior-gaussian]
@@ -228,10 +228,10 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
     options.validation_fraction = arguments.validation_fraction.unwrap_or(options.validation_fraction);
     override_forms(arguments, &mut options.likelihood.candidates);
     options.likelihood.members = arguments.members.unwrap_or(options.likelihood.members);
-    for optimizer in [&mut options.optimizer, &mut options.anchor.optimizer, &mut options.likelihood.optimizer] {
+    for optimizer in options.optimizers() {
         override_optimizer(arguments, optimizer);
     }
-    // The anchored architecture is the better one but cannot do everything.
+    // The published architecture can do some things that the better ones cannot.
     let needs_noise = options.latent == LatentKind::Standardized
         || options.context_dropout > 0.0
         || options.network.n_max > 1

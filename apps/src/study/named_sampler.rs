@@ -23,10 +23,12 @@ pub enum NamedMethod {
     JacDpm,
     /// F-NPSE with tamed Langevin dynamics.
     TamedLangevin,
+    /// A likelihood in place of scores, sampled by tempering; has no number of steps.
+    Likelihood,
 }
 
 impl NamedMethod {
-    /// All, in the order of tables and legends.
+    /// All that compose scores, in the order of tables and legends.
     pub const ALL: [Self; 6] =
         [Self::Gauss, Self::Jac, Self::Langevin, Self::GaussDpm, Self::JacDpm, Self::TamedLangevin];
 
@@ -39,6 +41,7 @@ impl NamedMethod {
             Self::GaussDpm => "gauss-dpm",
             Self::JacDpm => "jac-dpm",
             Self::TamedLangevin => "tamed-langevin",
+            Self::Likelihood => "likelihood",
         }
     }
 
@@ -51,9 +54,13 @@ impl NamedMethod {
             Self::GaussDpm => "GAUSS, DPM-Solver++",
             Self::JacDpm => "JAC, DPM-Solver++",
             Self::TamedLangevin => "tamed LANGEVIN",
+            Self::Likelihood => "likelihood, tempering",
         }
     }
 }
+
+/// Evaluations of a likelihood that tempering takes, about.
+const LIKELIHOOD_EVALUATIONS: f64 = 60.0;
 
 /// The paper's "-clip" variants keep latent coordinates within this bound.
 const CLIP: f64 = 3.0;
@@ -72,6 +79,9 @@ pub struct NamedSampler {
 
 impl fmt::Display for NamedSampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.method == NamedMethod::Likelihood {
+            return f.write_str(self.method.name());
+        }
         write!(f, "{}-{}{}", self.method.name(), self.steps, if self.clip { "-clip" } else { "" })
     }
 }
@@ -94,6 +104,9 @@ impl FromStr for NamedSampler {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == NamedMethod::Likelihood.name() {
+            return Ok(Self::LIKELIHOOD);
+        }
         let (rest, clip) = text.strip_suffix("-clip").map_or((text, false), |rest| (rest, true));
         let parsed = rest.rsplit_once('-').and_then(|(name, steps)| {
             let method = NamedMethod::ALL.into_iter().find(|method| method.name() == name)?;
@@ -102,12 +115,15 @@ impl FromStr for NamedSampler {
         });
         parsed.ok_or_else(|| {
             let names = NamedMethod::ALL.map(NamedMethod::name).join(", ");
-            format!("{text:?} is not a sampler; give METHOD-STEPS or METHOD-STEPS-clip, such as gauss-1000, with one of the methods {names}")
+            format!("{text:?} is not a sampler; give METHOD-STEPS or METHOD-STEPS-clip, such as gauss-1000, with one of the methods {names}, or likelihood")
         })
     }
 }
 
 impl NamedSampler {
+    /// A likelihood model's sampler.
+    pub const LIKELIHOOD: Self = Self { method: NamedMethod::Likelihood, steps: 1, clip: false };
+
     /// Options for so many samples; everything not said here is the program's default.
     pub fn options(self, samples: usize) -> SampleOptions {
         let steps = self.steps;
@@ -125,12 +141,16 @@ impl NamedSampler {
             NamedMethod::TamedLangevin => {
                 (sum, SamplerOptions::TamedLangevin(TamedLangevin { steps, ..TamedLangevin::default() }))
             }
+            NamedMethod::Likelihood => (gauss, SamplerOptions::default()),
         };
         SampleOptions { samples, method, sampler, clip: self.clip.then_some(CLIP), ..SampleOptions::default() }
     }
 
     /// Name in the report: method, T, and whether it clips.
     pub fn label(self) -> String {
+        if self.method == NamedMethod::Likelihood {
+            return self.method.label().into();
+        }
         format!("{} {}{}", self.method.label(), self.steps, if self.clip { ", clipped" } else { "" })
     }
 
@@ -140,6 +160,7 @@ impl NamedSampler {
             NamedMethod::Gauss | NamedMethod::GaussDpm => 1.0,
             NamedMethod::Jac | NamedMethod::JacDpm => 6.0,
             NamedMethod::Langevin | NamedMethod::TamedLangevin => 5.0,
+            NamedMethod::Likelihood => LIKELIHOOD_EVALUATIONS,
         };
         each * self.steps as f64
     }

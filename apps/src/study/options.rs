@@ -5,8 +5,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tallsbi_diagnostics::local_c2st::LocalC2stOptions;
+use tallsbi_inference::model::Covariance;
 use tallsbi_inference::sample::SampleOptions;
-use tallsbi_inference::train::TrainOptions;
+use tallsbi_inference::train::{DensityForm, LikelihoodOptions, TrainOptions};
 use tallsbi_simulators::TaskOptions;
 
 /// A study: the same questions asked of one or more models.
@@ -178,11 +179,18 @@ impl StudyOptions {
         if preset == Preset::Quick {
             options.simulations = QUICK_SIMULATIONS;
             options.posterior_samples = 2000;
-            options.local_c2st.pairs = 2000;
+            options.local_c2st.pairs = 300;
             options.local_c2st.test.trials = 50;
-            options.coverage = CoverageStudy { pairs: 500, draws: 100 };
-            options.train.anchor.optimizer.epochs = QUICK_EPOCHS;
-            options.train.optimizer.epochs = QUICK_EPOCHS;
+            options.coverage = CoverageStudy { pairs: 100, draws: 40 };
+            options.sampling.tempering.min_particles = 24;
+            options.train.likelihood = LikelihoodOptions {
+                candidates: vec![DensityForm { components: 1, covariance: Covariance::Full }],
+                members: 1,
+                ..options.train.likelihood
+            };
+            for optimizer in options.train.optimizers() {
+                optimizer.epochs = QUICK_EPOCHS;
+            }
         }
         options
     }

@@ -181,7 +181,7 @@ impl<'a> Planner<'a, '_> {
     fn model(&mut self, training: Option<StepId>, path: &Path) -> Result<StepId> {
         let (context, options, path) = (self.context, self.options, path.to_owned());
         let (inputs, digest) = self.source(training)?;
-        let epochs = options.train.optimizer.epochs + options.train.anchor.optimizer.epochs;
+        let epochs = options.train.epochs(run_task(self.run)?.map_or(0, |task| task.dim_x()));
         Ok(self.graph.add(Step {
             name: self.name("model"),
             options: json!({ "train": options.train, "data": digest, "seed": context.seed }),

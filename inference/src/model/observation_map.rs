@@ -25,6 +25,9 @@ pub struct ObservationMap {
 /// Columns of whole numbers are counts if they get this large: fewer values are categories.
 const FEWEST_COUNTS: f32 = 10.0;
 
+/// Two points ± this about the middle of a unit cell have its variance, 1/12.
+const SPREAD: f64 = 0.288_675_134_594_812_9;
+
 impl ObservationMap {
     /// z = (x - mean)/sd.
     pub fn standardize(mean: Vec<f32>, sd: Vec<f32>) -> Self {
@@ -49,9 +52,14 @@ impl ObservationMap {
                         "x_transform is \"log\" but column {i} of x holds {value}; use \"identity\" or positive outputs"
                     )));
                 }
-                let value = map.transform(i, f64::from(value));
-                mean[i] += value;
-                square[i] += value * value;
+                let value = f64::from(value);
+                // Counts as they are spread over [x, x + 1): else a column that is nearly always 0 would have no scale.
+                let spread = if map.is_count(i) { SPREAD } else { 0.0 };
+                for value in [value - spread, value + spread] {
+                    let value = map.transform(i, value);
+                    mean[i] += 0.5 * value;
+                    square[i] += 0.5 * value * value;
+                }
             }
         }
         for i in 0..d {
@@ -139,4 +147,51 @@ fn counts(x: ArrayView3<'_, f32>, log: bool) -> Vec<bool> {
     }
     counts.iter_mut().zip(largest).for_each(|(count, largest)| *count &= largest >= FEWEST_COUNTS);
     if counts.contains(&true) { counts } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::Array3;
+
+    /// Columns: counts, nearly always 0; counts; whole numbers that are categories; real numbers.
+    fn map() -> ObservationMap {
+        let x = Array3::from_shape_fn((400, 1, 4), |(i, _, column)| match column {
+            0 => {
+                if i == 7 {
+                    12.0
+                } else {
+                    0.0
+                }
+            }
+            1 => (i % 200) as f32,
+            2 => (i % 3) as f32,
+            _ => i as f32 - 0.5,
+        });
+        ObservationMap::fit(x.view(), false).unwrap()
+    }
+
+    #[test]
+    fn counts_are_found_and_spread_within_their_cells() {
+        let map = map();
+        assert_eq!(map.counts, [true, true, false, false]);
+        assert!(map.sd[0] > 0.2, "{}", map.sd[0]);
+        let x = ndarray::arr2(&[[0.0f32, 50.0, 2.0, 1.5]]);
+        let plain: Vec<f64> = map.features(x.view()).unwrap().into_iter().map(f64::from).collect();
+        let count = |features: &[f64], column: usize| {
+            (features[column] * f64::from(map.sd[column]) + f64::from(map.mean[column])).powi(2)
+        };
+        for u in [0.0, 0.5, 0.999] {
+            let mut spread = plain.clone();
+            map.dequantize(&mut spread, || u);
+            assert!((count(&spread, 0) - u).abs() < 1e-5 && (count(&spread, 1) - 50.0 - u).abs() < 1e-4);
+            assert_eq!(spread[2..], plain[2..]);
+        }
+    }
+
+    #[test]
+    fn logarithms_know_no_counts() {
+        let x = Array3::from_shape_fn((40, 1, 1), |(i, _, _)| 1.0 + i as f32);
+        assert!(ObservationMap::fit(x.view(), true).unwrap().counts.is_empty());
+    }
 }

@@ -12,7 +12,7 @@ mod trainer;
 pub use data::TrainingData;
 pub use options::{
     AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, NoiseLevels, OptimizerOptions,
-    TrainOptions,
+    TrainOptions, WIDEST_DENSITY,
 };
 pub use trainer::{EpochRecord, TrainerState};
 
@@ -96,8 +96,8 @@ pub fn train(
         });
     }
     let run = Run { data, options, key, fingerprint, monitor, done: Vec::new() };
-    match options.architecture {
-        Architecture::Anchored => run.anchored(resume),
+    match options.architecture.resolve(data.dim_x) {
+        Architecture::Auto | Architecture::Anchored => run.anchored(resume),
         Architecture::Noise => run.noise(resume),
         Architecture::Likelihood => run.likelihood(resume),
     }

@@ -10,13 +10,31 @@ use tallsbi_network::ScheduleShape;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
-    /// A Gaussian posterior and the rest of the score (see [`crate::model::anchored`]).
+    /// [`Likelihood`](Self::Likelihood) for observations of at most [`WIDEST_DENSITY`] values, [`Anchored`](Self::Anchored) for
+    /// wider ones.
     #[default]
+    Auto,
+    /// A Gaussian posterior and the rest of the score (see [`crate::model::anchored`]).
     Anchored,
     /// The noise, as published (see [`crate::model::noise`]).
     Noise,
     /// The likelihood p(x|θ) (see [`crate::model::likelihood`]).
     Likelihood,
+}
+
+/// Widest observation whose density is learned unless asked for: a full covariance has 2080 entries then.
+pub const WIDEST_DENSITY: usize = 64;
+
+impl Architecture {
+    /// What `Auto` means for observations of `dim_x` values.
+    #[must_use]
+    pub fn resolve(self, dim_x: usize) -> Self {
+        match self {
+            Self::Auto if dim_x <= WIDEST_DENSITY => Self::Likelihood,
+            Self::Auto => Self::Anchored,
+            chosen => chosen,
+        }
+    }
 }
 
 /// The space scores are learned in (see [`tallsbi_data::LatentMap`]).
@@ -228,6 +246,22 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    /// The optimisations of all networks.
+    pub fn optimizers(&mut self) -> [&mut OptimizerOptions; 3] {
+        [&mut self.anchor.optimizer, &mut self.optimizer, &mut self.likelihood.optimizer]
+    }
+
+    /// Epochs of all networks that are trained on observations of `dim_x` values, at most.
+    pub fn epochs(&self, dim_x: usize) -> usize {
+        match self.architecture.resolve(dim_x) {
+            Architecture::Auto | Architecture::Anchored => self.anchor.optimizer.epochs + self.optimizer.epochs,
+            Architecture::Noise => self.optimizer.epochs,
+            Architecture::Likelihood => {
+                (self.likelihood.candidates.len() + self.likelihood.members - 1) * self.likelihood.optimizer.epochs
+            }
+        }
+    }
+
     /// Checks ranges and combinations.
     ///
     /// # Errors
@@ -253,6 +287,7 @@ impl TrainOptions {
             return fail("likelihood.members", "must be at least 1");
         }
         let name = match self.architecture {
+            Architecture::Auto => "auto",
             Architecture::Anchored => "anchored",
             Architecture::Likelihood => "likelihood",
             Architecture::Noise => return Ok(()),

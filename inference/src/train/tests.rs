@@ -101,6 +101,7 @@ fn objectives_have_the_gradients_they_say() {
 fn small() -> TrainOptions {
     let optimizer = OptimizerOptions { epochs: 6, batch_size: 128, ..OptimizerOptions::default() };
     TrainOptions {
+        architecture: Architecture::Anchored,
         network: ConditionalSpec { hidden: vec![16, 16], ..ConditionalSpec::default() },
         anchor: AnchorOptions { hidden: vec![16], optimizer: OptimizerOptions { epochs: 5, ..optimizer.clone() } },
         likelihood: LikelihoodOptions {

@@ -17,8 +17,9 @@ use tallsbi_network::{
 /// Rows whose gradient one worker computes at a time: fixed, so that sums do not depend on the number of threads.
 pub const CHUNK_ROWS: usize = 64;
 
-/// Validation loss, relative to that of the initial weights, beyond which training counts as exploded.
-const EXPLOSION: f64 = 1e3;
+/// Validation loss, relative to that of the initial weights, beyond which training counts as exploded. Far out, because the
+/// negative log-likelihood of one outlier can be thousands for some epochs of a training that ends well.
+const EXPLOSION: f64 = 1e6;
 
 /// Some rows and the random numbers that go with them.
 #[derive(Debug, Clone, Copy)]

@@ -10,10 +10,11 @@ pub use options::{BenchmarkOptions, BenchmarkTask};
 pub use results::{BenchmarkResults, BenchmarkRun, Metric, TaskResults};
 
 use super::graph::{Graph, Step, StepId};
-use super::named_sampler::NamedSampler;
+use super::named_sampler::{NamedMethod, NamedSampler};
 use super::pipeline::{cost, sampling_cost};
 use super::record::StudyRecord;
 use super::steps::{file, read_json, simulation, training};
+use crate::commands::model::load_model;
 use crate::context::{Context, usage};
 use anyhow::Result;
 use reference::Reference;
@@ -21,6 +22,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use steps::{RESULT, SAMPLES, Sampled};
 use tallsbi_data::file::{TrainingSet, sha256_file};
+use tallsbi_inference::train::{Architecture, TrainOptions};
 use tallsbi_simulators::{Task, task};
 
 /// Seconds on two cores of one C2ST with thousand samples.
@@ -109,19 +111,47 @@ struct Network {
 impl<'a> Planner<'a, '_> {
     fn plan(&mut self) -> Result<Vec<Plan>> {
         let mut plans = Vec::new();
-        for network in self.networks()? {
-            for &sampler in &self.options.samplers {
-                for &n in &self.options.n_obs {
-                    plans.push(self.run(&network, sampler, n)?);
-                }
+        let all = &self.options.samplers;
+        let (likelihood, scores): (Vec<NamedSampler>, Vec<NamedSampler>) =
+            all.iter().partition(|sampler| sampler.method == NamedMethod::Likelihood);
+        for (samplers, architecture) in [(likelihood, Architecture::Likelihood), (scores, self.score_architecture())] {
+            if !samplers.is_empty() {
+                self.plan_for(&samplers, architecture, &mut plans)?;
             }
         }
         Ok(plans)
     }
 
-    fn networks(&mut self) -> Result<Vec<Network>> {
+    /// What composes scores: as the options say, or anchored.
+    fn score_architecture(&self) -> Architecture {
+        match self.options.train.architecture {
+            Architecture::Noise => Architecture::Noise,
+            _ => Architecture::Anchored,
+        }
+    }
+
+    fn plan_for(&mut self, samplers: &[NamedSampler], architecture: Architecture, plans: &mut Vec<Plan>) -> Result<()> {
+        for network in self.networks(architecture)? {
+            for &sampler in samplers {
+                for &n in &self.options.n_obs {
+                    plans.push(self.run(&network, sampler, n)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn networks(&mut self, architecture: Architecture) -> Result<Vec<Network>> {
         if let Some(path) = &self.task.model {
             let digest = Some(sha256_file(path)?);
+            let found = load_model(path)?.architecture();
+            if (found == "likelihood") != (architecture == Architecture::Likelihood) {
+                return Err(usage(format!(
+                    "samplers: the model of {} ({}) is {found}; \"likelihood\" is for likelihood models, all others for scores",
+                    self.task.name,
+                    path.display()
+                )));
+            }
             return Ok(vec![Network { path: path.clone(), step: None, digest, simulations: None, seed: 0 }]);
         }
         if let Some(path) = &self.task.training_set {
@@ -129,7 +159,7 @@ impl<'a> Planner<'a, '_> {
             self.check_width(set.spec().dim_x)?;
             let (rows, digest) = (set.rows(), sha256_file(path)?);
             return (0..self.seeds.len())
-                .map(|seed| self.network(rows, seed, None, path, Some(digest.clone())))
+                .map(|seed| self.network((rows, seed), None, path, Some(digest.clone()), architecture))
                 .collect();
         }
         let built_in = self.built_in()?;
@@ -139,7 +169,7 @@ impl<'a> Planner<'a, '_> {
             for seed in 0..self.seeds.len() {
                 let id = self.training_set(rows, seed);
                 let path = self.graph.folder(id).join(file::TRAINING);
-                networks.push(self.network(rows, seed, Some(id), &path, None)?);
+                networks.push(self.network((rows, seed), Some(id), &path, None, architecture)?);
             }
         }
         Ok(networks)
@@ -178,21 +208,23 @@ impl<'a> Planner<'a, '_> {
 
     fn network(
         &mut self,
-        rows: u64,
-        seed: usize,
+        (rows, seed): (u64, usize),
         training_set: Option<StepId>,
         path: &Path,
         digest: Option<String>,
+        architecture: Architecture,
     ) -> Result<Network> {
-        let (options, context, path) = (self.options, &self.seeds[seed], path.to_owned());
-        let epochs = options.train.optimizer.epochs + options.train.anchor.optimizer.epochs;
+        let (context, path) = (&self.seeds[seed], path.to_owned());
+        let train = TrainOptions { architecture, ..self.options.train.clone() };
+        let epochs = train.epochs(self.reference.dim_x()?);
+        let kind = if architecture == Architecture::Likelihood { "likelihood" } else { "scores" };
         let id = self.graph.add(Step {
-            name: format!("{}-model-{rows}-seed{seed}", self.task.name),
-            options: json!({ "train": options.train, "data": digest, "seed": context.seed }),
+            name: format!("{}-{kind}-{rows}-seed{seed}", self.task.name),
+            options: json!({ "train": train, "data": digest, "seed": context.seed }),
             inputs: training_set.into_iter().collect(),
             cost: cost::TRAINING_ROW * rows as f64 * epochs as f64,
             resumes: true,
-            action: Box::new(move |folder| training(context, &options.train, &path, folder)),
+            action: Box::new(move |folder| training(context, &train, &path, folder)),
         });
         let path = self.graph.folder(id).join(file::MODEL);
         Ok(Network { path, step: Some(id), digest: None, simulations: Some(rows), seed: seed as u64 })

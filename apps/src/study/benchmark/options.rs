@@ -22,7 +22,7 @@ use tallsbi_simulators::TaskOptions;
 /// | `simulations` | 30000 | sizes of the training sets | increasing, ≥ 1 |
 /// | `seeds` | 1 | networks for each size, with their own training sets | ≥ 1 |
 /// | `posterior_samples` | 1000 | samples of each posterior | ≥ 10 |
-/// | `samplers` | `gauss-dpm-30` | methods and numbers of steps | at least one |
+/// | `samplers` | `likelihood` | methods and numbers of steps | at least one |
 /// | `tasks` | | what to benchmark | at least one |
 /// | `c2st`, `train` | the program's | options of the classifier test and of training | |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,7 +113,7 @@ impl Default for BenchmarkOptions {
             simulations: vec![30_000],
             seeds: 1,
             posterior_samples: 1000,
-            samplers: named("gauss-dpm-30"),
+            samplers: named("likelihood"),
             tasks: Vec::new(),
             c2st: C2stOptions::default(),
             train: TrainOptions::default(),
@@ -141,12 +141,16 @@ impl BenchmarkOptions {
             Preset::Quick => {
                 options.n_obs = vec![1, 14, 30];
                 options.sets = QUICK_SETS;
-                options.train.optimizer.epochs = QUICK_EPOCHS;
-                options.train.anchor.optimizer.epochs = QUICK_EPOCHS;
+                options.samplers = named("likelihood gauss-dpm-30");
+                options.train.likelihood.members = 1;
+                for optimizer in options.train.optimizers() {
+                    optimizer.epochs = QUICK_EPOCHS;
+                }
             }
             Preset::Paper => {
                 options.simulations = vec![1000, 3000, 10_000, 30_000];
-                options.samplers = named("gauss-dpm-30 gauss-1000 jac-400-clip langevin-400 langevin-400-clip");
+                options.samplers =
+                    named("likelihood gauss-dpm-30 gauss-1000 jac-400-clip langevin-400 langevin-400-clip");
             }
         }
         options

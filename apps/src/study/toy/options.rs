@@ -179,6 +179,9 @@ impl ToyGrid {
         if self.seeds == 0 || self.samplers.is_empty() {
             anyhow::bail!("seeds must be at least 1 and samplers not empty");
         }
+        if self.samplers.contains(&NamedSampler::LIKELIHOOD) {
+            anyhow::bail!("samplers: toy problems give scores, not likelihoods; leave out \"likelihood\"");
+        }
         Ok(())
     }
 }
