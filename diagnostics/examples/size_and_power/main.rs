@@ -1,7 +1,8 @@
 //! How often each test rejects a posterior that is right, and ones that are wrong in a known way.
 //!
 //! `cargo run --release -p tallsbi-diagnostics --example size_and_power [FIGURE.svg]` prints the tables of `docs/diagnostics.md` and
-//! draws its figure. `TESTS=mmd,sbc,tarp,local-c2st` chooses among the tests; all take about an hour of one core.
+//! draws its figure. `TESTS=mmd,sbc,tarp,local-c2st` chooses among the tests; `TABLES=FILE` takes tables printed before (one after
+//! the other in a file) into the figure. All take about half an hour of one core.
 //!
 //! Model: θ ~ N(0, I₂), three observations x_j ~ N(θ, I₂); posterior N(Σ x_j / 4, I/4). The posterior under test has its mean moved
 //! by `shift` posterior standard deviations in both coordinates, or its standard deviations multiplied by `scale`.
@@ -146,9 +147,40 @@ fn print_table(what: &str, values: &[f64], curves: &[Curves], of: impl Fn(&Curve
     }
 }
 
+/// Curves from the tables this program printed earlier: the rates of the tests they name.
+fn read_tables(text: &str) -> Vec<Curves> {
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = text.lines().filter(|line| line.starts_with("| ")).map(cells).collect();
+    let rates = |name: &str, what: &str, values: &[f64]| -> Vec<(f64, f64)> {
+        let mut of_what = false;
+        for row in &rows {
+            if row[0] == "test" {
+                of_what = row[1].starts_with(what);
+            } else if of_what && row[0] == name {
+                let rate =
+                    |cell: &String| cell.trim_end_matches(" %").parse::<f64>().map_or(f64::NAN, |rate| rate / 100.0);
+                return values.iter().copied().zip(row[1..].iter().map(rate)).collect();
+            }
+        }
+        Vec::new()
+    };
+    TESTS
+        .into_iter()
+        .map(|(_, name, ..)| Curves {
+            name,
+            shift: rates(name, "shift", &SHIFTS),
+            scale: rates(name, "scale", &SCALES),
+        })
+        .filter(|curves| !curves.shift.is_empty())
+        .collect()
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let chosen = std::env::var("TESTS").ok();
-    let mut curves = Vec::new();
+    let mut curves = match std::env::var("TABLES") {
+        Ok(path) => read_tables(&std::fs::read_to_string(path)?),
+        Err(_) => Vec::new(),
+    };
     for (key, name, p_value, null, alternative) in TESTS {
         if chosen.as_ref().is_some_and(|names| !names.split(',').any(|one| one == key)) {
             continue;
