@@ -14,7 +14,8 @@ fn slcp_from_simulation_to_diagnosis() {
     let sampled =
         place.json("sample model.safetensors --observations obs.h5 --n-obs 6 --samples 300 -o posterior.nc -q");
     assert_eq!(sampled["run"]["n_obs"], 6);
-    place.run("sample model.safetensors --observations obs.h5 --samples 300 -o other.nc -q --sampler ddim --steps 50");
+    place.run("train train.h5 -o scores.safetensors --architecture anchored --epochs 3 --hidden 32,32 -q");
+    place.run("sample scores.safetensors --observations obs.h5 --samples 300 -o other.nc -q --sampler ddim --steps 50");
 
     let contents = place.json("inspect posterior.nc");
     assert_eq!(contents["kind"], "posterior");

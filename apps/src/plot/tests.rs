@@ -121,5 +121,5 @@ fn figures_are_saved_whole() {
     chart(&[1.0, 0.2, 0.05]).figure("lines", "Lines").expect("draws").save(folder.path()).expect("saves");
     let mut names: Vec<_> = folder.path().read_dir().expect("reads").flatten().map(|e| e.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["lines.png", "lines.svg"]);
+    assert_eq!(names, ["lines.csv", "lines.png", "lines.svg"]);
 }
