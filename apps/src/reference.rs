@@ -53,6 +53,12 @@ impl ReferencePosterior {
         self.convergence.iter().map(|c| c.ess_bulk.min(c.ess_tail)).fold(f64::INFINITY, f64::min)
     }
 
+    /// Whether longer chains would help: they disagree, or what is kept of them is worth less than it could be.
+    fn wants_longer_chains(&self) -> bool {
+        let kept = (self.samples.dim().0 * self.samples.dim().1) as f64;
+        self.rhat().is_nan() || self.rhat() > LARGEST_RHAT || self.ess() < SMALLEST_ESS.min(kept * SMALLEST_SHARE)
+    }
+
     /// Why these samples are not a reference, and what to do; `None` if they are.
     pub fn objection(&self, names: &[String]) -> Option<String> {
         let worst = |key: &dyn Fn(&Convergence) -> f64| {
@@ -60,20 +66,29 @@ impl ReferencePosterior {
                 .max_by(|&a, &b| key(&self.convergence[a]).total_cmp(&key(&self.convergence[b])));
             index.and_then(|i| names.get(i)).map_or("?", String::as_str)
         };
+        let kept = self.samples.dim().0 * self.samples.dim().1;
+        if (kept as f64) < SMALLEST_ESS {
+            return Some(format!(
+                "{kept} samples cannot be worth the {SMALLEST_ESS} independent ones that are wanted; give more --samples"
+            ));
+        }
+        let more = if self.exact || (kept as f64) < 1.5 * SMALLEST_ESS {
+            "more --samples"
+        } else {
+            "more --warmup and --thinning, or --method tempered if there may be several modes"
+        };
         // NaN objects too.
-        if !(self.rhat() <= LARGEST_RHAT) {
+        if self.rhat().is_nan() || self.rhat() > LARGEST_RHAT {
             let name = worst(&|c| c.rhat);
             return Some(format!(
-                "the chains do not agree (R-hat {:.3} for {name}, at most {LARGEST_RHAT} wanted); give more --warmup and --thinning, or --method tempered if there may be several modes",
+                "the chains do not agree (R-hat {:.3} for {name}, at most {LARGEST_RHAT} wanted); give {more}",
                 self.rhat()
             ));
         }
-        if !(self.ess() >= SMALLEST_ESS) {
+        if self.ess().is_nan() || self.ess() < SMALLEST_ESS {
             let name = worst(&|c| -c.ess_bulk.min(c.ess_tail));
-            let kept = self.samples.dim().0 * self.samples.dim().1;
-            let remedy = if (kept as f64) < 1.5 * SMALLEST_ESS { "more --samples" } else { "more --thinning" };
             return Some(format!(
-                "the {kept} samples are worth {:.0} independent ones for {name}, at least {SMALLEST_ESS} wanted; give {remedy}",
+                "the {kept} samples are worth {:.0} independent ones for {name}, at least {SMALLEST_ESS} wanted; give {more}",
                 self.ess()
             ));
         }
@@ -81,8 +96,9 @@ impl ReferencePosterior {
     }
 }
 
-/// What to do when chains have not converged: so many times, warm-up doubles, four times the draws are made for each that is
-/// kept, and steps become smaller.
+/// How often to try again when chains have not converged. Each time four times the draws are made for each that is kept, after
+/// twice the warm-up and by smaller steps; chains that disagree as those in different modes do are given up for tempered
+/// populations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retries(pub usize);
 
@@ -92,10 +108,14 @@ impl Default for Retries {
     }
 }
 
+/// Chains of which fewer samples than are wanted in all are kept shall be worth this share of them.
+const SMALLEST_SHARE: f64 = 0.4;
 /// Acceptance that the steps of a retry are adapted to, at least.
 const CAREFUL_ACCEPT: f64 = 0.95;
+/// Beyond this R̂ chains are taken to have met different modes, between which longer ones would hardly move either.
+const MODES_RHAT: f64 = 1.05;
 
-/// Samples the posterior of `task` given all rows of `x` (n, d), and again with longer chains while they have not converged.
+/// Samples the posterior of `task` given all rows of `x` (n, d), and again with more effort while the chains have not converged.
 ///
 /// The cost of an evaluation does not depend on n for tasks with sufficient statistics (all but the mixtures and two moons).
 pub fn sample_reference(
@@ -107,19 +127,30 @@ pub fn sample_reference(
     key: StreamKey,
     monitor: Monitor<'_>,
 ) -> Result<ReferencePosterior> {
-    let mut options = *options;
-    for attempt in 0.. {
-        let stream = if attempt == 0 { key } else { key.child(Purpose::Reference).indexed(attempt) };
-        let posterior = sample_once(task, x, method, &options, stream, monitor)?;
-        if attempt as usize == retries.0 || posterior.objection(task.prior().names()).is_none() || posterior.exact {
-            return Ok(posterior);
+    let (mut options, mut used) = (*options, method);
+    let mut posterior = sample_once(task, x, method, &options, key, monitor)?;
+    for attempt in 0..retries.0 {
+        if posterior.exact || !posterior.wants_longer_chains() {
+            break;
         }
-        tracing::debug!("{}", posterior.objection(task.prior().names()).unwrap_or_default());
+        tracing::debug!(
+            "{}, attempt {}: R-hat {:.3}, effective sample size {:.0}",
+            posterior.method,
+            attempt + 1,
+            posterior.rhat(),
+            posterior.ess()
+        );
+        if used == ReferenceMethod::Auto && posterior.rhat() > MODES_RHAT {
+            used = ReferenceMethod::Tempered;
+        } else {
+            options.thinning *= 4;
+        }
         options.warmup *= 2;
-        options.thinning *= 4;
         options.target_accept = options.target_accept.max(CAREFUL_ACCEPT);
+        posterior =
+            sample_once(task, x, used, &options, key.child(Purpose::Reference).indexed(attempt as u64), monitor)?;
     }
-    unreachable!("the last attempt returns")
+    Ok(posterior)
 }
 
 fn sample_once(
@@ -135,13 +166,13 @@ fn sample_once(
     if let (Some(sampler), ReferenceMethod::Auto) = (&own, method) {
         let stream = key.child(Purpose::Reference);
         let exact = sampler.independent();
-        let (warmup, thinning) = if exact { (0, 1) } else { (options.warmup, options.thinning) };
-        let options = ReferenceOptions { thinning, ..*options };
+        // Thinned all the same: R̂ of more draws does not object by chance.
+        let warmup = if exact { 0 } else { options.warmup };
         let start = |chain| sampler.chain(stream.rng(chain));
-        let chains = sample_chains(task.prior().dim(), &start, warmup, &options, monitor)?;
+        let chains = sample_chains(task.prior().dim(), &start, warmup, options, monitor)?;
         // Such samplers visit all modes.
         let symmetry = Symmetry::none(task.prior().dim());
-        return Ok(ReferencePosterior { exact, ..judge(chains, sampler.method(), &symmetry, &options, key)? });
+        return Ok(ReferencePosterior { exact, ..judge(chains, sampler.method(), &symmetry, options, key)? });
     }
     let Some(likelihood) = task.log_likelihood() else {
         bail!(

@@ -172,7 +172,7 @@ fn a_benchmark_compares_with_the_users_reference() {
     let model = std::fs::read_dir(out.join("steps"))
         .expect("steps")
         .flatten()
-        .find(|entry| entry.file_name().to_string_lossy().starts_with("gaussian_toy-model-600"))
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("gaussian_toy-scores-600"))
         .expect("a model");
     let path = model.path().join("model.safetensors");
     let given = BENCHMARK.replace("name = \"gaussian_toy\"", &format!("name = \"gaussian_toy\"\nmodel = {path:?}"));

@@ -47,5 +47,5 @@ fn samples_that_cannot_be_compared() {
     for (bad, expected) in cases.into_iter().filter(|(bad, _)| *bad != "wide.csv") {
         place.fails(&format!("diagnose dirac {bad} --theta 1,2,3"), 1, expected);
     }
-    place.fails("diagnose dirac good.csv --theta 1,2", 1, "2 true values for 3 columns");
+    place.fails("diagnose dirac good.csv --theta 1,2", 2, "2 true values for 3 columns");
 }

@@ -55,7 +55,7 @@ pub struct ChainArguments {
     /// Draws discarded at the start of each chain while it adapts [default: 300, more where chains need it]
     #[arg(long, value_name = "DRAWS")]
     pub warmup: Option<usize>,
-    /// Keep one of so many draws [default: 5, more where chains need it; 1 for exact draws]
+    /// Keep one of so many draws [default: 5, more where chains need it]
     #[arg(long, value_name = "K")]
     pub thinning: Option<usize>,
     /// Size of the tempered population each chain starts from [default: 128]
