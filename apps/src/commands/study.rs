@@ -99,7 +99,9 @@ fn chosen(study: &str, preset: Preset) -> Result<(Study, String)> {
 /// Makes the folder, or checks that it may be used, and locks it against a second study.
 fn prepare(output: &Path, arguments: &StudyArguments) -> Result<std::fs::File> {
     let shown = output.display();
-    let occupied = output.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    // A study that was refused before its first step leaves nothing that could be lost.
+    let lost = |name: &std::ffi::OsStr| name != ".lock" && name != "study.toml";
+    let occupied = output.read_dir().is_ok_and(|entries| entries.flatten().any(|entry| lost(&entry.file_name())));
     if occupied && !arguments.resume && !arguments.force {
         return Err(usage(format!("{shown}: exists and is not empty; --resume continues in it, --force starts over")));
     }

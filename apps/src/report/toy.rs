@@ -634,7 +634,7 @@ fn trouble_finding(study: &Study<'_>) -> Finding {
     };
     let (ours, theirs) = (count(false, &|run| run.distances.is_none()), count(true, &|run| run.distances.is_none()));
     let (far, far_theirs) = (count(false, &|run| run.diverged > 0), count(true, &|run| run.diverged > 0));
-    let verdict = if ours == 0 { Verdict::Good } else { Verdict::Caution };
+    let verdict = if ours + far == 0 { Verdict::Good } else { Verdict::Caution };
     let text = format!(
         "Runs with samples that are not finite: {ours} of GAUSS and JAC, {theirs} of LANGEVIN; with samples beyond 100 prior standard \
          deviations: {far} and {far_theirs}."

@@ -228,15 +228,9 @@ impl StudyOptions {
         if self.runs.is_empty() {
             return Err(usage("runs: add at least one model, [[runs]] with name and task"));
         }
-        for (index, run) in self.runs.iter().enumerate() {
+        check_names("runs", self.runs.iter().map(|run| run.name.as_str()))?;
+        for run in &self.runs {
             let name = &run.name;
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            if name.is_empty() || !name.chars().all(plain) {
-                return Err(usage(format!("runs: name {name:?} must be letters, digits, - and _")));
-            }
-            if self.runs[..index].iter().any(|other| other.name == *name) {
-                return Err(usage(format!("runs: the name {name:?} is used twice")));
-            }
             if run.task.is_empty() && run.training_set.is_none() {
                 return Err(usage(format!("runs: {name} needs a task or a training_set")));
             }
@@ -246,6 +240,24 @@ impl StudyOptions {
         }
         Ok(())
     }
+}
+
+/// Checks names that files will have: `list` is the option they stand in.
+///
+/// # Errors
+/// Names that are empty, have other characters than letters, digits, `-` and `_`, or are used twice.
+pub fn check_names<'n>(list: &str, names: impl Iterator<Item = &'n str>) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    for name in names {
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(usage(format!("{list}: name {name:?} must be letters, digits, - and _")));
+        }
+        if !seen.insert(name) {
+            return Err(usage(format!("{list}: the name {name:?} is used twice")));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -85,16 +85,24 @@ impl JacRule {
     }
 }
 
-/// Raises the eigenvalues of Q_j relative to Q_λ that are below 1 to it; Q_λ where Q_j is not finite. `work` is (m, m).
+/// Eigenvalues of Q_j relative to Q_λ down to this are taken for those of an observation that says little, with some noise; below it
+/// for noise altogether. True ones are at least 1.
+const NOISE: f64 = 0.5;
+
+/// Raises the eigenvalues of Q_j relative to Q_λ that are below 1 to it; Q_λ where Q_j has some below [`NOISE`] or is not finite: the
+/// large eigenvalues are then the least certain, as 1 + vj = (1 + Q v/α)⁻¹ is smallest there. `work` is (m, m).
 fn clamp(excess: &mut [f64], floor: &[f64], work: &mut [f64], m: usize) {
-    for ((work, excess), floor) in work.iter_mut().zip(excess.iter()).zip(floor) {
-        *work = excess - floor;
-    }
-    // Mostly Q_j - Q_λ is positive definite, which is much cheaper to see than to compute eigenvalues.
-    if cholesky(work, m) {
+    // A factorisation is much cheaper than eigenvalues, and mostly Q_j is clearly above the bound or clearly noise.
+    let mut is_above = |share: f64| {
+        for ((work, excess), floor) in work.iter_mut().zip(excess.iter()).zip(floor) {
+            *work = excess - share * floor;
+        }
+        cholesky(work, m)
+    };
+    if is_above(1.0) {
         return;
     }
-    if change_relative_eigenvalues(excess, floor, m, |mu| mu.max(1.0)).is_none() {
+    if !is_above(NOISE) || change_relative_eigenvalues(excess, floor, m, |mu| mu.max(1.0)).is_none() {
         excess.copy_from_slice(floor);
     }
 }
@@ -154,16 +162,17 @@ impl<M: ScoreModel> PrecisionRule<M> for JacRule {
 mod tests {
     use super::*;
 
-    /// With Q_λ = 2 I: eigenvalues 5 and 1 become 5 and 2, those above stay as they are, and what is not finite is the prior's.
+    /// With Q_λ = 2 I: eigenvalues 5 and 1.5 become 5 and 2, those above stay as they are, and what is not finite or far below is the
+    /// prior's.
     #[test]
     fn precisions_are_raised_to_the_priors() {
         let floor = [2.0, 0.0, 0.0, 2.0];
         let mut work = [0.0; 4];
         for (given, expected) in [
-            ([3.0, 2.0, 2.0, 3.0], [3.5, 1.5, 1.5, 3.5]),
+            ([3.25, 1.75, 1.75, 3.25], [3.5, 1.5, 1.5, 3.5]),
             ([5.0, 1.0, 1.0, 4.0], [5.0, 1.0, 1.0, 4.0]),
             ([f64::NAN, 0.0, 0.0, 1.0], floor),
-            ([-1e9, 0.0, 0.0, 3.0], [2.0, 0.0, 0.0, 3.0]),
+            ([-1e9, 0.0, 0.0, 3.0], floor),
         ] {
             let mut excess = given;
             clamp(&mut excess, &floor, &mut work, 2);

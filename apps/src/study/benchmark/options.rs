@@ -1,6 +1,7 @@
 //! What a benchmark does, as TOML.
 
 use super::super::Preset;
+use super::super::options::check_names;
 use crate::context::usage;
 use crate::study::named_sampler::NamedSampler;
 use anyhow::Result;
@@ -185,15 +186,9 @@ impl BenchmarkOptions {
         if self.tasks.is_empty() {
             return Err(usage("tasks: add at least one, [[tasks]] with name"));
         }
-        for (index, task) in self.tasks.iter().enumerate() {
+        check_names("tasks", self.tasks.iter().map(|task| task.name.as_str()))?;
+        for task in &self.tasks {
             let name = &task.name;
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            if name.is_empty() || !name.chars().all(plain) {
-                return Err(usage(format!("tasks: name {name:?} must be letters, digits, - and _")));
-            }
-            if self.tasks[..index].iter().any(|other| other.name == *name) {
-                return Err(usage(format!("tasks: the name {name:?} is used twice")));
-            }
             if task.model.is_some() && task.training_set.is_some() {
                 return Err(usage(format!("tasks: {name} has a model and a training_set; give one of them")));
             }
