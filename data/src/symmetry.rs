@@ -122,7 +122,8 @@ impl Symmetry {
     /// Replaces `theta` by its image under an element drawn uniformly.
     pub fn randomise(&self, rng: &mut impl Rng, theta: &mut [f64]) {
         let element = &self.elements[rng.random_range(0..self.elements.len())];
-        element.apply(&theta.to_vec(), theta);
+        let before = theta.to_vec();
+        element.apply(&before, theta);
     }
 
     /// Replaces `theta` by the representative of its orbit: the image that is largest in lexicographic order. Points that

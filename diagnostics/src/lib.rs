@@ -10,7 +10,7 @@
 //! * [`local_c2st`]: at one observation;
 //! * [`sbc`] and [`tarp`]: on average over observations, by marginals or jointly.
 //!
-//! Have Markov chains converged? [`convergence`]: rank-normalised split R̂ and effective sample sizes.
+//! Have Markov chains converged? [`convergence()`]: rank-normalised split R̂ and effective sample sizes.
 //!
 //! Everything is a pure function of its input and a [`tallsbi_data::StreamKey`], on any number of threads. Long work reports to a
 //! [`Monitor`] and can be cancelled through it.

@@ -130,6 +130,7 @@ fn populations_weigh_modes() {
 }
 
 /// Every kind of prior, with a likelihood whose gradient is known.
+#[expect(clippy::type_complexity, reason = "an opaque type has no name to alias")]
 fn mixed_posterior() -> (Prior, LatentPosterior<impl Fn(&[f64], &mut [f64]) -> f64 + Sync>) {
     let prior = Prior::new(vec![
         Component::Uniform { name: "u".into(), low: -2.0, high: 5.0 },

@@ -39,6 +39,6 @@ pub use fixed::FixedParameters;
 pub use registry::{TaskOptions, task, tasks};
 pub use simulator_task::{ExactPosterior, SamplerOf, SimulatorTask, SinglePosterior};
 pub use task::{
-    GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Rows, Simulator, TallLogLikelihood, Task,
-    XTransform, simulate_parallel,
+    Draw, GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Rows, Simulator, TallLogLikelihood,
+    Task, XTransform, simulate_parallel,
 };

@@ -143,6 +143,9 @@ pub trait LogLikelihood: Send + Sync {
     }
 }
 
+/// Draws of θ, one a call, each written over the m values it is given.
+pub type Draw<'a> = Box<dyn FnMut(&mut [f64]) + Send + 'a>;
+
 /// A sampler of the posterior that is made for its model and needs no gradients.
 pub trait PosteriorSampler: Send + Sync {
     /// What it does, in a few words.
@@ -154,7 +157,7 @@ pub trait PosteriorSampler: Send + Sync {
     }
 
     /// An endless chain of draws: each call writes the next θ (m values).
-    fn chain(&self, rng: Pcg64) -> Box<dyn FnMut(&mut [f64]) + Send + '_>;
+    fn chain(&self, rng: Pcg64) -> Draw<'_>;
 }
 
 /// A Gaussian over the parameters.

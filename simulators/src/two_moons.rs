@@ -141,7 +141,7 @@ impl PosteriorSampler for TwoMoonsPosterior {
         "exact rejection on a quadtree"
     }
 
-    fn chain(&self, mut rng: Pcg64) -> Box<dyn FnMut(&mut [f64]) + Send + '_> {
+    fn chain(&self, mut rng: Pcg64) -> crate::task::Draw<'_> {
         Box::new(move |theta| {
             let [minus_sum, difference] = self.0.sample(&mut rng);
             let sum = if rng.random::<bool>() { minus_sum } else { -minus_sum };

@@ -4,10 +4,10 @@ use crate::{InferenceError, Result};
 use ndarray::{ArrayView2, ArrayView3};
 use serde::{Deserialize, Serialize};
 
-/// How simulator outputs enter the network: z = (f(x) - mean)/sd per column, f the logarithm, for columns of counts √(x + ½)
-/// (whose Poisson noise is then alike everywhere; Anscombe 1948), or the identity.
+/// How simulator outputs enter the network: z = (f(x) - mean)/sd per column, f the logarithm or the identity.
 ///
-/// Columns that are constant in the training set (sd = 0) carry no information and enter as 0.
+/// Columns that are constant in the training set (sd = 0) carry no information and enter as 0. Columns of counts are known as such,
+/// because a density of them needs them spread out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObservationMap {
@@ -25,8 +25,8 @@ pub struct ObservationMap {
 /// Columns of whole numbers are counts if they get this large: fewer values are categories.
 const FEWEST_COUNTS: f32 = 10.0;
 
-/// Two points ± this about the middle of a unit cell have its variance, 1/12.
-const SPREAD: f64 = 0.288_675_134_594_812_9;
+/// Variance of a uniform distribution over a cell of width 1.
+const CELL_VARIANCE: f64 = 1.0 / 12.0;
 
 impl ObservationMap {
     /// z = (x - mean)/sd.
@@ -52,14 +52,10 @@ impl ObservationMap {
                         "x_transform is \"log\" but column {i} of x holds {value}; use \"identity\" or positive outputs"
                     )));
                 }
-                let value = f64::from(value);
-                // Counts as they are spread over [x, x + 1): else a column that is nearly always 0 would have no scale.
-                let spread = if map.is_count(i) { SPREAD } else { 0.0 };
-                for value in [value - spread, value + spread] {
-                    let value = map.transform(i, value);
-                    mean[i] += 0.5 * value;
-                    square[i] += 0.5 * value * value;
-                }
+                let value = map.transform(f64::from(value));
+                mean[i] += value;
+                // Counts as they are spread out: else a column that is nearly always 0 would have no scale.
+                square[i] += value * value + if map.is_count(i) { CELL_VARIANCE } else { 0.0 };
             }
         }
         for i in 0..d {
@@ -77,24 +73,17 @@ impl ObservationMap {
         self.counts.get(column).copied().unwrap_or(false)
     }
 
-    fn transform(&self, column: usize, value: f64) -> f64 {
-        if self.log {
-            value.ln()
-        } else if self.is_count(column) {
-            (value + 0.5).max(0.0).sqrt()
-        } else {
-            value
-        }
+    fn transform(&self, value: f64) -> f64 {
+        if self.log { value.ln() } else { value }
     }
 
-    /// Spreads the counts among `features` (d) uniformly over [x, x + 1) with the numbers that `uniform` draws: a density has no
-    /// mass at points.
+    /// Spreads the counts among `features` (d) uniformly over x ± ½ with the numbers in \[0, 1) that `uniform` draws: a density has
+    /// no mass at points.
     pub fn dequantize(&self, features: &mut [f64], mut uniform: impl FnMut() -> f64) {
         for (column, feature) in features.iter_mut().enumerate() {
-            let (mean, sd) = (f64::from(self.mean[column]), f64::from(self.sd[column]));
+            let sd = f64::from(self.sd[column]);
             if self.is_count(column) && sd > 0.0 {
-                let root = *feature * sd + mean;
-                *feature = ((root * root - 0.5 + uniform()).max(0.0).sqrt() - mean) / sd;
+                *feature += (uniform() - 0.5) / sd;
             }
         }
     }
@@ -119,7 +108,7 @@ impl ObservationMap {
         let mut features = Vec::with_capacity(x.len());
         for (row, values) in x.outer_iter().enumerate() {
             for (i, &value) in values.iter().enumerate() {
-                let value = self.transform(i, f64::from(value));
+                let value = self.transform(f64::from(value));
                 if !value.is_finite() {
                     return Err(InferenceError::ObservationNotFinite { row });
                 }
@@ -179,12 +168,12 @@ mod tests {
         let x = ndarray::arr2(&[[0.0f32, 50.0, 2.0, 1.5]]);
         let plain: Vec<f64> = map.features(x.view()).unwrap().into_iter().map(f64::from).collect();
         let count = |features: &[f64], column: usize| {
-            (features[column] * f64::from(map.sd[column]) + f64::from(map.mean[column])).powi(2)
+            features[column] * f64::from(map.sd[column]) + f64::from(map.mean[column])
         };
         for u in [0.0, 0.5, 0.999] {
             let mut spread = plain.clone();
             map.dequantize(&mut spread, || u);
-            assert!((count(&spread, 0) - u).abs() < 1e-5 && (count(&spread, 1) - 50.0 - u).abs() < 1e-4);
+            assert!((count(&spread, 0) - (u - 0.5)).abs() < 1e-5 && (count(&spread, 1) - (49.5 + u)).abs() < 1e-4);
             assert_eq!(spread[2..], plain[2..]);
         }
     }

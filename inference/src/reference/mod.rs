@@ -124,6 +124,9 @@ fn in_parallel(chains: usize, chain: impl Fn(u64) -> Result<(Array2<f64>, ChainI
     Ok(Chains { draws, info: ChainInfo::merge(&infos) })
 }
 
+/// Draws of θ, one a call, each written over the m values it is given.
+pub type Draw<'a> = Box<dyn FnMut(&mut [f64]) + Send + 'a>;
+
 /// Runs a sampler that draws one point after another: `start` makes the sampler of a chain, each of whose calls writes the
 /// next draw (`dim` values). The first `warmup` draws of a chain are discarded (0 where draws are independent).
 ///
@@ -131,7 +134,7 @@ fn in_parallel(chains: usize, chain: impl Fn(u64) -> Result<(Array2<f64>, ChainI
 /// [`InferenceError::Interrupted`] when the monitor asked to stop; options outside their range.
 pub fn sample_chains<'a>(
     dim: usize,
-    start: &(dyn Fn(u64) -> Box<dyn FnMut(&mut [f64]) + Send + 'a> + Sync),
+    start: &(dyn Fn(u64) -> Draw<'a> + Sync),
     warmup: usize,
     options: &ReferenceOptions,
     monitor: Monitor<'_>,

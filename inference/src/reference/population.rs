@@ -214,12 +214,10 @@ impl<'a> Population<'a> {
                 }
             }
         }
-        for i in 0..m {
+        for (i, row) in covariance.iter_mut().enumerate() {
             // A population that collapsed onto one point still has a direction to move in.
-            covariance[i][i] = covariance[i][i].max(f64::EPSILON);
-            for j in 0..i {
-                covariance[i][j] *= shrink;
-            }
+            row[i] = row[i].max(f64::EPSILON);
+            row[..i].iter_mut().for_each(|value| *value *= shrink);
         }
         Affine { mean, factor: cholesky(&covariance) }
     }

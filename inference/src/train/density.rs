@@ -123,7 +123,7 @@ impl Objective for DensityObjective<'_> {
             }
         }
         if let Some(gradient) = gradient {
-            self.engine.backward(input, trace, &mut out_gradient[..n * spec.output], gradient, None);
+            self.engine.backward(input, trace, &out_gradient[..n * spec.output], gradient, None);
         }
         loss
     }

@@ -191,7 +191,7 @@ impl PosteriorSampler for CollapsedMixture {
         !self.cumulative.is_empty()
     }
 
-    fn chain(&self, mut rng: Pcg64) -> Box<dyn FnMut(&mut [f64]) + Send + '_> {
+    fn chain(&self, mut rng: Pcg64) -> crate::task::Draw<'_> {
         let n = self.x.len();
         if self.independent() {
             return Box::new(move |theta| {

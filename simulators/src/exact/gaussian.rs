@@ -31,7 +31,7 @@ impl PosteriorSampler for GaussianSampler {
         "exact Gaussian"
     }
 
-    fn chain(&self, mut rng: Pcg64) -> Box<dyn FnMut(&mut [f64]) + Send + '_> {
+    fn chain(&self, mut rng: Pcg64) -> crate::task::Draw<'_> {
         let mut z = vec![0.0; self.mean.len()];
         Box::new(move |theta| {
             z.iter_mut().for_each(|value| *value = StandardNormal.sample(&mut rng));
