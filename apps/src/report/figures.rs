@@ -411,7 +411,7 @@ fn losses(run: &RunResults) -> Result<Vec<Figure>> {
                 curve("validation", CATEGORICAL[2], &network.validation),
             ],
         };
-        let name = format!("{}-loss-{}", run.name, network.network);
+        let name = format!("{}-loss-{}", run.name, network.network.replace(", ", "-").replace(' ', "-"));
         let figure = chart.figure(&name, &format!("Training of the {} network", network.network))?;
         let best = network.validation.get(network.best_epoch.saturating_sub(1)).copied().unwrap_or(f64::NAN);
         figures.push(figure.described(

@@ -22,9 +22,6 @@ pub struct ObservationMap {
     pub counts: Vec<bool>,
 }
 
-/// Columns of whole numbers are counts if they get this large: fewer values are categories.
-const FEWEST_COUNTS: f32 = 10.0;
-
 /// Variance of a uniform distribution over a cell of width 1.
 const CELL_VARIANCE: f64 = 1.0 / 12.0;
 
@@ -35,7 +32,7 @@ impl ObservationMap {
     }
 
     /// Fits mean and standard deviation on the training outputs `x` (N, K, d): K observations of each of N parameters. Without
-    /// `log`, columns of non-negative whole numbers are taken for counts.
+    /// `log`, columns of whole numbers are taken for counts.
     ///
     /// # Errors
     /// When `log` is asked for outputs that are not positive.
@@ -82,7 +79,10 @@ impl ObservationMap {
     pub fn dequantize(&self, features: &mut [f64], mut uniform: impl FnMut() -> f64) {
         for (column, feature) in features.iter_mut().enumerate() {
             let sd = f64::from(self.sd[column]);
-            if self.is_count(column) && sd > 0.0 {
+            if sd == 0.0 {
+                // A constant has no density either: any will do that does not depend on θ.
+                *feature += uniform() - 0.5;
+            } else if self.is_count(column) {
                 *feature += (uniform() - 0.5) / sd;
             }
         }
@@ -120,21 +120,12 @@ impl ObservationMap {
     }
 }
 
-/// Which columns hold non-negative whole numbers, up to [`FEWEST_COUNTS`] at least.
+/// Which columns hold whole numbers only.
 fn counts(x: ArrayView3<'_, f32>, log: bool) -> Vec<bool> {
-    let d = x.dim().2;
-    if log {
-        return Vec::new();
-    }
-    let mut largest = vec![0.0f32; d];
-    let mut counts = vec![true; d];
+    let mut counts = vec![!log; x.dim().2];
     for row in x.rows() {
-        for (i, &value) in row.iter().enumerate() {
-            counts[i] &= value >= 0.0 && value.fract() == 0.0;
-            largest[i] = largest[i].max(value);
-        }
+        counts.iter_mut().zip(row).for_each(|(count, value)| *count &= value.fract() == 0.0);
     }
-    counts.iter_mut().zip(largest).for_each(|(count, largest)| *count &= largest >= FEWEST_COUNTS);
     if counts.contains(&true) { counts } else { Vec::new() }
 }
 
@@ -143,9 +134,9 @@ mod tests {
     use super::*;
     use ndarray::Array3;
 
-    /// Columns: counts, nearly always 0; counts; whole numbers that are categories; real numbers.
+    /// Columns: counts, nearly always 0; counts; categories; real numbers; a constant.
     fn map() -> ObservationMap {
-        let x = Array3::from_shape_fn((400, 1, 4), |(i, _, column)| match column {
+        let x = Array3::from_shape_fn((400, 1, 5), |(i, _, column)| match column {
             0 => {
                 if i == 7 {
                     12.0
@@ -155,7 +146,8 @@ mod tests {
             }
             1 => (i % 200) as f32,
             2 => (i % 3) as f32,
-            _ => i as f32 - 0.5,
+            3 => i as f32 - 0.5,
+            _ => 0.3,
         });
         ObservationMap::fit(x.view(), false).unwrap()
     }
@@ -163,9 +155,9 @@ mod tests {
     #[test]
     fn counts_are_found_and_spread_within_their_cells() {
         let map = map();
-        assert_eq!(map.counts, [true, true, false, false]);
+        assert_eq!(map.counts, [true, true, true, false, false]);
         assert!(map.sd[0] > 0.2, "{}", map.sd[0]);
-        let x = ndarray::arr2(&[[0.0f32, 50.0, 2.0, 1.5]]);
+        let x = ndarray::arr2(&[[0.0f32, 50.0, 2.0, 1.5, 0.3]]);
         let plain: Vec<f64> = map.features(x.view()).unwrap().into_iter().map(f64::from).collect();
         let count = |features: &[f64], column: usize| {
             features[column] * f64::from(map.sd[column]) + f64::from(map.mean[column])
@@ -174,7 +166,7 @@ mod tests {
             let mut spread = plain.clone();
             map.dequantize(&mut spread, || u);
             assert!((count(&spread, 0) - (u - 0.5)).abs() < 1e-5 && (count(&spread, 1) - (49.5 + u)).abs() < 1e-4);
-            assert_eq!(spread[2..], plain[2..]);
+            assert_eq!((spread[3], spread[4]), (plain[3], plain[4] + u - 0.5));
         }
     }
 
