@@ -34,6 +34,14 @@ fn slcp_from_simulation_to_diagnosis() {
     assert_eq!(by_file["mmd"]["marginals"].as_array().unwrap().len(), 5);
 
     place.run("simulate slcp -n 200 --n-obs 6 --seed 7 -o cal.h5");
+    // What is for scores is not ignored with a likelihood.
+    place.fails(
+        "sample model.safetensors --observations obs.h5 -o no.nc --sampler ddim",
+        2,
+        "--sampler is for score models",
+    );
+    let refused = "diagnose sbc model.safetensors --calibration cal.h5 --n-obs 2 --pairs 50 --draws 20 --method jac";
+    place.fails(refused, 2, "--method is for score models");
     for check in ["sbc", "coverage"] {
         let arguments = "model.safetensors --calibration cal.h5 --n-obs 2 --pairs 50 --draws 20 -q";
         let result = place.json(&format!("diagnose {check} {arguments}"));

@@ -69,6 +69,7 @@ impl CalibrationArguments {
 
     /// `draws` samples of the model's posterior for each pair, (N, draws, m).
     fn draw(&self, context: &Context, model: &Model, pairs: &Pairs, draws: usize) -> Result<Array3<f64>> {
+        self.sampling.check_model(model)?;
         let options = self.sampling.options(draws)?;
         let groups: Vec<ArrayView2<'_, f32>> = pairs.x.axis_iter(Axis(0)).collect();
         Ok(model.sample(context, &groups, context.key().child(Purpose::Calibration), &options)?.0)
