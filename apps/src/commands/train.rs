@@ -15,8 +15,8 @@ use tallsbi_data::file::{Existing, OutputFile, Provenance, TrainingSet, XTransfo
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::{Covariance, TrainedModel};
 use tallsbi_inference::train::{
-    Architecture, Checkpoint, DensityForm, LatentKind, Monitor, NoiseLevels, OptimizerOptions, Progress, TrainOptions,
-    TrainingData, train,
+    Architecture, Checkpoint, DensityForm, LatentKind, Monitor, NoiseLevels, OptimizerOptions, Progress, SearchOptions,
+    TrainOptions, TrainingData, train,
 };
 
 /// Train a score network on a training set
@@ -66,12 +66,12 @@ pub struct TrainArguments {
     /// Epochs without a better validation loss before stopping
     #[arg(long, value_name = "N")]
     pub patience: Option<usize>,
-    /// Rows a step
-    #[arg(long, value_name = "N")]
-    pub batch_size: Option<usize>,
-    /// Learning rate of Adam
-    #[arg(long, value_name = "RATE")]
-    pub learning_rate: Option<f64>,
+    /// Rows a step; of several, the one that validates best (trains every combination with --learning-rate)
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    pub batch_size: Vec<usize>,
+    /// Learning rate of Adam; of several, the one that validates best
+    #[arg(long, value_name = "RATE,..", value_delimiter = ',')]
+    pub learning_rate: Vec<f64>,
     /// How noise levels are drawn [default: log-uniform]
     #[arg(long)]
     pub noise_levels: Option<NoiseLevelsName>,
@@ -231,6 +231,7 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
     for optimizer in options.optimizers() {
         override_optimizer(arguments, optimizer);
     }
+    override_search(arguments, &mut options.search);
     // The published architecture can do some things that the better ones cannot.
     let needs_noise = options.latent == LatentKind::Standardized
         || options.context_dropout > 0.0
@@ -272,8 +273,25 @@ fn override_forms(arguments: &TrainArguments, forms: &mut Vec<DensityForm>) {
 fn override_optimizer(arguments: &TrainArguments, optimizer: &mut OptimizerOptions) {
     optimizer.epochs = arguments.epochs.unwrap_or(optimizer.epochs);
     optimizer.patience = arguments.patience.unwrap_or(optimizer.patience);
-    optimizer.batch_size = arguments.batch_size.unwrap_or(optimizer.batch_size);
-    optimizer.learning_rate = arguments.learning_rate.unwrap_or(optimizer.learning_rate);
+    if let [batch_size] = arguments.batch_size[..] {
+        optimizer.batch_size = batch_size;
+    }
+    if let [learning_rate] = arguments.learning_rate[..] {
+        optimizer.learning_rate = learning_rate;
+    }
+}
+
+/// Several values on the command line are to choose among; one replaces a choice in the file.
+fn override_search(arguments: &TrainArguments, search: &mut SearchOptions) {
+    fn several<T: Clone>(given: &[T], choice: &mut Vec<T>) {
+        match given {
+            [] => {}
+            [_] => choice.clear(),
+            several => *choice = several.to_vec(),
+        }
+    }
+    several(&arguments.batch_size, &mut search.batch_sizes);
+    several(&arguments.learning_rate, &mut search.learning_rates);
 }
 
 /// All that decides the result: data, options, seed.
@@ -313,19 +331,14 @@ struct Watch<'a> {
 
 impl Monitor for Watch<'_> {
     fn epoch(&mut self, progress: &Progress<'_>, checkpoint: &dyn Fn() -> Checkpoint) -> ControlFlow<()> {
-        if self.bar.as_ref().is_none_or(|(network, _)| network != progress.network) {
-            let bar = self.context.bar(&format!("train {}", progress.network), "epochs", progress.epochs as u64);
+        if self.bar.as_ref().is_none_or(|(stage, _)| stage != progress.stage) {
+            let bar = self.context.bar(&format!("train {}", progress.stage), "epochs", progress.epochs as u64);
             // The first epoch of a resumed run is already done here.
             bar.resume_at(progress.epoch as u64 - 1);
-            self.bar = Some((progress.network.to_owned(), bar));
+            self.bar = Some((progress.stage.to_owned(), bar));
         }
         if let Some((_, bar)) = &self.bar {
-            let (best, epoch) = progress.best;
-            let record = &progress.record;
-            bar.note(format!(
-                "loss {:.4}, validation {:.4}, best {best:.4} in epoch {epoch}",
-                record.training_loss, record.validation_loss
-            ));
+            bar.note(note(progress));
             bar.set(progress.epoch as u64);
         }
         let stop = self.context.interrupt.is_set();
@@ -341,6 +354,19 @@ impl Monitor for Watch<'_> {
         }
         if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
+}
+
+/// Losses of one network, or what several have come to.
+fn note(progress: &Progress<'_>) -> String {
+    if let [network] = progress.networks {
+        let ((best, epoch), record) = (network.best, &network.record);
+        return format!(
+            "loss {:.4}, validation {:.4}, best {best:.4} in epoch {epoch}",
+            record.training_loss, record.validation_loss
+        );
+    }
+    let best: Vec<String> = progress.networks.iter().map(|network| format!("{:.4}", network.best.0)).collect();
+    format!("best validation losses {}", best.join(", "))
 }
 
 /// Writes into the model what it is and where it came from.
@@ -369,11 +395,12 @@ fn report(context: &Context, output: &Path, model: &TrainedModel) -> Result<()> 
         .iter()
         .map(|record| {
             format!(
-                "  {}: validation loss {:.5} in epoch {} of {}",
+                "  {}: validation loss {:.5} in epoch {} of {}{}",
                 record.network,
                 record.best_validation_loss,
                 record.best_epoch,
-                record.validation_loss.len()
+                record.validation_loss.len(),
+                if record.kept { "" } else { " (not kept: another validates better or is simpler)" }
             )
         })
         .collect();
@@ -397,6 +424,9 @@ fn report(context: &Context, output: &Path, model: &TrainedModel) -> Result<()> 
                     "best_epoch": r.best_epoch,
                     "epochs": r.validation_loss.len(),
                     "best_validation_loss": r.best_validation_loss,
+                    "learning_rate": r.learning_rate,
+                    "batch_size": r.batch_size,
+                    "kept": r.kept,
                 })
             })
             .collect();

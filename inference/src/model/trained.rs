@@ -43,8 +43,14 @@ pub enum Networks {
 /// Loss curves and outcome of one network's training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingRecord {
-    /// Which network: "anchor", "residual", "noise", "likelihood".
+    /// Which network: "anchor", "residual", "noise", "likelihood, ...".
     pub network: String,
+    /// Learning rate after warm-up.
+    pub learning_rate: f64,
+    /// Rows a step.
+    pub batch_size: usize,
+    /// Whether the model uses it, or it validated worse than another.
+    pub kept: bool,
     /// Epoch whose weights were kept, from 1.
     pub best_epoch: usize,
     /// Its validation loss.

@@ -138,6 +138,44 @@ impl OptimizerOptions {
     }
 }
 
+/// Learning rates and batch sizes to choose among by validation loss (paper App. F trains several models and keeps the best).
+///
+/// An empty list stands for the optimiser's own value. Every combination trains a network from the same initial weights; the cost
+/// is their number, on as many threads. Members of a likelihood beyond the first are trained with the chosen combination.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchOptions {
+    /// Learning rates, each > 0.
+    pub learning_rates: Vec<f64>,
+    /// Rows a step, each ≥ 1.
+    pub batch_sizes: Vec<usize>,
+}
+
+impl SearchOptions {
+    /// Every combination as an optimiser, and what it adds to a network's name: nothing where there is no choice.
+    pub fn variants<'a>(
+        &'a self,
+        optimizer: &'a OptimizerOptions,
+    ) -> impl Iterator<Item = (String, OptimizerOptions)> + 'a {
+        let or_own = |count: usize| 0..count.max(1);
+        or_own(self.learning_rates.len()).flat_map(move |rate| {
+            or_own(self.batch_sizes.len()).map(move |batch| {
+                let mut variant = optimizer.clone();
+                let mut name = String::new();
+                if let Some(&rate) = self.learning_rates.get(rate) {
+                    variant.learning_rate = rate;
+                    name += &format!(", learning rate {rate}");
+                }
+                if let Some(&batch) = self.batch_sizes.get(batch) {
+                    variant.batch_size = batch;
+                    name += &format!(", batches of {batch}");
+                }
+                (name, variant)
+            })
+        })
+    }
+}
+
 /// The Gaussian anchor's network and its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -220,6 +258,8 @@ pub struct TrainOptions {
     pub likelihood: LikelihoodOptions,
     /// Optimisation of the score network.
     pub optimizer: OptimizerOptions,
+    /// Learning rates and batch sizes to choose among, for every network.
+    pub search: SearchOptions,
     /// How noise levels are drawn.
     pub noise_levels: NoiseLevels,
     /// Probability of dropping the context, so that the network also learns the prior's score (classifier-free guidance,
@@ -238,6 +278,7 @@ impl Default for TrainOptions {
             anchor: AnchorOptions::default(),
             likelihood: LikelihoodOptions::default(),
             optimizer: OptimizerOptions::default(),
+            search: SearchOptions::default(),
             noise_levels: NoiseLevels::default(),
             context_dropout: 0.0,
             validation_fraction: 0.1,
@@ -253,11 +294,15 @@ impl TrainOptions {
 
     /// Epochs of all networks that are trained on observations of `dim_x` values, at most.
     pub fn epochs(&self, dim_x: usize) -> usize {
+        let variants = self.search.variants(&self.optimizer).count();
         match self.architecture.resolve(dim_x) {
-            Architecture::Auto | Architecture::Anchored => self.anchor.optimizer.epochs + self.optimizer.epochs,
-            Architecture::Noise => self.optimizer.epochs,
+            Architecture::Auto | Architecture::Anchored => {
+                variants * (self.anchor.optimizer.epochs + self.optimizer.epochs)
+            }
+            Architecture::Noise => variants * self.optimizer.epochs,
             Architecture::Likelihood => {
-                (self.likelihood.candidates.len() + self.likelihood.members - 1) * self.likelihood.optimizer.epochs
+                let networks = variants * self.likelihood.candidates.len() + self.likelihood.members - 1;
+                networks * self.likelihood.optimizer.epochs
             }
         }
     }
@@ -269,9 +314,11 @@ impl TrainOptions {
     pub fn validate(&self) -> Result<()> {
         let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
         self.network.validate()?;
-        self.optimizer.validate()?;
-        self.anchor.optimizer.validate()?;
-        self.likelihood.optimizer.validate()?;
+        for optimizer in [&self.optimizer, &self.anchor.optimizer, &self.likelihood.optimizer] {
+            for (_, variant) in self.search.variants(optimizer) {
+                variant.validate()?;
+            }
+        }
         if self.anchor.hidden.contains(&0) {
             return fail("anchor.hidden", "layers must be at least 1 wide");
         }

@@ -6,11 +6,13 @@ use super::noising::Noising;
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use super::*;
 use crate::model::anchored::anchor_outputs;
+use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
 use crate::model::{ConditionalSpec, Covariance, EmbeddingSpec};
 use ndarray::{Array2, Array3};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::Prior;
+use tallsbi_data::{Prior, Purpose};
+use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
 
 /// θ ~ N(0, I₂), x_k = θ + 0.5 noise, K observations of each.
 fn toy(n: usize, n_obs: usize, options: &TrainOptions) -> TrainingData {
@@ -243,4 +245,23 @@ fn explosions_are_told() {
     let data = toy(600, 1, &options);
     let error = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap_err().to_string();
     assert!(error.contains("diverged") && error.contains("--learning-rate"), "{error}");
+}
+
+/// Of several learning rates and batch sizes the one that validates best is used, as if it had been trained alone.
+#[test]
+fn a_search_keeps_what_validates_best() {
+    for architecture in [Architecture::Anchored, Architecture::Noise, Architecture::Likelihood] {
+        let alone = TrainOptions { architecture, ..small() };
+        let data = toy(600, 1, &alone);
+        // Nothing is learned at the first and the last rate.
+        let search = SearchOptions { learning_rates: vec![1e-9, 1e-3, 1e-8], batch_sizes: vec![128] };
+        let several = TrainOptions { search, ..alone.clone() };
+        let [alone, best] = [alone, several]
+            .map(|options| train(&data, &options, StreamKey::root(3), "", None, &mut Unmonitored).unwrap());
+        assert!(alone.networks == best.networks, "{architecture:?}");
+        let stages = if architecture == Architecture::Anchored { 2 } else { 1 };
+        let kept = best.info.training.iter().filter(|record| record.kept && record.network.contains("learning rate"));
+        assert!(kept.clone().all(|record| (record.learning_rate, record.batch_size) == (1e-3, 128)));
+        assert_eq!(kept.count(), stages, "{:?}", best.info.training);
+    }
 }

@@ -8,7 +8,7 @@ use crate::{InferenceError, Result};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use tallsbi_data::{Purpose, StreamKey};
 use tallsbi_network::{
     Adam, AdamSettings, Ema, EmaSettings, GradientAccumulator, LearningRateSchedule, clip_global_norm,
@@ -126,16 +126,6 @@ impl TrainerState {
     pub fn parameter_count(&self) -> usize {
         self.parameters.len()
     }
-
-    /// Whether the run is over: all epochs done, or no improvement for `patience` of them.
-    pub fn is_finished(&self, options: &OptimizerOptions) -> bool {
-        self.epoch >= options.epochs || self.epoch >= self.best_epoch + options.patience
-    }
-
-    /// The result.
-    pub fn into_fitted(self) -> Fitted {
-        Fitted { parameters: self.best, best_epoch: self.best_epoch, best_loss: self.best_loss, history: self.history }
-    }
 }
 
 /// Rows to train and validate on, and where random numbers come from.
@@ -151,63 +141,75 @@ pub struct Plan<'a> {
     pub key: StreamKey,
 }
 
-/// Runs `state` to its end, calling `after_epoch` after each epoch; returns early when it breaks.
-///
-/// # Errors
-/// [`InferenceError::Diverged`] when a loss is not finite or explodes, [`InferenceError::Interrupted`] when
-/// `after_epoch` breaks.
-pub fn run<O: Objective>(
-    objective: &mut O,
-    plan: &Plan<'_>,
-    state: &mut TrainerState,
-    mut after_epoch: impl FnMut(&TrainerState) -> ControlFlow<()>,
-) -> Result<()> {
-    let options = plan.options;
-    let batch_size = options.batch_size.min(plan.training.len());
-    let steps = plan.training.len() / batch_size;
-    let schedule = LearningRateSchedule {
-        learning_rate: options.learning_rate,
-        shape: options.schedule,
-        warm_up_steps: (options.warm_up_epochs.min(options.epochs - 1) * steps) as u64,
-        total_steps: (options.epochs * steps) as u64,
-        final_fraction: 0.0,
-    };
-    schedule.validate()?;
-    let mut accumulator =
-        GradientAccumulator::new(state.parameters.len(), batch_size, CHUNK_ROWS, || objective.workspace());
-    let mut gradient = vec![0.0f32; state.parameters.len()];
-    if state.initial_loss.is_none() {
-        objective.load(&state.parameters);
-        state.initial_loss = Some(validate(objective, plan));
-    }
-    while !state.is_finished(options) {
-        let epoch = state.epoch as u64;
-        let mut order = plan.training.to_vec();
-        let mut shuffle = plan.key.child(Purpose::Shuffle).rng(epoch);
-        order.shuffle(&mut shuffle);
-        let noise = plan.key.child(Purpose::TrainingNoise).indexed(epoch);
-        let (mut loss_sum, mut norm_sum, mut rate) = (0.0, 0.0, 0.0);
-        for (step, rows) in order.chunks_exact(batch_size).enumerate() {
-            let level_offset = (noise.seed(step as u64) >> 11) as f64 / (1u64 << 53) as f64;
-            let batch = Batch { rows, noise: noise.indexed(step as u64), level_offset, validation: false };
-            objective.load(&state.parameters);
-            let shared = &*objective;
-            loss_sum += accumulator.compute(rows.len(), &mut gradient, |positions, gradient, workspace| {
-                shared.loss(&batch, positions, workspace, Some(gradient))
-            }) / rows.len() as f64;
-            norm_sum += clip_global_norm(&mut gradient, options.max_gradient_norm);
-            rate = schedule.at(state.adam.step());
-            state.adam.update(&mut state.parameters, &gradient, rate);
-            state.ema.update(&state.parameters);
-        }
-        objective.load(state.ema.average());
-        let validation_loss = validate(objective, plan);
-        let record = EpochRecord {
-            training_loss: loss_sum / steps as f64,
-            validation_loss,
-            learning_rate: rate,
-            gradient_norm: norm_sum / steps as f64,
+/// A training run of one network, an epoch at a time.
+pub struct Trainer<'a, O: Objective> {
+    objective: O,
+    plan: Plan<'a>,
+    state: TrainerState,
+    schedule: LearningRateSchedule,
+    batch_size: usize,
+    accumulator: GradientAccumulator<f32, O::Workspace>,
+    gradient: Vec<f32>,
+}
+
+impl<'a, O: Objective> Trainer<'a, O> {
+    /// Goes on from `state`.
+    ///
+    /// # Errors
+    /// When the learning-rate schedule is out of range.
+    pub fn new(objective: O, plan: Plan<'a>, state: TrainerState) -> Result<Self> {
+        let options = plan.options;
+        let batch_size = options.batch_size.min(plan.training.len());
+        let steps = plan.training.len() / batch_size;
+        let schedule = LearningRateSchedule {
+            learning_rate: options.learning_rate,
+            shape: options.schedule,
+            warm_up_steps: (options.warm_up_epochs.min(options.epochs - 1) * steps) as u64,
+            total_steps: (options.epochs * steps) as u64,
+            final_fraction: 0.0,
         };
+        schedule.validate()?;
+        let parameters = state.parameters.len();
+        let accumulator = GradientAccumulator::new(parameters, batch_size, CHUNK_ROWS, || objective.workspace());
+        Ok(Self { objective, plan, state, schedule, batch_size, accumulator, gradient: vec![0.0; parameters] })
+    }
+
+    /// Where the run stands.
+    pub fn state(&self) -> &TrainerState {
+        &self.state
+    }
+
+    /// Epochs at most.
+    pub fn epochs(&self) -> usize {
+        self.plan.options.epochs
+    }
+
+    /// Whether the run is over: all epochs done, or no improvement for `patience` of them.
+    pub fn is_finished(&self) -> bool {
+        let Plan { options, .. } = &self.plan;
+        self.state.epoch >= options.epochs || self.state.epoch >= self.state.best_epoch + options.patience
+    }
+
+    /// The result.
+    pub fn into_fitted(self) -> Fitted {
+        let TrainerState { best, best_epoch, best_loss, history, .. } = self.state;
+        Fitted { parameters: best, best_epoch, best_loss, history }
+    }
+
+    /// One pass over the training rows, then the averaged weights' loss on the validation rows.
+    ///
+    /// # Errors
+    /// [`InferenceError::Diverged`] when a loss is not finite or explodes.
+    pub fn epoch(&mut self) -> Result<()> {
+        if self.state.initial_loss.is_none() {
+            self.objective.load(&self.state.parameters);
+            self.state.initial_loss = Some(validate(&self.objective, &self.plan));
+        }
+        let (training_loss, gradient_norm, learning_rate) = self.pass();
+        let state = &mut self.state;
+        self.objective.load(state.ema.average());
+        let validation_loss = validate(&self.objective, &self.plan);
+        let record = EpochRecord { training_loss, validation_loss, learning_rate, gradient_norm };
         check(&record, state)?;
         state.history.push(record);
         state.epoch += 1;
@@ -216,11 +218,34 @@ pub fn run<O: Objective>(
             state.best_epoch = state.epoch;
             state.best.copy_from_slice(state.ema.average());
         }
-        if after_epoch(state).is_break() {
-            return Err(InferenceError::Interrupted);
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// The steps of an epoch; mean loss, mean norm of the gradient, last learning rate.
+    fn pass(&mut self) -> (f64, f64, f64) {
+        let Self { objective, plan, state, schedule, accumulator, gradient, .. } = self;
+        let epoch = state.epoch as u64;
+        let mut order = plan.training.to_vec();
+        order.shuffle(&mut plan.key.child(Purpose::Shuffle).rng(epoch));
+        let noise = plan.key.child(Purpose::TrainingNoise).indexed(epoch);
+        let (mut loss_sum, mut norm_sum, mut rate) = (0.0, 0.0, 0.0);
+        let batches = order.chunks_exact(self.batch_size);
+        let steps = batches.len() as f64;
+        for (step, rows) in batches.enumerate() {
+            let level_offset = (noise.seed(step as u64) >> 11) as f64 / (1u64 << 53) as f64;
+            let batch = Batch { rows, noise: noise.indexed(step as u64), level_offset, validation: false };
+            objective.load(&state.parameters);
+            let shared = &*objective;
+            loss_sum += accumulator.compute(rows.len(), gradient, |positions, gradient, workspace| {
+                shared.loss(&batch, positions, workspace, Some(gradient))
+            }) / rows.len() as f64;
+            norm_sum += clip_global_norm(gradient, plan.options.max_gradient_norm);
+            rate = schedule.at(state.adam.step());
+            state.adam.update(&mut state.parameters, gradient, rate);
+            state.ema.update(&state.parameters);
+        }
+        (loss_sum / steps, norm_sum / steps, rate)
+    }
 }
 
 /// The mean loss over the validation rows with their fixed noise.

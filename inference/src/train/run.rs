@@ -1,0 +1,341 @@
+//! What networks each architecture trains, side by side where they do not depend on each other.
+
+use super::denoising::DenoisingObjective;
+use super::density::{DensityObjective, Direction};
+use super::noising::Noising;
+use super::options::{DensityForm, OptimizerOptions, TrainOptions};
+use super::trainer::{Fitted, Objective, Plan, Trainer, TrainerState};
+use super::{Checkpoint, Monitor, NetworkProgress, Progress, TrainingData};
+use crate::model::anchored::{Anchors, anchor_outputs};
+use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
+use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
+use crate::{InferenceError, Result};
+use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
+use std::ops::Range;
+use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_network::{Activation, Engine, LastLayer, Mlp, MlpSpec};
+
+/// What a less simple form of the likelihood must gain, in nats: less is chance.
+const WORTH: f64 = 0.01;
+
+/// A network to be fitted.
+struct Job<O> {
+    name: String,
+    /// Which of the run's streams its batches and noise come from.
+    stream: u64,
+    optimizer: OptimizerOptions,
+    objective: O,
+    initial: Vec<f32>,
+}
+
+/// A training run.
+pub struct Run<'a> {
+    data: &'a TrainingData,
+    options: &'a TrainOptions,
+    key: StreamKey,
+    fingerprint: &'a str,
+    monitor: &'a mut dyn Monitor,
+    /// Weights and records of the networks of finished stages.
+    done: Vec<(Vec<f32>, TrainingRecord)>,
+    /// States of the stage that an interrupted run was in.
+    interrupted: Vec<TrainerState>,
+    /// Networks of the stages before the next one.
+    before: usize,
+}
+
+impl<'a> Run<'a> {
+    /// A run, or the rest of one.
+    pub fn new(
+        data: &'a TrainingData,
+        options: &'a TrainOptions,
+        key: StreamKey,
+        fingerprint: &'a str,
+        monitor: &'a mut dyn Monitor,
+        resume: Option<Checkpoint>,
+    ) -> Self {
+        let (done, interrupted) =
+            resume.map_or_else(Default::default, |checkpoint| (checkpoint.done, checkpoint.current));
+        Self { data, options, key, fingerprint, monitor, done, interrupted, before: 0 }
+    }
+
+    /// The Gaussian anchor, then the residual.
+    pub fn anchored(mut self) -> Result<TrainedModel> {
+        let (data, options) = (self.data, self.options);
+        let m = data.dim_theta;
+        let spec = MlpSpec {
+            input: data.dim_x,
+            hidden: options.anchor.hidden.clone(),
+            output: anchor_outputs(m),
+            activation: Activation::Silu,
+            layer_norm: true,
+            residual: false,
+        };
+        let initialization = self.key.child(Purpose::Initialization);
+        let mut anchor = Mlp::random(spec, LastLayer::Zero, &mut initialization.rng(0))?;
+        let job = |(variant, optimizer): (String, OptimizerOptions)| Job {
+            name: format!("anchor{variant}"),
+            stream: 0,
+            optimizer,
+            objective: DensityObjective::new(data, &anchor, MixtureLayout::gaussian(m), Direction::Posterior),
+            initial: anchor.parameters().to_vec(),
+        };
+        let jobs = options.search.variants(&options.anchor.optimizer).map(job).collect();
+        let anchors = self.fit("anchor", jobs, options.optimizer.epochs)?;
+        let best = self.best(anchors.clone());
+        self.keep(anchors, best);
+        anchor.parameters_mut().copy_from_slice(&self.done[best].0);
+
+        let settings = AnchoredSettings::default();
+        let anchors = Anchors::evaluate(&Engine::new(&anchor), &data.features, m);
+        let mut rng = initialization.rng(1);
+        let residual = ConditionalNetwork::random(options.network.clone(), m, data.dim_x, LastLayer::Zero, &mut rng)?;
+        let residual = self.denoiser("residual", residual, &Noising::Anchored { settings, anchors }, 0.0)?;
+        Ok(self.model(Networks::Anchored { anchor, residual, settings }))
+    }
+
+    /// The published network.
+    pub fn noise(mut self) -> Result<TrainedModel> {
+        let (data, options) = (self.data, self.options);
+        let mut rng = self.key.child(Purpose::Initialization).rng(0);
+        let (m, d) = (data.dim_theta, data.dim_x);
+        let network = ConditionalNetwork::random(options.network.clone(), m, d, LastLayer::Random, &mut rng)?;
+        let settings = NoiseSettings { knows_prior: options.context_dropout > 0.0, ..NoiseSettings::default() };
+        let noising = Noising::Noise { settings, levels: options.noise_levels, range: AnchoredSettings::default() };
+        let network = self.denoiser("noise", network, &noising, options.context_dropout)?;
+        Ok(self.model(Networks::Noise { network, positions: Vec::new(), settings }))
+    }
+
+    /// Trains the score network, which comes last.
+    fn denoiser(
+        &mut self,
+        name: &str,
+        mut network: ConditionalNetwork,
+        noising: &Noising,
+        context_dropout: f64,
+    ) -> Result<ConditionalNetwork> {
+        let template = network.clone();
+        let (data, options) = (self.data, self.options);
+        let job = |(variant, optimizer): (String, OptimizerOptions)| Job {
+            name: format!("{name}{variant}"),
+            stream: 1,
+            optimizer,
+            objective: DenoisingObjective::new(data, &template, noising, context_dropout),
+            initial: template.flat_parameters(),
+        };
+        let jobs = options.search.variants(&options.optimizer).map(job).collect();
+        let networks = self.fit(name, jobs, 0)?;
+        let best = self.best(networks.clone());
+        self.keep(networks, best);
+        network.set_flat_parameters(&self.done[best].0);
+        Ok(network)
+    }
+
+    /// Networks of each form, then more of the best one.
+    pub fn likelihood(mut self) -> Result<TrainedModel> {
+        let (data, options) = (self.data, &self.options.likelihood);
+        let forms = &options.candidates;
+        let layout = |form: &DensityForm| MixtureLayout {
+            components: form.components,
+            dim: data.dim_x,
+            covariance: form.covariance,
+        };
+        let variants: Vec<(String, OptimizerOptions)> = self.options.search.variants(&options.optimizer).collect();
+        let mut jobs = Vec::new();
+        for (index, form) in forms.iter().enumerate() {
+            let network = self.density(index, layout(form))?;
+            for (variant, optimizer) in &variants {
+                let name = format!("likelihood, {form}{variant}");
+                jobs.push(self.density_job((name, index), &network, layout(form), optimizer));
+            }
+        }
+        let stage = format!("likelihood, {} networks", jobs.len());
+        let members_to_come = usize::from(options.members > 1) * options.optimizer.epochs;
+        let tried = self.fit(&stage, jobs, members_to_come)?;
+        let best_of_form = |form: usize| {
+            let start = tried.start + form * variants.len();
+            self.best(start..start + variants.len())
+        };
+        let loss = |form: usize| self.done[best_of_form(form)].1.best_validation_loss;
+        let form = (1..forms.len()).fold(0, |best, form| if loss(form) < loss(best) - WORTH { form } else { best });
+        let first = best_of_form(form);
+        let optimizer = &variants[(first - tried.start) % variants.len()].1;
+        self.keep(tried, first);
+
+        let layout = layout(&forms[form]);
+        let mut kept = vec![(form, first)];
+        if layout.components == 1 && options.members > 1 {
+            let mut jobs = Vec::new();
+            for member in 1..options.members {
+                let index = forms.len() + member - 1;
+                let name = format!("likelihood, member {} of {}", member + 1, options.members);
+                jobs.push(self.density_job((name, index), &self.density(index, layout)?, layout, optimizer));
+            }
+            let members = self.fit("likelihood, more members", jobs, 0)?;
+            kept.extend(members.enumerate().map(|(member, done)| (forms.len() + member, done)));
+        }
+        let member = |(index, done): (usize, usize)| {
+            let mut network = self.density(index, layout)?;
+            network.parameters_mut().copy_from_slice(&self.done[done].0);
+            Ok(network)
+        };
+        let members = kept.into_iter().map(member).collect::<Result<_>>()?;
+        Ok(self.model(Networks::Likelihood { members, layout }))
+    }
+
+    /// The `index`-th density network of the run, untrained.
+    fn density(&self, index: usize, layout: MixtureLayout) -> Result<Mlp<f32>> {
+        let spec = MlpSpec {
+            input: self.data.dim_theta,
+            hidden: self.options.likelihood.hidden.clone(),
+            output: layout.outputs(),
+            activation: Activation::Silu,
+            layer_norm: true,
+            residual: false,
+        };
+        let mut rng = self.key.child(Purpose::Initialization).rng(index as u64);
+        let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
+        let biases = network.parameters().len() - layout.outputs();
+        layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng));
+        Ok(network)
+    }
+
+    fn density_job(
+        &self,
+        (name, index): (String, usize),
+        network: &Mlp<f32>,
+        layout: MixtureLayout,
+        optimizer: &OptimizerOptions,
+    ) -> Job<DensityObjective<'a>> {
+        Job {
+            name,
+            stream: 1 + index as u64,
+            optimizer: optimizer.clone(),
+            objective: DensityObjective::new(self.data, network, layout, Direction::Likelihood),
+            initial: network.parameters().to_vec(),
+        }
+    }
+
+    /// Which of these networks has the lowest validation loss; the first of equal ones.
+    fn best(&self, networks: Range<usize>) -> usize {
+        let loss = |index: usize| self.done[index].1.best_validation_loss;
+        networks.clone().fold(networks.start, |best, index| if loss(index) < loss(best) { index } else { best })
+    }
+
+    /// Notes that of these networks only `kept` is used.
+    fn keep(&mut self, networks: Range<usize>, kept: usize) {
+        for index in networks {
+            self.done[index].1.kept = index == kept;
+        }
+    }
+
+    /// Trains the networks of a stage side by side, or takes them from those done; returns where in `done` they are.
+    fn fit<O: Objective + Send>(
+        &mut self,
+        stage: &str,
+        jobs: Vec<Job<O>>,
+        epochs_to_come: usize,
+    ) -> Result<Range<usize>> {
+        let range = self.before..self.before + jobs.len();
+        self.before = range.end;
+        if self.done.len() >= range.end {
+            return Ok(range);
+        }
+        let states = std::mem::take(&mut self.interrupted);
+        if !states.is_empty() && states.len() != jobs.len() {
+            return Err(other_networks());
+        }
+        let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
+        let optimizers: Vec<OptimizerOptions> = jobs.iter().map(|job| job.optimizer.clone()).collect();
+        let (data, key) = (self.data, self.key);
+        let mut states = states.into_iter();
+        let mut trainers = Vec::with_capacity(jobs.len());
+        for (job, options) in jobs.into_iter().zip(&optimizers) {
+            let state = match states.next() {
+                Some(state) if state.parameter_count() == job.initial.len() => state,
+                Some(_) => return Err(other_networks()),
+                None => TrainerState::new(job.initial, options)?,
+            };
+            let key = key.indexed(job.stream);
+            let plan = Plan { training: &data.training, validation: &data.validation, options, key };
+            trainers.push(Trainer::new(job.objective, plan, state)?);
+        }
+        while trainers.iter().any(|trainer| !trainer.is_finished()) {
+            // An epoch of each. A thread that has none helps with the batches of the others.
+            let active = trainers.par_iter_mut().with_max_len(1).filter(|trainer| !trainer.is_finished());
+            active.map(Trainer::epoch).collect::<Vec<_>>().into_iter().collect::<Result<()>>()?;
+            self.tell((stage, epochs_to_come), &names, &trainers)?;
+        }
+        for ((trainer, name), options) in trainers.into_iter().zip(names).zip(&optimizers) {
+            let Fitted { parameters, best_epoch, best_loss, history } = trainer.into_fitted();
+            let record = TrainingRecord {
+                network: name,
+                learning_rate: options.learning_rate,
+                batch_size: options.batch_size,
+                best_epoch,
+                best_validation_loss: best_loss,
+                kept: true,
+                training_loss: history.iter().map(|record| record.training_loss).collect(),
+                validation_loss: history.iter().map(|record| record.validation_loss).collect(),
+            };
+            self.done.push((parameters, record));
+        }
+        Ok(range)
+    }
+
+    /// Tells the monitor how far the stage is.
+    fn tell<O: Objective>(
+        &mut self,
+        (stage, epochs_to_come): (&str, usize),
+        names: &[String],
+        trainers: &[Trainer<'_, O>],
+    ) -> Result<()> {
+        let states = || trainers.iter().map(Trainer::state);
+        let networks: Vec<NetworkProgress<'_>> = names
+            .iter()
+            .zip(states())
+            .filter_map(|(name, state)| {
+                let record = *state.history.last()?;
+                Some(NetworkProgress { name, record, best: (state.best_loss, state.best_epoch) })
+            })
+            .collect();
+        let progress = Progress {
+            stage,
+            epoch: states().map(|state| state.epoch).max().unwrap_or(0),
+            epochs: trainers.iter().map(Trainer::epochs).max().unwrap_or(0),
+            epochs_to_come,
+            networks: &networks,
+        };
+        let Self { monitor, done, fingerprint, .. } = self;
+        let checkpoint = || Checkpoint {
+            fingerprint: (*fingerprint).to_owned(),
+            done: done.clone(),
+            current: states().cloned().collect(),
+        };
+        if monitor.epoch(&progress, &checkpoint).is_break() {
+            return Err(InferenceError::Interrupted);
+        }
+        Ok(())
+    }
+
+    fn model(self, networks: Networks) -> TrainedModel {
+        let data = self.data;
+        TrainedModel {
+            networks,
+            latent: data.map.clone(),
+            observation_map: data.observation_map.clone(),
+            info: ModelInfo {
+                n_train: data.training.len() + data.validation.len(),
+                training: self.done.into_iter().map(|(_, record)| record).collect(),
+                ..ModelInfo::default()
+            },
+        }
+    }
+}
+
+fn other_networks() -> InferenceError {
+    InferenceError::Option {
+        option: "resume",
+        message: "the checkpoint holds other networks; start anew without it".into(),
+    }
+}
