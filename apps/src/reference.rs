@@ -207,7 +207,7 @@ fn judge(
         for draws in [&mut folded, &mut kept] {
             for mut lane in draws.lanes_mut(Axis(2)) {
                 let mut theta = lane.to_vec();
-                symmetry.canonicalise(&mut theta);
+                theta = symmetry.canonical(&theta).1;
                 lane.iter_mut().zip(&theta).for_each(|(to, from)| *to = *from);
             }
         }

@@ -7,9 +7,12 @@
 
 use crate::{DataError, Result};
 use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
+use std::ops::Neg;
 
 /// The map θ ↦ (±θ_{source(i)})_i.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SignedPermutation {
     /// For each coordinate of the image, the coordinate it is taken from.
     pub source: Vec<usize>,
@@ -30,10 +33,25 @@ impl SignedPermutation {
         map
     }
 
+    /// θ_i ↦ θ_j and θ_j ↦ θ_i, both with their sign changed if `negate`, the others as they are.
+    pub fn exchange(dim: usize, (i, j): (usize, usize), negate: bool) -> Self {
+        let mut map = Self::identity(dim);
+        map.source.swap(i, j);
+        (map.negate[i], map.negate[j]) = (negate, negate);
+        map
+    }
+
     /// The image of `theta`.
-    pub fn apply(&self, theta: &[f64], image: &mut [f64]) {
+    pub fn apply<T: Copy + Neg<Output = T>>(&self, theta: &[T], image: &mut [T]) {
         for ((out, &source), &negate) in image.iter_mut().zip(&self.source).zip(&self.negate) {
             *out = if negate { -theta[source] } else { theta[source] };
+        }
+    }
+
+    /// The inverse of [`SignedPermutation::apply`], which is its transpose: what the gradient at the image is at the point.
+    pub fn apply_transposed<T: Copy + Neg<Output = T>>(&self, image: &[T], theta: &mut [T]) {
+        for ((&value, &source), &negate) in image.iter().zip(&self.source).zip(&self.negate) {
+            theta[source] = if negate { -value } else { value };
         }
     }
 
@@ -126,18 +144,20 @@ impl Symmetry {
         element.apply(&before, theta);
     }
 
-    /// Replaces `theta` by the representative of its orbit: the image that is largest in lexicographic order. Points that
-    /// the group exchanges have the same one.
-    pub fn canonicalise(&self, theta: &mut [f64]) {
-        let from = theta.to_vec();
-        let mut image = from.clone();
+    /// The element that takes `theta` to the representative of its orbit, and that representative: the image that is largest in
+    /// lexicographic order. Points that the group exchanges have the same one.
+    pub fn canonical<T: Copy + Neg<Output = T> + PartialOrd>(&self, theta: &[T]) -> (&SignedPermutation, Vec<T>) {
+        let mut best = (&self.elements[0], theta.to_vec());
+        let mut image = theta.to_vec();
         for element in &self.elements[1..] {
-            element.apply(&from, &mut image);
-            let larger = image.iter().zip(&*theta).find(|(a, b)| a != b).is_some_and(|(a, b)| a > b);
+            element.apply(theta, &mut image);
+            let larger = image.iter().zip(&best.1).find(|(a, b)| a != b).is_some_and(|(a, b)| a > b);
             if larger {
-                theta.copy_from_slice(&image);
+                best.0 = element;
+                best.1.copy_from_slice(&image);
             }
         }
+        best
     }
 }
 
@@ -147,7 +167,7 @@ mod tests {
     use crate::StreamKey;
 
     fn exchange() -> SignedPermutation {
-        SignedPermutation { source: vec![1, 0], negate: vec![true, true] }
+        SignedPermutation::exchange(2, (0, 1), true)
     }
 
     #[test]
@@ -171,8 +191,11 @@ mod tests {
             let mut theta = [0.3, -2.0];
             group.randomise(&mut rng, &mut theta);
             *counts.entry(format!("{theta:?}")).or_insert(0) += 1;
-            group.canonicalise(&mut theta);
-            assert_eq!(theta, [2.0, 0.3]);
+            let (element, image) = group.canonical(&theta);
+            assert_eq!(image, [2.0, 0.3]);
+            let mut back = [0.0; 2];
+            element.apply_transposed(&image, &mut back);
+            assert_eq!(back, theta);
         }
         assert_eq!(counts.len(), 4);
         // Binomial(4000, 1/4) has standard deviation 27.

@@ -16,6 +16,7 @@ use rand_pcg::Pcg64;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tallsbi_data::Symmetry;
 use tallsbi_data::{Purpose, StreamKey};
 
 /// A likelihood of many observations as a function of latent parameters.
@@ -27,6 +28,11 @@ pub trait Likelihood: Sync {
 
     /// m.
     fn dim_theta(&self) -> usize;
+
+    /// Maps of θ that leave the likelihood as it is, if any are known; the prior N(0, I) is left by all signed permutations.
+    fn symmetry(&self) -> Option<&Symmetry> {
+        None
+    }
 
     /// Takes the observations (n, d) of one posterior.
     ///
@@ -162,6 +168,7 @@ pub fn sample_tempered<L: Likelihood>(
             let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
             let mut run = Run::new(likelihood, &context, particles, options, &key);
             run.anneal(monitor.cancelled)?;
+            run.symmetrise(&key(Purpose::Symmetry));
             (monitor.progress)(done.fetch_add(samples, Ordering::Relaxed) + samples, total);
             Ok(run.take(samples))
         })
@@ -375,6 +382,15 @@ impl<'a, L: Likelihood> Run<'a, L> {
         let adapted = self.step * (ADAPTATION * (acceptance - TARGET_ACCEPTANCE)).exp();
         self.step = adapted.clamp(STEP_RANGE.0, STEP_RANGE.1);
         acceptance
+    }
+
+    /// Gives modes that a symmetry exchanges their exact weights, which resampling has let drift.
+    fn symmetrise(&mut self, key: &StreamKey) {
+        if let Some(symmetry) = self.likelihood.symmetry().filter(|symmetry| symmetry.order() > 1) {
+            for (p, theta) in self.theta.chunks_exact_mut(self.likelihood.dim_theta()).enumerate() {
+                symmetry.randomise(&mut key.rng(p as u64), theta);
+            }
+        }
     }
 
     /// Evenly spaced particles: resampling leaves relatives side by side.

@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, ArrayView2, Axis, s};
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Purpose, SignedPermutation, StreamKey, Symmetry};
 use tallsbi_inference::model::density::{MixtureScratch, log_sum_exp};
 use tallsbi_inference::model::{Covariance, LikelihoodModel, MixtureLayout, ObservationMap};
 use tallsbi_inference::precision::{cholesky, dot};
@@ -132,7 +132,7 @@ fn network(layout: MixtureLayout, m: usize) -> Mlp<f32> {
 fn model(layout: MixtureLayout, m: usize) -> LikelihoodModel {
     let d = layout.dim;
     let map = ObservationMap::standardize(vec![0.0; d], vec![1.0; d]);
-    LikelihoodModel::new(&[network(layout, m)], layout, map)
+    LikelihoodModel::new(&[network(layout, m)], layout, Symmetry::none(m), map)
 }
 
 fn observations(n: usize, d: usize) -> Array2<f32> {
@@ -196,6 +196,44 @@ fn gradients_are_finite_differences() {
             let exact = local.gradients[i];
             assert!((numeric - exact).abs() < 2e-3 * exact.abs().max(1.0), "{layout:?} {i}: {numeric} {exact}");
         }
+    }
+}
+
+/// With a symmetry, the same value at all points of an orbit, and derivatives of that function.
+#[test]
+fn symmetries_hold_exactly_with_their_derivatives() {
+    let turn = SignedPermutation::exchange(2, (0, 1), false);
+    let symmetry = Symmetry::generated(2, &[turn, SignedPermutation::flip(2, &[0])]).unwrap();
+    assert_eq!(symmetry.order(), 8);
+    let layout = LAYOUTS[0];
+    let map = ObservationMap::standardize(vec![0.0; 4], vec![1.0; 4]);
+    let model = LikelihoodModel::new(&[network(layout, 2)], layout, symmetry.clone(), map);
+    let x = observations(6, 4);
+    let centre = [0.4, -0.7];
+    let own = evaluate(&model, x.view(), &centre);
+    for element in symmetry.elements() {
+        let mut image = [0.0; 2];
+        element.apply(&centre, &mut image);
+        let there = evaluate(&model, x.view(), &image);
+        assert_eq!(there.values[0], own.values[0], "{element:?}");
+        let h = 0.01;
+        for i in 0..2 {
+            let at = |shift: f64| {
+                let mut theta = image;
+                theta[i] += shift;
+                evaluate(&model, x.view(), &theta).values[0]
+            };
+            let (numeric, exact) = ((at(h) - at(-h)) / (2.0 * h), there.gradients[i]);
+            assert!((numeric - exact).abs() < 2e-3 * exact.abs().max(1.0), "{element:?} {i}: {numeric} {exact}");
+        }
+        // The length of a vector that moves with the point stays as it is.
+        let length =
+            |information: &[f64], v: [f64; 2]| (0..4).map(|e| information[e] * v[e / 2] * v[e % 2]).sum::<f64>();
+        let direction = [0.6, 0.3];
+        let mut moved = [0.0; 2];
+        element.apply(&direction, &mut moved);
+        let (here, there) = (length(&own.informations, direction), length(&there.informations, moved));
+        assert!((here - there).abs() < 1e-9 * here, "{element:?}: {here} {there}");
     }
 }
 

@@ -16,6 +16,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use tallsbi_data::LatentMap;
+use tallsbi_data::{SignedPermutation, Symmetry};
 use tallsbi_network::MlpSpec;
 use tallsbi_network::tensors::{TensorData, mlp_tensors, read_mlp};
 
@@ -39,9 +40,24 @@ struct Description {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum ArchitectureDescription {
-    Noise { network: ConditionalSpec, settings: NoiseSettings, positions: Vec<ObservationMap> },
-    Anchored { anchor: MlpSpec, network: ConditionalSpec, settings: AnchoredSettings },
-    Likelihood { network: MlpSpec, members: usize, layout: MixtureLayout },
+    Noise {
+        network: ConditionalSpec,
+        settings: NoiseSettings,
+        positions: Vec<ObservationMap>,
+    },
+    Anchored {
+        anchor: MlpSpec,
+        network: ConditionalSpec,
+        settings: AnchoredSettings,
+    },
+    Likelihood {
+        network: MlpSpec,
+        members: usize,
+        layout: MixtureLayout,
+        /// Elements but the identity.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        symmetries: Vec<SignedPermutation>,
+    },
 }
 
 impl TrainedModel {
@@ -66,7 +82,7 @@ impl TrainedModel {
                     settings: *settings,
                 }
             }
-            Networks::Likelihood { members, layout } => {
+            Networks::Likelihood { members, layout, symmetry } => {
                 for (index, member) in members.iter().enumerate() {
                     tensors.extend(mlp_tensors(member, &format!("likelihood_{index}")));
                 }
@@ -74,6 +90,7 @@ impl TrainedModel {
                     network: members[0].spec().clone(),
                     members: members.len(),
                     layout: *layout,
+                    symmetries: symmetry.elements()[1..].to_vec(),
                 }
             }
         };
@@ -126,12 +143,14 @@ impl TrainedModel {
                 residual: conditional(&file, network, dims)?,
                 settings,
             },
-            ArchitectureDescription::Likelihood { network, members, layout } => {
+            ArchitectureDescription::Likelihood { network, members, layout, symmetries } => {
                 if (network.input, network.output, layout.dim) != (dims.0, layout.outputs(), dims.1) || members == 0 {
                     return Err(InferenceError::Model("its likelihood network does not fit its maps".into()));
                 }
                 let read = |index| read_mlp(&file, &format!("likelihood_{index}"), network.clone());
-                Networks::Likelihood { members: (0..members).map(read).collect::<std::result::Result<_, _>>()?, layout }
+                let members = (0..members).map(read).collect::<std::result::Result<_, _>>()?;
+                let symmetry = Symmetry::generated(dims.0, &symmetries)?;
+                Networks::Likelihood { members, layout, symmetry }
             }
         };
         Ok(Self {

@@ -12,6 +12,7 @@ use crate::Result;
 use crate::precision::dot;
 use crate::tempering::{Likelihood, Local};
 use ndarray::ArrayView2;
+use tallsbi_data::{SignedPermutation, Symmetry};
 use tallsbi_network::{Engine, Mlp, TangentWorkspace};
 
 /// Particles evaluated together.
@@ -22,17 +23,19 @@ const TILE_ROWS: usize = 32;
 pub struct LikelihoodModel {
     members: Vec<Engine<f32>>,
     layout: MixtureLayout,
+    symmetry: Symmetry,
     map: ObservationMap,
 }
 
 impl LikelihoodModel {
-    /// Prepares the networks, whose outputs are those of `layout`; those of several are averaged.
-    pub fn new(members: &[Mlp<f32>], layout: MixtureLayout, map: ObservationMap) -> Self {
+    /// Prepares the networks, whose outputs are those of `layout`; those of several are averaged. They see one point of each orbit
+    /// of `symmetry` only.
+    pub fn new(members: &[Mlp<f32>], layout: MixtureLayout, symmetry: Symmetry, map: ObservationMap) -> Self {
         assert!(!members.is_empty(), "at least one network");
         for network in members {
             assert_eq!(network.spec().output, layout.outputs(), "the networks' outputs are those of the mixture");
         }
-        Self { members: members.iter().map(Engine::new).collect(), layout, map }
+        Self { members: members.iter().map(Engine::new).collect(), layout, symmetry, map }
     }
 }
 
@@ -75,6 +78,10 @@ impl Likelihood for LikelihoodModel {
 
     fn dim_theta(&self) -> usize {
         self.members[0].spec().input
+    }
+
+    fn symmetry(&self) -> Option<&Symmetry> {
+        Some(&self.symmetry)
     }
 
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<LikelihoodContext> {
@@ -120,7 +127,15 @@ impl Likelihood for LikelihoodModel {
         for (tile, theta) in theta.chunks(TILE_ROWS * m).enumerate() {
             let rows = theta.len() / m;
             let input = &mut input[..rows * m];
-            input.iter_mut().zip(theta).for_each(|(out, &value)| *out = value as f32);
+            let images: Vec<&SignedPermutation> = theta
+                .chunks_exact(m)
+                .zip(input.chunks_exact_mut(m))
+                .map(|(theta, input)| {
+                    let (element, image) = self.symmetry.canonical(theta);
+                    input.iter_mut().zip(&image).for_each(|(out, &value)| *out = value as f32);
+                    element
+                })
+                .collect();
             let out = &mut out[..rows * outputs];
             let out_tangents = &mut out_tangents[..rows * m * outputs];
             let (own, own_tangents) = (&mut own[..out.len()], &mut own_tangents[..out_tangents.len()]);
@@ -141,6 +156,7 @@ impl Likelihood for LikelihoodModel {
                 }
                 let information = &mut local.informations[index * m * m..(index + 1) * m * m];
                 self.information(context.n, tangents, row, information);
+                transpose(images[i], gradient, information);
             }
         }
     }
@@ -194,6 +210,21 @@ impl LikelihoodModel {
                 }
             }
         }
+    }
+}
+
+/// From derivatives at the image of a point to those at the point.
+fn transpose(image: &SignedPermutation, gradient: &mut [f64], information: &mut [f64]) {
+    let m = gradient.len();
+    let own = gradient.to_vec();
+    image.apply_transposed(&own, gradient);
+    let own = information.to_vec();
+    let mut row = vec![0.0; m];
+    for (i, from) in own.chunks_exact(m).enumerate() {
+        image.apply_transposed(from, &mut row);
+        let sign = if image.negate[i] { -1.0 } else { 1.0 };
+        let to = &mut information[image.source[i] * m..][..m];
+        to.iter_mut().zip(&row).for_each(|(out, value)| *out = sign * value);
     }
 }
 

@@ -8,6 +8,7 @@ use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::LatentMap;
+use tallsbi_data::Symmetry;
 use tallsbi_network::Mlp;
 
 /// Networks of a model.
@@ -37,6 +38,8 @@ pub enum Networks {
         members: Vec<Mlp<f32>>,
         /// What its outputs are.
         layout: MixtureLayout,
+        /// Maps of the latent θ that leave the likelihood as it is: the networks see one point of each orbit.
+        symmetry: Symmetry,
     },
 }
 
@@ -46,10 +49,13 @@ pub struct TrainingRecord {
     /// Which network: "anchor", "residual", "noise", "likelihood, ...".
     pub network: String,
     /// Learning rate after warm-up.
+    #[serde(default)]
     pub learning_rate: f64,
     /// Rows a step.
+    #[serde(default)]
     pub batch_size: usize,
-    /// Whether the model uses it, or it validated worse than another.
+    /// Whether the model uses it, or another validated better.
+    #[serde(default = "kept")]
     pub kept: bool,
     /// Epoch whose weights were kept, from 1.
     pub best_epoch: usize,
@@ -59,6 +65,11 @@ pub struct TrainingRecord {
     pub training_loss: Vec<f64>,
     /// Validation loss of each epoch.
     pub validation_loss: Vec<f64>,
+}
+
+/// Models of version 0.1.0 did not say.
+fn kept() -> bool {
+    true
 }
 
 /// Everything a model file holds beside weights and maps.
@@ -133,8 +144,8 @@ impl TrainedModel {
             Networks::Anchored { anchor, residual, settings } => {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
             }
-            Networks::Likelihood { members, layout } => {
-                PreparedModel::Likelihood(LikelihoodModel::new(members, *layout, map))
+            Networks::Likelihood { members, layout, symmetry } => {
+                PreparedModel::Likelihood(LikelihoodModel::new(members, *layout, symmetry.clone(), map))
             }
         }
     }

@@ -5,6 +5,7 @@ use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use crate::model::density::{MixtureLayout, MixtureScratch};
 use rand::RngExt;
 use std::ops::Range;
+use tallsbi_data::{SignedPermutation, Symmetry};
 use tallsbi_network::{Engine, ForwardWorkspace, Mlp, Trace};
 
 /// What is conditioned on what.
@@ -16,6 +17,17 @@ pub enum Direction {
     Likelihood,
 }
 
+/// Which point of its orbit a network sees in place of θ.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// θ itself.
+    Plain,
+    /// Its image.
+    Image(SignedPermutation),
+    /// The representative of its orbit.
+    Canonical(Symmetry),
+}
+
 /// NLL of a mixture density network, up to the constant d/2 log 2π.
 #[derive(Debug)]
 pub struct DensityObjective<'a> {
@@ -23,12 +35,19 @@ pub struct DensityObjective<'a> {
     engine: Engine<f32>,
     layout: MixtureLayout,
     direction: Direction,
+    input: Input,
 }
 
 impl<'a> DensityObjective<'a> {
     /// For `network`, whose outputs are those of `layout`.
     pub fn new(data: &'a TrainingData, network: &Mlp<f32>, layout: MixtureLayout, direction: Direction) -> Self {
-        Self { data, engine: Engine::for_training(network), layout, direction }
+        Self { data, engine: Engine::for_training(network), layout, direction, input: Input::Plain }
+    }
+
+    /// The same with another input (of a likelihood).
+    #[must_use]
+    pub fn with_input(self, input: Input) -> Self {
+        Self { input, ..self }
     }
 
     /// Fills the inputs; returns the targets through `target`, row by row.
@@ -48,7 +67,11 @@ impl<'a> DensityObjective<'a> {
                 Direction::Posterior => (features, latent),
                 Direction::Likelihood => (latent, features),
             };
-            input.copy_from_slice(given);
+            match &self.input {
+                Input::Plain => input.copy_from_slice(given),
+                Input::Image(map) => map.apply(given, input),
+                Input::Canonical(symmetry) => input.copy_from_slice(&symmetry.canonical(given).1),
+            }
             target.iter_mut().zip(wanted).for_each(|(target, &value)| *target = f64::from(value));
             if self.direction == Direction::Likelihood {
                 let mut rng = batch.noise.rng(index);

@@ -1,10 +1,10 @@
 //! What networks each architecture trains, side by side where they do not depend on each other.
 
 use super::denoising::DenoisingObjective;
-use super::density::{DensityObjective, Direction};
+use super::density::{DensityObjective, Direction, Input};
 use super::noising::Noising;
 use super::options::{DensityForm, OptimizerOptions, TrainOptions};
-use super::trainer::{Fitted, Objective, Plan, Trainer, TrainerState};
+use super::trainer::{Fitted, Objective, Plan, Trainer, TrainerState, validate};
 use super::{Checkpoint, Monitor, NetworkProgress, Progress, TrainingData};
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
@@ -14,10 +14,18 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use std::ops::Range;
 use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{SignedPermutation, Symmetry};
 use tallsbi_network::{Activation, Engine, LastLayer, Mlp, MlpSpec};
 
 /// What a less simple form of the likelihood must gain, in nats: less is chance.
 const WORTH: f64 = 0.01;
+
+/// What a map of θ may cost a network that was trained without it, in nats: more than its errors on the two sides of a true symmetry,
+/// less than what a false one costs. Whether the symmetry is used is decided by a network trained with it.
+const SYMMETRIC: f64 = 0.1;
+
+/// Largest group that is tried: all changes of sign of five parameters. A larger one means that the network ignores θ.
+const MAX_SYMMETRIES: usize = 32;
 
 /// A network to be fitted.
 struct Job<O> {
@@ -131,56 +139,112 @@ impl<'a> Run<'a> {
         Ok(network)
     }
 
-    /// Networks of each form, then more of the best one.
+    /// Networks of each form, one with the symmetries that the best of them shows, then more of the best.
     pub fn likelihood(mut self) -> Result<TrainedModel> {
-        let (data, options) = (self.data, &self.options.likelihood);
-        let forms = &options.candidates;
-        let layout = |form: &DensityForm| MixtureLayout {
-            components: form.components,
-            dim: data.dim_x,
-            covariance: form.covariance,
-        };
+        let options = &self.options.likelihood;
         let variants: Vec<(String, OptimizerOptions)> = self.options.search.variants(&options.optimizer).collect();
-        let mut jobs = Vec::new();
-        for (index, form) in forms.iter().enumerate() {
-            let network = self.density(index, layout(form))?;
-            for (variant, optimizer) in &variants {
-                let name = format!("likelihood, {form}{variant}");
-                jobs.push(self.density_job((name, index), &network, layout(form), optimizer));
-            }
-        }
-        let stage = format!("likelihood, {} networks", jobs.len());
-        let members_to_come = usize::from(options.members > 1) * options.optimizer.epochs;
-        let tried = self.fit(&stage, jobs, members_to_come)?;
+        let tried = self.forms(&variants)?;
         let best_of_form = |form: usize| {
             let start = tried.start + form * variants.len();
             self.best(start..start + variants.len())
         };
         let loss = |form: usize| self.done[best_of_form(form)].1.best_validation_loss;
-        let form = (1..forms.len()).fold(0, |best, form| if loss(form) < loss(best) - WORTH { form } else { best });
-        let first = best_of_form(form);
+        let forms = options.candidates.len();
+        let form = (1..forms).fold(0, |best, form| if loss(form) < loss(best) - WORTH { form } else { best });
+        let mut first = best_of_form(form);
         let optimizer = &variants[(first - tried.start) % variants.len()].1;
-        self.keep(tried, first);
+        let layout = self.layout(&options.candidates[form]);
+        let mut seen = tried;
+        let symmetry = if options.symmetries { self.symmetries(form, first, layout)? } else { self.no_symmetry() };
+        let mut input = Input::Plain;
+        if symmetry.order() > 1 {
+            input = Input::Canonical(symmetry.clone());
+            let network = self.density(forms, layout)?;
+            let name = format!("likelihood, {}, with {} symmetries", options.candidates[form], symmetry.order());
+            let job = self.density_job((name, forms), (&network, input.clone()), layout, optimizer);
+            let symmetric = self.fit("likelihood, symmetric", vec![job], self.members_to_come())?.start;
+            seen.end = symmetric + 1;
+            if self.done[symmetric].1.best_validation_loss < self.done[first].1.best_validation_loss {
+                first = symmetric;
+            } else {
+                input = Input::Plain;
+            }
+        }
+        self.keep(seen, first);
 
-        let layout = layout(&forms[form]);
-        let mut kept = vec![(form, first)];
+        let mut kept = vec![first];
         if layout.components == 1 && options.members > 1 {
             let mut jobs = Vec::new();
             for member in 1..options.members {
-                let index = forms.len() + member - 1;
+                let index = forms + member;
                 let name = format!("likelihood, member {} of {}", member + 1, options.members);
-                jobs.push(self.density_job((name, index), &self.density(index, layout)?, layout, optimizer));
+                let network = self.density(index, layout)?;
+                jobs.push(self.density_job((name, index), (&network, input.clone()), layout, optimizer));
             }
-            let members = self.fit("likelihood, more members", jobs, 0)?;
-            kept.extend(members.enumerate().map(|(member, done)| (forms.len() + member, done)));
+            kept.extend(self.fit("likelihood, more members", jobs, 0)?);
         }
-        let member = |(index, done): (usize, usize)| {
-            let mut network = self.density(index, layout)?;
-            network.parameters_mut().copy_from_slice(&self.done[done].0);
-            Ok(network)
+        let template = self.density(form, layout)?;
+        let member = |index: usize| {
+            let mut network = template.clone();
+            network.parameters_mut().copy_from_slice(&self.done[index].0);
+            network
         };
-        let members = kept.into_iter().map(member).collect::<Result<_>>()?;
-        Ok(self.model(Networks::Likelihood { members, layout }))
+        let members = kept.into_iter().map(member).collect();
+        let symmetry = if let Input::Canonical(symmetry) = input { symmetry } else { self.no_symmetry() };
+        Ok(self.model(Networks::Likelihood { members, layout, symmetry }))
+    }
+
+    /// Trains networks of each form with each of the optimisers.
+    fn forms(&mut self, variants: &[(String, OptimizerOptions)]) -> Result<Range<usize>> {
+        let mut jobs = Vec::new();
+        for (index, form) in self.options.likelihood.candidates.iter().enumerate() {
+            let network = self.density(index, self.layout(form))?;
+            for (variant, optimizer) in variants {
+                let name = format!("likelihood, {form}{variant}");
+                jobs.push(self.density_job((name, index), (&network, Input::Plain), self.layout(form), optimizer));
+            }
+        }
+        let stage = format!("likelihood, {} networks", jobs.len());
+        self.fit(&stage, jobs, self.members_to_come())
+    }
+
+    /// Epochs of the likelihood's last stage.
+    fn members_to_come(&self) -> usize {
+        let options = &self.options.likelihood;
+        usize::from(options.members > 1) * options.optimizer.epochs
+    }
+
+    fn layout(&self, form: &DensityForm) -> MixtureLayout {
+        MixtureLayout { components: form.components, dim: self.data.dim_x, covariance: form.covariance }
+    }
+
+    fn no_symmetry(&self) -> Symmetry {
+        Symmetry::none(self.data.dim_theta)
+    }
+
+    /// The group of the signed permutations of latent parameters that hardly change the validation loss of a trained network.
+    fn symmetries(&self, form: usize, trained: usize, layout: MixtureLayout) -> Result<Symmetry> {
+        let data = self.data;
+        let mut network = self.density(form, layout)?;
+        network.parameters_mut().copy_from_slice(&self.done[trained].0);
+        let plan = Plan {
+            training: &data.training,
+            validation: &data.validation,
+            options: &self.options.likelihood.optimizer,
+            key: self.key.indexed(1 + form as u64),
+        };
+        let loss = |input: Input| {
+            validate(&DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input), &plan)
+        };
+        let own = loss(Input::Plain);
+        let m = data.dim_theta;
+        let flips = (0..m).map(|i| SignedPermutation::flip(m, &[i]));
+        let pairs = (0..m).flat_map(|i| (0..i).map(move |j| (j, i)));
+        let exchanges = pairs.flat_map(|pair| [false, true].map(|negate| SignedPermutation::exchange(m, pair, negate)));
+        let harmless = |map: &SignedPermutation| loss(Input::Image(map.clone())) - own < SYMMETRIC;
+        let maps: Vec<SignedPermutation> = flips.chain(exchanges).filter(harmless).collect();
+        let group = Symmetry::generated(m, &maps)?;
+        Ok(if group.order() <= MAX_SYMMETRIES { group } else { self.no_symmetry() })
     }
 
     /// The `index`-th density network of the run, untrained.
@@ -189,9 +253,9 @@ impl<'a> Run<'a> {
             input: self.data.dim_theta,
             hidden: self.options.likelihood.hidden.clone(),
             output: layout.outputs(),
-            activation: Activation::Silu,
-            layer_norm: true,
-            residual: false,
+            activation: self.options.likelihood.activation,
+            layer_norm: self.options.likelihood.layer_norm,
+            residual: self.options.likelihood.residual,
         };
         let mut rng = self.key.child(Purpose::Initialization).rng(index as u64);
         let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
@@ -203,7 +267,7 @@ impl<'a> Run<'a> {
     fn density_job(
         &self,
         (name, index): (String, usize),
-        network: &Mlp<f32>,
+        (network, input): (&Mlp<f32>, Input),
         layout: MixtureLayout,
         optimizer: &OptimizerOptions,
     ) -> Job<DensityObjective<'a>> {
@@ -211,7 +275,7 @@ impl<'a> Run<'a> {
             name,
             stream: 1 + index as u64,
             optimizer: optimizer.clone(),
-            objective: DensityObjective::new(self.data, network, layout, Direction::Likelihood),
+            objective: DensityObjective::new(self.data, network, layout, Direction::Likelihood).with_input(input),
             initial: network.parameters().to_vec(),
         }
     }

@@ -6,12 +6,13 @@ use super::noising::Noising;
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use super::*;
 use crate::model::anchored::anchor_outputs;
+use crate::model::trained::Networks;
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
 use crate::model::{ConditionalSpec, Covariance, EmbeddingSpec};
 use ndarray::{Array2, Array3};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::{Prior, Purpose};
+use tallsbi_data::{Prior, Purpose, SignedPermutation, Symmetry};
 use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
 
 /// θ ~ N(0, I₂), x_k = θ + 0.5 noise, K observations of each.
@@ -264,4 +265,32 @@ fn a_search_keeps_what_validates_best() {
         assert!(kept.clone().all(|record| (record.learning_rate, record.batch_size) == (1e-3, 128)));
         assert_eq!(kept.count(), stages, "{:?}", best.info.training);
     }
+}
+
+/// x = (a², b) + noise: the sign of a is not identified, and that of b is.
+#[test]
+fn a_symmetry_of_the_likelihood_is_found_and_used() {
+    let optimizer = OptimizerOptions { epochs: 60, ..OptimizerOptions::default() };
+    let candidates = vec![DensityForm { components: 1, covariance: Covariance::Diagonal }];
+    let likelihood =
+        LikelihoodOptions { hidden: vec![32; 2], candidates, optimizer, members: 2, ..LikelihoodOptions::default() };
+    let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };
+    let mut data = toy(4000, 1, &options);
+    let sd = data.observation_map.sd[0];
+    for (z, x) in data.latent.chunks_exact(2).zip(data.features.chunks_exact_mut(2)) {
+        x[0] += 2.0 * z[0] * z[0] - z[0] / sd;
+    }
+    let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+    let Networks::Likelihood { members, symmetry, .. } = &model.networks else { panic!("a likelihood") };
+    assert_eq!(*symmetry, Symmetry::generated(2, &[SignedPermutation::flip(2, &[0])]).unwrap());
+    // The form's network without the symmetry, one with it, another member.
+    let kept: Vec<bool> = model.info.training.iter().map(|record| record.kept).collect();
+    assert_eq!((members.len(), kept), (2, vec![false, true, true]));
+    assert!(TrainedModel::from_bytes(&model.to_bytes()).unwrap() == model);
+
+    let without = LikelihoodOptions { symmetries: false, ..options.likelihood.clone() };
+    let options = TrainOptions { likelihood: without, ..options };
+    let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+    let Networks::Likelihood { symmetry, .. } = &model.networks else { panic!("a likelihood") };
+    assert_eq!(symmetry.order(), 1);
 }

@@ -249,7 +249,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
 }
 
 /// The mean loss over the validation rows with their fixed noise.
-fn validate<O: Objective>(objective: &O, plan: &Plan<'_>) -> f64 {
+pub fn validate<O: Objective>(objective: &O, plan: &Plan<'_>) -> f64 {
     let rows = plan.validation;
     let noise = plan.key.child(Purpose::ValidationNoise);
     let batch = Batch { rows, noise, level_offset: 0.0, validation: true };
