@@ -73,6 +73,9 @@ fn training_and_sampling_are_reproducible() {
             "sample m{threads}.safetensors --observations obs.h5 --samples 200 -o p{threads}.nc -q --threads {threads}"
         ));
     }
+    // Observations in a scratch file are the same observations.
+    place.run("train train.h5 -o scratch.safetensors --memory 0 --epochs 2 --hidden 32,32 -q");
+    assert_eq!(place.digest("scratch.safetensors"), place.digest("m1.safetensors"));
     for threads in [2, 7] {
         assert_eq!(place.digest(&format!("m{threads}.safetensors")), place.digest("m1.safetensors"));
         assert_eq!(place.digest(&format!("p{threads}.nc")), place.digest("p1.nc"));

@@ -11,11 +11,11 @@ use sha2::{Digest, Sha256};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tallsbi_data::file::{Existing, OutputFile, Provenance, TrainingSet, XTransform};
+use tallsbi_data::file::{Existing, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::{Covariance, TrainedModel};
 use tallsbi_inference::train::{
-    Architecture, Checkpoint, DensityForm, LatentKind, Monitor, NoiseLevels, OptimizerOptions, Progress, SearchOptions,
+    Architecture, Checkpoint, DensityForm, LatentKind, Monitor, NoiseLevels, OptimizerOptions, Progress, SearchOptions, Storage,
     TrainOptions, TrainingData, train,
 };
 
@@ -42,13 +42,16 @@ pub struct TrainArguments {
     /// Train on the first N rows only
     #[arg(long, value_name = "N")]
     pub rows: Option<u64>,
+    /// Keep observations that take more than this in a scratch file beside the output [default: half of the machine's memory]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
     /// What the network learns [default: likelihood where x has at most 64 values, else anchored; noise where other options need it]
     #[arg(long)]
     pub architecture: Option<ArchitectureName>,
     /// Space in which scores are learned [default: prior-gaussian]
     #[arg(long)]
     pub latent: Option<LatentName>,
-    /// Hidden widths of the score network, or of the likelihood's [default: 256,256,256]
+    /// Hidden widths [default: 256,256,256 for scores, 128 eight times for likelihoods]
     #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
     pub hidden: Option<Vec<usize>>,
     /// Gaussians of the likelihood's mixture [default: 1 or 4, whichever validates better]
@@ -134,16 +137,18 @@ pub fn run(context: &Context, arguments: &TrainArguments) -> Result<()> {
         return context.print(toml::to_string(&options)?.trim_end(), || json!(options));
     }
     let output = &arguments.output.output;
-    let model = write(context, &arguments.data, arguments.rows, &options, output, arguments.output.existing())?;
+    let limits = (arguments.rows, arguments.memory.map(|mebibytes| mebibytes << 20));
+    let model = write(context, &arguments.data, limits, &options, output, arguments.output.existing())?;
     report(context, output, &model)
 }
 
-/// Trains a model on the first `rows` rows of a training set (all by default) into `output`, or continues from the checkpoint
+/// Trains a model on the first `rows` rows of a training set (all by default) into `output`, holding at most `memory` bytes of
+/// observations in memory (half of the machine's by default), or continues from the checkpoint
 /// that an interrupted run left beside it.
 pub fn write(
     context: &Context,
     data: &Path,
-    rows: Option<u64>,
+    (rows, memory): (Option<u64>, Option<u64>),
     options: &TrainOptions,
     output: &Path,
     existing: Existing,
@@ -161,15 +166,12 @@ pub fn write(
     let provenance = context.provenance(&set.provenance().task).with_parent(data)?;
     let fingerprint = fingerprint(&provenance, options, rows);
     let resume = if existing == Existing::Resume { read_checkpoint(&checkpoint)? } else { None };
-    let loaded = set.load(rows)?;
-    if loaded.invalid > 0 {
-        tracing::warn!("{}: {} rows are not valid and are left out", data.display(), loaded.invalid);
-    }
-    let log_x = set.spec().x_transform == XTransform::Log;
+    let storage = storage(&set, rows, memory, output);
     let prepared =
-        TrainingData::prepare(loaded.theta.view(), loaded.x.view(), set.prior(), log_x, options, context.key())
-            .with_context(|| data.display().to_string())?;
-    drop(loaded);
+        TrainingData::read(&set, rows, options, context.key(), &storage).with_context(|| data.display().to_string())?;
+    if prepared.invalid > 0 {
+        tracing::warn!("{}: {} rows are not valid and are left out", data.display(), prepared.invalid);
+    }
 
     let started = Instant::now();
     let mut monitor = Watch { context, checkpoint: &checkpoint, written: Instant::now(), bar: None, failure: None };
@@ -190,6 +192,26 @@ pub fn write(
         std::fs::remove_file(&checkpoint).with_context(|| format!("{}: cannot be removed", checkpoint.display()))?;
     }
     Ok(model)
+}
+
+/// Memory for observations, or a scratch file beside the output where they need more than `memory` bytes.
+fn storage(set: &TrainingSet, rows: Option<u64>, memory: Option<u64>, output: &Path) -> Storage {
+    let needed = rows.unwrap_or(u64::MAX).min(set.rows()) * set.spec().x_width() as u64 * size_of::<f32>() as u64;
+    if needed <= memory.unwrap_or_else(default_memory) {
+        return Storage::Memory;
+    }
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    tracing::info!("{} MiB of observations are kept in a scratch file in {}", needed >> 20, folder.display());
+    Storage::Scratch(folder)
+}
+
+/// Half of the machine's memory.
+fn default_memory() -> u64 {
+    let system = rustix::system::sysinfo();
+    system.totalram as u64 * u64::from(system.mem_unit.max(1)) / 2
 }
 
 /// The options: defaults, then the file, then the command line.

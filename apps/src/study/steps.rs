@@ -62,7 +62,7 @@ pub fn simulation(context: &Context, task: &dyn Task, rows: u64, n_obs: usize, o
 
 /// Trains; continues where it was interrupted.
 pub fn training(context: &Context, options: &TrainOptions, data: &Path, folder: &Path) -> Result<()> {
-    train::write(context, data, None, options, &folder.join(file::MODEL), Existing::Resume).map(|_| ())
+    train::write(context, data, (None, None), options, &folder.join(file::MODEL), Existing::Resume).map(|_| ())
 }
 
 /// Simulated observations, or the user's, and how they compare with the simulations.

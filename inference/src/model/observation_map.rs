@@ -37,33 +37,9 @@ impl ObservationMap {
     /// # Errors
     /// When `log` is asked for outputs that are not positive.
     pub fn fit(x: ArrayView3<'_, f32>, log: bool) -> Result<Self> {
-        let (n, k, d) = x.dim();
-        let rows = (n * k) as f64;
-        let mut map = Self { log, mean: vec![0.0; d], sd: vec![0.0; d], counts: counts(x, log) };
-        let mut mean = vec![0.0f64; d];
-        let mut square = vec![0.0f64; d];
-        for row in x.rows() {
-            for (i, &value) in row.iter().enumerate() {
-                if log && value <= 0.0 {
-                    return Err(InferenceError::TrainingSet(format!(
-                        "x_transform is \"log\" but column {i} of x holds {value}; use \"identity\" or positive outputs"
-                    )));
-                }
-                let value = map.transform(f64::from(value));
-                mean[i] += value;
-                // Counts as they are spread out: else a column that is nearly always 0 would have no scale.
-                square[i] += value * value + if map.is_count(i) { CELL_VARIANCE } else { 0.0 };
-            }
-        }
-        for i in 0..d {
-            mean[i] /= rows;
-            let variance = (square[i] / rows - mean[i] * mean[i]) * rows / (rows - 1.0).max(1.0);
-            // Below the rounding of the sums the column is constant.
-            let noise = 1e-12 * (square[i] / rows).max(f64::MIN_POSITIVE);
-            map.sd[i] = if variance > noise { variance.sqrt() as f32 } else { 0.0 };
-            map.mean[i] = mean[i] as f32;
-        }
-        Ok(map)
+        let mut moments = Moments::new(x.dim().2, log);
+        moments.add(x)?;
+        Ok(moments.finish())
     }
 
     fn is_count(&self, column: usize) -> bool {
@@ -120,13 +96,65 @@ impl ObservationMap {
     }
 }
 
-/// Which columns hold whole numbers only.
-fn counts(x: ArrayView3<'_, f32>, log: bool) -> Vec<bool> {
-    let mut counts = vec![!log; x.dim().2];
-    for row in x.rows() {
-        counts.iter_mut().zip(row).for_each(|(count, value)| *count &= value.fract() == 0.0);
+/// What [`ObservationMap::fit`] needs to know of the training outputs, block by block. However they are split, the same result.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    log: bool,
+    rows: u64,
+    sum: Vec<f64>,
+    square: Vec<f64>,
+    whole: Vec<bool>,
+}
+
+impl Moments {
+    /// Of no rows of `d` columns yet.
+    pub fn new(d: usize, log: bool) -> Self {
+        Self { log, rows: 0, sum: vec![0.0; d], square: vec![0.0; d], whole: vec![!log; d] }
     }
-    if counts.contains(&true) { counts } else { Vec::new() }
+
+    /// Takes in more rows, (n, K, d).
+    ///
+    /// # Errors
+    /// When `log` was asked for and an output is not positive.
+    pub fn add(&mut self, x: ArrayView3<'_, f32>) -> Result<()> {
+        for row in x.rows() {
+            for (i, &value) in row.iter().enumerate() {
+                if self.log && value <= 0.0 {
+                    return Err(InferenceError::TrainingSet(format!(
+                        "x_transform is \"log\" but column {i} of x holds {value}; use \"identity\" or positive outputs"
+                    )));
+                }
+                self.whole[i] &= value.fract() == 0.0;
+                let value = if self.log { f64::from(value).ln() } else { f64::from(value) };
+                self.sum[i] += value;
+                self.square[i] += value * value;
+            }
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    /// The map that standardises what was seen.
+    pub fn finish(self) -> ObservationMap {
+        let rows = self.rows as f64;
+        let (mean, sd) = self
+            .sum
+            .iter()
+            .zip(&self.square)
+            .zip(&self.whole)
+            .map(|((sum, square), &count)| {
+                let mean = sum / rows;
+                // Counts as they are spread out: else a column that is nearly always 0 would have no scale.
+                let square = square / rows + if count { CELL_VARIANCE } else { 0.0 };
+                let variance = (square - mean * mean) * rows / (rows - 1.0).max(1.0);
+                // Below the rounding of the sums the column is constant.
+                let constant = variance <= 1e-12 * square.max(f64::MIN_POSITIVE);
+                (mean as f32, if constant { 0.0 } else { variance.sqrt() as f32 })
+            })
+            .unzip();
+        let counts = if self.whole.contains(&true) { self.whole } else { Vec::new() };
+        ObservationMap { log: self.log, mean, sd, counts }
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +195,19 @@ mod tests {
             map.dequantize(&mut spread, || u);
             assert!((count(&spread, 0) - (u - 0.5)).abs() < 1e-5 && (count(&spread, 1) - (49.5 + u)).abs() < 1e-4);
             assert_eq!((spread[3], spread[4]), (plain[3], plain[4] + u - 0.5));
+        }
+    }
+
+    #[test]
+    fn blocks_give_what_the_whole_gives() {
+        let x = Array3::from_shape_fn((50, 2, 3), |(i, k, j)| ((i * 7 + k * 3 + j) % 11) as f32 * [1.0, 0.3, 2.5][j]);
+        for log in [false, true] {
+            let x = &x + 1.0;
+            let mut moments = Moments::new(3, log);
+            for block in x.axis_chunks_iter(ndarray::Axis(0), 7) {
+                moments.add(block).unwrap();
+            }
+            assert_eq!(moments.finish(), ObservationMap::fit(x.view(), log).unwrap());
         }
     }
 

@@ -1,22 +1,25 @@
 //! The training set as training sees it: latent parameters, standardised observations, and a split.
 
+use super::features::{Features, Storage};
 use super::options::{LatentKind, TrainOptions};
 use crate::model::ObservationMap;
+use crate::model::observation_map::Moments;
 use crate::{InferenceError, Result};
-use ndarray::{ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use rand::seq::SliceRandom;
+use tallsbi_data::file::{TrainingSet, XTransform};
 use tallsbi_data::{LatentMap, Prior, Purpose, StreamKey};
 
 /// Fewest rows that can be split and trained on.
 const MIN_ROWS: usize = 20;
 
-/// A training set in memory: N parameters with K observations of each.
-#[derive(Debug, Clone)]
+/// A training set made ready: N parameters with K observations of each.
+#[derive(Debug)]
 pub struct TrainingData {
     /// z, (N, m).
     pub latent: Vec<f32>,
     /// Standardised observations, (N, K, d).
-    pub features: Vec<f32>,
+    pub features: Features,
     /// m.
     pub dim_theta: usize,
     /// d.
@@ -31,7 +34,12 @@ pub struct TrainingData {
     pub training: Vec<u32>,
     /// Parameters held out.
     pub validation: Vec<u32>,
+    /// Rows of a file that were left out because they are not valid.
+    pub invalid: u64,
 }
+
+/// Shows blocks of parameters (n, m) and observations (n, K, d) in order.
+type Visit<'a> = dyn FnMut(ArrayView2<'_, f32>, ArrayView3<'_, f32>) -> Result<()> + 'a;
 
 impl TrainingData {
     /// Prepares `theta` (N, m) and `x` (N, K, d), both in the simulator's units and finite.
@@ -47,18 +55,43 @@ impl TrainingData {
         key: StreamKey,
     ) -> Result<Self> {
         let (n, m) = theta.dim();
-        let (rows, n_obs, dim_x) = x.dim();
-        if rows != n || m != prior.dim() {
+        if x.dim().0 != n || m != prior.dim() {
             return Err(InferenceError::Shape {
                 what: "training set",
                 expected: format!("theta ({n}, {}) and x ({n}, ..)", prior.dim()),
-                found: format!("theta ({n}, {m}) and x ({rows}, ..)"),
+                found: format!("theta ({n}, {m}) and x ({}, ..)", x.dim().0),
             });
         }
-        if n < MIN_ROWS {
-            let message = format!("has {n} valid rows; at least {MIN_ROWS} are needed");
-            return Err(InferenceError::TrainingSet(message));
-        }
+        prior.check_support("training set, theta", theta)?;
+        let rows = |visit: &mut Visit<'_>| visit(theta, x).map(|()| 0);
+        Self::from_blocks(&rows, (x.dim().1, x.dim().2), prior, log_x, (options, key, &Storage::Memory))
+    }
+
+    /// Prepares the valid rows among the first `limit` of a file, reading it twice, block by block: beside the standardised
+    /// observations, which lie where `storage` says, only the parameters are held in memory.
+    ///
+    /// # Errors
+    /// As [`TrainingData::prepare`], and when the file cannot be read or the scratch file not be written.
+    pub fn read(
+        set: &TrainingSet,
+        limit: Option<u64>,
+        options: &TrainOptions,
+        key: StreamKey,
+        storage: &Storage,
+    ) -> Result<Self> {
+        let spec = set.spec();
+        let rows = |visit: &mut Visit<'_>| set.for_each_valid_block(limit, visit);
+        let shape = (spec.n_obs.unwrap_or(1), spec.dim_x);
+        Self::from_blocks(&rows, shape, set.prior(), spec.x_transform == XTransform::Log, (options, key, storage))
+    }
+
+    fn from_blocks(
+        rows: &dyn Fn(&mut Visit<'_>) -> Result<u64>,
+        (n_obs, dim_x): (usize, usize),
+        prior: &Prior,
+        log_x: bool,
+        (options, key, storage): (&TrainOptions, StreamKey, &Storage),
+    ) -> Result<Self> {
         if n_obs < options.network.n_max {
             return Err(InferenceError::Option {
                 option: "n_max",
@@ -68,13 +101,29 @@ impl TrainingData {
                 ),
             });
         }
-        prior.check_support("training set, theta", theta)?;
-        let observation_map = ObservationMap::fit(x, log_x)?;
-        let flat = x.to_shape((n * n_obs, dim_x)).map_err(|error| InferenceError::TrainingSet(error.to_string()))?;
-        let features = observation_map.features(flat.view())?;
+        let m = prior.dim();
+        let mut theta = Vec::new();
+        let mut moments = Moments::new(dim_x, log_x);
+        let invalid = rows(&mut |block, x| {
+            theta.extend(block);
+            moments.add(x)
+        })?;
+        let n = theta.len() / m;
+        if n < MIN_ROWS {
+            let message = format!("has {n} valid rows; at least {MIN_ROWS} are needed");
+            return Err(InferenceError::TrainingSet(message));
+        }
+        let observation_map = moments.finish();
+        let mut features = storage.writer(n * n_obs * dim_x)?;
+        rows(&mut |_, x| {
+            let flat = x.to_shape((x.dim().0 * n_obs, dim_x));
+            let flat = flat.map_err(|error| InferenceError::TrainingSet(error.to_string()))?;
+            features.write(&observation_map.features(flat.view())?)
+        })?;
+        let theta = Array2::from_shape_vec((n, m), theta).expect("whole rows of m");
         let map = match options.latent {
             LatentKind::PriorGaussian => LatentMap::prior_gaussian(prior),
-            LatentKind::Standardized => standardized(theta, prior)?,
+            LatentKind::Standardized => standardized(theta.view(), prior)?,
         };
         let mut latent = vec![0.0f32; n * m];
         let (mut physical, mut z) = (vec![0.0; m], vec![0.0; m]);
@@ -87,7 +136,18 @@ impl TrainingData {
         order.shuffle(&mut key.child(Purpose::Split).rng(0));
         let held_out = ((n as f64 * options.validation_fraction).round() as usize).clamp(1, n - 1);
         let training = order.split_off(held_out);
-        Ok(Self { latent, features, dim_theta: m, dim_x, n_obs, map, observation_map, training, validation: order })
+        Ok(Self {
+            latent,
+            features: features.finish()?,
+            dim_theta: m,
+            dim_x,
+            n_obs,
+            map,
+            observation_map,
+            training,
+            validation: order,
+            invalid,
+        })
     }
 
     /// z of one parameter.

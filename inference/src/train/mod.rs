@@ -3,6 +3,7 @@
 mod data;
 mod denoising;
 mod density;
+mod features;
 mod noising;
 mod options;
 mod run;
@@ -11,6 +12,7 @@ mod tests;
 mod trainer;
 
 pub use data::TrainingData;
+pub use features::{Features, Storage};
 pub use options::{
     AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, NoiseLevels, OptimizerOptions,
     SearchOptions, TrainOptions, WIDEST_DENSITY,

@@ -277,7 +277,8 @@ fn a_symmetry_of_the_likelihood_is_found_and_used() {
     let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };
     let mut data = toy(4000, 1, &options);
     let sd = data.observation_map.sd[0];
-    for (z, x) in data.latent.chunks_exact(2).zip(data.features.chunks_exact_mut(2)) {
+    let Features::Memory(features) = &mut data.features else { panic!("in memory") };
+    for (z, x) in data.latent.chunks_exact(2).zip(features.chunks_exact_mut(2)) {
         x[0] += 2.0 * z[0] * z[0] - z[0] / sd;
     }
     let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();

@@ -6,7 +6,7 @@ use crate::file::{FileKind, Provenance, attributes, failed, file_error, open_hdf
 use crate::{DataError, Prior, Result};
 use hdf5::Dataset;
 use hdf5::types::TypeDescriptor;
-use ndarray::{Array1, Array2, Array3, Axis, s};
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -190,40 +190,57 @@ impl TrainingSet {
         Ok(invalid)
     }
 
-    /// Loads the valid rows, at most the first `limit` rows of the file, checking them against the prior.
+    /// Calls `visit(theta (n, m), x (n, K, d))` on blocks of the valid rows in order, among the first `limit` rows of the file,
+    /// checking them against the prior; returns how many rows are not valid.
     ///
     /// # Errors
     /// When the file cannot be read, a parameter lies outside its prior, x is not positive although `x_transform` is "log",
-    /// or no row is valid.
+    /// no row is valid, and whatever `visit` returns.
+    pub fn for_each_valid_block<E: From<DataError>>(
+        &self,
+        limit: Option<u64>,
+        mut visit: impl FnMut(ArrayView2<'_, f32>, ArrayView3<'_, f32>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<u64, E> {
+        let rows = limit.map_or(self.rows(), |limit| limit.min(self.rows()));
+        let (mut start, mut invalid) = (0, 0);
+        while start < rows {
+            let count = (rows - start).min(self.block_rows() as u64) as usize;
+            let (theta, x, valid) = self.read_block(start, count)?;
+            let kept: Vec<usize> = (0..count).filter(|&i| valid[i] != 0).collect();
+            for &i in &kept {
+                self.check_row(start + i as u64, theta.row(i), x.index_axis(Axis(0), i))?;
+            }
+            invalid += (count - kept.len()) as u64;
+            if kept.len() == count {
+                visit(theta.view(), x.view())?;
+            } else if !kept.is_empty() {
+                visit(theta.select(Axis(0), &kept).view(), x.select(Axis(0), &kept).view())?;
+            }
+            start += count as u64;
+        }
+        if invalid == rows {
+            let message = format!("none of its {rows} rows is valid (finite and not marked as failed)");
+            return Err(file_error(&self.path, message).into());
+        }
+        Ok(invalid)
+    }
+
+    /// Loads the valid rows, at most the first `limit` rows of the file, checking them against the prior.
+    ///
+    /// # Errors
+    /// As [`TrainingSet::for_each_valid_block`].
     pub fn load(&self, limit: Option<u64>) -> Result<TrainingRows> {
         let rows = limit.map_or(self.rows(), |limit| limit.min(self.rows()));
         let (m, width) = (self.spec.prior.dim(), self.spec.x_width());
         let (mut theta, mut x) = (Vec::new(), Vec::new());
         theta.reserve_exact(rows as usize * m);
         x.reserve_exact(rows as usize * width);
-        let (mut start, mut invalid) = (0, 0);
-        while start < rows {
-            let count = (rows - start).min(self.block_rows() as u64) as usize;
-            let (block_theta, block_x, valid) = self.read_block(start, count)?;
-            for i in 0..count {
-                if valid[i] == 0 {
-                    invalid += 1;
-                    continue;
-                }
-                theta.extend(block_theta.row(i));
-                let values = block_x.index_axis(Axis(0), i);
-                self.check_row(start + i as u64, block_theta.row(i), values)?;
-                x.extend(values);
-            }
-            start += count as u64;
-        }
+        let invalid = self.for_each_valid_block::<DataError>(limit, |block_theta, block_x| {
+            theta.extend(block_theta);
+            x.extend(block_x);
+            Ok(())
+        })?;
         let kept = (rows - invalid) as usize;
-        if kept == 0 {
-            return Err(file_error(
-                &self.path,
-                format!("none of its {rows} rows is valid (finite and not marked as failed)"),
-            ));
-        }
         let shape = |what: &str, error: ndarray::ShapeError| failed(&self.path, what, &error);
         Ok(TrainingRows {
             theta: Array2::from_shape_vec((kept, m), theta).map_err(|error| shape("theta", error))?,
@@ -233,7 +250,7 @@ impl TrainingSet {
         })
     }
 
-    fn check_row(&self, row: u64, theta: ndarray::ArrayView1<'_, f32>, x: ndarray::ArrayView2<'_, f32>) -> Result<()> {
+    fn check_row(&self, row: u64, theta: ndarray::ArrayView1<'_, f32>, x: ArrayView2<'_, f32>) -> Result<()> {
         if let Err(error) = self.spec.prior.check_support("theta", theta.insert_axis(Axis(0))) {
             let text = error.to_string().replace("row 0 ", &format!("row {row} "));
             return Err(file_error(&self.path, text));
