@@ -15,8 +15,8 @@ use tallsbi_data::file::{Existing, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::{Covariance, TrainedModel};
 use tallsbi_inference::train::{
-    Architecture, Checkpoint, DensityForm, LatentKind, Monitor, NoiseLevels, OptimizerOptions, Progress, SearchOptions, Storage,
-    TrainOptions, TrainingData, train,
+    Architecture, Checkpoint, DensityForm, LatentKind, Monitor, NoiseLevels, OptimizerOptions, Progress, SearchOptions,
+    Storage, TrainOptions, TrainingData, train,
 };
 
 /// Train a score network on a training set

@@ -155,8 +155,8 @@ const JANSEN_RIT_TRUTH: [f64; 4] = [135.0, 220.0, 2000.0, 0.0];
 
 /// Simulations and epochs (per network) of the quick preset. A simulation costs far less than the epochs it is trained on, and
 /// many seen a few times give a better network in the same time than few seen often.
-const QUICK_SIMULATIONS: u64 = 100_000;
-const QUICK_EPOCHS: usize = 30;
+const QUICK_SIMULATIONS: u64 = 300_000;
+const QUICK_EPOCHS: usize = 25;
 
 impl StudyOptions {
     /// The study of the Jansen–Rit neural mass model (paper Sec. 4.3), with g fixed to 0 and with g inferred.
