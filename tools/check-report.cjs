@@ -2,7 +2,7 @@
 const { readFileSync } = require("fs");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const puppeteer = require("puppeteer-core");
-const [executablePath, report, screenshot, selector] = process.argv.slice(2);
+const [executablePath, report, screenshot, selector, theme = "light"] = process.argv.slice(2);
 
 (async () => {
   const browser = await puppeteer.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
@@ -37,8 +37,9 @@ const [executablePath, report, screenshot, selector] = process.argv.slice(2);
     console.log(`prints on ${pages} pages of A4`);
     if (screenshot) {
       await page.setViewport({ width: 1160, height: 1000, deviceScaleFactor: 1 });
+      await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }]);
       await page.goto(`file://${report}`);
-      const part = selector ? await page.$(selector) : page;
+      const part = selector && selector !== "-" ? await page.$(selector) : page;
       if (!part) throw new Error(`nothing matches ${selector}`);
       await part.screenshot({ path: screenshot });
     }

@@ -111,7 +111,7 @@ fn run(bencher: Bencher, (n, batched): (usize, bool)) {
     let method = Method::Gauss(GaussOptions { composition, ..GaussOptions::default() });
     let options = SampleOptions { samples: 256, method, ..SampleOptions::default() };
     bencher.bench_local(|| {
-        let request = SampleRequest { groups: &[x.view()], first_group: 0, key: StreamKey::root(1) };
+        let request = SampleRequest { groups: &[x.view()], first_group: 0, key: StreamKey::root(1), covariances: None };
         sample_posteriors(&model, &prior, &request, &options, Monitor::silent())
     });
 }

@@ -53,6 +53,9 @@ pub enum InferenceError {
     /// A reference posterior that cannot be sampled.
     #[error("reference posterior: {0}")]
     Reference(String),
+    /// A file of covariances that cannot be used.
+    #[error("covariances: {0}")]
+    Covariances(String),
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,

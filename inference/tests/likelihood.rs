@@ -67,7 +67,7 @@ impl Likelihood for Shifts {
 
 fn sample(likelihood: &Shifts, x: &Array2<f32>, samples: usize) -> (Array2<f64>, f64) {
     let groups = [x.view()];
-    let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(3) };
+    let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(3), covariances: None };
     let options = TemperingOptions::default();
     let (samples, evidence) = sample_tempered(likelihood, &request, samples, &options, Monitor::silent()).unwrap();
     (samples.latent.index_axis(Axis(0), 0).to_owned(), evidence[0])

@@ -1,5 +1,6 @@
 //! One module a command: arguments, validated options, the libraries' work, output.
 
+pub mod covariance_file;
 pub mod diagnose;
 pub mod inspect;
 pub mod merge;

@@ -1,5 +1,6 @@
 //! Models and how posteriors are sampled from them, for every command that does.
 
+use super::covariance_file::CovarianceFile;
 use crate::context::{Context, parse_toml, usage};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
@@ -12,7 +13,7 @@ use tallsbi_inference::sample::{
     FactorizedOptions, Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors,
 };
 use tallsbi_inference::sampler::{
-    Ddim, DpmSolver, EdmHeun, Geffner, Langevin, PredictorCorrector, ProbabilityFlow, ReverseSde, SamplerOptions,
+    Ddim, DpmSolver, EdmHeun, Geffner, Grid, Langevin, PredictorCorrector, ProbabilityFlow, ReverseSde, SamplerOptions,
     TamedLangevin,
 };
 use tallsbi_inference::score::{Bridge, GaussOptions, JacOptions, MiniBatch};
@@ -31,9 +32,13 @@ pub struct SamplingArguments {
     /// Steps of the sampler [default: the sampler's own]
     #[arg(long, value_name = "T")]
     pub steps: Option<usize>,
-    /// Noise of ddim, 0 to 1 [default: the paper's for its number of steps: 0.2 for 50, 0.5 for 150, 0.8 for 400, 1 for 1000]
+    /// Noise of ddim and dpm-solver, 0 (deterministic) to 1 [default: dpm-solver 1; ddim the paper's for its number of steps: 0.2
+    /// for 50, 0.5 for 150, 0.8 for 400, 1 for 1000]
     #[arg(long)]
     pub eta: Option<f64>,
+    /// Spacing of the times of ddim, reverse-sde and predictor-corrector [default: time]
+    #[arg(long)]
+    pub grid: Option<GridName>,
     /// Relative step size of langevin [default: 0.5]
     #[arg(long)]
     pub tau: Option<f64>,
@@ -52,6 +57,12 @@ pub struct SamplingArguments {
     /// Sum over a random subset of M observations at each evaluation (thousands of observations)
     #[arg(long, value_name = "M")]
     pub mini_batch: Option<usize>,
+    /// d of the damping d^t of scores in mini-batches, at most 1 [default: 1, none]
+    #[arg(long, value_name = "D")]
+    pub damping: Option<f64>,
+    /// Weight, below 1, of the diagonal in place of each estimated covariance of gauss [default: 0]
+    #[arg(long, value_name = "WEIGHT")]
+    pub shrinkage: Option<f64>,
     /// Sampling options as TOML; options given here go before it
     #[arg(long = "sampling-config", value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
@@ -91,6 +102,15 @@ pub enum SamplerName {
     ProbabilityFlow,
 }
 
+/// Spacings of times.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum GridName {
+    /// Uniform in t (the paper)
+    Time,
+    /// Uniform in the logarithm of the signal-to-noise ratio
+    LogSnr,
+}
+
 /// The prior's part of F-NPSE's bridging densities.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum BridgeName {
@@ -123,6 +143,15 @@ impl SamplingArguments {
             Some(MethodName::Fnpe) => *method = Method::Fnpe(FactorizedOptions::default()),
             None => {}
         }
+        match (&mut *method, self.shrinkage) {
+            (Method::Gauss(options), Some(weight)) => options.shrinkage = weight,
+            (_, Some(_)) => return Err(usage("--shrinkage goes with --method gauss only")),
+            _ => {}
+        }
+        self.composition_into(method)
+    }
+
+    fn composition_into(&self, method: &mut Method) -> Result<()> {
         let batch = self.mini_batch.map(|size| MiniBatch { size, damping: 1.0, control_variate: true });
         let bridge = self.bridge.map(|name| match name {
             BridgeName::Diffused => Bridge::Diffused,
@@ -133,12 +162,19 @@ impl SamplingArguments {
             Method::Jac(options) => &mut options.composition.mini_batch,
             Method::Fnpe(options) => {
                 options.bridge = bridge.unwrap_or(options.bridge);
-                options.mini_batch = batch.or(options.mini_batch);
-                return Ok(());
+                &mut options.mini_batch
             }
         };
         *slot = batch.or(*slot);
-        if bridge.is_some() { Err(usage("--bridge goes with --method fnpe only")) } else { Ok(()) }
+        match (slot, self.damping) {
+            (Some(batch), Some(damping)) => batch.damping = damping,
+            (None, Some(_)) => return Err(usage("--damping goes with --mini-batch only")),
+            _ => {}
+        }
+        match (bridge, method) {
+            (Some(_), Method::Gauss(_) | Method::Jac(_)) => Err(usage("--bridge goes with --method fnpe only")),
+            _ => Ok(()),
+        }
     }
 
     fn sampler_into(&self, sampler: &mut SamplerOptions) -> Result<()> {
@@ -146,6 +182,10 @@ impl SamplingArguments {
             *sampler = default_sampler(name);
         }
         let (mut steps, mut rounds, mut eta, mut tau) = (self.steps, self.rounds, self.eta, self.tau);
+        let mut grid = self.grid.map(|name| match name {
+            GridName::Time => Grid::Time,
+            GridName::LogSnr => Grid::LogSnr,
+        });
         fn set<T: Copy>(slot: &mut T, given: &mut Option<T>) {
             *slot = given.take().unwrap_or(*slot);
         }
@@ -156,11 +196,18 @@ impl SamplingArguments {
                 }
                 set(&mut ddim.steps, &mut steps);
                 set(&mut ddim.eta, &mut eta);
+                set(&mut ddim.grid, &mut grid);
             }
-            SamplerOptions::DpmSolver(solver) => set(&mut solver.steps, &mut steps),
+            SamplerOptions::DpmSolver(solver) => {
+                set(&mut solver.steps, &mut steps);
+                set(&mut solver.eta, &mut eta);
+            }
             SamplerOptions::EdmHeun(solver) => set(&mut solver.steps, &mut steps),
             SamplerOptions::Geffner(sampler) => set(&mut sampler.steps, &mut steps),
-            SamplerOptions::ReverseSde(solver) => set(&mut solver.steps, &mut steps),
+            SamplerOptions::ReverseSde(solver) => {
+                set(&mut solver.steps, &mut steps);
+                set(&mut solver.grid, &mut grid);
+            }
             SamplerOptions::Langevin(langevin) => {
                 set(&mut langevin.steps, &mut steps);
                 set(&mut langevin.rounds, &mut rounds);
@@ -173,6 +220,7 @@ impl SamplingArguments {
             SamplerOptions::PredictorCorrector(sampler) => {
                 set(&mut sampler.steps, &mut steps);
                 set(&mut sampler.rounds, &mut rounds);
+                set(&mut sampler.grid, &mut grid);
             }
             SamplerOptions::ProbabilityFlow(_) => {}
         }
@@ -182,6 +230,7 @@ impl SamplingArguments {
             ("--rounds", rounds.is_some()),
             ("--eta", eta.is_some()),
             ("--tau", tau.is_some()),
+            ("--grid", grid.is_some()),
         ];
         match left.iter().find(|(_, left)| *left) {
             Some((option, _)) => {
@@ -205,6 +254,8 @@ impl SamplingArguments {
             ("--clip", self.clip.is_some()),
             ("--learned-prior", self.learned_prior),
             ("--mini-batch", self.mini_batch.is_some()),
+            ("--damping", self.damping.is_some()),
+            ("--shrinkage", self.shrinkage.is_some()),
         ];
         match for_scores.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(usage(format!(
@@ -275,13 +326,25 @@ pub struct Model {
     pub trained: TrainedModel,
     prepared: PreparedModel,
     path: PathBuf,
+    covariances: Option<CovarianceFile>,
 }
 
 impl Model {
     /// Reads a model file, ours or a reference network.
     pub fn load(path: &Path) -> Result<Self> {
         let trained = load_model(path)?;
-        Ok(Self { prepared: trained.prepare(), trained, path: path.to_owned() })
+        Ok(Self { prepared: trained.prepare(), trained, path: path.to_owned(), covariances: None })
+    }
+
+    /// Whether sampling with these options estimates covariances from samples.
+    pub fn estimates_covariances(&self, options: &SampleOptions) -> bool {
+        matches!((&self.prepared, &options.method), (PreparedModel::Noise(_), Method::Gauss(_)))
+    }
+
+    /// Keeps covariances estimated with these options in a file in `folder`, and uses what is there already.
+    pub fn keep_covariances(&mut self, folder: &Path, options: &SampleOptions) -> Result<()> {
+        self.covariances = Some(CovarianceFile::open(folder, &self.path, self.trained.dim_theta(), &options.moments)?);
+        Ok(())
     }
 
     /// Names of the composition and the sampler that posteriors come from.
@@ -317,7 +380,8 @@ impl Model {
         let progress = |done: usize, _: usize| bar.set(done as u64);
         let cancelled = || context.interrupt.is_set();
         let monitor = tallsbi_inference::sample::Monitor { progress: &progress, cancelled: &cancelled };
-        let request = SampleRequest { groups, first_group: 0, key };
+        let covariances = self.covariances.as_ref().map(CovarianceFile::cache);
+        let request = SampleRequest { groups, first_group: 0, key, covariances };
         let prior = self.trained.latent.latent_prior();
         let samples = match &self.prepared {
             PreparedModel::Noise(model) => sample_posteriors(model, &prior, &request, options, monitor),
@@ -328,6 +392,9 @@ impl Model {
             }
         }?;
         bar.finish();
+        if let Some(file) = &self.covariances {
+            file.save();
+        }
         let info = samples.info;
         if info.diverged > 0 {
             tracing::warn!(

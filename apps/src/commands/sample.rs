@@ -3,7 +3,7 @@
 use super::model::{Model, SamplingArguments};
 use super::observed;
 use crate::cli::OutputArguments;
-use crate::context::Context;
+use crate::context::{Context, usage};
 use anyhow::Result;
 use clap::Args;
 use ndarray::{ArrayView2, Axis};
@@ -35,6 +35,10 @@ pub struct SampleArguments {
     /// Number of samples
     #[arg(long, value_name = "S", default_value = "1000")]
     pub samples: NonZeroUsize,
+    /// Folder for covariances estimated by gauss: what another run with the same model, seed and observations left there is
+    /// used, with the same result
+    #[arg(long, value_name = "DIR")]
+    pub covariance_cache: Option<PathBuf>,
     #[command(flatten)]
     pub output: OutputArguments,
     #[command(flatten)]
@@ -47,8 +51,16 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
     let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
-    let model = Model::load(&arguments.model)?;
+    let mut model = Model::load(&arguments.model)?;
     arguments.sampling.check_model(&model)?;
+    if let Some(folder) = &arguments.covariance_cache {
+        if !model.estimates_covariances(&options) {
+            return Err(usage(
+                "--covariance-cache: this model and method estimate no covariances from samples; leave it out",
+            ));
+        }
+        model.keep_covariances(folder, &options)?;
+    }
     model.check_width(&arguments.observations, x.ncols())?;
     let started = Instant::now();
     let (samples, info) = model.sample(context, &[x.view()], context.key(), &options)?;

@@ -92,7 +92,7 @@ impl Document<'_> {
                     main {
                         (self.summary())
                         @for section in &self.sections {
-                            section id=(section.id) { h2 { (section.title) } @for part in &section.parts { (part.html()) } }
+                            section id=(section.id) { h2 { (section.title) } @for part in &section.parts { (part.html(&section.title)) } }
                         }
                         (settings(record))
                         (self.provenance())
@@ -144,21 +144,22 @@ impl Document<'_> {
 }
 
 impl Part {
-    fn html(&self) -> Markup {
+    /// HTML in the section of this title.
+    fn html(&self, section: &str) -> Markup {
         match self {
             Self::Heading(text) => html! { h3 { (text) } },
             Self::Text(text) => html! { p { (text) } },
-            Self::Figure(drawn) => figure(drawn),
-            Self::Table(table) => table.html(),
+            Self::Figure(drawn) => figure(drawn, section),
+            Self::Table(table) => table.html(section),
         }
     }
 }
 
-fn figure(figure: &Figure) -> Markup {
+fn figure(figure: &Figure, section: &str) -> Markup {
     let file = |extension: &str| format!("figures/{}.{extension}", figure.name);
     html! {
         figure id=(figure.name) style=(format!("max-width: {}px", figure.width() + 28.0)) {
-            div.scroll tabindex="0" role="region" aria-label=(figure.title) { (PreEscaped(figure.inline_svg())) }
+            div.scroll tabindex="0" role="region" aria-label=(format!("{section}: {}", figure.title)) { (PreEscaped(figure.inline_svg())) }
             figcaption {
                 (figure.caption) " (" a href=(file("svg")) { "SVG" } ", " a href=(file("png")) { "PNG" }
                 @if figure.has_data() { ", " a href=(file("csv")) { "CSV" } } ")"
@@ -170,11 +171,12 @@ fn figure(figure: &Figure) -> Markup {
 fn settings(record: &StudyRecord) -> Markup {
     html! {
         section id="settings" {
-            h2 { "Settings and timings" }
+            @let title = "Settings and timings";
+            h2 { (title) }
             @let timings = tables::timings(record);
-            @if timings.rows.len() <= 60 { (timings.html()) }
-            @else { details { summary { "Time of each step" } (timings.html()) } }
-            details { summary { "All options" } (tables::settings(record).html()) }
+            @if timings.rows.len() <= 60 { (timings.html(title)) }
+            @else { details { summary { "Time of each step" } (timings.html(title)) } }
+            details { summary { "All options" } (tables::settings(record).html(title)) }
         }
     }
 }

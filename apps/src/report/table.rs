@@ -97,12 +97,12 @@ impl Table {
         groups
     }
 
-    /// HTML; scrolls sideways on narrow screens.
-    pub fn html(&self) -> Markup {
+    /// HTML in the section of this title, which tells apart tables of the same caption; scrolls sideways on narrow screens.
+    pub fn html(&self, section: &str) -> Markup {
         let mut rows = self.rows.iter();
         let grouped = self.headers >= 2;
         html! {
-            div.scroll tabindex="0" role="region" aria-label=(self.caption) {
+            div.scroll tabindex="0" role="region" aria-label=(format!("{section}: {}", self.caption)) {
                 table {
                     caption { (self.caption) }
                     thead { tr { @for name in &self.columns { th scope="col" { (name) } } } }
@@ -152,7 +152,7 @@ mod tests {
         }
         let csv = String::from_utf8(table.csv().expect("equal rows")).expect("text");
         assert_eq!(csv, "n,name,value\n1,a,0.123456789\n1,\"b, c\",NaN\n2,a,-3\n");
-        let html = table.html().into_string();
+        let html = table.html("Section").into_string();
         assert!(html.contains("rowspan=\"2\">1</th>") && html.contains("rowspan=\"1\">2</th>"), "{html}");
         assert!(html.contains("<td>0.1235</td>") && html.contains("<td>–</td>") && html.contains("<td>−3.000</td>"));
     }

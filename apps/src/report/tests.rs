@@ -172,6 +172,11 @@ fn the_page_can_be_read_without_seeing_it() {
     assert!(pictures.iter().all(|svg| svg.value().attr("aria-label").is_some_and(|label| label.len() > 20)));
     assert_eq!(select(&page, "figure figcaption").len(), pictures.len());
     assert!(select(&page, "th:not([scope])").is_empty());
+    // Scrolled parts are landmarks; readers tell them apart by name.
+    let names: Vec<&str> =
+        select(&page, "[role=region]").iter().filter_map(|part| part.value().attr("aria-label")).collect();
+    let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(distinct.len(), names.len(), "{names:?}");
     assert_eq!(select(&page, "table").len(), select(&page, "table caption").len());
 }
 

@@ -1,4 +1,4 @@
-//! Samplers by short names: a method, its number of steps, and whether it clips.
+//! Samplers by short names: a method, its number of steps, where the prior's score comes from, and whether it clips.
 
 use crate::commands::model::published_eta;
 use serde::{Deserialize, Serialize};
@@ -62,10 +62,14 @@ impl NamedMethod {
 /// Evaluations of a likelihood that tempering takes, about.
 const LIKELIHOOD_EVALUATIONS: f64 = 60.0;
 
+/// Endings of names.
+const LEARNED: &str = "-learned";
+const CLIPPED: &str = "-clip";
+
 /// The paper's "-clip" variants keep latent coordinates within this bound.
 const CLIP: f64 = 3.0;
 
-/// A method and its steps T: `gauss-1000`, `jac-400-clip`.
+/// A method and its steps T: `gauss-1000`, `gauss-1000-learned`, `jac-400-clip`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NamedSampler {
@@ -73,6 +77,8 @@ pub struct NamedSampler {
     pub method: NamedMethod,
     /// T.
     pub steps: usize,
+    /// Whether the prior's score is the model's own (trained with dropped contexts) in place of the exact one.
+    pub learned_prior: bool,
     /// Whether latent coordinates are kept within ±3 after each step.
     pub clip: bool,
 }
@@ -82,7 +88,8 @@ impl fmt::Display for NamedSampler {
         if self.method == NamedMethod::Likelihood {
             return f.write_str(self.method.name());
         }
-        write!(f, "{}-{}{}", self.method.name(), self.steps, if self.clip { "-clip" } else { "" })
+        let learned = if self.learned_prior { LEARNED } else { "" };
+        write!(f, "{}-{}{learned}{}", self.method.name(), self.steps, if self.clip { CLIPPED } else { "" })
     }
 }
 
@@ -107,28 +114,34 @@ impl FromStr for NamedSampler {
         if text == NamedMethod::Likelihood.name() {
             return Ok(Self::LIKELIHOOD);
         }
-        let (rest, clip) = text.strip_suffix("-clip").map_or((text, false), |rest| (rest, true));
+        let (rest, clip) = text.strip_suffix(CLIPPED).map_or((text, false), |rest| (rest, true));
+        let (rest, learned_prior) = rest.strip_suffix(LEARNED).map_or((rest, false), |rest| (rest, true));
         let parsed = rest.rsplit_once('-').and_then(|(name, steps)| {
             let method = NamedMethod::ALL.into_iter().find(|method| method.name() == name)?;
             let steps = steps.parse().ok().filter(|&steps| steps > 0)?;
-            Some(Self { method, steps, clip })
+            Some(Self { method, steps, learned_prior, clip })
         });
         parsed.ok_or_else(|| {
             let names = NamedMethod::ALL.map(NamedMethod::name).join(", ");
-            format!("{text:?} is not a sampler; give METHOD-STEPS or METHOD-STEPS-clip, such as gauss-1000, with one of the methods {names}, or likelihood")
+            format!("{text:?} is not a sampler; give METHOD-STEPS, such as gauss-1000, and -learned (prior score) or -clip at its end, with one of the methods {names}, or likelihood")
         })
     }
 }
 
 impl NamedSampler {
+    /// A method with the exact prior's score, not clipped.
+    pub const fn new(method: NamedMethod, steps: usize) -> Self {
+        Self { method, steps, learned_prior: false, clip: false }
+    }
+
     /// A likelihood model's sampler.
-    pub const LIKELIHOOD: Self = Self { method: NamedMethod::Likelihood, steps: 1, clip: false };
+    pub const LIKELIHOOD: Self = Self::new(NamedMethod::Likelihood, 1);
 
     /// Options for so many samples; everything not said here is the program's default.
     pub fn options(self, samples: usize) -> SampleOptions {
         let steps = self.steps;
         let ddim = || SamplerOptions::Ddim(Ddim { steps, eta: published_eta(steps), ..Ddim::default() });
-        let dpm = || SamplerOptions::DpmSolver(DpmSolver { steps });
+        let dpm = || SamplerOptions::DpmSolver(DpmSolver { steps, ..DpmSolver::default() });
         let gauss = Method::Gauss(GaussOptions::default());
         let jac = Method::Jac(JacOptions::default());
         let sum = Method::Fnpe(FactorizedOptions::default());
@@ -143,7 +156,8 @@ impl NamedSampler {
             }
             NamedMethod::Likelihood => (gauss, SamplerOptions::default()),
         };
-        SampleOptions { samples, method, sampler, clip: self.clip.then_some(CLIP), ..SampleOptions::default() }
+        let clip = self.clip.then_some(CLIP);
+        SampleOptions { samples, method, sampler, clip, learned_prior: self.learned_prior, ..SampleOptions::default() }
     }
 
     /// Name in the report: method, T, and whether it clips.
@@ -151,7 +165,8 @@ impl NamedSampler {
         if self.method == NamedMethod::Likelihood {
             return self.method.label().into();
         }
-        format!("{} {}{}", self.method.label(), self.steps, if self.clip { ", clipped" } else { "" })
+        let learned = if self.learned_prior { ", learned prior" } else { "" };
+        format!("{} {}{learned}{}", self.method.label(), self.steps, if self.clip { ", clipped" } else { "" })
     }
 
     /// Rough cost in evaluations of a single score.
@@ -173,11 +188,15 @@ mod tests {
     #[test]
     fn names_read_back_and_others_are_refused() {
         for method in NamedMethod::ALL {
-            for clip in [false, true] {
-                let sampler = NamedSampler { method, steps: 50, clip };
+            for (learned_prior, clip) in [(false, false), (false, true), (true, false), (true, true)] {
+                let sampler = NamedSampler { learned_prior, clip, ..NamedSampler::new(method, 50) };
                 assert_eq!(sampler.to_string().parse::<NamedSampler>(), Ok(sampler));
                 let options = sampler.options(10);
-                assert!(options.validate().is_ok() && options.clip.is_some() == clip);
+                assert!(
+                    options.validate().is_ok()
+                        && options.clip.is_some() == clip
+                        && options.learned_prior == learned_prior
+                );
             }
         }
         for wrong in ["gauss", "gauss-clip", "gauss-", "gauss-0", "gaus-50", "-50", ""] {

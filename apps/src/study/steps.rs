@@ -36,6 +36,8 @@ pub mod file {
     pub const SUPPORT: &str = "support.json";
     /// Posterior samples.
     pub const POSTERIOR: &str = "posterior.nc";
+    /// Folder of estimated covariances, in the study's folder.
+    pub const COVARIANCES: &str = "covariances";
     /// Calibration pairs.
     pub const CALIBRATION: &str = "calibration.h5";
     /// One posterior sample for each calibration pair, as a posterior file.
@@ -111,10 +113,11 @@ pub fn posterior(
     folder: &Path,
 ) -> Result<()> {
     let path = model;
-    let model = Model::load(model)?;
+    let mut model = Model::load(model)?;
     let held = Observations::read(observations)?;
     let x = held.x.slice(s![..n, ..]).to_owned();
     let sampling = SampleOptions { samples: options.posterior_samples, ..options.sampling.clone() };
+    keep_covariances(&mut model, &sampling, folder)?;
     let started = Instant::now();
     let (samples, info) = model.sample(context, &[x.view()], context.key(), &sampling)?;
     let run = sample::attributes(&model, &sampling, &info, n, started.elapsed().as_secs_f64())?;
@@ -123,6 +126,17 @@ pub fn posterior(
     let samples = samples.index_axis_move(Axis(0), 0);
     let posterior = Posterior::from_matrix(names, samples.view(), Some(x), run, provenance)?;
     Ok(posterior.write(&folder.join(file::POSTERIOR), Existing::Overwrite)?)
+}
+
+/// Keeps the model's estimated covariances, if there are any, beside the steps' folders: posteriors given different numbers of the same
+/// observations share them.
+pub fn keep_covariances(model: &mut Model, sampling: &SampleOptions, step: &Path) -> Result<()> {
+    match step.ancestors().nth(2) {
+        Some(study) if model.estimates_covariances(sampling) => {
+            model.keep_covariances(&study.join(file::COVARIANCES), sampling)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Calibration pairs: θ (N, m) and the first `n` observations of each, (N, n, d).

@@ -12,13 +12,13 @@ pub use options::{FactorizedOptions, Method, SampleOptions};
 
 use crate::prior_score::{DiffusedPrior, Level, PriorScore};
 use crate::sampler::{Control, ParticleStreams, Particles, Span};
-use crate::score::covariance::{Moments, factor_key, moments, start_time};
+use crate::score::covariance::{Factors, Moments, factor_key, moments, start_time};
 use crate::score::{
-    FactorizedScore, GaussInformation, GaussOptions, GaussRule, JacRule, PosteriorScore, PriorTerm, ScoreContext,
-    ScoreCounters, ScoreModel, TallGaussian, TallScore,
+    FactorizedScore, GaussInformation, GaussOptions, GaussRule, JacRule, MomentCache, PosteriorScore, PriorTerm,
+    ScoreContext, ScoreCounters, ScoreModel, TallGaussian, TallScore,
 };
 use crate::{InferenceError, Result};
-use ndarray::{Array3, ArrayView2};
+use ndarray::{Array3, ArrayView2, s};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub struct SampleRequest<'a, 'x> {
     pub first_group: u64,
     /// Root of the random streams.
     pub key: StreamKey,
+    /// Where estimated covariances are looked up and kept; results are the same without.
+    pub covariances: Option<&'a MomentCache>,
 }
 
 /// What a run reports and asks while it works.
@@ -57,7 +59,7 @@ impl Monitor<'static> {
 pub struct SampleInfo {
     /// Scores of single factors evaluated while sampling.
     pub pairs: u64,
-    /// The same, to estimate covariances.
+    /// The same, to estimate covariances, be it in this run or in the one whose estimates it found.
     pub moment_pairs: u64,
     /// Evaluations of the tall score a sample.
     pub evaluations: u64,
@@ -209,8 +211,10 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         let null_moments = match (&null, &options.method) {
             (Some(null), Method::Gauss(_)) => {
                 // A group index of its own, beyond any real group.
-                let keys = |_| factor_key(request.key, u64::MAX, 0);
-                let (estimate, pairs) = moments(model, null, 1, &options.moments, keys, monitor.cancelled)?;
+                let key = factor_key(request.key, u64::MAX, 0);
+                let entry = |_| MomentCache::key(None, key);
+                let factors = Factors { count: 1, key: |_| key, entry: &entry, cache: request.covariances };
+                let (estimate, pairs) = moments(model, null, &factors, &options.moments, monitor.cancelled)?;
                 info.moment_pairs = pairs;
                 Some(estimate)
             }
@@ -260,17 +264,26 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
             _ => GaussOptions::default(),
         };
         let wanted = matches!(self.options.method, Method::Gauss(_));
-        let factors = (0..context.groups()).map(|group| context.factors(group).end).max().unwrap_or(0);
+        let count = (0..context.groups()).map(|group| context.factors(group).end).max().unwrap_or(0);
         let estimate = if wanted {
             let owner: Vec<(usize, usize)> = (0..context.groups())
                 .flat_map(|group| context.factors(group).enumerate().map(move |(j, _)| (group, j)))
                 .collect();
-            let keys = |factor: usize| {
+            let key = |factor: usize| {
                 let (group, j) = owner[factor];
                 factor_key(self.request.key, self.request.first_group + (first + group) as u64, j)
             };
+            let entry = |factor: usize| {
+                let (group, j) = owner[factor];
+                let x = self.request.groups[first + group];
+                // A set of several is known by its group's observations and its place among them, which its stream has.
+                let single = context.factors(group).len() == x.nrows();
+                let x = if single { x.slice_move(s![j..=j, ..]) } else { x };
+                MomentCache::key(Some(x), key(factor))
+            };
+            let factors = Factors { count, key, entry: &entry, cache: self.request.covariances };
             let (estimate, pairs) =
-                moments(self.model, context, factors, &self.options.moments, keys, self.monitor.cancelled)?;
+                moments(self.model, context, &factors, &self.options.moments, self.monitor.cancelled)?;
             info.moment_pairs += pairs;
             estimate
         } else {

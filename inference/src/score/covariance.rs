@@ -1,5 +1,6 @@
 //! Means and covariances of single factors' posteriors, which GAUSS needs: from the model if it knows them, else from samples.
 
+use super::moment_cache::{EntryKey, Estimate, MomentCache};
 use super::{Pair, PosteriorScore, ScoreCounters, ScoreModel};
 use crate::prior_score::Level;
 use crate::sampler::{Control, DpmSolver, ParticleStreams, Particles, SamplerOptions, Span};
@@ -25,8 +26,8 @@ pub struct Moments {
 pub struct MomentOptions {
     /// Samples a factor; the paper uses 1000. The relative error of a covariance is about √(2/samples).
     pub samples: usize,
-    /// The sampler; the paper uses DDIM with 100 steps and η = 0.5. Twenty evaluations of DPM-Solver++ give the same
-    /// covariances within the sampling error.
+    /// The sampler; the paper uses DDIM with 100 steps and η = 0.5. Twenty evaluations of stochastic DPM-Solver++ give the covariances of
+    /// 1000 DDIM steps within the sampling error (docs/samplers.md).
     pub sampler: SamplerOptions,
     /// Noise ratio √(v/α) at which samplers that do not go to t = 0 by themselves stop: small beside a posterior's standard
     /// deviation given one observation.
@@ -35,7 +36,7 @@ pub struct MomentOptions {
 
 impl Default for MomentOptions {
     fn default() -> Self {
-        Self { samples: 1000, sampler: SamplerOptions::DpmSolver(DpmSolver { steps: 20 }), end_noise: 5e-3 }
+        Self { samples: 1000, sampler: SamplerOptions::DpmSolver(DpmSolver { steps: 20, eta: 1.0 }), end_noise: 5e-3 }
     }
 }
 
@@ -105,17 +106,29 @@ pub(crate) fn start_time(schedule: &dyn NoiseSchedule, max_noise: Option<f64>) -
 /// Samples of one factor are moved in pieces of this many particles, in parallel.
 const PIECE: usize = 250;
 
-/// Moments of all factors of a context: the model's own, or from samples (stream `keys(factor)` each). Returns also the number of
-/// single scores evaluated.
+/// The factors whose moments are wanted.
+pub struct Factors<'a, K> {
+    /// How many, from 0.
+    pub count: usize,
+    /// The random stream of each.
+    pub key: K,
+    /// The name of each in `cache` ([`MomentCache::key`]).
+    pub entry: &'a (dyn Fn(usize) -> EntryKey + Sync),
+    /// Estimates of earlier runs; gets those of this one.
+    pub cache: Option<&'a MomentCache>,
+}
+
+/// Moments of factors of a context: the model's own, or from samples. Factors and pieces of 250 samples of each run in parallel, so
+/// that all observations together keep all cores and the network's tiles full. Returns also the number of single scores it took, be
+/// it now or when a cached estimate was made.
 ///
 /// # Errors
 /// When a factor has fewer than m + 1 finite samples, when cancelled, or from the model.
 pub fn moments<M: ScoreModel>(
     model: &M,
     context: &M::Context,
-    factors: usize,
+    factors: &Factors<'_, impl Fn(usize) -> StreamKey + Sync>,
     options: &MomentOptions,
-    keys: impl Fn(usize) -> StreamKey + Sync,
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<(Moments, u64)> {
     if let Some(covariances) = model.covariances(context) {
@@ -126,20 +139,21 @@ pub fn moments<M: ScoreModel>(
         start: start_time(model.schedule(), model.max_noise()),
         ..Span::whole(model.schedule(), options.end_noise)
     };
-    let estimate = |factor: usize| -> Result<(Vec<f64>, Vec<f64>, u64)> {
+    let sample = |factor: usize| -> Result<Estimate> {
         let pieces: Result<Vec<_>> = (0..options.samples.div_ceil(PIECE))
             .into_par_iter()
             .map(|piece| {
                 let range = piece * PIECE..((piece + 1) * PIECE).min(options.samples);
                 let mut score = SingleScore::new(model, context, range.clone().map(|_| factor));
                 let control = Control { span, clip: None, cancelled };
-                let mut particles = start_particles(keys(factor), range, m, Level::new(model.schedule(), span.start));
+                let mut particles =
+                    start_particles((factors.key)(factor), range, m, Level::new(model.schedule(), span.start));
                 options.sampler.sampler().run(&mut score, &mut particles, &control)?;
                 Ok((particles.theta, score.counters().pairs))
             })
             .collect();
         let pieces = pieces?;
-        let evaluated = pieces.iter().map(|(_, count)| count).sum();
+        let pairs = pieces.iter().map(|(_, count)| count).sum();
         let (mean, covariance) = sample_moments(pieces.iter().flat_map(|(theta, _)| theta.chunks_exact(m)), m)
             .ok_or_else(|| InferenceError::Option {
                 option: "covariances",
@@ -147,14 +161,24 @@ pub fn moments<M: ScoreModel>(
                     "the samples of factor {factor}'s posterior diverged; give the sampler more steps or train the model longer"
                 ),
             })?;
-        Ok((mean, covariance, evaluated))
+        Ok(Estimate { mean, covariance, pairs })
     };
-    let all: Result<Vec<_>> = (0..factors).into_par_iter().map(estimate).collect();
+    let estimate = |factor: usize| -> Result<Estimate> {
+        let Some(cache) = factors.cache else { return sample(factor) };
+        let key = (factors.entry)(factor);
+        if let Some(known) = cache.get(&key) {
+            return Ok(known);
+        }
+        let estimate = sample(factor)?;
+        cache.insert(key, estimate.clone());
+        Ok(estimate)
+    };
+    let all: Result<Vec<_>> = (0..factors.count).into_par_iter().map(estimate).collect();
     let all = all?;
-    let evaluated = all.iter().map(|(_, _, count)| count).sum();
-    let means = all.iter().flat_map(|(mean, _, _)| mean.iter().copied()).collect();
-    let covariances = all.iter().flat_map(|(_, covariance, _)| covariance.iter().copied()).collect();
-    Ok((Moments { covariances, means: Some(means) }, evaluated))
+    let pairs = all.iter().map(|estimate| estimate.pairs).sum();
+    let means = all.iter().flat_map(|estimate| estimate.mean.iter().copied()).collect();
+    let covariances = all.iter().flat_map(|estimate| estimate.covariance.iter().copied()).collect();
+    Ok((Moments { covariances, means: Some(means) }, pairs))
 }
 
 /// Particles of a single posterior at the start: N(0, (α + v) I).

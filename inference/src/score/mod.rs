@@ -12,11 +12,13 @@ pub mod covariance;
 mod factorized;
 mod gauss;
 mod jac;
+pub mod moment_cache;
 
 pub use composition::{CompositionOptions, MiniBatch, PriorTerm, Repair, TallScore};
 pub use factorized::{Bridge, FactorizedScore};
 pub use gauss::{GaussInformation, GaussOptions, GaussRule, TallGaussian};
 pub use jac::{JacOptions, JacRule};
+pub use moment_cache::MomentCache;
 
 use crate::Result;
 use crate::schedule::NoiseSchedule;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tallsbi_diagnostics::C2stOptions;
-use tallsbi_inference::train::TrainOptions;
+use tallsbi_inference::train::{Architecture, TrainOptions};
 use tallsbi_simulators::TaskOptions;
 
 /// Networks and samplers against reference posteriors of tall data (paper Sec. 4.2, App. H, I).
@@ -187,6 +187,16 @@ impl BenchmarkOptions {
             return Err(usage("tasks: add at least one, [[tasks]] with name"));
         }
         check_names("tasks", self.tasks.iter().map(|task| task.name.as_str()))?;
+        let trains = self.tasks.iter().any(|task| task.model.is_none());
+        let drops = self.train.context_dropout > 0.0 && self.train.architecture == Architecture::Noise;
+        if let Some(sampler) = self.samplers.iter().find(|sampler| sampler.learned_prior)
+            && trains
+            && !drops
+        {
+            return Err(usage(format!(
+                "samplers: {sampler} takes the prior's score from the model; set train.architecture = \"noise\" and train.context_dropout (the paper: 0.2)"
+            )));
+        }
         for task in &self.tasks {
             let name = &task.name;
             if task.model.is_some() && task.training_set.is_some() {

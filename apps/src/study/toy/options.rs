@@ -181,6 +181,9 @@ impl ToyGrid {
         if self.samplers.contains(&NamedSampler::LIKELIHOOD) {
             anyhow::bail!("samplers: toy problems give scores, not likelihoods; leave out \"likelihood\"");
         }
+        if let Some(sampler) = self.samplers.iter().find(|sampler| sampler.learned_prior) {
+            anyhow::bail!("samplers: toy problems have no learned prior score; leave out \"{sampler}\"");
+        }
         Ok(())
     }
 }

@@ -99,8 +99,13 @@ fn sample<M: ScoreModel>(
 ) -> Result<(Array2<f64>, SampleInfo)> {
     let cancelled = || context.interrupt.is_set();
     let monitor = Monitor { progress: &|_, _| {}, cancelled: &cancelled };
-    let samples =
-        sample_posteriors(model, prior, &SampleRequest { groups: &[x], first_group: 0, key }, options, monitor)?;
+    let samples = sample_posteriors(
+        model,
+        prior,
+        &SampleRequest { groups: &[x], first_group: 0, key, covariances: None },
+        options,
+        monitor,
+    )?;
     Ok((samples.latent.index_axis_move(Axis(0), 0), samples.info))
 }
 
