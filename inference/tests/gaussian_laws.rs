@@ -8,7 +8,7 @@ use tallsbi_inference::analytic::{GaussianToy, MixtureModel, Perturbation, Pertu
 use tallsbi_inference::precision::identity;
 use tallsbi_inference::prior_score::{DiffusedPrior, Level, PriorOptions, PriorScore};
 use tallsbi_inference::sample::{
-    FactorizedOptions, Method, Monitor, SampleOptions, SampleRequest, Samples, sample_posteriors,
+    FactorizedOptions, GaussianOptions, Method, Monitor, SampleOptions, SampleRequest, Samples, sample_posteriors,
 };
 use tallsbi_inference::sampler::{
     Control, Ddim, DpmSolver, EdmHeun, Geffner, Grid, Langevin, NoiseSource, ParticleStreams, Particles, Predictor,
@@ -354,6 +354,8 @@ fn the_driver_samples_exact_tall_posteriors_of_many_groups() {
         (true, Method::Jac(JacOptions::default()), 0.08),
         // Covariances from 1000 samples each err by some percent, and ten of them add up.
         (false, Method::Gauss(GaussOptions::default()), 0.3),
+        (true, Method::Gaussian(GaussianOptions::default()), 0.08),
+        (false, Method::Gaussian(GaussianOptions::default()), 0.3),
     ] {
         let data = if known { &views[..] } else { &views[..2] };
         let options = SampleOptions { samples: 2000, method, ..SampleOptions::default() };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tallsbi_data::StreamKey;
 use tallsbi_inference::model::{PreparedModel, TrainedModel};
 use tallsbi_inference::sample::{
-    FactorizedOptions, Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors,
+    FactorizedOptions, GaussianOptions, Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors,
 };
 use tallsbi_inference::sampler::{
     Ddim, DpmSolver, EdmHeun, Geffner, Grid, Langevin, PredictorCorrector, ProbabilityFlow, ReverseSde, SamplerOptions,
@@ -77,6 +77,8 @@ pub enum MethodName {
     Jac,
     /// Sum of scores (F-NPSE, Geffner et al.)
     Fnpe,
+    /// Product of the single posteriors' Gaussian approximations, drawn exactly: the baseline
+    Gaussian,
 }
 
 /// Samplers.
@@ -141,11 +143,13 @@ impl SamplingArguments {
             Some(MethodName::Gauss) => *method = Method::Gauss(GaussOptions::default()),
             Some(MethodName::Jac) => *method = Method::Jac(JacOptions::default()),
             Some(MethodName::Fnpe) => *method = Method::Fnpe(FactorizedOptions::default()),
+            Some(MethodName::Gaussian) => *method = Method::Gaussian(GaussianOptions::default()),
             None => {}
         }
         match (&mut *method, self.shrinkage) {
             (Method::Gauss(options), Some(weight)) => options.shrinkage = weight,
-            (_, Some(_)) => return Err(usage("--shrinkage goes with --method gauss only")),
+            (Method::Gaussian(options), Some(weight)) => options.shrinkage = weight,
+            (_, Some(_)) => return Err(usage("--shrinkage goes with --method gauss or gaussian only")),
             _ => {}
         }
         self.composition_into(method)
@@ -158,6 +162,7 @@ impl SamplingArguments {
             BridgeName::Clean => Bridge::Clean,
         });
         let slot = match method {
+            Method::Gaussian(_) => return self.refuse_for_gaussian(),
             Method::Gauss(options) => &mut options.composition.mini_batch,
             Method::Jac(options) => &mut options.composition.mini_batch,
             Method::Fnpe(options) => {
@@ -172,8 +177,29 @@ impl SamplingArguments {
             _ => {}
         }
         match (bridge, method) {
-            (Some(_), Method::Gauss(_) | Method::Jac(_)) => Err(usage("--bridge goes with --method fnpe only")),
+            (Some(_), Method::Gauss(_) | Method::Jac(_) | Method::Gaussian(_)) => {
+                Err(usage("--bridge goes with --method fnpe only"))
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// The product of Gaussians is drawn without scores.
+    fn refuse_for_gaussian(&self) -> Result<()> {
+        let of_scores = [
+            ("--sampler", self.sampler.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--grid", self.grid.is_some()),
+            ("--bridge", self.bridge.is_some()),
+            ("--clip", self.clip.is_some()),
+            ("--mini-batch", self.mini_batch.is_some()),
+            ("--damping", self.damping.is_some()),
+        ];
+        match of_scores.iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                Err(usage(format!("{option} is for compositions of scores; --method gaussian is drawn exactly")))
+            }
+            None => Ok(()),
         }
     }
 
@@ -296,6 +322,7 @@ pub fn method_name(method: &Method) -> &'static str {
         Method::Gauss(_) => "gauss",
         Method::Jac(_) => "jac",
         Method::Fnpe(_) => "fnpe",
+        Method::Gaussian(_) => "gaussian",
     }
 }
 
@@ -338,7 +365,7 @@ impl Model {
 
     /// Whether sampling with these options estimates covariances from samples.
     pub fn estimates_covariances(&self, options: &SampleOptions) -> bool {
-        matches!((&self.prepared, &options.method), (PreparedModel::Noise(_), Method::Gauss(_)))
+        matches!((&self.prepared, &options.method), (PreparedModel::Noise(_), Method::Gauss(_) | Method::Gaussian(_)))
     }
 
     /// Keeps covariances estimated with these options in a file in `folder`, and uses what is there already.
@@ -351,6 +378,7 @@ impl Model {
     pub fn sampling_names(&self, options: &SampleOptions) -> (&'static str, &'static str) {
         match &self.prepared {
             PreparedModel::Likelihood(_) => ("likelihood", "tempering"),
+            _ if matches!(options.method, Method::Gaussian(_)) => (method_name(&options.method), "exact"),
             _ => (method_name(&options.method), sampler_name(&options.sampler)),
         }
     }

@@ -8,14 +8,14 @@
 
 mod options;
 
-pub use options::{FactorizedOptions, Method, SampleOptions};
+pub use options::{FactorizedOptions, GaussianOptions, Method, SampleOptions};
 
 use crate::prior_score::{DiffusedPrior, Level, PriorScore};
 use crate::sampler::{Control, ParticleStreams, Particles, Span};
 use crate::score::covariance::{Factors, Moments, factor_key, moments, start_time};
 use crate::score::{
-    FactorizedScore, GaussInformation, GaussOptions, GaussRule, JacRule, MomentCache, PosteriorScore, PriorTerm,
-    ScoreContext, ScoreCounters, ScoreModel, TallGaussian, TallScore,
+    FactorizedScore, GaussInformation, GaussRule, JacRule, MomentCache, PosteriorScore, PriorTerm, ScoreContext,
+    ScoreCounters, ScoreModel, TallGaussian, TallScore,
 };
 use crate::{InferenceError, Result};
 use ndarray::{Array3, ArrayView2, s};
@@ -209,7 +209,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
             });
         }
         let null_moments = match (&null, &options.method) {
-            (Some(null), Method::Gauss(_)) => {
+            (Some(null), Method::Gauss(_) | Method::Gaussian(_)) => {
                 // A group index of its own, beyond any real group.
                 let key = factor_key(request.key, u64::MAX, 0);
                 let entry = |_| MomentCache::key(None, key);
@@ -259,11 +259,8 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         first: usize,
         info: &mut SampleInfo,
     ) -> Result<Option<GaussInformation>> {
-        let options = match &self.options.method {
-            Method::Gauss(options) => *options,
-            _ => GaussOptions::default(),
-        };
-        let wanted = matches!(self.options.method, Method::Gauss(_));
+        let wanted = self.options.covariances().is_some();
+        let options = self.options.covariances().unwrap_or_default();
         let count = (0..context.groups()).map(|group| context.factors(group).end).max().unwrap_or(0);
         let estimate = if wanted {
             let owner: Vec<(usize, usize)> = (0..context.groups())
@@ -343,6 +340,12 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
             None => Vec::new(),
         };
         let mut theta = Vec::with_capacity(members.len() * self.model.dim_theta());
+        if matches!(self.options.method, Method::Gaussian(_)) {
+            for (mut rng, group) in streams(Purpose::SamplerStart).zip(&groups) {
+                self.product(unit.gaussians[*group as usize].as_ref(), &mut rng, &mut theta)?;
+            }
+            return Ok((theta, SampleInfo::default()));
+        }
         for (mut rng, group) in streams(Purpose::SamplerStart).zip(&groups) {
             self.start_point(unit.gaussians[*group as usize].as_ref(), &mut rng, &mut theta);
         }
@@ -364,6 +367,29 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
             ..SampleInfo::default()
         };
         Ok((particles.theta, info))
+    }
+
+    /// A draw from the product of Gaussians.
+    fn product(&self, gaussian: Option<&TallGaussian>, rng: &mut rand_pcg::Pcg64, theta: &mut Vec<f64>) -> Result<()> {
+        let known = gaussian.and_then(|gaussian| Some((gaussian.mean.as_ref()?, &gaussian.covariance)));
+        let Some((mean, covariance)) = known.filter(|_| self.prior.is_gaussian()) else {
+            return Err(InferenceError::Option {
+                option: "method",
+                message: "gaussian needs a prior-gaussian latent space and single posteriors that overlap; use gauss"
+                    .into(),
+            });
+        };
+        let m = mean.len();
+        let mut l = covariance.clone();
+        if !crate::precision::cholesky(&mut l, m) {
+            return Err(InferenceError::Option {
+                option: "method",
+                message: "the product of Gaussians has no density; use gauss".into(),
+            });
+        }
+        let z: Vec<f64> = (0..m).map(|_| StandardNormal.sample(rng)).collect();
+        theta.extend((0..m).map(|i| mean[i] + crate::precision::dot(&l[i * m..=i * m + i], &z[..=i])));
+        Ok(())
     }
 
     /// N(√α μ_G, α Σ_G + v I) where the start is not yet pure noise and the Gaussian approximation is known, else N(0, I).
@@ -409,6 +435,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
                 let rule = JacRule::new(self.model.dim_theta(), options).with_prior(&self.prior);
                 Box::new(TallScore::new(self.model, unit.context, prior, rule, composition, groups, subsets))
             }
+            Method::Gaussian(_) => unreachable!("drawn without scores"),
             Method::Fnpe(options) => Box::new(FactorizedScore::new(
                 self.model,
                 unit.context,

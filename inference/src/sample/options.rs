@@ -18,11 +18,38 @@ pub enum Method {
     Jac(JacOptions),
     /// F-NPSE: sums of scores.
     Fnpe(FactorizedOptions),
+    /// No scores: the product of the single posteriors' Gaussian approximations, in closed form. The baseline.
+    Gaussian(GaussianOptions),
 }
 
 impl Default for Method {
     fn default() -> Self {
         Self::Gauss(GaussOptions::default())
+    }
+}
+
+/// Options of the product of Gaussians: N(μ, Σ) with Σ⁻¹ = Σ_j Σ̂_j⁻¹ + (1-n) Σ_λ⁻¹ and Σ⁻¹μ = Σ_j Σ̂_j⁻¹μ̂_j + (1-n) Σ_λ⁻¹μ_λ, of which
+/// samples are drawn exactly, whatever n. Needs a Gaussian latent prior and the single posteriors' means.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GaussianOptions {
+    /// As [`GaussOptions::clamp_covariance`].
+    pub clamp_covariance: bool,
+    /// As [`GaussOptions::shrinkage`].
+    pub shrinkage: f64,
+}
+
+impl Default for GaussianOptions {
+    fn default() -> Self {
+        let GaussOptions { clamp_covariance, shrinkage, .. } = GaussOptions::default();
+        Self { clamp_covariance, shrinkage }
+    }
+}
+
+impl GaussianOptions {
+    fn covariances(self) -> GaussOptions {
+        let Self { clamp_covariance, shrinkage } = self;
+        GaussOptions { clamp_covariance, shrinkage, ..GaussOptions::default() }
     }
 }
 
@@ -112,9 +139,19 @@ impl SampleOptions {
         match &self.method {
             Method::Gauss(options) => options.validate(),
             Method::Jac(options) => options.validate(),
+            Method::Gaussian(options) => options.covariances().validate(),
             Method::Fnpe(options) => {
                 CompositionOptions { mini_batch: options.mini_batch, ..CompositionOptions::default() }.validate()
             }
+        }
+    }
+
+    /// How single posteriors' covariances are used, if the method needs them.
+    pub(super) fn covariances(&self) -> Option<GaussOptions> {
+        match &self.method {
+            Method::Gauss(options) => Some(*options),
+            Method::Gaussian(options) => Some(options.covariances()),
+            Method::Jac(_) | Method::Fnpe(_) => None,
         }
     }
 
@@ -122,6 +159,7 @@ impl SampleOptions {
         match &self.method {
             Method::Gauss(options) => options.composition,
             Method::Jac(options) => options.composition,
+            Method::Gaussian(_) => CompositionOptions::default(),
             Method::Fnpe(options) => {
                 CompositionOptions { mini_batch: options.mini_batch, ..CompositionOptions::default() }
             }
