@@ -54,7 +54,9 @@ impl CovarianceFile {
         if added == 0 {
             return;
         }
-        if let Some(theirs) = read(&self.path, &self.identity, self.dim) {
+        // What cannot be used was told when it was opened.
+        let theirs = std::fs::read(&self.path).ok();
+        if let Some(theirs) = theirs.and_then(|bytes| MomentCache::from_bytes(&bytes, &self.identity, self.dim).ok()) {
             self.cache.absorb(theirs);
         }
         let bytes = self.cache.to_bytes(&self.identity);
