@@ -2,7 +2,7 @@
 
 use super::covariance_file::CovarianceFile;
 use crate::context::{Context, parse_toml, usage};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use ndarray::{Array3, ArrayView2};
 use serde::de::DeserializeOwned;
@@ -443,6 +443,9 @@ impl Model {
 
 /// Reads a model file without preparing it for sampling.
 pub fn load_model(path: &Path) -> Result<TrainedModel> {
-    let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => anyhow!("{}: no such file; `tallsbi train` writes models", path.display()),
+        _ => anyhow!(error).context(format!("{}: cannot be read", path.display())),
+    })?;
     TrainedModel::from_bytes(&bytes).with_context(|| path.display().to_string())
 }
