@@ -232,7 +232,7 @@ pub fn dirac(context: &Context, arguments: &DiracArguments) -> Result<()> {
     }
     let view = samples.values.view();
     let marginals = || Ok((dirac::mmd(view, &theta)?, dirac::mmd_scaled(view, &theta)?, dirac::mse(view, &theta)?));
-    let (mmd, scaled, mse) = marginals().map_err(|error| match error.matrix() {
+    let (mmd, scaled, mse) = marginals().map_err(|error: DiagnosticsError| match error.matrix() {
         Some("samples") => named(&arguments.samples, error),
         _ => error.into(),
     })?;
