@@ -3,6 +3,7 @@
 mod common;
 
 use common::Place;
+use ndarray::{Array2, Array3};
 
 /// A table of 40 rows, `value(row, column)`.
 fn table(columns: usize, value: impl Fn(usize, usize) -> String) -> String {
@@ -12,6 +13,19 @@ fn table(columns: usize, value: impl Fn(usize, usize) -> String) -> String {
 
 fn number(row: usize, column: usize) -> String {
     ((row * 37 + column * 101) as f64).sin().to_string()
+}
+
+/// A file of matrices (40, 3), good and bad.
+fn matrices(path: &std::path::Path) {
+    let good = Array2::from_shape_fn((40, 3), |(row, column)| ((row * 41 + column * 97) as f64).sin());
+    let mut infinite = good.clone();
+    infinite[(3, 1)] = f64::INFINITY;
+    let file = hdf5::File::create(path).unwrap();
+    file.new_dataset_builder().with_data(&good).create("good").unwrap();
+    file.new_dataset_builder().with_data(&infinite).create("infinite").unwrap();
+    file.new_dataset_builder().with_data(&Array3::<f64>::zeros((2, 40, 3))).create("cube").unwrap();
+    file.new_dataset::<f64>().shape((0, 3)).create("none").unwrap();
+    file.new_dataset_builder().with_data(&[true, false]).create("words").unwrap();
 }
 
 #[test]
@@ -27,25 +41,128 @@ fn samples_that_cannot_be_compared() {
     write("wide.csv", table(4, number));
     write("ragged.csv", "1,2,3\n4,5\n".into());
     write("empty.csv", String::new());
+    write(
+        "text.csv",
+        table(3, |row, column| if (row, column) == (7, 1) { "high".into() } else { number(row, column) }),
+    );
+    write("text.h5", "not HDF5".into());
+    write("empty.h5", String::new());
+    matrices(&place.at("mat.h5"));
     let cases = [
-        ("nan.csv", "NaN or infinite (first in row 5)"),
-        ("one.csv", "1 rows, the method needs at least"),
-        ("constant.csv", "column 2 is constant (1.5)"),
+        ("nan.csv", "nan.csv: NaN or infinite values: 1 (first in row 5, counted from 0); remove"),
+        ("one.csv", "one.csv: has 1 rows, the method needs at least"),
+        ("constant.csv", "constant.csv: column 2 (counted from 0) is constant (1.5)"),
         ("wide.csv", "4 columns"),
-        ("ragged.csv", "not a table of numbers"),
-        ("empty.csv", "holds no numbers"),
-        ("absent.csv", "no such file"),
+        ("ragged.csv", "ragged.csv: line 2 has 2 columns, the lines before it 3; give"),
+        ("empty.csv", "empty.csv: holds no numbers"),
+        ("text.csv", "text.csv: line 8: \"high\" is not a number; correct or remove"),
+        ("absent.csv", "absent.csv: no such file"),
+        ("text.h5:x", "text.h5: is not an HDF5"),
+        ("empty.h5:x", "empty.h5: is empty"),
+        ("mat.h5:absent", "mat.h5: has no dataset absent; it has cube, good, infinite, none, words"),
+        ("mat.h5", "mat.h5: say which dataset to read"),
+        ("mat.h5:cube", "select one of its 2 matrices as mat.h5:cube:INDEX (0 to 1)"),
+        ("mat.h5:cube:2", "the index must be 0 to 1"),
+        ("mat.h5:good:0", "an index selects from three dimensions, leave it out"),
+        ("mat.h5:infinite", "mat.h5: infinite: NaN or infinite values: 1 (first in row 3"),
+        ("mat.h5:none", "mat.h5: dataset none has the shape (0, 3): it holds no numbers"),
+        ("mat.h5:words", "dataset words does not hold numbers"),
+        ("obs.h5", "obs.h5: has 1 rows"),
+        ("train.h5", "train.h5: is a file of kind training-set, expected kind observations or posterior"),
+        ("cut.h5", "cut.h5: is truncated"),
     ];
+    place.run("simulate two_moons -n 50 -q -o train.h5");
+    place.run("simulate gaussian_toy --dimension 3 -n 400 -q -o whole.h5");
+    place.run("observe gaussian_toy --dimension 3 --from-prior -n 1 -q -o obs.h5");
+    let whole = std::fs::read(place.at("whole.h5")).unwrap();
+    std::fs::write(place.at("cut.h5"), &whole[..whole.len() / 2]).unwrap();
     for metric in ["sliced-wasserstein", "mmd", "mmd --permutations 20", "c2st"] {
         for (bad, expected) in cases {
             place.fails(&format!("diagnose {metric} {bad} --reference good.csv"), 1, expected);
             let expected = if bad == "wide.csv" { "has 3 columns, the reference wide.csv has 4" } else { expected };
             place.fails(&format!("diagnose {metric} good.csv --reference {bad}"), 1, expected);
         }
-        place.run(&format!("diagnose {metric} good.csv --reference good.csv"));
+        place.run(&format!("diagnose {metric} good.csv --reference mat.h5:good"));
     }
-    for (bad, expected) in cases.into_iter().filter(|(bad, _)| *bad != "wide.csv") {
+    for (bad, expected) in cases.into_iter().filter(|(bad, _)| !["wide.csv", "obs.h5"].contains(bad)) {
         place.fails(&format!("diagnose dirac {bad} --theta 1,2,3"), 1, expected);
     }
     place.fails("diagnose dirac good.csv --theta 1,2", 2, "2 true values for 3 columns");
+}
+
+/// Each fault of a model, of calibration pairs, of observations and of a posterior is told before anything is sampled.
+#[test]
+fn calibration_that_cannot_be_done() {
+    let place = Place::new();
+    for arguments in [
+        "simulate gaussian_toy --dimension 2 -n 300 -o train.h5",
+        "train train.h5 -o model.safetensors --epochs 1 --hidden 8",
+        "simulate gaussian_toy --dimension 2 -n 40 --n-obs 2 --seed 1 -o cal.h5",
+        "simulate gaussian_toy --dimension 3 -n 40 -o foreign.h5",
+        "observe gaussian_toy --dimension 2 --from-prior -n 2 -o obs.h5",
+        "observe gaussian_toy --dimension 3 --from-prior -n 2 -o wide.h5",
+        "sample model.safetensors --observations obs.h5 --samples 40 -o posterior.nc",
+    ] {
+        place.run(&format!("{arguments} -q"));
+    }
+    let change = |name: &str, dataset: &str, change: &dyn Fn(&mut ndarray::ArrayD<f32>)| {
+        std::fs::copy(place.at("cal.h5"), place.at(name)).unwrap();
+        let file = hdf5::File::open_rw(place.at(name)).unwrap();
+        let dataset = file.dataset(dataset).unwrap();
+        let mut values = dataset.read_dyn::<f32>().unwrap();
+        change(&mut values);
+        dataset.write(&values).unwrap();
+    };
+    change("nan.h5", "x", &|x| x.fill(f32::NAN));
+    change("constant.h5", "theta", &|theta| theta.index_axis_mut(ndarray::Axis(1), 1).fill(0.5));
+    std::fs::write(place.at("wide.csv"), table(3, number)).unwrap();
+    std::fs::write(place.at("nan.csv"), table(2, |row, _| if row == 4 { "nan".into() } else { number(row, 0) }))
+        .unwrap();
+    for name in ["model.safetensors", "cal.h5"] {
+        let bytes = std::fs::read(place.at(name)).unwrap();
+        std::fs::write(place.at(&format!("cut-{name}")), &bytes[..bytes.len() / 2]).unwrap();
+    }
+    let command = |metric: &str, model: &str, calibration: &str| {
+        let command = format!("diagnose {metric} {model} --calibration {calibration}");
+        match metric {
+            "local-c2st" => command + " --observations obs.h5 --posterior posterior.nc --trials 19",
+            _ => command,
+        }
+    };
+    for metric in ["sbc", "coverage", "local-c2st"] {
+        for (calibration, expected) in [
+            ("nan.h5", "nan.h5: none of its 40 rows is valid"),
+            ("constant.h5", "constant.h5: theta_2 is 0.5 in every row; draw"),
+            ("foreign.h5", "foreign.h5: has the parameters"),
+            ("posterior.nc", "posterior.nc: is a file of kind posterior, expected kind training-set"),
+            ("wide.csv", "wide.csv: is not an HDF5"),
+            ("cut-cal.h5", "cut-cal.h5: is truncated"),
+            ("absent.h5", "absent.h5: no such file"),
+        ] {
+            place.fails(&command(metric, "model.safetensors", calibration), 1, expected);
+        }
+        for (model, expected) in [
+            ("cut-model.safetensors", "is not a safetensors file or is truncated"),
+            ("cal.h5", "cal.h5: model: is not a safetensors file"),
+            ("absent.safetensors", "absent.safetensors: no such file"),
+        ] {
+            place.fails(&command(metric, model, "cal.h5"), 1, expected);
+        }
+        let good = command(metric, "model.safetensors", "cal.h5");
+        place.fails(&format!("{good} --pairs 0"), 2, "--pairs");
+        place.fails(&format!("{good} --pairs 1"), 1, "cal.h5: 1 valid rows are used, the method needs at least");
+        if metric != "local-c2st" {
+            place.fails(&format!("{good} --n-obs 3"), 2, "simulate it with --n-obs 3");
+        }
+    }
+    let good = command("local-c2st", "model.safetensors", "cal.h5");
+    for (old, new, expected) in [
+        ("posterior.nc", "wide.csv", "wide.csv: has 3 columns, the model 2 parameters"),
+        ("posterior.nc", "nan.csv", "nan.csv: NaN or infinite values: 2 (first in row 4"),
+        ("posterior.nc", "absent.nc", "absent.nc: no such file"),
+        ("obs.h5", "wide.h5", "wide.h5: observations have 3 values, but model.safetensors was trained on 2"),
+        ("obs.h5", "absent.h5", "absent.h5: no such file"),
+    ] {
+        place.fails(&good.replace(old, new), 1, expected);
+    }
 }

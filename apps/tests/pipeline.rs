@@ -198,7 +198,11 @@ fn wrong_inputs_are_one_line() {
         ("train train.h5 -o a.safetensors --n-max 4", 2, "simulate with --n-obs 4"),
         ("train train.h5 -o a.safetensors --config missing.toml", 1, "missing.toml"),
         ("sample model.safetensors --observations missing.h5 -o a.nc", 1, "missing.h5: no such file"),
-        ("sample model.safetensors --observations nan.h5 -o a.nc", 1, "NaN or infinite (first in row 3)"),
+        (
+            "sample model.safetensors --observations nan.h5 -o a.nc",
+            1,
+            "NaN or infinite values: 1 (first in row 3, counted from 0)",
+        ),
         ("sample model.safetensors --observations user.h5 -o a.nc", 1, "observations have 2 values"),
         ("sample model.safetensors --observations obs.h5 --n-obs 4 -o a.nc", 2, "obs.h5 has 3"),
         ("sample model.safetensors --observations obs.h5 -o a.nc --eta 0.5", 2, "dpm-solver has no such option"),

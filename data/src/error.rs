@@ -18,7 +18,7 @@ pub enum DataError {
         message: String,
     },
     /// A file of ours, but not of the kind that was asked for.
-    #[error("{}: is a file of kind {found}, expected kind {expected}", path.display())]
+    #[error("{}: is a file of kind {found}, expected kind {expected}; `tallsbi inspect` tells what a file is", path.display())]
     Kind {
         /// The file.
         path: PathBuf,
@@ -38,13 +38,15 @@ pub enum DataError {
         found: String,
     },
     /// Numbers that are not finite where they must be.
-    #[error("{what}: {count} values are NaN or infinite (first in row {row}); remove or repair these rows")]
+    #[error(
+        "{what}: NaN or infinite values: {count} (first in row {row}, counted from 0); remove or repair these rows"
+    )]
     NotFinite {
         /// The array.
         what: String,
         /// How many values.
         count: usize,
-        /// First row with one.
+        /// First row with one, from 0.
         row: usize,
     },
     /// Parameters outside the support of their prior.

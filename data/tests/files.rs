@@ -89,7 +89,7 @@ fn nan_observations_are_refused() {
     let mut bad = observations();
     bad.x[[1, 0]] = f32::NAN;
     let message = bad.write(&path, Existing::Refuse, &provenance()).unwrap_err().to_string();
-    assert!(message.contains("1 values are NaN or infinite (first in row 1)"), "{message}");
+    assert!(message.contains("NaN or infinite values: 1 (first in row 1, counted from 0)"), "{message}");
     let file = hdf5::File::create(&path).unwrap();
     file.new_dataset_builder().with_data(&bad.x).create("x").unwrap();
     drop(file);
@@ -131,13 +131,14 @@ fn matrices_from_everywhere() {
     std::fs::write(at("ragged.csv"), "1,2\n3\n").unwrap();
     std::fs::write(at("empty.csv"), "").unwrap();
     let cases = [
-        (format!("{}:posterior/n30", show("r.h5")), "select one of the 5"),
-        (format!("{}:posterior/n30:5", show("r.h5")), "an index below 5"),
+        (format!("{}:posterior/n30", show("r.h5")), "select one of its 5 matrices"),
+        (format!("{}:posterior/n30:5", show("r.h5")), "the index must be 0 to 4"),
         (format!("{}:theta_true:1", show("r.h5")), "three dimensions"),
+        (format!("{}:posterior/n30:last", show("r.h5")), "has no dataset posterior/n30:last"),
         (format!("{}:nope", show("r.h5")), "it has posterior/n30, theta_true"),
         (show("r.h5"), "say which dataset"),
-        (show("bad.csv"), "line 2 is not numeric"),
-        (show("ragged.csv"), "not a table"),
+        (show("bad.csv"), "line 2: \"x\" is not a number"),
+        (show("ragged.csv"), "line 2 has 1 columns, the lines before it 2"),
         (show("empty.csv"), "holds no numbers"),
         (show("missing.h5"), "no such file"),
         (show("missing.csv"), "no such file"),

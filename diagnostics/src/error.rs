@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum DiagnosticsError {
     /// Fewer samples than the method can work with.
-    #[error("{what}: has {found} rows, the method needs at least {needed}; give more samples")]
+    #[error("{what}: has {found} rows, the method needs at least {needed}; give more")]
     TooFewSamples {
         /// The matrix.
         what: &'static str,
@@ -21,7 +21,7 @@ pub enum DiagnosticsError {
         what: &'static str,
     },
     /// A value that is NaN or infinite.
-    #[error("{what}: row {row}, column {column} is {value}; remove or repair such rows")]
+    #[error("{what}: row {row}, column {column} (counted from 0) is {value}; remove or repair such rows")]
     NotFinite {
         /// The matrix.
         what: &'static str,
@@ -33,7 +33,9 @@ pub enum DiagnosticsError {
         value: f64,
     },
     /// A column that holds one value only: there is no distribution to compare.
-    #[error("{what}: column {column} is constant ({value}); remove it from every matrix or check where it comes from")]
+    #[error(
+        "{what}: column {column} (counted from 0) is constant ({value}); remove it from every matrix or check where it comes from"
+    )]
     ConstantColumn {
         /// The matrix.
         what: &'static str,
@@ -96,6 +98,22 @@ pub enum DiagnosticsError {
     /// Error of linfa's own checks.
     #[error("classifier: {0}")]
     Linfa(String),
+}
+
+impl DiagnosticsError {
+    /// The matrix that is at fault, by the name its message begins with.
+    pub fn matrix(&self) -> Option<&'static str> {
+        match self {
+            Self::TooFewSamples { what, .. }
+            | Self::NoColumns { what }
+            | Self::NotFinite { what, .. }
+            | Self::ConstantColumn { what, .. }
+            | Self::Width { what, .. }
+            | Self::Rows { what, .. }
+            | Self::ZeroBandwidth { what } => Some(what),
+            Self::Setting { .. } | Self::Classifier { .. } | Self::Cancelled | Self::Linfa(_) => None,
+        }
+    }
 }
 
 impl From<linfa::Error> for DiagnosticsError {

@@ -1,7 +1,7 @@
 //! Models and how posteriors are sampled from them, for every command that does.
 
 use crate::context::{Context, parse_toml, usage};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use ndarray::{Array3, ArrayView2};
 use serde::de::DeserializeOwned;
@@ -348,6 +348,9 @@ impl Model {
 
 /// Reads a model file without preparing it for sampling.
 pub fn load_model(path: &Path) -> Result<TrainedModel> {
-    let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => anyhow!("{}: no such file; `tallsbi train` writes models", path.display()),
+        _ => anyhow!(error).context(format!("{}: cannot be read", path.display())),
+    })?;
     TrainedModel::from_bytes(&bytes).with_context(|| path.display().to_string())
 }

@@ -43,7 +43,13 @@ impl MatrixSource {
         if let (Ok(index), Some((path, dataset))) = (last.parse(), before.rsplit_once(':')) {
             return Self { path: path.into(), dataset: Some(dataset.into()), index: Some(index) };
         }
-        Self { path: before.into(), dataset: Some(last.into()), index: None }
+        // An index that is none belongs to the dataset's name, and the file is there to say which names it has.
+        match text.split_once(':') {
+            Some((path, dataset)) if Path::new(path).exists() => {
+                Self { path: path.into(), dataset: Some(dataset.into()), index: None }
+            }
+            _ => Self { path: before.into(), dataset: Some(last.into()), index: None },
+        }
     }
 
     /// Reads the matrix.
@@ -137,13 +143,9 @@ pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Op
         _ => return Err(file_error(path, format!("dataset {name} does not hold numbers"))),
     }
     let shape = dataset.shape();
-    let what = format!("{}: {name}", path.display());
-    let wrong = |expected: String| {
-        Err(DataError::Shape {
-            what: what.clone(),
-            expected,
-            found: format!("({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-        })
+    let wrong = |what: String| {
+        let shape = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Err(file_error(path, format!("dataset {name} has the shape ({shape}){what}")))
     };
     let all = || dataset.read_dyn::<f64>().map_err(|error| failed(path, &format!("cannot read {name}"), &error));
     let values: ArrayD<f64> = match (shape.len(), index) {
@@ -153,23 +155,23 @@ pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Op
             .read_slice::<f64, _, ndarray::Ix2>(ndarray::s![index, .., ..])
             .map_err(|error| failed(path, &format!("cannot read {name}"), &error))?
             .into_dyn(),
-        (3, Some(_)) => return wrong(format!("an index below {}", shape[0])),
+        (3, Some(_)) => return wrong(format!("; the index must be 0 to {}", shape[0].saturating_sub(1))),
         (3, None) => {
             return wrong(format!(
-                "a matrix; select one of the {0} as {1}:{name}:INDEX (0 to {2})",
+                "; select one of its {} matrices as {}:{name}:INDEX (0 to {})",
                 shape[0],
                 path.display(),
                 shape[0].saturating_sub(1)
             ));
         }
-        (_, Some(_)) => return wrong("three dimensions to select from by an index".into()),
-        _ => return wrong("a matrix".into()),
+        (_, Some(_)) => return wrong("; an index selects from three dimensions, leave it out".into()),
+        _ => return wrong("; a matrix with a sample a row is needed".into()),
     };
     let values = values.into_dimensionality::<Ix2>().map_err(|error| failed(path, name, &error))?;
     if values.is_empty() {
-        return wrong("at least one row and column".into());
+        return wrong(": it holds no numbers".into());
     }
-    check_finite(&what, values.view())?;
+    check_finite(&format!("{}: {name}", path.display()), values.view())?;
     Ok(values)
 }
 
@@ -188,7 +190,7 @@ fn read_csv(path: &Path) -> Result<Matrix> {
         .from_reader(text.as_bytes());
     let (mut names, mut values, mut rows, mut columns) = (Vec::new(), Vec::new(), 0, 0);
     for (index, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| failed(path, "is not a table of numbers", &error))?;
+        let record = record.map_err(|error| unequal_lines(path, &error))?;
         let numbers: std::result::Result<Vec<f64>, _> = record.iter().map(str::parse::<f64>).collect();
         match numbers {
             Ok(numbers) => {
@@ -199,15 +201,30 @@ fn read_csv(path: &Path) -> Result<Matrix> {
             Err(_) if index == 0 => names = record.iter().map(str::to_owned).collect(),
             Err(_) => {
                 let line = record.position().map_or(0, csv::Position::line);
-                return Err(file_error(path, format!("line {line} is not numeric")));
+                let cell = record.iter().find(|cell| cell.parse::<f64>().is_err()).unwrap_or_default();
+                return Err(file_error(path, format!("line {line}: {cell:?} is not a number; correct or remove it")));
             }
         }
     }
     let values =
         Array2::from_shape_vec((rows, columns), values).map_err(|error| failed(path, "is not a table", &error))?;
     if values.is_empty() {
-        return Err(file_error(path, "holds no numbers"));
+        return Err(file_error(
+            path,
+            "holds no numbers; write a line for each sample, with a number for each parameter",
+        ));
     }
     check_finite(&path.display().to_string(), values.view())?;
     Ok(Matrix { values, names, theta_true: None })
+}
+
+fn unequal_lines(path: &Path, error: &csv::Error) -> DataError {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            let line = pos.as_ref().map_or(0, csv::Position::line);
+            let what = format!("line {line} has {len} columns, the lines before it {expected_len}");
+            file_error(path, format!("{what}; give every line as many"))
+        }
+        _ => failed(path, "is not a table of numbers", error),
+    }
 }

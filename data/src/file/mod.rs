@@ -53,7 +53,9 @@ pub(crate) fn open_hdf5(path: &Path) -> Result<hdf5::File> {
     let mut magic = [0; 8];
     let is_hdf5 = file.read_exact(&mut magic).is_ok() && &magic == b"\x89HDF\r\n\x1a\n";
     if !is_hdf5 {
-        return Err(file_error(path, "is not an HDF5 or netCDF-4 file"));
+        let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+        let what = if empty { "is empty; make or copy it again" } else { "is not an HDF5 or netCDF-4 file" };
+        return Err(file_error(path, what));
     }
     hdf5::File::open(path).map_err(|error| {
         let text = error.to_string();

@@ -100,7 +100,7 @@ fn tarp_p_value(seed: u64, error: Error) -> f64 {
 
 fn local_c2st_p_value(seed: u64, error: Error) -> f64 {
     let mut normals = Normals::new(seed);
-    let (theta, x, mean) = joint(1000, &mut normals);
+    let (theta, x, mean) = joint(4000, &mut normals);
     let theta_q = posterior(&mean, error, &mut normals);
     // 19 trials are the fewest that can reject at 5 %; more make the test sharper and slower.
     let options = LocalC2stOptions { trials: 19, ..LocalC2stOptions::default() };

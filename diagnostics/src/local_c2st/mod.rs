@@ -31,7 +31,7 @@ pub use options::LocalC2stOptions;
 pub use pp_plot::{PpBand, PpPlot};
 
 /// Fewest calibration pairs: below this nothing can be held out.
-const FEWEST_PAIRS: usize = 20;
+pub const FEWEST_PAIRS: usize = 20;
 
 /// Trained classifiers of a local C2ST: the observed one and those of the null trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,12 @@
 //! Squared distances and Gaussian kernel values of many pairs of points at once.
 //!
 //! Written as plain loops over small arrays that the compiler vectorises; `pulp` compiles them once for each instruction
-//! set and picks one at run time. No fused multiply-add is used, so that every machine returns the same bytes.
+//! set and picks one at run time. Multiply-adds are fused on every machine (in software where the processor has none, which is slow),
+//! so that all return the same bytes.
 
 use crate::Result;
 use crate::monitor::Stage;
-use ndarray::ArrayView2;
+use ndarray::{Array1, ArrayView2, Axis};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -17,7 +18,11 @@ pub(super) const LANES: usize = 16;
 /// on the number of threads.
 pub(super) const TILE: usize = 64;
 
-/// A sample in blocks of [`LANES`] rows, each block (d, LANES): the layout the distance loop reads front to back.
+/// Numbers in the blocks a tile is paired with before it goes on to the next ones: 24 KiB, which stay in the first cache.
+const SPAN: usize = 3 << 10;
+
+/// A sample in blocks of [`LANES`] rows, each block (d, LANES): the layout the distance loop reads front to back. Rows past
+/// the last are infinitely far from everything.
 pub(super) struct Blocks {
     data: Vec<f64>,
     dim: usize,
@@ -26,12 +31,16 @@ pub(super) struct Blocks {
 
 impl Blocks {
     pub fn new(matrix: ArrayView2<'_, f64>) -> Self {
+        Self::map(matrix, |_, value| value)
+    }
+
+    fn map(matrix: ArrayView2<'_, f64>, coordinate: impl Fn(usize, f64) -> f64) -> Self {
         let (rows, dim) = matrix.dim();
-        let mut data = vec![0.0; rows.div_ceil(LANES) * LANES * dim];
+        let mut data = vec![f64::INFINITY; rows.div_ceil(LANES) * LANES * dim];
         for (row, values) in matrix.outer_iter().enumerate() {
             let (block, lane) = (row / LANES, row % LANES);
             for (k, &value) in values.iter().enumerate() {
-                data[(block * dim + k) * LANES + lane] = value;
+                data[(block * dim + k) * LANES + lane] = coordinate(k, value);
             }
         }
         Self { data, dim, rows }
@@ -45,8 +54,20 @@ impl Blocks {
         self.rows.div_ceil(TILE)
     }
 
+    /// Rows of tile `tile`.
+    pub fn tile(&self, tile: usize) -> Range<usize> {
+        tile * TILE..((tile + 1) * TILE).min(self.rows)
+    }
+
     pub fn block_count(&self) -> usize {
         self.rows.div_ceil(LANES)
+    }
+
+    /// All blocks from `first` on, in runs that stay in the first cache.
+    #[inline(always)]
+    pub fn spans(&self, first: usize) -> impl Iterator<Item = Range<usize>> {
+        let (length, end) = ((SPAN / (self.dim * LANES)).max(1), self.block_count());
+        (first..end).step_by(length).map(move |start| start..(start + length).min(end))
     }
 
     /// Writes the coordinates of `row` into `point`.
@@ -61,7 +82,7 @@ impl Blocks {
         self.dim
     }
 
-    /// Squared distances between `point` and the rows of block `block`; lanes past the last row hold rubbish.
+    /// Squared distances between `point` and the rows of block `block`; infinite in lanes past the last row.
     #[inline(always)]
     pub fn squared_distances(&self, point: &[f64], block: usize) -> [f64; LANES] {
         let width = self.dim * LANES;
@@ -70,7 +91,7 @@ impl Blocks {
         for (column, &coordinate) in columns.chunks_exact(LANES).zip(point) {
             for (sum, &value) in total.iter_mut().zip(column) {
                 let difference = value - coordinate;
-                *sum += difference * difference;
+                *sum = difference.mul_add(difference, *sum);
             }
         }
         total
@@ -83,72 +104,99 @@ impl Blocks {
     }
 }
 
-/// exp(x) for x ≤ 0 to 2 units in the last place; about 1e-308 where x < -708.
+/// The Gaussian kernel k(a,b) = exp(-‖a-b‖²/(2σ²)), as 2 to the power -‖a'-b'‖² of scaled points.
+pub(super) struct GaussianKernel {
+    /// Subtracted before scaling, so that what the scaling rounds is of the size of the sample's spread.
+    centre: Array1<f64>,
+    /// √(log₂ e / 2) / σ.
+    factor: f64,
+}
+
+/// Points scaled by a [`GaussianKernel`].
+pub(super) struct Scaled(Blocks);
+
+impl GaussianKernel {
+    /// Bandwidth `sigma`, for a sample about where `sample` lies.
+    pub fn new(sigma: f64, sample: ArrayView2<'_, f64>) -> Self {
+        let centre = sample.mean_axis(Axis(0)).expect("samples were checked to have rows");
+        Self { centre, factor: (0.5 * std::f64::consts::LOG2_E).sqrt() / sigma }
+    }
+
+    pub fn scale(&self, sample: ArrayView2<'_, f64>) -> Scaled {
+        Scaled(Blocks::map(sample, |k, value| (value - self.centre[k]) * self.factor))
+    }
+}
+
+impl Scaled {
+    pub fn blocks(&self) -> &Blocks {
+        &self.0
+    }
+
+    /// Kernel values of one scaled point with one block; about 10⁻³⁰⁸ in lanes past the last row.
+    #[inline(always)]
+    pub fn kernel(&self, point: &[f64], block: usize) -> [f64; LANES] {
+        let mut values = self.0.squared_distances(point, block);
+        for value in &mut values {
+            *value = exp2_nonpositive(-*value);
+        }
+        values
+    }
+
+    /// Adds the kernel values of `point` with `blocks`, lane by lane.
+    #[inline(always)]
+    fn add(&self, point: &[f64], blocks: Range<usize>, total: &mut [f64; LANES]) {
+        for block in blocks {
+            for (sum, value) in total.iter_mut().zip(self.kernel(point, block)) {
+                *sum += value;
+            }
+        }
+    }
+}
+
+/// 2ˣ for x ≤ 0 to 2 units in the last place; about 10⁻³⁰⁸ where x < -1022.
 ///
-/// x = k ln 2 + r with |r| ≤ ln 2 / 2, exp(r) by its Taylor polynomial of degree 13 (remainder below 2⁻⁵⁶), and 2^k by adding
+/// x = k + f with |f| ≤ ½, 2^f = exp(f ln 2) by its Taylor polynomial of degree 13 (remainder below 2⁻⁵⁶), and 2^k by adding
 /// k to the exponent bits.
 #[inline(always)]
-pub(super) fn exp_nonpositive(x: f64) -> f64 {
+pub(super) fn exp2_nonpositive(x: f64) -> f64 {
     /// 1.5·2⁵²: adding it rounds to an integer that then sits in the low bits of the sum.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    /// ln 2 in two parts, the first with enough trailing zeros for k times it to be exact.
-    const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
-    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    /// 1/13!, 1/12!, .., 1/2!, 1, 1.
-    const TAYLOR: [f64; 14] = [
-        1.0 / 6_227_020_800.0,
-        1.0 / 479_001_600.0,
-        1.0 / 39_916_800.0,
-        1.0 / 3_628_800.0,
-        1.0 / 362_880.0,
-        1.0 / 40_320.0,
-        1.0 / 5_040.0,
-        1.0 / 720.0,
-        1.0 / 120.0,
-        1.0 / 24.0,
-        1.0 / 6.0,
-        0.5,
-        1.0,
-        1.0,
-    ];
-    let x = if x > -708.0 { x } else { -708.0 };
-    let shifted = x * std::f64::consts::LOG2_E + ROUND;
-    let k = shifted - ROUND;
-    let r = (x - k * LN2_HIGH) - k * LN2_LOW;
-    let mut sum = TAYLOR[0];
-    for &coefficient in &TAYLOR[1..] {
-        sum = sum * r + coefficient;
+    /// (ln 2)ⁱ / i!.
+    const TAYLOR: [f64; 14] = {
+        let mut coefficients = [1.0; 14];
+        let mut i = 1;
+        while i < coefficients.len() {
+            coefficients[i] = coefficients[i - 1] * std::f64::consts::LN_2 / i as f64;
+            i += 1;
+        }
+        coefficients
+    };
+    let x = if x > -1022.0 { x } else { -1022.0 };
+    let shifted = x + ROUND;
+    let f = x - (shifted - ROUND);
+    let mut sum = TAYLOR[13];
+    for &coefficient in TAYLOR[..13].iter().rev() {
+        sum = sum.mul_add(f, coefficient);
     }
     f64::from_bits(sum.to_bits().wrapping_add(shifted.to_bits() << 52))
 }
 
-/// Gaussian kernel values exp(-γ‖a-b‖²) of one point with one block.
-#[inline(always)]
-pub(super) fn kernel_block(blocks: &Blocks, point: &[f64], block: usize, gamma: f64) -> [f64; LANES] {
-    let mut values = blocks.squared_distances(point, block);
-    for value in &mut values {
-        *value = exp_nonpositive(-gamma * *value);
-    }
-    values
-}
-
 /// Σ_{i<j} k(x_i, x_j).
-pub(super) fn sum_pairs(x: &Blocks, gamma: f64, stage: &Stage<'_>) -> Result<f64> {
-    sum_tiles(x, stage, |rows| Arch::new().dispatch(PairSum { x, rows, gamma }))
+pub(super) fn sum_pairs(x: &Scaled, stage: &Stage<'_>) -> Result<f64> {
+    sum_tiles(x.blocks(), stage, |rows| Arch::new().dispatch(PairSum { x, rows }))
 }
 
 /// Σ_{i,j} k(x_i, y_j).
-pub(super) fn sum_between(x: &Blocks, y: &Blocks, gamma: f64, stage: &Stage<'_>) -> Result<f64> {
-    sum_tiles(x, stage, |rows| Arch::new().dispatch(BetweenSum { x, y, rows, gamma }))
+pub(super) fn sum_between(x: &Scaled, y: &Scaled, stage: &Stage<'_>) -> Result<f64> {
+    sum_tiles(x.blocks(), stage, |rows| Arch::new().dispatch(BetweenSum { x, y, rows }))
 }
 
 // Types rather than closures: `pulp` compiles the whole of `with_simd` for the instruction set, where a closure's body may be left
 // as a call to generic code.
 
 struct PairSum<'a> {
-    x: &'a Blocks,
+    x: &'a Scaled,
     rows: Range<usize>,
-    gamma: f64,
 }
 
 impl WithSimd for PairSum<'_> {
@@ -156,27 +204,30 @@ impl WithSimd for PairSum<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> f64 {
-        let Self { x, rows, gamma } = self;
-        let mut point = vec![0.0; x.dim()];
-        let mut total = [0.0; LANES];
-        for row in rows {
-            x.point(row, &mut point);
-            let first = row / LANES;
-            let values = kernel_block(x, &point, first, gamma);
-            for lane in row % LANES + 1..x.lanes(first) {
-                total[lane] += values[lane];
-            }
-            add_blocks(x, &point, first + 1, gamma, &mut total);
+        let Self { x, rows } = self;
+        let mut point = vec![0.0; x.0.dim()];
+        // Apart from the lanes' sums: a loop over some of the lanes would keep those out of the registers.
+        let mut same_block = 0.0;
+        for row in rows.clone() {
+            x.0.point(row, &mut point);
+            let values = x.kernel(&point, row / LANES);
+            same_block += values[row % LANES + 1..].iter().sum::<f64>();
         }
-        total.iter().sum()
+        let mut total = [0.0; LANES];
+        for span in x.0.spans(rows.start / LANES + 1) {
+            for row in rows.clone() {
+                x.0.point(row, &mut point);
+                x.add(&point, span.start.max(row / LANES + 1)..span.end, &mut total);
+            }
+        }
+        same_block + total.iter().sum::<f64>()
     }
 }
 
 struct BetweenSum<'a> {
-    x: &'a Blocks,
-    y: &'a Blocks,
+    x: &'a Scaled,
+    y: &'a Scaled,
     rows: Range<usize>,
-    gamma: f64,
 }
 
 impl WithSimd for BetweenSum<'_> {
@@ -184,32 +235,16 @@ impl WithSimd for BetweenSum<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> f64 {
-        let Self { x, y, rows, gamma } = self;
-        let mut point = vec![0.0; x.dim()];
+        let Self { x, y, rows } = self;
+        let mut point = vec![0.0; x.0.dim()];
         let mut total = [0.0; LANES];
-        for row in rows {
-            x.point(row, &mut point);
-            add_blocks(y, &point, 0, gamma, &mut total);
+        for span in y.0.spans(0) {
+            for row in rows.clone() {
+                x.0.point(row, &mut point);
+                y.add(&point, span.clone(), &mut total);
+            }
         }
         total.iter().sum()
-    }
-}
-
-/// Adds the kernel values of `point` with all blocks from `first` on, lane by lane.
-#[inline(always)]
-fn add_blocks(blocks: &Blocks, point: &[f64], first: usize, gamma: f64, total: &mut [f64; LANES]) {
-    let whole = blocks.rows() / LANES;
-    for block in first..whole {
-        let values = kernel_block(blocks, point, block, gamma);
-        for (sum, value) in total.iter_mut().zip(values) {
-            *sum += value;
-        }
-    }
-    if whole < blocks.block_count() && first <= whole {
-        let values = kernel_block(blocks, point, whole, gamma);
-        for lane in 0..blocks.lanes(whole) {
-            total[lane] += values[lane];
-        }
     }
 }
 
@@ -218,7 +253,7 @@ fn sum_tiles(x: &Blocks, stage: &Stage<'_>, sum: impl Fn(Range<usize>) -> f64 + 
         .into_par_iter()
         .map(|tile| {
             stage.monitor.check()?;
-            let value = sum(tile * TILE..((tile + 1) * TILE).min(x.rows()));
+            let value = sum(x.tile(tile));
             stage.finish_one();
             Ok(value)
         })
@@ -233,12 +268,12 @@ mod tests {
     #[test]
     fn exponential_agrees_with_the_standard_library() {
         for i in 0..=200_000 {
-            let x = -700.0 * (f64::from(i) / 200_000.0).powi(3);
-            let (ours, std) = (exp_nonpositive(x), x.exp());
-            assert!((ours - std).abs() <= 4.0 * f64::EPSILON * std, "exp({x}): {ours} against {std}");
+            let x = -1020.0 * (f64::from(i) / 200_000.0).powi(3);
+            let (ours, std) = (exp2_nonpositive(x), x.exp2());
+            assert!((ours - std).abs() <= 4.0 * f64::EPSILON * std, "2^{x}: {ours} against {std}");
         }
-        assert_eq!(exp_nonpositive(0.0), 1.0);
-        assert!(exp_nonpositive(-1e300) < 1e-300);
-        assert!(exp_nonpositive(f64::NEG_INFINITY) < 1e-300);
+        assert_eq!(exp2_nonpositive(0.0), 1.0);
+        assert!(exp2_nonpositive(-1e300) < 1e-300);
+        assert!(exp2_nonpositive(f64::NEG_INFINITY) < 1e-300);
     }
 }

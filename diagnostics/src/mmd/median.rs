@@ -1,6 +1,6 @@
 //! The exact median of all pairwise distances without storing them.
 
-use super::kernel::{Blocks, LANES, TILE};
+use super::kernel::{Blocks, LANES};
 use crate::{Monitor, Result};
 use pulp::{Arch, Simd, WithSimd};
 use rand::RngExt;
@@ -127,7 +127,7 @@ fn pilot(x: &Blocks, level: f64, pairs: u64) -> (Bracket, f64) {
             let j = (i + rng.random_range(1..x.rows())) % x.rows();
             x.point(i, &mut a);
             x.point(j, &mut b);
-            a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum()
+            squared_distance(&a, &b)
         })
         .collect();
     let spread = PILOT_ERRORS * (level.max(0.25) * (1.0 - level).max(0.25) * count as f64).sqrt();
@@ -140,6 +140,11 @@ fn pilot(x: &Blocks, level: f64, pairs: u64) -> (Bracket, f64) {
     // Counted, not taken from the spread: many distances may be equal.
     let inside = values.iter().filter(|&&value| value >= bracket.low && value <= bracket.high).count();
     (bracket, inside as f64 / count as f64)
+}
+
+/// ‖a - b‖², rounded as [`Blocks::squared_distances`] rounds it: equal distances stay equal.
+fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).fold(0.0, |sum, (a, b)| (b - a).mul_add(b - a, sum))
 }
 
 /// Counts all pairs below the bracket and in each of its bins.
@@ -214,31 +219,40 @@ impl WithSimd for CollectTile<'_> {
 fn visit(x: &Blocks, tile: usize, bracket: Bracket, mut inside: impl FnMut(f64)) -> u64 {
     let mut point = vec![0.0; x.dim()];
     let mut under = [0u64; LANES];
-    for row in tile * TILE..((tile + 1) * TILE).min(x.rows()) {
+    let rows = x.tile(tile);
+    for row in rows.clone() {
         x.point(row, &mut point);
-        for block in row / LANES..x.block_count() {
-            let mut values = x.squared_distances(&point, block);
-            if block == row / LANES || block + 1 == x.block_count() {
-                // Lanes that are no pair i < j: set above every bracket.
-                let first = if block == row / LANES { row % LANES + 1 } else { 0 };
-                values[..first].fill(f64::INFINITY);
-                values[x.lanes(block)..].fill(f64::INFINITY);
-            }
-            let mut found = 0;
-            for (count, &value) in under.iter_mut().zip(&values) {
-                *count += u64::from(value < bracket.low);
-                found += u64::from((value >= bracket.low) & (value <= bracket.high));
-            }
-            if found > 0 {
-                for value in values {
-                    if value >= bracket.low && value <= bracket.high {
-                        inside(value);
-                    }
-                }
+        let mut values = x.squared_distances(&point, row / LANES);
+        // Lanes that are no pair i < j: above every bracket.
+        values[..=row % LANES].fill(f64::INFINITY);
+        sort_out(&values, bracket, &mut under, &mut inside);
+    }
+    for span in x.spans(rows.start / LANES + 1) {
+        for row in rows.clone() {
+            x.point(row, &mut point);
+            for block in span.start.max(row / LANES + 1)..span.end {
+                sort_out(&x.squared_distances(&point, block), bracket, &mut under, &mut inside);
             }
         }
     }
     under.iter().sum()
+}
+
+/// Counts the values under the bracket, lane by lane, and calls `inside` for those in it.
+#[inline(always)]
+fn sort_out(values: &[f64; LANES], bracket: Bracket, under: &mut [u64; LANES], inside: &mut impl FnMut(f64)) {
+    let mut any = false;
+    for (count, &value) in under.iter_mut().zip(values) {
+        *count += u64::from(value < bracket.low);
+        any |= (value >= bracket.low) & (value <= bracket.high);
+    }
+    if any {
+        for &value in values {
+            if value >= bracket.low && value <= bracket.high {
+                inside(value);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -254,7 +268,7 @@ mod tests {
             let x = Array2::from_shape_fn((rows, 3), |(i, k)| value(i, k));
             let mut all: Vec<f64> = (0..rows)
                 .flat_map(|i| (0..i).map(move |j| (i, j)))
-                .map(|(i, j)| (0..3).map(|k| (value(i, k) - value(j, k)).powi(2)).sum())
+                .map(|(i, j)| squared_distance(&[0, 1, 2].map(|k| value(i, k)), &[0, 1, 2].map(|k| value(j, k))))
                 .collect();
             all.sort_unstable_by(f64::total_cmp);
             let rank = (all.len() - 1) / 2;

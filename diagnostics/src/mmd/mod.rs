@@ -11,7 +11,7 @@ mod median;
 mod permutation;
 
 use crate::{DiagnosticsError, Monitor, Result, check};
-use kernel::Blocks;
+use kernel::{Blocks, GaussianKernel};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
@@ -54,14 +54,14 @@ pub fn unbiased_mmd2(
     monitor: Monitor<'_>,
 ) -> Result<Mmd> {
     check::two_samples(reference, samples, 2)?;
-    let (x, y) = (Blocks::new(reference), Blocks::new(samples));
     let sigma = resolve(bandwidth, reference, samples, monitor)?;
-    let gamma = 0.5 / (sigma * sigma);
-    let stage = monitor.stage("kernel sums", x.tile_count() * 2 + y.tile_count());
+    let kernel = GaussianKernel::new(sigma, reference);
+    let (x, y) = (kernel.scale(reference), kernel.scale(samples));
+    let stage = monitor.stage("kernel sums", x.blocks().tile_count() * 2 + y.blocks().tile_count());
     let (n, m) = (reference.nrows() as f64, samples.nrows() as f64);
-    let within_x = kernel::sum_pairs(&x, gamma, &stage)?;
-    let within_y = kernel::sum_pairs(&y, gamma, &stage)?;
-    let between = kernel::sum_between(&x, &y, gamma, &stage)?;
+    let within_x = kernel::sum_pairs(&x, &stage)?;
+    let within_y = kernel::sum_pairs(&y, &stage)?;
+    let between = kernel::sum_between(&x, &y, &stage)?;
     let squared = 2.0 * within_x / (n * (n - 1.0)) + 2.0 * within_y / (m * (m - 1.0)) - 2.0 * between / (n * m);
     Ok(Mmd { squared, bandwidth: sigma })
 }

@@ -1,6 +1,6 @@
 //! Permutation test of p = q with the unbiased MMD² as statistic.
 
-use super::kernel::{Blocks, LANES, kernel_block};
+use super::kernel::{GaussianKernel, LANES, Scaled};
 use super::{Bandwidth, Mmd, pooled, resolve};
 use crate::monitor::Stage;
 use crate::{DiagnosticsError, Monitor, Result, check};
@@ -82,10 +82,11 @@ pub fn permutation_test(
     check::two_samples(reference, samples, 2)?;
     let sigma = resolve(options.bandwidth, reference, samples, monitor)?;
     let (n, m) = (reference.nrows(), samples.nrows());
-    let blocks = Blocks::new(pooled(reference, samples).view());
+    let pooled = pooled(reference, samples);
+    let points = GaussianKernel::new(sigma, pooled.view()).scale(pooled.view());
     let labels = labels(n, n + m, options.permutations, key);
     let stage = monitor.stage("kernel tiles", (n + m).div_ceil(TILE));
-    let forms = quadratic_forms(&blocks, labels.as_ref(), 0.5 / (sigma * sigma), &stage)?;
+    let forms = quadratic_forms(&points, labels.as_ref(), &stage)?;
     let statistics: Vec<f64> = (0..=options.permutations).map(|p| forms.mmd2(p, n as f64, m as f64)).collect();
     let null_statistics = statistics[1..].to_vec();
     let above = null_statistics.iter().filter(|&&null| null >= statistics[0]).count();
@@ -127,9 +128,9 @@ impl Forms {
     }
 }
 
-fn quadratic_forms(x: &Blocks, labels: MatRef<'_, f64>, gamma: f64, stage: &Stage<'_>) -> Result<Forms> {
+fn quadratic_forms(x: &Scaled, labels: MatRef<'_, f64>, stage: &Stage<'_>) -> Result<Forms> {
     let columns = labels.ncols();
-    let tiles = x.rows().div_ceil(TILE);
+    let tiles = x.blocks().rows().div_ceil(TILE);
     let parts = (0..tiles)
         .into_par_iter()
         .map(|first| {
@@ -143,7 +144,7 @@ fn quadratic_forms(x: &Blocks, labels: MatRef<'_, f64>, gamma: f64, stage: &Stag
             for second in first..tiles {
                 let right = span(x, second);
                 let b = labels.subrows(right.start, right.len());
-                Arch::new().dispatch(Fill { x, left: left.clone(), right: right.clone(), gamma, kernel: &mut kernel });
+                Arch::new().dispatch(Fill { x, left: left.clone(), right: right.clone(), kernel: &mut kernel });
                 let mut product = product.as_mut().subrows_mut(0, left.len());
                 let tile = kernel.as_ref().submatrix(0, 0, left.len(), right.len());
                 faer::linalg::matmul::matmul(product.as_mut(), Accum::Replace, tile, b, 1.0, Par::Seq);
@@ -173,8 +174,8 @@ fn quadratic_forms(x: &Blocks, labels: MatRef<'_, f64>, gamma: f64, stage: &Stag
     Ok(total)
 }
 
-fn span(x: &Blocks, tile: usize) -> Range<usize> {
-    tile * TILE..((tile + 1) * TILE).min(x.rows())
+fn span(x: &Scaled, tile: usize) -> Range<usize> {
+    tile * TILE..((tile + 1) * TILE).min(x.blocks().rows())
 }
 
 fn dot(a: faer::ColRef<'_, f64>, b: faer::ColRef<'_, f64>) -> f64 {
@@ -183,10 +184,9 @@ fn dot(a: faer::ColRef<'_, f64>, b: faer::ColRef<'_, f64>) -> f64 {
 
 /// Fills a tile with the kernel values of two ranges of rows; those of a row with itself are left out.
 struct Fill<'a> {
-    x: &'a Blocks,
+    x: &'a Scaled,
     left: Range<usize>,
     right: Range<usize>,
-    gamma: f64,
     kernel: &'a mut Mat<f64>,
 }
 
@@ -195,15 +195,15 @@ impl WithSimd for Fill<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self { x, left, right, gamma, kernel } = self;
-        let mut point = vec![0.0; x.dim()];
+        let Self { x, left, right, kernel } = self;
+        let mut point = vec![0.0; x.blocks().dim()];
         for (column, row) in right.enumerate() {
-            x.point(row, &mut point);
+            x.blocks().point(row, &mut point);
             let out = kernel.col_as_slice_mut(column);
             for block in left.start / LANES..left.end.div_ceil(LANES) {
                 let at = block * LANES - left.start;
-                let lanes = x.lanes(block);
-                out[at..at + lanes].copy_from_slice(&kernel_block(x, &point, block, gamma)[..lanes]);
+                let lanes = x.blocks().lanes(block);
+                out[at..at + lanes].copy_from_slice(&x.kernel(&point, block)[..lanes]);
             }
             if left.contains(&row) {
                 out[row - left.start] = 0.0;

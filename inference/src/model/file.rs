@@ -97,7 +97,9 @@ impl TrainedModel {
     /// [`InferenceError::Model`] when it is neither, or is damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let damaged = |error: safetensors::SafeTensorError| {
-            InferenceError::Model(format!("is not a safetensors file or is truncated ({error})"))
+            InferenceError::Model(format!(
+                "is not a safetensors file or is truncated ({error}); give one that `tallsbi train` wrote"
+            ))
         };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;

@@ -1,11 +1,11 @@
 //! Checks of a model's posteriors on calibration pairs (θ, x) from the joint distribution.
 
 use super::monitored;
-use super::two_sample::ClassifierName;
+use super::two_sample::{ClassifierName, named};
 use crate::commands::model::{Model, SamplingArguments};
 use crate::commands::observed;
 use crate::context::{Context, usage};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use serde_json::json;
@@ -14,12 +14,15 @@ use std::path::PathBuf;
 use tallsbi_data::Purpose;
 use tallsbi_data::file::{MatrixSource, TrainingSet};
 use tallsbi_diagnostics::classifier::{ClassifierKind, ClassifierParams};
-use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions};
+use tallsbi_diagnostics::local_c2st::{FEWEST_PAIRS, LocalC2st, LocalC2stOptions};
 use tallsbi_diagnostics::sbc::RankOptions;
 use tallsbi_diagnostics::{sbc as ranks, tarp};
 
 /// Null trials below which p = 0.05 cannot be reached.
 const FEWEST_TRIALS: usize = 19;
+
+/// Pairs below which there is nothing to rank.
+const FEWEST_RANKS: usize = 2;
 
 /// A model and calibration pairs.
 #[derive(Debug, Args)]
@@ -34,7 +37,7 @@ pub struct CalibrationArguments {
     #[arg(long, value_name = "N")]
     n_obs: Option<NonZeroUsize>,
     /// Use the first N rows [default: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pairs: Option<u64>,
     #[command(flatten)]
     sampling: SamplingArguments,
@@ -47,17 +50,28 @@ struct Pairs {
 }
 
 impl CalibrationArguments {
-    /// The pairs, with `n_obs` observations each.
-    fn read(&self, model: &Model, n_obs: Option<usize>) -> Result<Pairs> {
+    /// The pairs, with `n_obs` observations each; refuses what the checks would refuse after samples were drawn for each.
+    fn read(&self, model: &Model, n_obs: Option<usize>, fewest: usize) -> Result<Pairs> {
         let set = TrainingSet::open(&self.calibration)?;
         let path = self.calibration.display();
         let (known, found) = (model.trained.latent.prior().names(), set.prior().names());
         if known != found {
-            bail!("{path}: has the parameters {}, the model {}", found.join(", "), known.join(", "));
+            let (found, known) = (found.join(", "), known.join(", "));
+            bail!("{path}: has the parameters {found}, the model {known}; simulate it with the model's task");
         }
         model.check_width(&path.to_string(), set.spec().dim_x)?;
         let rows = set.load(self.pairs)?;
-        let held = rows.x.dim().1;
+        let (pairs, held, _) = rows.x.dim();
+        if pairs < fewest {
+            bail!(
+                "{path}: {pairs} valid rows are used, the method needs at least {fewest}; simulate more or raise --pairs"
+            );
+        }
+        for (name, values) in known.iter().zip(rows.theta.columns()) {
+            if values.iter().all(|&value| value == values[0]) {
+                bail!("{path}: {name} is {} in every row; draw the parameters from the prior", values[0]);
+            }
+        }
         let n = n_obs.unwrap_or(held);
         if n > held {
             return Err(usage(format!(
@@ -115,7 +129,11 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
     let (x, _) = observed(&arguments.observations, calibration.n_obs)?;
     model.check_width(&arguments.observations, x.ncols())?;
     let posterior = MatrixSource::parse(&arguments.posterior).read()?;
-    let pairs = calibration.read(&model, Some(x.nrows()))?;
+    let (m, columns) = (model.trained.latent.dim(), posterior.values.ncols());
+    if columns != m {
+        bail!("{}: has {columns} columns, the model {m} parameters; give samples of this model", arguments.posterior);
+    }
+    let pairs = calibration.read(&model, Some(x.nrows()), FEWEST_PAIRS)?;
     let theta_q = calibration.draw(context, &model, &pairs, 1)?.index_axis_move(Axis(1), 0);
     let (n_pairs, n, d) = pairs.x.dim();
     let flat = pairs.x.mapv(f64::from).into_shape_with_order((n_pairs, n * d))?;
@@ -134,6 +152,11 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
     let result = monitored(context, |monitor| {
         let test = LocalC2st::train(pairs.theta.view(), theta_q.view(), flat.view(), &options, context.key(), monitor)?;
         test.evaluate(posterior.values.view(), &observation, monitor)
+    })
+    .map_err(|error| match error.matrix() {
+        Some("posterior samples") => named(&arguments.posterior, error),
+        Some(_) => anyhow!(error).context(calibration.calibration.display().to_string()),
+        None => error.into(),
     })?;
     let verdict = if result.p_value < 0.05 { "rejected" } else { "not rejected" };
     let text = format!(
@@ -167,7 +190,7 @@ pub struct SbcArguments {
 pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
     let calibration = &arguments.calibration;
     let model = Model::load(&calibration.model)?;
-    let pairs = calibration.read(&model, calibration.n_obs.map(NonZeroUsize::get))?;
+    let pairs = calibration.read(&model, calibration.n_obs.map(NonZeroUsize::get), FEWEST_RANKS)?;
     let draws = calibration.draw(context, &model, &pairs, arguments.draws.get())?;
     let key = context.key().child(Purpose::Calibration);
     let result = monitored(context, |monitor| {
@@ -205,7 +228,7 @@ pub struct CoverageArguments {
 pub fn coverage(context: &Context, arguments: &CoverageArguments) -> Result<()> {
     let calibration = &arguments.calibration;
     let model = Model::load(&calibration.model)?;
-    let pairs = calibration.read(&model, calibration.n_obs.map(NonZeroUsize::get))?;
+    let pairs = calibration.read(&model, calibration.n_obs.map(NonZeroUsize::get), FEWEST_RANKS)?;
     let draws = calibration.draw(context, &model, &pairs, arguments.draws.get())?;
     let key = context.key().child(Purpose::Calibration);
     let result = monitored(context, |monitor| {

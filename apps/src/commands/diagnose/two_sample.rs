@@ -3,13 +3,13 @@
 use super::monitored;
 use crate::commands::parameter_values;
 use crate::context::{Context, usage};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tallsbi_data::file::{Matrix, MatrixSource};
 use tallsbi_diagnostics::classifier::{ClassifierKind, ClassifierParams};
 use tallsbi_diagnostics::mmd::{Bandwidth, PermutationOptions, permutation_test, unbiased_mmd2};
-use tallsbi_diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, dirac};
+use tallsbi_diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, DiagnosticsError, dirac};
 
 /// A sample and its reference.
 #[derive(Debug, Args)]
@@ -27,7 +27,11 @@ impl PairArguments {
         let reference = MatrixSource::parse(&self.reference).read()?;
         let (m, expected) = (samples.values.ncols(), reference.values.ncols());
         if m != expected {
-            bail!("{} has {m} columns, the reference {} has {expected}", self.samples, self.reference);
+            bail!(
+                "{} has {m} columns, the reference {} has {expected}; compare samples of the same parameters",
+                self.samples,
+                self.reference
+            );
         }
         let both_named = !samples.names.is_empty() && !reference.names.is_empty();
         if both_named && samples.names != reference.names {
@@ -40,6 +44,24 @@ impl PairArguments {
             );
         }
         Ok((samples, reference))
+    }
+
+    /// The library's error with the user's name of the matrix it is about.
+    fn name(&self, error: DiagnosticsError) -> anyhow::Error {
+        match error.matrix() {
+            Some("samples") => named(&self.samples, error),
+            Some("reference") => named(&self.reference, error),
+            _ => error.into(),
+        }
+    }
+}
+
+/// The library's error about a matrix, with the user's name of it.
+pub fn named(source: &str, error: DiagnosticsError) -> anyhow::Error {
+    let text = error.to_string();
+    match error.matrix().and_then(|matrix| text.strip_prefix(matrix)) {
+        Some(fault) => anyhow!("{source}{fault}"),
+        None => error.into(),
     }
 }
 
@@ -62,7 +84,8 @@ pub fn sliced_wasserstein(context: &Context, arguments: &SlicedWassersteinArgume
         samples.values.view(),
         arguments.projections,
         context.key(),
-    )?;
+    )
+    .map_err(|error| arguments.pair.name(error))?;
     let error = result.standard_error.map(|error| format!(" ± {error:.2e} (directions)")).unwrap_or_default();
     context.print(format!("sliced Wasserstein distance {:.6}{error}", result.value), || {
         json!({
@@ -89,14 +112,15 @@ pub struct MmdArguments {
 pub fn mmd(context: &Context, arguments: &MmdArguments) -> Result<()> {
     let (samples, reference) = arguments.pair.read()?;
     let (reference, samples) = (reference.values.view(), samples.values.view());
-    let (mmd, p_value) = monitored(context, |monitor| -> Result<_> {
+    let (mmd, p_value) = monitored(context, |monitor| {
         let mmd = unbiased_mmd2(reference, samples, Bandwidth::default(), monitor)?;
         let test = arguments.permutations.map(|permutations| {
             let options = PermutationOptions { permutations, ..PermutationOptions::default() };
             permutation_test(reference, samples, &options, context.key(), monitor)
         });
         Ok((mmd, test.transpose()?.map(|test| test.p_value)))
-    })?;
+    })
+    .map_err(|error| arguments.pair.name(error))?;
     let tested = p_value.map(|p| format!(", p = {p:.4}")).unwrap_or_default();
     context.print(
         format!("MMD² {:.6} (kernel width {:.4}){tested}", mmd.squared, mmd.bandwidth),
@@ -153,7 +177,8 @@ pub fn c2st(context: &Context, arguments: &C2stArguments) -> Result<()> {
     };
     let result = monitored(context, |monitor| {
         tallsbi_diagnostics::c2st(reference.values.view(), samples.values.view(), &options, context.key(), monitor)
-    })?;
+    })
+    .map_err(|error| arguments.pair.name(error))?;
     context.print(format!("C2ST accuracy {:.4} ± {:.4}", result.accuracy, result.standard_error), || {
         json!({
             "metric": "c2st",
@@ -206,7 +231,11 @@ pub fn dirac(context: &Context, arguments: &DiracArguments) -> Result<()> {
         return Err(usage(format!("{} true values for {m} columns of {}", theta.len(), arguments.samples)));
     }
     let view = samples.values.view();
-    let (mmd, scaled, mse) = (dirac::mmd(view, &theta)?, dirac::mmd_scaled(view, &theta)?, dirac::mse(view, &theta)?);
+    let marginals = || Ok((dirac::mmd(view, &theta)?, dirac::mmd_scaled(view, &theta)?, dirac::mse(view, &theta)?));
+    let (mmd, scaled, mse) = marginals().map_err(|error: DiagnosticsError| match error.matrix() {
+        Some("samples") => named(&arguments.samples, error),
+        _ => error.into(),
+    })?;
     let names: Vec<String> = match samples.names.is_empty() {
         true => (1..=m).map(|i| format!("theta_{i}")).collect(),
         false => samples.names.clone(),
