@@ -67,13 +67,13 @@ fn samples_that_cannot_be_compared() {
         ("mat.h5:infinite", "mat.h5: infinite: NaN or infinite values: 1 (first in row 3"),
         ("mat.h5:none", "mat.h5: dataset none has the shape (0, 3): it holds no numbers"),
         ("mat.h5:words", "dataset words does not hold numbers"),
-        ("obs.h5", "obs.h5: has 2 rows"),
+        ("obs.h5", "obs.h5: has 1 rows"),
         ("train.h5", "train.h5: is a file of kind training-set, expected kind observations or posterior"),
         ("cut.h5", "cut.h5: is truncated"),
     ];
     place.run("simulate two_moons -n 50 -q -o train.h5");
     place.run("simulate gaussian_toy --dimension 3 -n 400 -q -o whole.h5");
-    place.run("observe gaussian_toy --dimension 3 --from-prior -n 2 -q -o obs.h5");
+    place.run("observe gaussian_toy --dimension 3 --from-prior -n 1 -q -o obs.h5");
     let whole = std::fs::read(place.at("whole.h5")).unwrap();
     std::fs::write(place.at("cut.h5"), &whole[..whole.len() / 2]).unwrap();
     for metric in ["sliced-wasserstein", "mmd", "mmd --permutations 20", "c2st"] {
@@ -98,7 +98,7 @@ fn calibration_that_cannot_be_done() {
         "simulate gaussian_toy --dimension 2 -n 300 -o train.h5",
         "train train.h5 -o model.safetensors --epochs 1 --hidden 8",
         "simulate gaussian_toy --dimension 2 -n 40 --n-obs 2 --seed 1 -o cal.h5",
-        "simulate two_moons -n 40 -o foreign.h5",
+        "simulate gaussian_toy --dimension 3 -n 40 -o foreign.h5",
         "observe gaussian_toy --dimension 2 --from-prior -n 2 -o obs.h5",
         "observe gaussian_toy --dimension 3 --from-prior -n 2 -o wide.h5",
         "sample model.safetensors --observations obs.h5 --samples 40 -o posterior.nc",
@@ -122,17 +122,14 @@ fn calibration_that_cannot_be_done() {
         let bytes = std::fs::read(place.at(name)).unwrap();
         std::fs::write(place.at(&format!("cut-{name}")), &bytes[..bytes.len() / 2]).unwrap();
     }
-    let local = |model: &str, calibration: &str| {
-        format!(
-            "local-c2st {model} --calibration {calibration} --observations obs.h5 --posterior posterior.nc --trials 19"
-        )
+    let command = |metric: &str, model: &str, calibration: &str| {
+        let command = format!("diagnose {metric} {model} --calibration {calibration}");
+        match metric {
+            "local-c2st" => command + " --observations obs.h5 --posterior posterior.nc --trials 19",
+            _ => command,
+        }
     };
-    let metrics: [&dyn Fn(&str, &str) -> String; 3] = [
-        &|model, calibration| format!("sbc {model} --calibration {calibration}"),
-        &|model, calibration| format!("coverage {model} --calibration {calibration}"),
-        &local,
-    ];
-    for metric in metrics {
+    for metric in ["sbc", "coverage", "local-c2st"] {
         for (calibration, expected) in [
             ("nan.h5", "nan.h5: none of its 40 rows is valid"),
             ("constant.h5", "constant.h5: theta_2 is 0.5 in every row; draw"),
@@ -142,27 +139,23 @@ fn calibration_that_cannot_be_done() {
             ("cut-cal.h5", "cut-cal.h5: is truncated"),
             ("absent.h5", "absent.h5: no such file"),
         ] {
-            place.fails(&format!("diagnose {}", metric("model.safetensors", calibration)), 1, expected);
+            place.fails(&command(metric, "model.safetensors", calibration), 1, expected);
         }
         for (model, expected) in [
             ("cut-model.safetensors", "is not a safetensors file or is truncated"),
             ("cal.h5", "cal.h5: model: is not a safetensors file"),
             ("absent.safetensors", "absent.safetensors: no such file"),
         ] {
-            place.fails(&format!("diagnose {}", metric(model, "cal.h5")), 1, expected);
+            place.fails(&command(metric, model, "cal.h5"), 1, expected);
         }
-        let good = metric("model.safetensors", "cal.h5");
-        place.fails(&format!("diagnose {good} --pairs 0"), 2, "--pairs");
-        place.fails(
-            &format!("diagnose {good} --pairs 1"),
-            1,
-            "cal.h5: 1 valid rows are used, the method needs at least",
-        );
-        if !good.starts_with("local") {
-            place.fails(&format!("diagnose {good} --n-obs 3"), 2, "simulate it with --n-obs 3");
+        let good = command(metric, "model.safetensors", "cal.h5");
+        place.fails(&format!("{good} --pairs 0"), 2, "--pairs");
+        place.fails(&format!("{good} --pairs 1"), 1, "cal.h5: 1 valid rows are used, the method needs at least");
+        if metric != "local-c2st" {
+            place.fails(&format!("{good} --n-obs 3"), 2, "simulate it with --n-obs 3");
         }
     }
-    let good = format!("diagnose {}", local("model.safetensors", "cal.h5"));
+    let good = command("local-c2st", "model.safetensors", "cal.h5");
     for (old, new, expected) in [
         ("posterior.nc", "wide.csv", "wide.csv: has 3 columns, the model 2 parameters"),
         ("posterior.nc", "nan.csv", "nan.csv: NaN or infinite values: 2 (first in row 4"),

@@ -208,7 +208,11 @@ fn wrong_inputs_are_one_line() {
         ),
         ("sample model.safetensors --observations user.h5 -o a.nc", 1, "observations have 2 values"),
         ("sample model.safetensors --observations obs.h5 --n-obs 4 -o a.nc", 2, "obs.h5 has 3"),
-        ("sample model.safetensors --observations obs.h5 -o a.nc --eta 0.5", 2, "dpm-solver has no such option"),
+        (
+            "sample model.safetensors --observations obs.h5 -o a.nc --sampler edm-heun --eta 0.5",
+            2,
+            "edm-heun has no such option",
+        ),
         ("sample model.safetensors --observations obs.h5 -o a.nc --steps 0", 2, "steps"),
         ("sample cut.safetensors --observations obs.h5 -o a.nc", 1, "cut.safetensors"),
         ("sample train.h5 --observations obs.h5 -o a.nc", 1, "train.h5"),

@@ -131,7 +131,7 @@ fn matrices_from_everywhere() {
     std::fs::write(at("ragged.csv"), "1,2\n3\n").unwrap();
     std::fs::write(at("empty.csv"), "").unwrap();
     let cases = [
-        (format!("{}:posterior/n30", show("r.h5")), "select one of the 5"),
+        (format!("{}:posterior/n30", show("r.h5")), "select one of its 5 matrices"),
         (format!("{}:posterior/n30:5", show("r.h5")), "the index must be 0 to 4"),
         (format!("{}:theta_true:1", show("r.h5")), "three dimensions"),
         (format!("{}:posterior/n30:last", show("r.h5")), "has no dataset posterior/n30:last"),
