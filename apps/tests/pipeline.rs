@@ -103,7 +103,7 @@ fn training_resumes_to_the_same_weights() {
             .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(400));
         // Fails where the run is over already.
-        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status();
+        let _ = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).stderr(Stdio::null()).status();
         let code = child.wait_with_output().unwrap().status.code();
         if code == Some(0) {
             break;
