@@ -28,6 +28,18 @@ pub enum InferenceError {
         /// Row of the observation.
         row: usize,
     },
+    /// Observations with fractions where the training set had whole numbers only.
+    #[error(
+        "observation {row}, column {column}: {value}, but the training set has whole numbers there; give counts as they are"
+    )]
+    ObservationNotWhole {
+        /// Row of the observation.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// What it holds.
+        value: f32,
+    },
     /// A model file that is not one of ours or a reference network, or is damaged.
     #[error("model: {0}")]
     Model(String),

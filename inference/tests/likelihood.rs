@@ -130,16 +130,31 @@ fn network(layout: MixtureLayout, m: usize) -> Mlp<f32> {
 }
 
 fn model(layout: MixtureLayout, m: usize) -> LikelihoodModel {
-    let d = layout.dim;
-    let map = ObservationMap::standardize(vec![0.0; d], vec![1.0; d]);
-    LikelihoodModel::new(&[network(layout, m)], layout, Symmetry::none(m), map)
+    LikelihoodModel::new(&[network(layout, m)], layout, Symmetry::none(m), map(layout))
 }
 
-fn observations(n: usize, d: usize) -> Array2<f32> {
+/// Standardised already; where there are cells, fitted to observations.
+fn map(layout: MixtureLayout) -> ObservationMap {
+    let d = layout.dim;
+    if layout.cells {
+        let x = observations(400, layout).insert_axis(Axis(1));
+        return ObservationMap::fit(x.view(), false).unwrap();
+    }
+    ObservationMap::standardize(vec![0.0; d], vec![1.0; d])
+}
+
+/// Normal variables; where there are cells, all but the last are counts that are never 0, that often are, categories.
+fn observations(n: usize, layout: MixtureLayout) -> Array2<f32> {
     let mut rng = StreamKey::root(6).child(Purpose::Observation).rng(0);
-    Array2::from_shape_simple_fn((n, d), || {
+    Array2::from_shape_fn((n, layout.dim), |(_, column)| {
         let z: f64 = StandardNormal.sample(&mut rng);
-        z as f32
+        let count = match column {
+            0 => (30.0 + 2.0 * z).round(),
+            1 => (1.0 + 1.5 * z).round().max(0.0),
+            2 => z.signum(),
+            _ => z,
+        };
+        (if layout.cells { count } else { z }) as f32
     })
 }
 
@@ -149,10 +164,12 @@ fn evaluate(model: &LikelihoodModel, x: ArrayView2<'_, f32>, theta: &[f64]) -> L
     local
 }
 
-const LAYOUTS: [MixtureLayout; 3] = [
-    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full },
-    MixtureLayout { components: 3, dim: 4, covariance: Covariance::Full },
-    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal },
+const LAYOUTS: [MixtureLayout; 5] = [
+    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full, cells: false },
+    MixtureLayout { components: 3, dim: 4, covariance: Covariance::Full, cells: false },
+    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: false },
+    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Diagonal, cells: true },
+    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: true },
 ];
 
 #[test]
@@ -162,7 +179,7 @@ fn many_observations_count_as_their_sum() {
         let theta = [0.4, -0.3];
         // Fewer than d + 1, and more: for one Gaussian the second are summed up as mean and scatter.
         for n in [3, 40] {
-            let x = observations(n, 4);
+            let x = observations(n, layout);
             let all = evaluate(&model, x.view(), &theta);
             let mut sum = (0.0, [0.0; 2]);
             for j in 0..n {
@@ -182,7 +199,7 @@ fn many_observations_count_as_their_sum() {
 fn gradients_are_finite_differences() {
     for layout in LAYOUTS {
         let model = model(layout, 2);
-        let x = observations(6, 4);
+        let x = observations(6, layout);
         let h = 0.01;
         let centre = [0.4, -0.3];
         let local = evaluate(&model, x.view(), &centre);
@@ -206,9 +223,8 @@ fn symmetries_hold_exactly_with_their_derivatives() {
     let symmetry = Symmetry::generated(2, &[turn, SignedPermutation::flip(2, &[0])]).unwrap();
     assert_eq!(symmetry.order(), 8);
     let layout = LAYOUTS[0];
-    let map = ObservationMap::standardize(vec![0.0; 4], vec![1.0; 4]);
-    let model = LikelihoodModel::new(&[network(layout, 2)], layout, symmetry.clone(), map);
-    let x = observations(6, 4);
+    let model = LikelihoodModel::new(&[network(layout, 2)], layout, symmetry.clone(), map(layout));
+    let x = observations(6, layout);
     let centre = [0.4, -0.7];
     let own = evaluate(&model, x.view(), &centre);
     for element in symmetry.elements() {
@@ -277,9 +293,9 @@ fn divergence(layout: MixtureLayout, network: &Mlp<f32>, theta: [f64; 2], moved:
 #[test]
 fn the_metric_is_the_fisher_information() {
     for covariance in [Covariance::Full, Covariance::Diagonal] {
-        let layout = MixtureLayout { components: 1, dim: 4, covariance };
+        let layout = MixtureLayout { components: 1, dim: 4, covariance, cells: false };
         let (network, model) = (network(layout, 2), model(layout, 2));
-        let local = evaluate(&model, observations(5, 4).view(), &[0.4, -0.3]);
+        let local = evaluate(&model, observations(5, layout).view(), &[0.4, -0.3]);
         for direction in [[1.0, 0.0], [0.0, 1.0], [0.7, -0.7]] {
             let h = 0.05;
             let at =
@@ -292,4 +308,52 @@ fn the_metric_is_the_fisher_information() {
         }
         assert!(cholesky(&mut local.informations.clone(), 2));
     }
+}
+
+/// KL(p(θ) ‖ p(θ+δ)) of counts, summed over all cells, against the metric.
+#[test]
+fn the_metric_of_cells_is_their_fisher_information() {
+    let layout = MixtureLayout { components: 1, dim: 3, covariance: Covariance::Diagonal, cells: true };
+    let model = model(layout, 2);
+    let centre = [0.4, -0.3];
+    let x = Array2::from_shape_fn((1, 3), |(_, column)| [30.0, 1.0, -1.0][column]);
+    let metric = evaluate(&model, x.view(), &centre).informations;
+    // The columns are independent: those that are not varied cancel.
+    let log_mass = |theta: &[f64; 2], column: usize, k: f32| {
+        let mut x = x.clone();
+        x[[0, column]] = k;
+        evaluate(&model, x.view(), theta).values[0]
+    };
+    // The outermost cells own all beyond.
+    let range = map(layout);
+    let ranges: Vec<(i32, i32)> = (0..3).map(|i| (range.lowest[i] as i32, range.highest[i] as i32)).collect();
+    let divergence = |moved: [f64; 2]| {
+        let mut sum = 0.0;
+        for (column, &(low, high)) in ranges.iter().enumerate() {
+            let logs: Vec<[f64; 2]> =
+                (low..=high).map(|k| [&centre, &moved].map(|theta| log_mass(theta, column, k as f32))).collect();
+            let total = [0, 1].map(|i| log_sum_exp(&logs.iter().map(|log| log[i]).collect::<Vec<_>>()));
+            sum +=
+                logs.iter().map(|log| (log[0] - total[0]).exp() * (log[0] - total[0] - log[1] + total[1])).sum::<f64>();
+        }
+        sum
+    };
+    for direction in [[1.0, 0.0], [0.0, 1.0], [0.7, -0.7]] {
+        let h = 0.03;
+        let at = |h: f64| divergence([centre[0] + h * direction[0], centre[1] + h * direction[1]]);
+        let numeric = (at(h) + at(-h)) / (h * h);
+        let exact: f64 = (0..4).map(|e| metric[e] * direction[e / 2] * direction[e % 2]).sum();
+        assert!((numeric - exact).abs() < 0.02 * exact, "{direction:?}: {numeric} {exact}");
+    }
+}
+
+#[test]
+fn counts_with_fractions_are_refused() {
+    let model = model(LAYOUTS[3], 2);
+    let mut x = observations(3, LAYOUTS[3]);
+    x[[1, 3]] = 0.25;
+    assert!(model.context(x.view()).is_ok());
+    x[[2, 1]] = 1.5;
+    let message = model.context(x.view()).unwrap_err().to_string();
+    assert!(message.starts_with("observation 2, column 1: 1.5"), "{message}");
 }

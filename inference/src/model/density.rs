@@ -6,6 +6,7 @@
 //!
 //!   log N(y; μ, (L Lᵀ)⁻¹) = Σ log L_ii - ½|Lᵀ(y - μ)|² - d/2 log 2π; the last term is left out everywhere.
 
+use super::cells::Term;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -34,6 +35,9 @@ pub struct MixtureLayout {
     pub dim: usize,
     /// Shape of the factors.
     pub covariance: Covariance,
+    /// Whether columns of whole numbers have the masses of their [cells](super::cells), for diagonal factors.
+    #[serde(default)]
+    pub cells: bool,
 }
 
 /// A component in f64, diagonal exponentiated.
@@ -56,12 +60,14 @@ pub struct MixtureScratch {
     logs: Vec<f64>,
     residual: Vec<f64>,
     whitened: Vec<f64>,
+    /// Of the components' columns, where there are cells.
+    pub(super) terms: Vec<Term>,
 }
 
 impl MixtureLayout {
     /// One Gaussian with a full covariance.
     pub fn gaussian(dim: usize) -> Self {
-        Self { components: 1, dim, covariance: Covariance::Full }
+        Self { components: 1, dim, covariance: Covariance::Full, cells: false }
     }
 
     /// Number of a network's outputs.
@@ -159,23 +165,45 @@ impl MixtureLayout {
         scratch: &mut MixtureScratch,
         gradient: Option<&mut [f64]>,
     ) -> f64 {
+        let log = |c: usize, scratch: &mut MixtureScratch| {
+            self.residual(c, y, scratch);
+            let square: f64 = scratch.whitened.iter().map(|u| u * u).sum();
+            scratch.components[c].log_determinant - 0.5 * square
+        };
+        let slope = |c: usize, weight: f64, scratch: &mut MixtureScratch, gradient: &mut [f64]| {
+            if self.components > 1 {
+                self.residual(c, y, scratch);
+            }
+            self.slope(c, weight, scratch, gradient);
+        };
+        self.mix(weight, scratch, gradient, (log, slope))
+    }
+
+    /// log Σ_c w_c exp(log_c); adds `weight` times its gradient, given what adds a weight times that of log_c. The slope of
+    /// a single component follows its logarithm at once.
+    pub(super) fn mix(
+        &self,
+        weight: f64,
+        scratch: &mut MixtureScratch,
+        gradient: Option<&mut [f64]>,
+        (log, slope): (
+            impl Fn(usize, &mut MixtureScratch) -> f64,
+            impl Fn(usize, f64, &mut MixtureScratch, &mut [f64]),
+        ),
+    ) -> f64 {
         let mut logs = [0.0; MAX_COMPONENTS];
         let logs = &mut logs[..self.components];
-        for (c, log) in logs.iter_mut().enumerate() {
-            self.residual(c, y, scratch);
-            let component = &scratch.components[c];
-            let square: f64 = scratch.whitened.iter().map(|u| u * u).sum();
-            *log = scratch.logs[c] + component.log_determinant - 0.5 * square;
+        for (c, value) in logs.iter_mut().enumerate() {
+            *value = log(c, scratch) + scratch.logs[c];
         }
         let density = log_sum_exp(logs);
         if let Some(gradient) = gradient {
             for (c, log) in logs.iter().enumerate() {
                 let responsibility = (log - density).exp();
                 if self.components > 1 {
-                    self.residual(c, y, scratch);
                     gradient[self.mean_offset(c) - 1] += weight * (responsibility - scratch.logs[c].exp());
                 }
-                self.slope(c, weight * responsibility, scratch, gradient);
+                slope(c, weight * responsibility, scratch, gradient);
             }
         }
         density
@@ -268,7 +296,7 @@ mod tests {
     #[test]
     fn gradient_is_the_finite_difference() {
         for (components, covariance) in [(1, Covariance::Full), (3, Covariance::Full), (3, Covariance::Diagonal)] {
-            let layout = MixtureLayout { components, dim: 3, covariance };
+            let layout = MixtureLayout { components, dim: 3, covariance, cells: false };
             let y = [0.3, -0.7, 0.2];
             let outputs = outputs(layout);
             let mut gradient = vec![0.0; layout.outputs()];
@@ -288,7 +316,7 @@ mod tests {
 
     #[test]
     fn density_integrates_to_one() {
-        let layout = MixtureLayout { components: 2, dim: 2, covariance: Covariance::Full };
+        let layout = MixtureLayout { components: 2, dim: 2, covariance: Covariance::Full, cells: false };
         let outputs = outputs(layout);
         let (half, step) = (120, 0.08);
         let mut sum = 0.0;

@@ -6,6 +6,7 @@
 //! needs the observations' mean and scatter only). It pays where the likelihood is simpler than the posterior. Sampled by
 //! [tempering](crate::tempering).
 
+use super::cells::{Cells, Interval, term};
 use super::density::{MixtureLayout, MixtureScratch};
 use super::observation_map::ObservationMap;
 use crate::Result;
@@ -23,6 +24,7 @@ const TILE_ROWS: usize = 32;
 pub struct LikelihoodModel {
     members: Vec<Engine<f32>>,
     layout: MixtureLayout,
+    cells: Option<Cells>,
     symmetry: Symmetry,
     map: ObservationMap,
 }
@@ -35,7 +37,8 @@ impl LikelihoodModel {
         for network in members {
             assert_eq!(network.spec().output, layout.outputs(), "the networks' outputs are those of the mixture");
         }
-        Self { members: members.iter().map(Engine::new).collect(), layout, symmetry, map }
+        let cells = if layout.cells { Cells::new(&map) } else { None };
+        Self { members: members.iter().map(Engine::new).collect(), layout, cells, symmetry, map }
     }
 }
 
@@ -43,10 +46,41 @@ impl LikelihoodModel {
 #[derive(Debug, Clone)]
 pub struct LikelihoodContext {
     n: f64,
-    /// Observations (n, d); their mean alone for a single Gaussian.
-    points: Vec<f64>,
-    /// Σ_j (x_j - x̄)(x_j - x̄)ᵀ (d, d), for a single Gaussian and n > 1.
-    scatter: Option<Vec<f64>>,
+    observed: Observed,
+}
+
+#[derive(Debug, Clone)]
+enum Observed {
+    /// Their mean (d) and Σ_j (x_j - x̄)(x_j - x̄)ᵀ (d, d), if n > 1: all that a single Gaussian needs.
+    Moments { mean: Vec<f64>, scatter: Option<Vec<f64>> },
+    /// All of them, (n, d).
+    Points(Vec<f64>),
+    /// All of them as cells, (n, d).
+    Intervals(Vec<Interval>),
+    /// The different values of each column and how many observations have each: all that one Gaussian a column needs.
+    Columns(Vec<Vec<(Interval, f64)>>),
+}
+
+impl Observed {
+    fn new(points: Vec<f64>, layout: MixtureLayout, cells: Option<&Cells>) -> Self {
+        let Some(cells) = cells else {
+            if layout.components > 1 {
+                return Self::Points(points);
+            }
+            let (mean, scatter) = mean_and_scatter(&points, layout.dim);
+            return Self::Moments { mean, scatter };
+        };
+        let d = layout.dim;
+        if layout.components > 1 {
+            return Self::Intervals(points.iter().enumerate().map(|(i, &y)| cells.interval(i % d, y)).collect());
+        }
+        let column = |i: usize| {
+            let mut values: Vec<f64> = points.iter().skip(i).step_by(d).copied().collect();
+            values.sort_by(f64::total_cmp);
+            values.chunk_by(|a, b| a == b).map(|same| (cells.interval(i, same[0]), same.len() as f64)).collect()
+        };
+        Self::Columns((0..d).map(column).collect())
+    }
 }
 
 /// Buffers of one worker.
@@ -70,6 +104,8 @@ struct RowScratch {
     whitened: Vec<f64>,
     relative: Vec<f64>,
     tangent: Vec<f64>,
+    /// Roots of the information in each column, where there are cells.
+    roots: Vec<[f64; 3]>,
 }
 
 impl Likelihood for LikelihoodModel {
@@ -86,13 +122,12 @@ impl Likelihood for LikelihoodModel {
 
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<LikelihoodContext> {
         let features = self.map.features(x)?;
-        let points: Vec<f64> = features.into_iter().map(f64::from).collect();
-        let n = x.nrows() as f64;
-        if self.layout.components > 1 {
-            return Ok(LikelihoodContext { n, points, scatter: None });
+        if let Some(cells) = &self.cells {
+            cells.check(x)?;
         }
-        let (mean, scatter) = mean_and_scatter(&points, self.layout.dim);
-        Ok(LikelihoodContext { n, points: mean, scatter })
+        let points = features.into_iter().map(f64::from).collect();
+        let observed = Observed::new(points, self.layout, self.cells.as_ref());
+        Ok(LikelihoodContext { n: x.nrows() as f64, observed })
     }
 
     fn workspace(&self) -> LikelihoodWorkspace {
@@ -170,21 +205,38 @@ impl LikelihoodModel {
         layout.expand(out, mixture);
         slope.clear();
         slope.resize(layout.outputs(), 0.0);
-        if layout.components > 1 {
-            return context.points.chunks(d).map(|x| layout.accumulate(x, 1.0, mixture, Some(slope))).sum();
+        match &context.observed {
+            Observed::Points(points) => points.chunks(d).map(|x| layout.accumulate(x, 1.0, mixture, Some(slope))).sum(),
+            Observed::Intervals(cells) => {
+                cells.chunks(d).map(|x| layout.accumulate_intervals(x, 1.0, mixture, Some(slope))).sum()
+            }
+            Observed::Moments { mean, scatter } => {
+                let value = context.n * layout.accumulate(mean, context.n, mixture, Some(slope));
+                let spread = scatter.as_ref().map(|scatter| layout.accumulate_scatter(scatter, mixture, slope));
+                value + spread.unwrap_or(0.0)
+            }
+            Observed::Columns(columns) => {
+                let component = &mixture.components[0];
+                let (means, factors) = slope.split_at_mut(d);
+                let mut value = 0.0;
+                for (i, column) in columns.iter().enumerate() {
+                    for &(interval, count) in column {
+                        let term = term(interval, component.mean[i], component.factor[i]);
+                        value += count * term.value;
+                        means[i] += count * term.mean;
+                        factors[i] += count * term.log_precision;
+                    }
+                }
+                value
+            }
         }
-        let mut value = context.n * layout.accumulate(&context.points, context.n, mixture, Some(slope));
-        if let Some(scatter) = &context.scatter {
-            value += layout.accumulate_scatter(scatter, mixture, slope);
-        }
-        value
     }
 
     /// n Σ_c w_c F_c, F_c the Fisher information of component c: ∂_aμᵀ P ∂_bμ + ½ tr(P⁻¹ ∂_aP P⁻¹ ∂_bP), P = L Lᵀ. With
-    /// A_a = L⁻¹ ∂_aL the trace is that of (A_a + A_aᵀ)(A_b + A_bᵀ). An upper bound for mixtures whose components overlap.
+    /// A_a = L⁻¹ ∂_aL the trace is that of (A_a + A_aᵀ)(A_b + A_bᵀ). Of cells, the sum of the columns' information. An upper bound for mixtures whose components overlap.
     fn information(&self, n: f64, tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
         let (layout, d, m) = (self.layout, self.layout.dim, self.dim_theta());
-        let RowScratch { mixture, whitened, relative, tangent, .. } = row;
+        let RowScratch { mixture, whitened, relative, tangent, roots, .. } = row;
         whitened.resize(m * d, 0.0);
         out.fill(0.0);
         for c in 0..layout.components {
@@ -192,13 +244,22 @@ impl LikelihoodModel {
             let entries = factor.len();
             relative.resize(m * entries, 0.0);
             let at = layout.mean_offset(c);
+            if let Some(cells) = &self.cells {
+                let parameters = mixture.components[c].mean.iter().zip(factor).enumerate();
+                roots.clear();
+                roots.extend(parameters.map(|(i, (&mean, &precision))| cells.information_root(i, mean, precision)));
+            }
             for (a, line) in tangents.chunks(layout.outputs()).enumerate() {
                 tangent.clear();
                 tangent.extend(line[at..at + d].iter().map(|&value| f64::from(value)));
                 layout.whiten(factor, tangent, &mut whitened[a * d..(a + 1) * d]);
                 let own = &mut relative[a * entries..(a + 1) * entries];
                 own.iter_mut().zip(&line[at + d..]).for_each(|(out, &value)| *out = f64::from(value));
-                relative_factor(layout, factor, own);
+                if self.cells.is_some() {
+                    weigh(roots, &mut whitened[a * d..(a + 1) * d], own);
+                } else {
+                    relative_factor(layout, factor, own);
+                }
             }
             let weight = n * layout.log_weight(mixture, c).exp();
             for a in 0..m {
@@ -225,6 +286,14 @@ fn transpose(image: &SignedPermutation, gradient: &mut [f64], information: &mut 
         let sign = if image.negate[i] { -1.0 } else { 1.0 };
         let to = &mut information[image.source[i] * m..][..m];
         to.iter_mut().zip(&row).for_each(|(out, value)| *out = sign * value);
+    }
+}
+
+/// From τ ∂μ and ∂ log τ of each column to Rᵀ (τ ∂μ, ∂ log τ), R the root of the column's information.
+fn weigh(roots: &[[f64; 3]], whitened: &mut [f64], relative: &mut [f64]) {
+    for ((root, mean), log) in roots.iter().zip(whitened).zip(relative) {
+        *mean = root[0] * *mean + root[1] * *log;
+        *log *= root[2];
     }
 }
 

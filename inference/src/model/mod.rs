@@ -1,6 +1,7 @@
 //! Score networks: their definition, their evaluation, their files.
 
 pub mod anchored;
+pub mod cells;
 pub mod conditional;
 pub mod density;
 mod file;

@@ -20,6 +20,12 @@ pub struct ObservationMap {
     /// Which columns are counts, (d); empty if none is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<bool>,
+    /// Lowest value over the training set, (d), where there are counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lowest: Vec<f32>,
+    /// Highest value over the training set, (d), where there are counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub highest: Vec<f32>,
 }
 
 /// Variance of a uniform distribution over a cell of width 1.
@@ -28,7 +34,7 @@ const CELL_VARIANCE: f64 = 1.0 / 12.0;
 impl ObservationMap {
     /// z = (x - mean)/sd.
     pub fn standardize(mean: Vec<f32>, sd: Vec<f32>) -> Self {
-        Self { log: false, mean, sd, counts: Vec::new() }
+        Self { log: false, mean, sd, counts: Vec::new(), lowest: Vec::new(), highest: Vec::new() }
     }
 
     /// Fits mean and standard deviation on the training outputs `x` (N, K, d): K observations of each of N parameters. Without
@@ -51,14 +57,14 @@ impl ObservationMap {
     }
 
     /// Spreads the counts among `features` (d) uniformly over x ± ½ with the numbers in \[0, 1) that `uniform` draws: a density has
-    /// no mass at points.
-    pub fn dequantize(&self, features: &mut [f64], mut uniform: impl FnMut() -> f64) {
+    /// no mass at points. Columns that have `cells` stay as they are.
+    pub fn dequantize(&self, features: &mut [f64], cells: impl Fn(usize) -> bool, mut uniform: impl FnMut() -> f64) {
         for (column, feature) in features.iter_mut().enumerate() {
             let sd = f64::from(self.sd[column]);
             if sd == 0.0 {
                 // A constant has no density either: any will do that does not depend on θ.
                 *feature += uniform() - 0.5;
-            } else if self.is_count(column) {
+            } else if self.is_count(column) && !cells(column) {
                 *feature += (uniform() - 0.5) / sd;
             }
         }
@@ -104,12 +110,22 @@ pub struct Moments {
     sum: Vec<f64>,
     square: Vec<f64>,
     whole: Vec<bool>,
+    lowest: Vec<f32>,
+    highest: Vec<f32>,
 }
 
 impl Moments {
     /// Of no rows of `d` columns yet.
     pub fn new(d: usize, log: bool) -> Self {
-        Self { log, rows: 0, sum: vec![0.0; d], square: vec![0.0; d], whole: vec![!log; d] }
+        Self {
+            log,
+            rows: 0,
+            sum: vec![0.0; d],
+            square: vec![0.0; d],
+            whole: vec![!log; d],
+            lowest: vec![f32::INFINITY; d],
+            highest: vec![f32::NEG_INFINITY; d],
+        }
     }
 
     /// Takes in more rows, (n, K, d).
@@ -125,6 +141,8 @@ impl Moments {
                     )));
                 }
                 self.whole[i] &= value.fract() == 0.0;
+                self.lowest[i] = self.lowest[i].min(value);
+                self.highest[i] = self.highest[i].max(value);
                 let value = if self.log { f64::from(value).ln() } else { f64::from(value) };
                 self.sum[i] += value;
                 self.square[i] += value * value;
@@ -152,8 +170,9 @@ impl Moments {
                 (mean as f32, if constant { 0.0 } else { variance.sqrt() as f32 })
             })
             .unzip();
-        let counts = if self.whole.contains(&true) { self.whole } else { Vec::new() };
-        ObservationMap { log: self.log, mean, sd, counts }
+        let (counts, lowest, highest) =
+            if self.whole.contains(&true) { (self.whole, self.lowest, self.highest) } else { Default::default() };
+        ObservationMap { log: self.log, mean, sd, counts, lowest, highest }
     }
 }
 
@@ -184,6 +203,7 @@ mod tests {
     fn counts_are_found_and_spread_within_their_cells() {
         let map = map();
         assert_eq!(map.counts, [true, true, true, false, false]);
+        assert_eq!((map.lowest[..3].to_vec(), map.highest[..3].to_vec()), (vec![0.0; 3], vec![12.0, 199.0, 2.0]));
         assert!(map.sd[0] > 0.2, "{}", map.sd[0]);
         let x = ndarray::arr2(&[[0.0f32, 50.0, 2.0, 1.5, 0.3]]);
         let plain: Vec<f64> = map.features(x.view()).unwrap().into_iter().map(f64::from).collect();
@@ -192,9 +212,9 @@ mod tests {
         };
         for u in [0.0, 0.5, 0.999] {
             let mut spread = plain.clone();
-            map.dequantize(&mut spread, || u);
+            map.dequantize(&mut spread, |column| column == 2, || u);
             assert!((count(&spread, 0) - (u - 0.5)).abs() < 1e-5 && (count(&spread, 1) - (49.5 + u)).abs() < 1e-4);
-            assert_eq!((spread[3], spread[4]), (plain[3], plain[4] + u - 0.5));
+            assert_eq!((spread[2], spread[3], spread[4]), (plain[2], plain[3], plain[4] + u - 0.5));
         }
     }
 

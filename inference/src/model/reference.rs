@@ -100,7 +100,7 @@ fn standardisations(file: &SafeTensors<'_>, n_max: usize, log: bool) -> Result<V
     Ok(mean
         .chunks_exact(d)
         .zip(sd.chunks_exact(d))
-        .map(|(mean, sd)| ObservationMap { log, mean: mean.to_vec(), sd: sd.to_vec(), counts: Vec::new() })
+        .map(|(mean, sd)| ObservationMap { log, ..ObservationMap::standardize(mean.to_vec(), sd.to_vec()) })
         .collect())
 }
 

@@ -2,6 +2,7 @@
 
 use super::data::TrainingData;
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
+use crate::model::cells::{Cells, Interval};
 use crate::model::density::{MixtureLayout, MixtureScratch};
 use rand::RngExt;
 use std::ops::Range;
@@ -34,6 +35,7 @@ pub struct DensityObjective<'a> {
     data: &'a TrainingData,
     engine: Engine<f32>,
     layout: MixtureLayout,
+    cells: Option<Cells>,
     direction: Direction,
     input: Input,
 }
@@ -41,7 +43,8 @@ pub struct DensityObjective<'a> {
 impl<'a> DensityObjective<'a> {
     /// For `network`, whose outputs are those of `layout`.
     pub fn new(data: &'a TrainingData, network: &Mlp<f32>, layout: MixtureLayout, direction: Direction) -> Self {
-        Self { data, engine: Engine::for_training(network), layout, direction, input: Input::Plain }
+        let cells = if layout.cells { Cells::new(&data.observation_map) } else { None };
+        Self { data, engine: Engine::for_training(network), layout, cells, direction, input: Input::Plain }
     }
 
     /// The same with another input (of a likelihood).
@@ -75,7 +78,8 @@ impl<'a> DensityObjective<'a> {
             target.iter_mut().zip(wanted).for_each(|(target, &value)| *target = f64::from(value));
             if self.direction == Direction::Likelihood {
                 let mut rng = batch.noise.rng(index);
-                data.observation_map.dequantize(target, || rng.random());
+                let cells = |column| self.cells.as_ref().is_some_and(|cells| cells.has(column));
+                data.observation_map.dequantize(target, cells, || rng.random());
             }
         }
     }
@@ -90,6 +94,7 @@ pub struct DensityWorkspace {
     out_gradient: Vec<f32>,
     slope: Vec<f64>,
     mixture: MixtureScratch,
+    intervals: Vec<Interval>,
     trace: Trace<f32>,
     forward: ForwardWorkspace<f32>,
 }
@@ -106,6 +111,7 @@ impl Objective for DensityObjective<'_> {
             out_gradient: vec![0.0; CHUNK_ROWS * spec.output],
             slope: vec![0.0; spec.output],
             mixture: MixtureScratch::default(),
+            intervals: Vec::new(),
             trace: Trace::new(spec, CHUNK_ROWS),
             forward: ForwardWorkspace::new(spec, CHUNK_ROWS),
         }
@@ -125,7 +131,8 @@ impl Objective for DensityObjective<'_> {
         let n = positions.len();
         self.assemble(batch, positions, workspace);
         let spec = self.engine.spec();
-        let DensityWorkspace { input, target, out, out_gradient, slope, mixture, trace, forward } = workspace;
+        let DensityWorkspace { input, target, out, out_gradient, slope, mixture, intervals, trace, forward } =
+            workspace;
         let (input, out) = (&input[..n * spec.input], &mut out[..n * spec.output]);
         if gradient.is_some() {
             self.engine.forward_traced(input, trace, out);
@@ -137,12 +144,18 @@ impl Objective for DensityObjective<'_> {
         let rows = out.chunks_exact(spec.output).zip(target.chunks_exact(self.layout.dim));
         for ((outputs, target), out_gradient) in rows.zip(out_gradient.chunks_exact_mut(spec.output)) {
             self.layout.expand(outputs, mixture);
+            slope.fill(0.0);
+            let wanted = gradient.is_some().then_some(slope.as_mut_slice());
+            loss -= match &self.cells {
+                None => self.layout.accumulate(target, -scale, mixture, wanted),
+                Some(cells) => {
+                    intervals.clear();
+                    intervals.extend(target.iter().enumerate().map(|(i, &value)| cells.interval(i, value)));
+                    self.layout.accumulate_intervals(intervals, -scale, mixture, wanted) + cells.constant()
+                }
+            };
             if gradient.is_some() {
-                slope.fill(0.0);
-                loss -= self.layout.accumulate(target, -scale, mixture, Some(slope));
                 out_gradient.iter_mut().zip(&*slope).for_each(|(out, &value)| *out = value as f32);
-            } else {
-                loss -= self.layout.accumulate(target, -scale, mixture, None);
             }
         }
         if let Some(gradient) = gradient {

@@ -7,8 +7,9 @@ use super::options::{DensityForm, OptimizerOptions, TrainOptions};
 use super::trainer::{Fitted, Objective, Plan, Trainer, TrainerState, validate};
 use super::{Checkpoint, Monitor, NetworkProgress, Progress, TrainingData};
 use crate::model::anchored::{Anchors, anchor_outputs};
+use crate::model::cells::Cells;
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
-use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
+use crate::model::{AnchoredSettings, ConditionalNetwork, Covariance, MixtureLayout, NoiseSettings};
 use crate::{InferenceError, Result};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
@@ -160,7 +161,8 @@ impl<'a> Run<'a> {
         if symmetry.order() > 1 {
             input = Input::Canonical(symmetry.clone());
             let network = self.density(forms, layout)?;
-            let name = format!("likelihood, {}, with {} symmetries", options.candidates[form], symmetry.order());
+            let form = self.describe(&options.candidates[form]);
+            let name = format!("likelihood, {form}, with {} symmetries", symmetry.order());
             let job = self.density_job((name, forms), (&network, input.clone()), layout, optimizer);
             let symmetric = self.fit("likelihood, symmetric", vec![job], self.members_to_come())?.start;
             seen.end = symmetric + 1;
@@ -200,7 +202,7 @@ impl<'a> Run<'a> {
         for (index, form) in self.options.likelihood.candidates.iter().enumerate() {
             let network = self.density(index, self.layout(form))?;
             for (variant, optimizer) in variants {
-                let name = format!("likelihood, {form}{variant}");
+                let name = format!("likelihood, {}{variant}", self.describe(form));
                 jobs.push(self.density_job((name, index), (&network, Input::Plain), self.layout(form), optimizer));
             }
         }
@@ -215,7 +217,14 @@ impl<'a> Run<'a> {
     }
 
     fn layout(&self, form: &DensityForm) -> MixtureLayout {
-        MixtureLayout { components: form.components, dim: self.data.dim_x, covariance: form.covariance }
+        let DensityForm { components, covariance } = *form;
+        // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
+        let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
+        MixtureLayout { components, dim: self.data.dim_x, covariance, cells }
+    }
+
+    fn describe(&self, form: &DensityForm) -> String {
+        format!("{form}{}", if self.layout(form).cells { " of counts' cells" } else { "" })
     }
 
     fn no_symmetry(&self) -> Symmetry {

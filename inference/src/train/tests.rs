@@ -94,7 +94,7 @@ fn objectives_have_the_gradients_they_say() {
     let anchor = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
     let layout = MixtureLayout::gaussian(2);
     check_gradient(&mut DensityObjective::new(&data, &anchor, layout, Direction::Posterior), anchor.parameters());
-    let layout = MixtureLayout { components: 3, dim: 2, covariance: Covariance::Full };
+    let layout = MixtureLayout { components: 3, dim: 2, covariance: Covariance::Full, cells: false };
     let spec = MlpSpec { output: layout.outputs(), ..anchor.spec().clone() };
     let likelihood = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
     let mut objective = DensityObjective::new(&data, &likelihood, layout, Direction::Likelihood);
