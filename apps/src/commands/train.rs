@@ -45,7 +45,7 @@ pub struct TrainArguments {
     /// Keep observations that take more than this in a scratch file beside the output [default: half of the machine's memory]
     #[arg(long, value_name = "MIB")]
     pub memory: Option<u64>,
-    /// What the network learns [default: likelihood where x has at most 64 values, else anchored; noise where other options need it]
+    /// What the network learns [default: likelihood where x has at most 64 values or is whole numbers only, else anchored; noise where other options need it]
     #[arg(long)]
     pub architecture: Option<ArchitectureName>,
     /// Space in which scores are learned [default: prior-gaussian]
@@ -244,6 +244,7 @@ fn options(arguments: &TrainArguments) -> Result<TrainOptions> {
     if let Some(hidden) = &arguments.hidden {
         options.network.hidden.clone_from(hidden);
         options.likelihood.hidden.clone_from(hidden);
+        options.likelihood.linear = false;
     }
     options.network.n_max = arguments.n_max.unwrap_or(options.network.n_max);
     options.context_dropout = arguments.context_dropout.unwrap_or(options.context_dropout);

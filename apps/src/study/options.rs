@@ -185,6 +185,7 @@ impl StudyOptions {
             options.sampling.tempering.min_particles = 24;
             options.train.likelihood = LikelihoodOptions {
                 candidates: vec![DensityForm { components: 1, covariance: Covariance::Full }],
+                linear: false,
                 members: 1,
                 ..options.train.likelihood
             };

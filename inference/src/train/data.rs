@@ -3,6 +3,7 @@
 use super::features::{Features, Storage};
 use super::options::{LatentKind, TrainOptions};
 use crate::model::ObservationMap;
+use crate::model::cells::Cells;
 use crate::model::observation_map::Moments;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
@@ -148,6 +149,11 @@ impl TrainingData {
             validation: order,
             invalid,
         })
+    }
+
+    /// Whether all columns of an observation are whole numbers.
+    pub fn is_counts(&self) -> bool {
+        Cells::new(&self.observation_map).is_some_and(|cells| (0..self.dim_x).all(|column| cells.has(column)))
     }
 
     /// z of one parameter.

@@ -4,6 +4,7 @@ mod data;
 mod denoising;
 mod density;
 mod features;
+mod likelihood;
 mod noising;
 mod options;
 mod run;
@@ -15,7 +16,7 @@ pub use data::TrainingData;
 pub use features::{Features, Storage};
 pub use options::{
     AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, NoiseLevels, OptimizerOptions,
-    SearchOptions, TrainOptions, WIDEST_DENSITY,
+    SearchOptions, TrainOptions,
 };
 pub use trainer::{EpochRecord, TrainerState};
 
@@ -100,7 +101,7 @@ pub fn train(
         });
     }
     let run = run::Run::new(data, options, key, fingerprint, monitor, resume);
-    match options.architecture.resolve(data.dim_x) {
+    match options.architecture.resolve(data.dim_x, data.is_counts()) {
         Architecture::Auto | Architecture::Anchored => run.anchored(),
         Architecture::Noise => run.noise(),
         Architecture::Likelihood => run.likelihood(),

@@ -1,7 +1,7 @@
 //! Hyper-parameters of training.
 
 use crate::model::ConditionalSpec;
-use crate::model::density::{Covariance, MAX_COMPONENTS};
+use crate::model::density::{Covariance, MAX_COMPONENTS, MixtureLayout};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 use tallsbi_network::{Activation, ScheduleShape};
@@ -10,8 +10,8 @@ use tallsbi_network::{Activation, ScheduleShape};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
-    /// [`Likelihood`](Self::Likelihood) for observations of at most [`WIDEST_DENSITY`] values, [`Anchored`](Self::Anchored) for
-    /// wider ones.
+    /// [`Likelihood`](Self::Likelihood) where a Gaussian of the observation has at most [`MOST_OUTPUTS`] parameters, which is up to 64
+    /// values, or 1072 whole numbers (they are taken as independent given θ); [`Anchored`](Self::Anchored) beyond.
     #[default]
     Auto,
     /// A Gaussian posterior and the rest of the score (see [`crate::model::anchored`]).
@@ -22,15 +22,17 @@ pub enum Architecture {
     Likelihood,
 }
 
-/// Widest observation whose density is learned unless asked for: a full covariance has 2080 entries then.
-pub const WIDEST_DENSITY: usize = 64;
+/// Most parameters of a Gaussian that are learned unless asked for: those of 64 values with a full covariance.
+pub const MOST_OUTPUTS: usize = 2144;
 
 impl Architecture {
-    /// What `Auto` means for observations of `dim_x` values.
+    /// What `Auto` means for observations of `dim_x` values, all `counts` or not.
     #[must_use]
-    pub fn resolve(self, dim_x: usize) -> Self {
+    pub fn resolve(self, dim_x: usize, counts: bool) -> Self {
+        let covariance = if counts { Covariance::Diagonal } else { Covariance::Full };
+        let layout = MixtureLayout { components: 1, dim: dim_x, covariance, cells: counts };
         match self {
-            Self::Auto if dim_x <= WIDEST_DENSITY => Self::Likelihood,
+            Self::Auto if layout.outputs() <= MOST_OUTPUTS => Self::Likelihood,
             Self::Auto => Self::Anchored,
             chosen => chosen,
         }
@@ -231,8 +233,10 @@ pub struct LikelihoodOptions {
     /// Whether hidden layers as wide as their input add it to their output.
     pub residual: bool,
     /// Forms of the density that are tried, simple ones first: one is preferred to those before it if its validation loss is
-    /// lower by more than 0.01 nats.
+    /// lower by more than 0.01 nats. If the largest mixture is the best, one four times as large is tried next.
     pub candidates: Vec<DensityForm>,
+    /// Whether single Gaussians are tried with a linear network too, before all others.
+    pub linear: bool,
     /// Whether to look for maps of θ (changes of sign, exchanges of two parameters) that leave the likelihood as it is, and to use
     /// those with which a network validates better: modes that they exchange get their exact weights.
     pub symmetries: bool,
@@ -251,6 +255,7 @@ impl Default for LikelihoodOptions {
             layer_norm: true,
             residual: true,
             symmetries: true,
+            linear: true,
             candidates: vec![form(1, Covariance::Diagonal), form(1, Covariance::Full), form(4, Covariance::Full)],
             members: 4,
             optimizer: OptimizerOptions::default(),
@@ -308,10 +313,10 @@ impl TrainOptions {
         [&mut self.anchor.optimizer, &mut self.optimizer, &mut self.likelihood.optimizer]
     }
 
-    /// Epochs of all networks that are trained on observations of `dim_x` values, at most.
+    /// About how many epochs all networks are trained together, on observations of `dim_x` real numbers.
     pub fn epochs(&self, dim_x: usize) -> usize {
         let variants = self.search.variants(&self.optimizer).count();
-        match self.architecture.resolve(dim_x) {
+        match self.architecture.resolve(dim_x, false) {
             Architecture::Auto | Architecture::Anchored => {
                 variants * (self.anchor.optimizer.epochs + self.optimizer.epochs)
             }

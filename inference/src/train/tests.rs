@@ -16,7 +16,12 @@ use tallsbi_data::{Prior, Purpose, SignedPermutation, Symmetry};
 use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
 
 /// θ ~ N(0, I₂), x_k = θ + 0.5 noise, K observations of each.
-fn toy(n: usize, n_obs: usize, options: &TrainOptions) -> TrainingData {
+pub fn toy(n: usize, n_obs: usize, options: &TrainOptions) -> TrainingData {
+    toy_seen(n, n_obs, options, |mean, noise| mean + 0.5 * noise)
+}
+
+/// The same with other observations of a mean and standard normal noise.
+pub fn toy_seen(n: usize, n_obs: usize, options: &TrainOptions, see: impl Fn(f64, f64) -> f64) -> TrainingData {
     let prior = Prior::from_json(
         r#"[{"name":"a","dist":"normal","loc":0,"scale":1},{"name":"b","dist":"normal","loc":0,"scale":1}]"#,
     )
@@ -31,7 +36,7 @@ fn toy(n: usize, n_obs: usize, options: &TrainOptions) -> TrainingData {
             theta[(i, j)] = value as f32;
             for k in 0..n_obs {
                 let noise: f64 = StandardNormal.sample(&mut rng);
-                x[(i, k, j)] = (value + 0.5 * noise) as f32;
+                x[(i, k, j)] = see(value, noise) as f32;
             }
         }
     }
@@ -94,14 +99,17 @@ fn objectives_have_the_gradients_they_say() {
     let anchor = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
     let layout = MixtureLayout::gaussian(2);
     check_gradient(&mut DensityObjective::new(&data, &anchor, layout, Direction::Posterior), anchor.parameters());
-    let layout = MixtureLayout { components: 3, dim: 2, covariance: Covariance::Full, cells: false };
-    let spec = MlpSpec { output: layout.outputs(), ..anchor.spec().clone() };
-    let likelihood = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
-    let mut objective = DensityObjective::new(&data, &likelihood, layout, Direction::Likelihood);
-    check_gradient(&mut objective, likelihood.parameters());
+    let counts = toy_seen(200, 2, &TrainOptions::default(), |mean, noise| (1.0 + mean + noise).round());
+    for (data, covariance, cells) in [(&data, Covariance::Full, false), (&counts, Covariance::Diagonal, true)] {
+        let layout = MixtureLayout { components: 3, dim: 2, covariance, cells };
+        let spec = MlpSpec { output: layout.outputs(), ..anchor.spec().clone() };
+        let likelihood = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
+        let mut objective = DensityObjective::new(data, &likelihood, layout, Direction::Likelihood);
+        check_gradient(&mut objective, likelihood.parameters());
+    }
 }
 
-fn small() -> TrainOptions {
+pub fn small() -> TrainOptions {
     let optimizer = OptimizerOptions { epochs: 6, batch_size: 128, ..OptimizerOptions::default() };
     TrainOptions {
         architecture: Architecture::Anchored,
@@ -223,8 +231,8 @@ fn a_gaussian_likelihood_is_learned() {
         })
         .sum::<f64>()
         / data.validation.len() as f64;
-    // Three forms and a second member of the best.
-    assert_eq!(model.info.training.len(), 4);
+    // Linear networks of two forms, three forms, and a second member of the best.
+    assert_eq!(model.info.training.len(), 6);
     for record in &model.info.training {
         let reached = record.best_validation_loss;
         assert!((reached - exact).abs() < 0.03, "{}: {reached} {exact}", record.network);
@@ -284,9 +292,9 @@ fn a_symmetry_of_the_likelihood_is_found_and_used() {
     let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
     let Networks::Likelihood { members, symmetry, .. } = &model.networks else { panic!("a likelihood") };
     assert_eq!(*symmetry, Symmetry::generated(2, &[SignedPermutation::flip(2, &[0])]).unwrap());
-    // The form's network without the symmetry, one with it, another member.
+    // A linear network, the form's without the symmetry, one with it, another member.
     let kept: Vec<bool> = model.info.training.iter().map(|record| record.kept).collect();
-    assert_eq!((members.len(), kept), (2, vec![false, true, true]));
+    assert_eq!((members.len(), kept), (2, vec![false, false, true, true]));
     assert!(TrainedModel::from_bytes(&model.to_bytes()).unwrap() == model);
 
     let without = LikelihoodOptions { symmetries: false, ..options.likelihood.clone() };

@@ -1,0 +1,352 @@
+//! Which likelihood networks are trained: forms of the density, linear and deep ones, symmetries, members.
+
+use super::TrainedModel;
+use super::density::{DensityObjective, Direction, Input};
+use super::options::{DensityForm, MOST_OUTPUTS, OptimizerOptions};
+use super::run::{Job, Run};
+use super::trainer::{Plan, validate};
+use crate::Result;
+use crate::model::cells::{Cells, Interval};
+use crate::model::density::MAX_COMPONENTS;
+use crate::model::trained::Networks;
+use crate::model::{Covariance, MixtureLayout};
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution, StandardNormal};
+use std::ops::Range;
+use tallsbi_data::{Purpose, SignedPermutation, Symmetry};
+use tallsbi_network::{Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec};
+
+/// What a less simple network must gain, in nats: less is chance.
+const WORTH: f64 = 0.01;
+
+/// What a map of θ may cost a network that was trained without it, in nats: more than its errors on the two sides of a true symmetry,
+/// less than what a false one costs. Whether the symmetry is used is decided by a network trained with it.
+const SYMMETRIC: f64 = 0.1;
+
+/// Largest group that is tried: all changes of sign of five parameters. A larger one means that the network ignores θ.
+const MAX_SYMMETRIES: usize = 32;
+
+/// How many times the components of the largest mixture are tried next if it is the best.
+const GROWTH: usize = 4;
+
+/// A network that is tried.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    form: DensityForm,
+    /// Without hidden layers.
+    linear: bool,
+    /// Which of the run's streams it is initialised and trained from.
+    stream: usize,
+    /// The network of a single Gaussian that a mixture starts from, its number in the run.
+    origin: Option<usize>,
+}
+
+impl<'a> Run<'a> {
+    /// Networks of each form, one with the symmetries that the best of them shows, then more of the best.
+    pub fn likelihood(mut self) -> Result<TrainedModel> {
+        let options = &self.options.likelihood;
+        let variants: Vec<(String, OptimizerOptions)> = self.options.search.variants(&options.optimizer).collect();
+        let (candidate, mut first) = self.choose(&variants)?;
+        let (symmetry, input) = self.symmetric(&candidate, &mut first)?;
+
+        let mut kept = vec![first];
+        if candidate.form.components == 1 && options.members > 1 {
+            let optimizer = self.optimizer_of(first);
+            let mut jobs = Vec::new();
+            for member in 1..options.members {
+                let name = format!("likelihood, member {} of {}", member + 1, options.members);
+                let member = Candidate { stream: options.candidates.len() + member, ..candidate };
+                jobs.push(self.job(name, &member, input.clone(), &optimizer)?);
+            }
+            kept.extend(self.fit("likelihood, more members", jobs, 0)?);
+        }
+        let template = self.density(&candidate)?;
+        let member = |index: usize| {
+            let mut network = template.clone();
+            network.parameters_mut().copy_from_slice(&self.done[index].0);
+            network
+        };
+        let members = kept.into_iter().map(member).collect();
+        let layout = self.layout(&candidate.form);
+        Ok(self.model(Networks::Likelihood { members, layout, symmetry }))
+    }
+
+    /// Trains networks of each form with each of the optimisers: single Gaussians, then mixtures that start from them, and larger mixtures
+    /// as long as they are better; the best candidate and its network.
+    fn choose(&mut self, variants: &[(String, OptimizerOptions)]) -> Result<(Candidate, usize)> {
+        let (mut candidates, mut mixtures): (Vec<_>, Vec<_>) =
+            self.candidates().into_iter().partition(|candidate| candidate.form.components == 1);
+        let tried = self.try_all(&candidates, variants)?.start;
+        let networks = |index: usize| tried + index * variants.len()..tried + (index + 1) * variants.len();
+        let singles = candidates.clone();
+        loop {
+            for mixture in &mut mixtures {
+                let alike = |single: &Candidate| !single.linear && single.form.covariance == mixture.form.covariance;
+                mixture.origin = singles.iter().position(alike).map(|index| self.best(networks(index)));
+            }
+            self.try_all(&mixtures, variants)?;
+            candidates.append(&mut mixtures);
+            let loss = |index: usize| self.done[self.best(networks(index))].1.best_validation_loss;
+            let best =
+                (1..candidates.len()).fold(0, |best, next| if loss(next) < loss(best) - WORTH { next } else { best });
+            let (chosen, first) = (candidates[best], self.best(networks(best)));
+            let largest = candidates.iter().map(|candidate| candidate.form.components).max();
+            let components = GROWTH * chosen.form.components;
+            if largest != Some(chosen.form.components) || largest == Some(1) || components > MAX_COMPONENTS {
+                self.keep(tried..networks(candidates.len()).start, first);
+                return Ok((chosen, first));
+            }
+            let stream = self.spare_stream() + candidates.len();
+            mixtures.push(Candidate { form: DensityForm { components, ..chosen.form }, stream, ..chosen });
+        }
+    }
+
+    /// The first stream that neither a form, the symmetric network nor a member has.
+    fn spare_stream(&self) -> usize {
+        self.options.likelihood.candidates.len() + self.options.likelihood.members
+    }
+
+    /// What is tried first, simple networks before others.
+    fn candidates(&self) -> Vec<Candidate> {
+        let options = &self.options.likelihood;
+        let outputs = |form: &DensityForm| MixtureLayout { components: 1, ..self.layout(form) }.outputs();
+        let narrow = |form: &DensityForm| outputs(form) <= MOST_OUTPUTS;
+        // Those that were asked for, if all are wide.
+        let all = !options.candidates.iter().any(narrow);
+        let forms = || options.candidates.iter().enumerate().filter(move |(_, form)| all || narrow(form));
+        let linear = forms().filter(|(_, form)| options.linear && form.components == 1);
+        let linear =
+            linear.map(|(i, &form)| Candidate { form, linear: true, stream: self.spare_stream() + i, origin: None });
+        let deep = forms().map(|(stream, &form)| Candidate { form, linear: false, stream, origin: None });
+        linear.chain(deep).collect()
+    }
+
+    /// Trains the candidates with each of the optimisers; returns their networks.
+    fn try_all(&mut self, candidates: &[Candidate], variants: &[(String, OptimizerOptions)]) -> Result<Range<usize>> {
+        let mut jobs = Vec::new();
+        for candidate in candidates {
+            for (variant, optimizer) in variants {
+                let name = format!("likelihood, {}{variant}", self.describe(candidate));
+                jobs.push(self.job(name, candidate, Input::Plain, optimizer)?);
+            }
+        }
+        let stage = match &jobs[..] {
+            [job] => job.name.clone(),
+            several => format!("likelihood, {} networks", several.len()),
+        };
+        self.fit(&stage, jobs, self.members_to_come())
+    }
+
+    /// Finds the symmetries of the network `first`, trains one with them and puts it in its place if it is better; the symmetries
+    /// in use and the input that they mean.
+    fn symmetric(&mut self, candidate: &Candidate, first: &mut usize) -> Result<(Symmetry, Input)> {
+        let options = &self.options.likelihood;
+        let none = Symmetry::none(self.data.dim_theta);
+        let symmetry = if options.symmetries { self.symmetries(candidate, *first)? } else { none.clone() };
+        if symmetry.order() == 1 {
+            return Ok((none, Input::Plain));
+        }
+        let input = Input::Canonical(symmetry.clone());
+        let name = format!("likelihood, {}, with {} symmetries", self.describe(candidate), symmetry.order());
+        let own = Candidate { stream: options.candidates.len(), ..*candidate };
+        let optimizer = self.optimizer_of(*first);
+        let job = self.job(name, &own, input.clone(), &optimizer)?;
+        let trained = self.fit("likelihood, symmetric", vec![job], self.members_to_come())?;
+        let loss = |network: usize| self.done[network].1.best_validation_loss;
+        if loss(trained.start) >= loss(*first) {
+            self.keep(trained, *first);
+            return Ok((none, Input::Plain));
+        }
+        self.keep(*first..*first + 1, trained.start);
+        *first = trained.start;
+        Ok((symmetry, input))
+    }
+
+    /// The group of the signed permutations of latent parameters that hardly change the validation loss of a trained network.
+    fn symmetries(&self, candidate: &Candidate, trained: usize) -> Result<Symmetry> {
+        let data = self.data;
+        let layout = self.layout(&candidate.form);
+        let mut network = self.density(candidate)?;
+        network.parameters_mut().copy_from_slice(&self.done[trained].0);
+        let plan = Plan {
+            training: &data.training,
+            validation: &data.validation,
+            options: &self.options.likelihood.optimizer,
+            key: self.key.indexed(1 + candidate.stream as u64),
+        };
+        let loss = |input: Input| {
+            validate(&DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input), &plan)
+        };
+        let own = loss(Input::Plain);
+        let m = data.dim_theta;
+        let flips = (0..m).map(|i| SignedPermutation::flip(m, &[i]));
+        let pairs = (0..m).flat_map(|i| (0..i).map(move |j| (j, i)));
+        let exchanges = pairs.flat_map(|pair| [false, true].map(|negate| SignedPermutation::exchange(m, pair, negate)));
+        let harmless = |map: &SignedPermutation| loss(Input::Image(map.clone())) - own < SYMMETRIC;
+        let maps: Vec<SignedPermutation> = flips.chain(exchanges).filter(harmless).collect();
+        let group = Symmetry::generated(m, &maps)?;
+        Ok(if group.order() <= MAX_SYMMETRIES { group } else { Symmetry::none(m) })
+    }
+
+    /// The optimisation that a trained network had.
+    fn optimizer_of(&self, network: usize) -> OptimizerOptions {
+        let record = &self.done[network].1;
+        OptimizerOptions {
+            learning_rate: record.learning_rate,
+            batch_size: record.batch_size,
+            ..self.options.likelihood.optimizer.clone()
+        }
+    }
+
+    /// Epochs of the likelihood's last stage.
+    fn members_to_come(&self) -> usize {
+        let options = &self.options.likelihood;
+        usize::from(options.members > 1) * options.optimizer.epochs
+    }
+
+    fn layout(&self, form: &DensityForm) -> MixtureLayout {
+        let DensityForm { components, covariance } = *form;
+        // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
+        let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
+        MixtureLayout { components, dim: self.data.dim_x, covariance, cells }
+    }
+
+    fn describe(&self, candidate: &Candidate) -> String {
+        let cells = if self.layout(&candidate.form).cells { " of counts' cells" } else { "" };
+        format!("{}{cells}{}", candidate.form, if candidate.linear { ", linear" } else { "" })
+    }
+
+    /// The untrained network of a candidate.
+    fn density(&self, candidate: &Candidate) -> Result<Mlp<f32>> {
+        let options = &self.options.likelihood;
+        let layout = self.layout(&candidate.form);
+        let spec = MlpSpec {
+            input: self.data.dim_theta,
+            hidden: if candidate.linear { Vec::new() } else { options.hidden.clone() },
+            output: layout.outputs(),
+            activation: options.activation,
+            layer_norm: options.layer_norm,
+            residual: options.residual,
+        };
+        let mut rng = self.key.child(Purpose::Initialization).rng(candidate.stream as u64);
+        let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
+        if let Some(origin) = candidate.origin {
+            self.split(&mut network, layout, origin, &mut rng)?;
+        } else {
+            let biases = network.parameters().len() - layout.outputs();
+            layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng));
+        }
+        Ok(network)
+    }
+
+    /// Makes the components of `network` copies of the Gaussian of the network `origin`, their means moved by its residuals at random
+    /// training rows: where noise is narrow, components that start elsewhere never take part.
+    fn split(&self, network: &mut Mlp<f32>, layout: MixtureLayout, origin: usize, rng: &mut impl Rng) -> Result<()> {
+        let d = layout.dim;
+        let single = MixtureLayout { components: 1, ..layout };
+        let spec = MlpSpec { output: single.outputs(), ..network.spec().clone() };
+        let source = Mlp::from_parameters(spec, self.done[origin].0.clone())?;
+        let engine = Engine::new(&source);
+        let mut workspace = ForwardWorkspace::new(source.spec(), 1);
+        let mut outputs = vec![0.0; single.outputs()];
+        let (from, to) = (source.layers().len() - 1, network.layers()[source.layers().len() - 1].clone());
+        let hidden = to.weight.start;
+        network.parameters_mut()[..hidden].copy_from_slice(&source.parameters()[..hidden]);
+        let own = self.layout(&DensityForm { components: 1, covariance: layout.covariance });
+        let cells = own.cells.then(|| Cells::new(&self.data.observation_map)).flatten();
+        for c in 0..layout.components {
+            let row = self.data.training[rng.random_range(0..self.data.training.len())] as usize;
+            engine.forward(self.data.latent_row(row), &mut workspace, &mut outputs);
+            let at = layout.mean_offset(c);
+            let weights = to.weight.start + at * to.input..to.weight.start + (at + single.outputs()) * to.input;
+            network.parameters_mut()[weights].copy_from_slice(source.weight(from));
+            let biases = &mut network.parameters_mut()[to.bias.start + at..][..single.outputs()];
+            biases.copy_from_slice(source.bias(from));
+            for (i, &feature) in self.data.feature_row(row, 0).iter().enumerate().take(d) {
+                let seen =
+                    cells.as_ref().map_or(Interval::point(feature.into()), |cells| cells.interval(i, feature.into()));
+                let middle = 0.5 * (seen.lower + seen.upper) as f32;
+                biases[i] += if middle.is_finite() { middle - outputs[i] } else { 0.0 };
+            }
+        }
+        Ok(())
+    }
+
+    fn job(
+        &self,
+        name: String,
+        candidate: &Candidate,
+        input: Input,
+        optimizer: &OptimizerOptions,
+    ) -> Result<Job<DensityObjective<'a>>> {
+        let network = self.density(candidate)?;
+        let layout = self.layout(&candidate.form);
+        let objective = DensityObjective::new(self.data, &network, layout, Direction::Likelihood);
+        Ok(Job {
+            name,
+            stream: 1 + candidate.stream as u64,
+            optimizer: optimizer.clone(),
+            objective: objective.with_input(input),
+            initial: network.parameters().to_vec(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{small, toy, toy_seen};
+    use super::super::{Architecture, LikelihoodOptions, TrainOptions, TrainingData, Unmonitored, train};
+    use super::*;
+    use tallsbi_data::StreamKey;
+
+    const DIAGONAL: DensityForm = DensityForm { components: 1, covariance: Covariance::Diagonal };
+
+    fn options(candidates: Vec<DensityForm>, epochs: usize) -> TrainOptions {
+        let optimizer = OptimizerOptions { epochs, learning_rate: 3e-3, ..OptimizerOptions::default() };
+        let hidden = vec![32; 2];
+        let likelihood =
+            LikelihoodOptions { hidden, candidates, optimizer, members: 1, ..LikelihoodOptions::default() };
+        TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() }
+    }
+
+    /// The names of the networks that were trained, those in use with an asterisk.
+    fn trained(data: &TrainingData, options: &TrainOptions) -> Vec<String> {
+        let model = train(data, options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+        let name = |network: &str, kept: bool| format!("{}{}", if kept { "*" } else { "" }, &network[12..]);
+        model.info.training.iter().map(|record| name(&record.network, record.kept)).collect()
+    }
+
+    #[test]
+    fn a_linear_network_is_kept_where_it_suffices() {
+        let mut options = options(vec![DIAGONAL], 60);
+        let data = toy(8000, 1, &options);
+        assert_eq!(trained(&data, &options), ["*one diagonal Gaussian, linear", "one diagonal Gaussian"]);
+        options.likelihood.linear = false;
+        assert_eq!(trained(&data, &options), ["*one diagonal Gaussian"]);
+    }
+
+    #[test]
+    fn mixtures_grow_while_that_pays() {
+        // Noise of eight narrow peaks in each column.
+        let options = options(vec![DIAGONAL, DensityForm { components: 2, ..DIAGONAL }], 60);
+        let peaks =
+            |mean: f64, noise: f64| mean + 2.0 * noise.clamp(-1.9, 1.9).floor() + 0.05 * (noise - noise.floor());
+        let data = toy_seen(3000, 1, &options, peaks);
+        let names = trained(&data, &options);
+        assert!(names[3].contains("8 diagonal Gaussians") && !names[2].starts_with('*'), "{names:?}");
+        assert_eq!(names.iter().filter(|name| name.starts_with('*')).count(), 1);
+    }
+
+    #[test]
+    fn counts_have_cells_and_their_own_limit_of_width() {
+        let options = options(vec![DIAGONAL, DensityForm { covariance: Covariance::Full, ..DIAGONAL }], 3);
+        let data = toy_seen(400, 1, &options, |mean, noise| (4.0 + mean + noise).round());
+        assert!(data.is_counts());
+        let names = trained(&data, &options);
+        assert!(names.iter().any(|name| name.contains("one diagonal Gaussian of counts' cells")), "{names:?}");
+        assert!(!toy(400, 1, &options).is_counts());
+        let chosen = |dim: usize, counts: bool| Architecture::Auto.resolve(dim, counts);
+        assert_eq!([chosen(64, false), chosen(1072, true)], [Architecture::Likelihood; 2]);
+        assert_eq!([chosen(65, false), chosen(1073, true)], [Architecture::Anchored; 2]);
+    }
+}
