@@ -24,7 +24,7 @@ pub use results::StudyResults;
 pub use summary::quantile;
 pub use toy::{ToyOptions, ToyResults};
 
-use crate::context::{Context, parse_toml, usage};
+use crate::context::{Context, line_of_option, parse_toml, usage};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -96,7 +96,13 @@ impl Study {
             KindName::Benchmark => Self::Benchmark(Box::new(parse_toml(text, origin)?)),
             KindName::Toy => Self::Toy(parse_toml(text, origin)?),
         };
-        study.validate().map_err(|error| usage(format!("{origin}: {error:#}")))?;
+        study.validate().map_err(|error| {
+            let message = format!("{error:#}");
+            // Messages begin with the option.
+            let line = message.split(':').next().and_then(|option| line_of_option(text, option));
+            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+            usage(format!("{origin}: {line}{message}"))
+        })?;
         Ok(study)
     }
 

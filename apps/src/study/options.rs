@@ -291,8 +291,9 @@ mod tests {
         for (text, expected) in [
             (format!("n_obs = [1, 2]\nsimulation = 5\n{run}"), "line 2: unknown field `simulation`"),
             (format!("n_obs = \"many\"\n{run}"), "line 1: invalid type"),
-            (format!("n_obs = [3, 2]\n{run}"), "n_obs: give numbers"),
-            (format!("posterior_samples = 1\n{run}"), "posterior_samples: must be at least 2"),
+            (format!("title = \"x\"\nn_obs = [3, 2]\n{run}"), "line 2: n_obs: give numbers"),
+            (format!("posterior_samples = 1\n{run}"), "line 1: posterior_samples: must be at least 2"),
+            (format!("{run}[coverage]\npairs = 3\n"), "line 5: coverage.pairs: must be 0"),
             ("title = \"x\"\n".into(), "runs: add at least one"),
             (format!("{run}{run}"), "used twice"),
             (format!("kind = \"other\"\n{run}"), "line 1: unknown variant `other`"),
