@@ -61,10 +61,13 @@ impl<'a> Graph<'a> {
         Self { root: root.to_owned(), nodes: Vec::new() }
     }
 
-    /// Adds a step after its inputs. Its folder is known from now on.
+    /// Adds a step after its inputs, unless it is there already. Its folder is known from now on.
     pub fn add(&mut self, step: Step<'a>) -> StepId {
         let inputs: Vec<&str> = step.inputs.iter().map(|id| self.nodes[id.0].key.as_str()).collect();
         let key = key(&step.name, &step.options, &inputs);
+        if let Some(known) = self.nodes.iter().position(|node| node.key == key) {
+            return StepId(known);
+        }
         self.nodes.push(Node { step, key });
         StepId(self.nodes.len() - 1)
     }
@@ -233,7 +236,10 @@ mod tests {
                 }),
             })
         };
-        let data = add("data", data, vec![], true);
+        // The same step, asked for twice, is one.
+        let twice = [add("data", data, vec![], true), add("data", data, vec![], true)];
+        assert_eq!(twice[0], twice[1]);
+        let data = twice[0];
         let model = add("model", model, vec![data], false);
         add("posterior", 0, vec![model], false);
         add("check", 0, vec![data], false);

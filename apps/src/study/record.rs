@@ -39,8 +39,6 @@ impl StudyRecord {
         options: &impl Serialize,
         steps: Vec<StepRecord>,
     ) -> anyhow::Result<Self> {
-        // Steps shared by models appear once.
-        let mut seen = std::collections::HashSet::new();
         Ok(Self {
             title: title.to_owned(),
             preset: preset.to_owned(),
@@ -50,7 +48,7 @@ impl StudyRecord {
             created: context.provenance("").created,
             threads: rayon::current_num_threads(),
             settings: serde_json::to_value(options)?,
-            steps: steps.into_iter().filter(|step| seen.insert(step.folder.clone())).collect(),
+            steps,
         })
     }
 }
