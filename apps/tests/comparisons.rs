@@ -3,7 +3,7 @@
 mod common;
 
 use common::Place;
-use ndarray::Array3;
+use ndarray::{Array2, Array3, Axis};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use std::path::Path;
@@ -125,13 +125,14 @@ hidden = [16]
 epochs = 10
 "#;
 
-/// x ~ N(θ, I), θ ~ N(0, I): the posterior is N(Σx/(1+n), I/(1+n)).
+/// x ~ N(θ, I) at θ* = 0, θ ~ N(0, I): the posterior is N(Σx/(1+n), I/(1+n)).
 fn reference(path: &Path, sets: usize) {
     let mut rng = rand_pcg::Pcg64::seed_from_u64(1);
     let mut normal = || -> f64 { StandardNormal.sample(&mut rng) };
     let x = Array3::from_shape_fn((sets, 4, 2), |_| normal() as f32);
     let file = hdf5::File::create(path).expect("created");
     file.new_dataset_builder().with_data(&x).create("x_obs").expect("written");
+    file.new_dataset_builder().with_data(&Array2::<f32>::zeros((sets, 2))).create("theta_true").expect("written");
     let group = file.create_group("posterior").expect("created");
     for n in [1usize, 4] {
         let samples = Array3::from_shape_fn((sets, 100, 2), |(set, _, i)| {
@@ -163,11 +164,32 @@ fn a_benchmark_compares_with_the_users_reference() {
             assert!((0.3..=1.0).contains(&c2st) && set["distances"]["mmd"].is_number());
         }
     }
-    for file in
-        ["report.html", "tables/sets.csv", "tables/gaussian_toy-metrics.csv", "figures/gaussian_toy-metrics.png"]
-    {
+    for file in ["report.html", "tables/sets.csv", "tables/gaussian_toy-metrics.csv"] {
         assert!(out.join(file).exists(), "{file}");
     }
+    let figures = ["metrics", "simulations", "dirac", "pairs", "losses"].map(|name| format!("gaussian_toy-{name}"));
+    for figure in &figures {
+        assert!(out.join(format!("figures/{figure}.png")).exists(), "{figure}");
+    }
+    distances_to_the_truth(&place.at("data/gaussian_toy.h5"), task);
+    // Epochs of anchor and residual of each network, with their losses.
+    let losses = std::fs::read_to_string(out.join("figures/gaussian_toy-losses.csv")).expect("a table");
+    assert_eq!(losses.lines().count(), 1 + 2 * (10 + 4), "{losses}");
+
+    // The report is made again from the steps alone.
+    let before = std::fs::read(out.join("figures/gaussian_toy-pairs.svg")).expect("a figure");
+    std::fs::rename(place.at("data"), place.at("elsewhere")).expect("moved");
+    std::fs::remove_dir_all(out.join("figures")).expect("removed");
+    place.run("report out");
+    assert!(std::fs::read(out.join("figures/gaussian_toy-pairs.svg")).expect("drawn again") == before);
+    std::fs::rename(place.at("elsewhere"), place.at("data")).expect("moved");
+
+    // Another set is drawn without sampling anything again.
+    write(&place, "mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 2"));
+    let output = place.command("study mine.toml -o out --reference-data data --resume").output().expect("runs");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains("20 of 21 steps are done already"), "{log}");
+    assert!(std::fs::read(out.join("figures/gaussian_toy-pairs.svg")).expect("drawn again") != before);
     // A trained model in place of training; only sampling and metrics are done.
     let model = std::fs::read_dir(out.join("steps"))
         .expect("steps")
@@ -182,6 +204,25 @@ fn a_benchmark_compares_with_the_users_reference() {
     assert!(again["tasks"][0]["runs"][0]["simulations"].is_null());
     // Runs of the larger training set come last.
     assert_eq!(again["tasks"][0]["runs"][0]["sets"], runs[4]["sets"]);
+}
+
+/// √ of the mean over parameters of Var + (mean - θ*)², for a prior of unit variance and θ* = 0.
+fn distances_to_the_truth(reference: &Path, task: &serde_json::Value) {
+    let file = hdf5::File::open(reference).expect("opens");
+    for (index, n) in [1, 4].into_iter().enumerate() {
+        let samples: Array3<f64> =
+            file.dataset(&format!("posterior/n{n}")).and_then(|dataset| dataset.read()).expect("samples");
+        assert_eq!(task["reference_dirac"][index][0], n);
+        for set in 0..2 {
+            let columns = samples.index_axis(Axis(0), set);
+            let of = |column: ndarray::ArrayView1<'_, f64>| column.var(1.0) + column.mean().expect("samples").powi(2);
+            let expected = (0.5 * columns.columns().into_iter().map(of).sum::<f64>()).sqrt();
+            let found = task["reference_dirac"][index][1][set].as_f64().expect("a number");
+            assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
+        }
+    }
+    let ours = task["runs"][0]["sets"][0]["dirac"].as_f64().expect("a number");
+    assert!((0.1..3.0).contains(&ours), "{ours}");
 }
 
 #[test]
@@ -203,6 +244,136 @@ fn a_benchmark_without_reference_says_what_to_give() {
     fails("study mine.toml -o out --reference-data data", "has 4 observations a set, n_obs asks for 9");
     write(&place, "mine.toml", &BENCHMARK.replace("n_obs = [1, 4]", "n_obs = [1, 3]"));
     fails("study mine.toml -o out --reference-data data", "has no data set posterior/n3");
+    write(&place, "mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 2"));
+    fails("study mine.toml -o out --reference-data data", "has 1 observation sets, shown_set asks for number 2");
+    write(&place, "mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 3"));
+    fails("study mine.toml -o out", "mine.toml: line 6: shown_set: must be one of the sets 1 to 2, got 3");
     write(&place, "mine.toml", &BENCHMARK.replace("dimension = 2", "dimension = 3"));
     fails("study mine.toml -o out --reference-data data", "observations of 2 values, the training set of 3");
+}
+
+/// Networks for sets of observations, trained on training sets of as many a row, beside one for single observations.
+#[test]
+fn a_benchmark_trains_for_partial_factorisation() {
+    let place = Place::new();
+    std::fs::create_dir(place.at("data")).expect("created");
+    reference(&place.at("data/gaussian_toy.h5"), 2);
+    let sets = BENCHMARK
+        .replace("simulations = [500, 600]", "simulations = [500]\nn_max = [1, 3]")
+        .replace("\"gauss-dpm-10\", \"langevin-20-clip\"", "\"gauss-dpm-10\"");
+    write(&place, "anchored.toml", &sets);
+    let expected = "anchored.toml: line 7: n_max: sets of observations is not for the architecture anchored";
+    place.fails("study anchored.toml -o out --reference-data data", 2, expected);
+    write(&place, "likelihood.toml", &sets.replace("gauss-dpm-10", "likelihood"));
+    let expected = "line 7: n_max: is for score networks that the benchmark trains";
+    place.fails("study likelihood.toml -o out --reference-data data", 2, expected);
+
+    write(&place, "mine.toml", &sets.replace("[train.network]", "[train]\narchitecture = \"noise\"\n[train.network]"));
+    place.run("study mine.toml -o out --reference-data data");
+    let out = place.at("out");
+    let task = &results(&out)["tasks"][0];
+    let found: Vec<_> =
+        task["runs"].as_array().expect("runs").iter().map(|run| (&run["n_max"], &run["n_obs"])).collect();
+    assert_eq!(serde_json::json!(found), serde_json::json!([[1, 1], [1, 4], [3, 1], [3, 4]]));
+    let step = |start: &str| {
+        let steps = std::fs::read_dir(out.join("steps")).expect("steps").flatten();
+        let mut names = steps.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names
+            .find(|name| name.starts_with(start) && name.contains("nmax") == start.contains("nmax"))
+            .unwrap_or_else(|| panic!("no step {start}"))
+    };
+    let rows = |start: &str| {
+        let file = hdf5::File::open(out.join("steps").join(step(start)).join("train.h5")).expect("opens");
+        file.dataset("x").expect("observations").shape()
+    };
+    assert_eq!(rows("gaussian_toy-training-set-500-seed0-nmax3"), [500, 3, 2]);
+    assert_eq!(rows("gaussian_toy-training-set-500-seed0-"), [500, 2]);
+    let table = std::fs::read_to_string(out.join("tables/gaussian_toy-metrics.csv")).expect("a table");
+    assert!(table.contains("GAUSS, DPM-Solver++ 10, n_max = 3"), "{table}");
+}
+
+/// What of a study's results does not depend on the machine or the hour.
+fn without_times(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for field in ["seconds", "created", "command"] {
+                fields.remove(field);
+            }
+            fields.values_mut().for_each(without_times);
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(without_times),
+        _ => {}
+    }
+}
+
+/// All files of a study that are the same however often it was interrupted, by their names in its folder.
+fn lasting(out: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    let mut folders = vec![out.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            let name = path.strip_prefix(out).expect("inside").to_string_lossy().into_owned();
+            let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if extension == "json" {
+                let mut value: serde_json::Value =
+                    serde_json::from_slice(&std::fs::read(&path).expect("readable")).expect("JSON");
+                without_times(&mut value);
+                files.insert(name, value.to_string().into_bytes());
+            } else if name.ends_with("samples.h5")
+                || (extension == "csv" && !name.ends_with("-costs.csv") && !name.ends_with("timings.csv"))
+                || extension == "svg"
+            {
+                files.insert(name, std::fs::read(&path).expect("readable"));
+            }
+        }
+    }
+    files
+}
+
+/// Interrupted in every kind of step and resumed, a benchmark writes the same bytes as one that ran through.
+#[test]
+fn an_interrupted_benchmark_writes_the_same_bytes() {
+    let place = Place::new();
+    let text = BENCHMARK.replace("epochs = 10", "epochs = 60").replace("sets = 2", "sets = 3");
+    write(&place, "mine.toml", &text);
+    std::fs::create_dir(place.at("data")).expect("created");
+    reference(&place.at("data/gaussian_toy.h5"), 3);
+    let study = |out: &str| format!("study mine.toml -o {out} --reference-data data");
+    place.run(&study("whole"));
+    let mut interruptions = 0;
+    for kind in ["training-set-500", "scores-500", "scores-600", "n1-posteriors", "n4-metrics"] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tallsbi"))
+            .current_dir(place.path())
+            .env("HDF5_USE_FILE_LOCKING", "FALSE")
+            .args(["-q"])
+            .args(study("parts").split(' '))
+            .arg("--resume")
+            .spawn()
+            .expect("starts");
+        let steps = place.at("parts/steps");
+        let at_work = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.is_ok_and(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                name.starts_with('.') && name.contains(kind)
+            })
+        };
+        // Until it works on such a step, or is done: steps that take milliseconds may be missed.
+        while child.try_wait().expect("known").is_none() && !steps.read_dir().is_ok_and(|mut all| all.any(at_work)) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let kill = ["-c", &format!("kill -INT {}", child.id())];
+        let _ = std::process::Command::new("sh").args(kill).stderr(std::process::Stdio::null()).status();
+        interruptions += usize::from(child.wait().expect("ends").code() == Some(130));
+    }
+    assert!(interruptions >= 2, "only {interruptions} runs were interrupted");
+    place.run(&format!("{} --resume", study("parts")));
+    let (whole, parts) = (lasting(&place.at("whole")), lasting(&place.at("parts")));
+    assert!(whole.keys().filter(|name| name.ends_with("samples.h5")).count() == 9, "{:?}", whole.keys());
+    assert_eq!(whole.keys().collect::<Vec<_>>(), parts.keys().collect::<Vec<_>>());
+    for (name, bytes) in &whole {
+        assert!(parts[name] == *bytes, "{name} differs");
+    }
 }

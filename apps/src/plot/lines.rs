@@ -74,11 +74,19 @@ const LEGEND_LINE: f64 = 22.0;
 /// Width of the swatch of a legend entry with its gaps.
 const SWATCH: f64 = 36.0;
 
+/// Radius of a dot.
+const DOT: f64 = 4.0;
+
+#[derive(PartialEq)]
 enum Mark {
     Line,
+    Dot,
     Dashes,
     Region,
 }
+
+/// Name, colour and look of an entry of a legend.
+type Entry = (String, RGBColor, Mark);
 
 impl LineChart {
     /// A figure with this chart alone.
@@ -90,31 +98,59 @@ impl LineChart {
         Ok(figure.with_data(data(&[("", self)])))
     }
 
-    fn legend(&self) -> Vec<(String, RGBColor, Mark)> {
-        let curves =
-            self.series.iter().map(|s| (s.label.clone(), s.color, if s.dashed { Mark::Dashes } else { Mark::Line }));
+    /// What the legend lists; curves of the same name and look share an entry.
+    fn legend(&self) -> Vec<Entry> {
+        let mark = |series: &Series| match series {
+            Series { dashed: true, .. } => Mark::Dashes,
+            Series { dots: true, points, .. } if points.len() == 1 => Mark::Dot,
+            _ => Mark::Line,
+        };
+        let curves = self.series.iter().map(|series| (series.label.clone(), series.color, mark(series)));
         let bands = self.bands.iter().map(|b| (b.label.clone(), b.color, Mark::Region));
         let rules = self.rules.iter().map(|rule| match rule {
             Rule::Horizontal { label, .. } | Rule::Vertical { label, .. } => (label.clone(), TRUTH, Mark::Dashes),
         });
-        curves.chain(bands).chain(rules).filter(|(label, ..)| !label.is_empty()).collect()
+        let mut entries = Vec::new();
+        for entry in curves.chain(bands).chain(rules) {
+            if !entry.0.is_empty() && !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
+        entries
+    }
+
+    /// Where each entry of the legend begins in `width` pixels, wrapping, and the height of all.
+    fn legend_layout(&self, width: f64) -> (Vec<(f64, f64, Entry)>, f64) {
+        let left = 20.0;
+        let (mut column, mut row) = (left, 12.0);
+        let mut places = Vec::new();
+        for entry in self.legend() {
+            let needed = SWATCH + text_width(&entry.0, size::TICK) + 20.0;
+            if column > left && column + needed > width {
+                (column, row) = (left, row + LEGEND_LINE);
+            }
+            places.push((column, row, entry));
+            column += needed;
+        }
+        (places, row + 14.0)
+    }
+
+    /// Height of the legend in `width` pixels.
+    pub(super) fn legend_height(&self, width: f64) -> f64 {
+        self.legend_layout(width).1
     }
 
     /// Draws the legend along the top of `area`, wrapping, and returns its height.
     pub(super) fn draw_legend(&self, name: &str, area: &Area<'_>) -> Result<f64> {
         let fail = |e: &dyn std::fmt::Display| PlotError::Draw { figure: name.to_owned(), message: e.to_string() };
         let width = f64::from(area.dim_in_pixel().0) / f64::from(px(1.0));
-        let left = 20.0;
-        let (mut column, mut row) = (left, 12.0);
-        for (label, color, mark) in self.legend() {
-            let needed = SWATCH + text_width(&label, size::TICK) + 20.0;
-            if column > left && column + needed > width {
-                (column, row) = (left, row + LEGEND_LINE);
-            }
+        let (places, height) = self.legend_layout(width);
+        for (column, row, (label, color, mark)) in places {
             let (start, end) = (px(column), px(column + SWATCH - 8.0));
             let line = vec![(start, px(row)), (end, px(row))];
             match mark {
                 Mark::Line => area.draw(&PathElement::new(line, stroke(&color, 2.5))),
+                Mark::Dot => area.draw(&Circle::new(((start + end) / 2, px(row)), px(DOT), color.filled())),
                 Mark::Dashes => area.draw(&DashedPathElement::new(line, px(6.0), px(4.0), stroke(&color, 2.0))),
                 Mark::Region => {
                     area.draw(&Rectangle::new([(start, px(row - 6.0)), (end, px(row + 6.0))], color.mix(0.25).filled()))
@@ -123,9 +159,8 @@ impl LineChart {
             .map_err(|e| fail(&e))?;
             let style = text(size::TICK, INK, HPos::Left, VPos::Center);
             area.draw(&Text::new(label, (px(column + SWATCH), px(row)), style)).map_err(|e| fail(&e))?;
-            column += needed;
         }
-        Ok(row + 14.0)
+        Ok(height)
     }
 
     pub(super) fn is_drawable(&self) -> bool {
@@ -170,7 +205,7 @@ impl LineChart {
                 panel.curve(points.clone(), &series.color, 2.2)?;
             }
             if series.dots {
-                panel.dots(points, &series.color, 4.0)?;
+                panel.dots(points, &series.color, DOT)?;
             }
         }
         panel.outline()?;

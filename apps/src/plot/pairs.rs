@@ -33,6 +33,8 @@ pub struct SampleSet<'a> {
     pub color: RGBColor,
     /// Samples.
     pub samples: ArrayView2<'a, f64>,
+    /// Whether it is something to compare with: dashed outlines alone, which what lies below them shows through.
+    pub outline: bool,
 }
 
 /// Marginals of sets of samples: densities on the diagonal, credible regions of 50 % and 95 % below it.
@@ -137,8 +139,12 @@ impl PairPlot<'_> {
             let peak = curve.density.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
             let points: Vec<(f64, f64)> = curve.at.iter().zip(&curve.density).map(|(x, d)| (*x, d / peak)).collect();
             let ends = [(support.high, 0.0), (support.low, 0.0)];
-            panel.polygon(points.iter().copied().chain(ends), &set.color.mix(0.10))?;
-            panel.curve(points, &set.color, 2.0)?;
+            if set.outline {
+                panel.dashes(points, &set.color, 1.8)?;
+            } else {
+                panel.polygon(points.iter().copied().chain(ends), &set.color.mix(0.10))?;
+                panel.curve(points, &set.color, 2.0)?;
+            }
         }
         if let Some(truth) = self.axes[index].truth {
             panel.dashes([(truth, 0.0), (truth, 1.08)], &TRUTH, 1.8)?;
@@ -159,8 +165,12 @@ impl PairPlot<'_> {
             let surface = Surface::new(&points, supports.0, supports.1, CELLS, &MASSES);
             for (region, (fill, width)) in [(0.13, 1.3), (0.28, 1.6)].into_iter().enumerate() {
                 for ring in surface.region(region) {
-                    panel.polygon(ring.iter().copied(), &set.color.mix(fill))?;
-                    panel.curve(ring, &set.color, width)?;
+                    if set.outline {
+                        panel.dashes(ring, &set.color, width)?;
+                    } else {
+                        panel.polygon(ring.iter().copied(), &set.color.mix(fill))?;
+                        panel.curve(ring, &set.color, width)?;
+                    }
                 }
             }
         }
@@ -177,7 +187,7 @@ impl PairPlot<'_> {
     fn draw_legend(&self, name: &str, area: &super::canvas::Area<'_>, left: f64) -> Result<()> {
         let fail = |e: &dyn std::fmt::Display| PlotError::Draw { figure: name.to_owned(), message: e.to_string() };
         let mut entries: Vec<(String, RGBColor, bool)> =
-            self.sets.iter().map(|set| (set.label.clone(), set.color, false)).collect();
+            self.sets.iter().map(|set| (set.label.clone(), set.color, set.outline)).collect();
         if self.axes.iter().any(|axis| axis.truth.is_some()) {
             entries.push(("true value".into(), TRUTH, true));
         }

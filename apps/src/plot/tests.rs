@@ -47,18 +47,35 @@ fn pair_plots_of_any_dimension() {
     for m in [1, 2, 4, 10] {
         let (wide, narrow) = (normals(600, m, 1.0), normals(600, m, 0.05));
         let sets = vec![
-            SampleSet { label: "n = 1".into(), color: sequential(0, 2), samples: wide.view() },
-            SampleSet { label: "n = 30".into(), color: sequential(1, 2), samples: narrow.view() },
+            SampleSet { label: "n = 1".into(), color: sequential(0, 2), samples: wide.view(), outline: false },
+            SampleSet { label: "n = 30".into(), color: sequential(1, 2), samples: narrow.view(), outline: false },
         ];
         let figure = PairPlot { axes: axes(m), sets }.figure("pairs", "Pairs & more").expect("draws");
         check(&figure, &["Pairs &amp; more", "n = 30", "true value", "θ0 &lt;mV&gt;"]);
     }
 }
 
+/// What is compared with is dashed, in the panels and in the legend, and covers nothing.
+#[test]
+fn outlines_are_dashed() {
+    let (samples, other) = (normals(600, 2, 1.0), normals(600, 2, 0.5));
+    let set = |samples, outline| SampleSet { label: "a".into(), color: CATEGORICAL[0], samples, outline };
+    let draw = |outline| {
+        let sets = vec![set(samples.view(), false), set(other.view(), outline)];
+        let axes = axes(2).into_iter().map(|axis| PairAxis { truth: None, ..axis });
+        PairPlot { axes: axes.collect(), sets }.figure("pairs", "").expect("draws").svg()
+    };
+    let count = |svg: &str, element: &str| svg.matches(element).count();
+    let (filled, outlined) = (draw(false), draw(true));
+    assert!(count(&outlined, "<polyline") > count(&filled, "<polyline") + 20, "dashes are short lines");
+    assert!(count(&outlined, "<polygon") < count(&filled, "<polygon"));
+}
+
 #[test]
 fn pair_plots_refuse_samples_of_other_dimensions_and_nothing_finite() {
     for samples in [normals(50, 2, 1.0), Array2::from_elem((50, 3), f64::NAN)] {
-        let sets = vec![SampleSet { label: "a".into(), color: sequential(0, 1), samples: samples.view() }];
+        let sets =
+            vec![SampleSet { label: "a".into(), color: sequential(0, 1), samples: samples.view(), outline: false }];
         let outcome = PairPlot { axes: axes(3), sets }.figure("pairs", "");
         assert!(matches!(outcome, Err(PlotError::Data { .. })));
     }
@@ -68,7 +85,7 @@ fn pair_plots_refuse_samples_of_other_dimensions_and_nothing_finite() {
 #[test]
 fn constant_samples_are_drawn() {
     let samples = Array2::from_elem((50, 2), 3.0);
-    let sets = vec![SampleSet { label: "a".into(), color: sequential(0, 1), samples: samples.view() }];
+    let sets = vec![SampleSet { label: "a".into(), color: sequential(0, 1), samples: samples.view(), outline: false }];
     PairPlot { axes: axes(2), sets }.figure("pairs", "Constant").expect("draws");
 }
 
@@ -95,6 +112,24 @@ fn line_charts() {
     let chart = chart(&[1.0, 0.2, 0.05]);
     check(&chart.figure("lines", "Lines").expect("draws"), &["spread", "threshold", "kept", "band", "σ"]);
     check(&draw_side_by_side("two", "Two", [&chart, &chart]).expect("draws"), &["Two", "spread"]);
+}
+
+/// Small charts share a legend that lists the curves of all of them, those that look alike once.
+#[test]
+fn legends_of_many_charts() {
+    let first = chart(&[1.0, 0.2, 0.05]);
+    let mut second = first.clone();
+    second.series.push(Series {
+        label: "only here".into(),
+        color: CATEGORICAL[1],
+        points: vec![(8.0, 0.5)],
+        dots: true,
+        dashed: false,
+    });
+    let grid = ChartGrid { columns: 2, panels: vec![("one".into(), first), ("two".into(), second)] };
+    let figure = grid.figure("grid", "Many").expect("draws");
+    check(&figure, &["only here", "one", "two"]);
+    assert_eq!(figure.svg().matches("threshold").count(), 1);
 }
 
 /// Nothing finite is an error that names the figure; single values that are not finite are left out.

@@ -1,29 +1,34 @@
 //! The report of a benchmark: distances to reference posteriors, with the paper's numbers beside ours (Fig. 3, 10 to 16; Tables 5
 //! to 7).
 
-use super::figures::listed;
+use super::figures::{self, ends, listed};
+use super::losses;
 use super::page::{Document, Part, Section};
+use super::pairs::Pairs;
 use super::table::{Cell, Table};
 use super::words::{Finding, Verdict};
-use crate::plot::{Axis, CATEGORICAL, ChartGrid, Figure, LineChart, Result, Series};
+use crate::plot::{Axis, CATEGORICAL, ChartGrid, Figure, LineChart, Series};
 use crate::study::benchmark::paper::{best, printed, printed_for};
-use crate::study::benchmark::{BenchmarkResults, BenchmarkRun, Metric, TaskResults};
+use crate::study::benchmark::{BenchmarkResults, BenchmarkRun, Metric, TaskResults, read_samples};
 use crate::study::named_sampler::NamedSampler;
+use anyhow::Result;
+use ndarray::Axis as Dimension;
 use plotters::style::RGBColor;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// The report.
 ///
 /// # Errors
-/// When something cannot be drawn.
-pub fn document(results: &BenchmarkResults) -> Result<Document<'_>> {
+/// When samples cannot be read, or something cannot be drawn.
+pub fn document<'r>(results: &'r BenchmarkResults, folder: &Path) -> Result<Document<'r>> {
     Ok(Document {
         record: &results.record,
         lead: "Posteriors of tall data by one network each, against reference posteriors. C2ST: 0.5 is indistinguishable, 1 disjoint; \
                MMD² and sliced Wasserstein: 0 is best."
             .into(),
         summary: results.tasks.iter().map(|task| (task.name.clone(), findings(task))).collect(),
-        sections: results.tasks.iter().map(section).collect::<Result<_>>()?,
+        sections: results.tasks.iter().map(|task| section(task, folder)).collect::<Result<_>>()?,
         files: results.tasks.iter().map(|task| (task.name.clone(), task.reference.clone(), "reference".into())).collect(),
         data: vec![sets(results)],
     })
@@ -35,6 +40,7 @@ fn sets(results: &BenchmarkResults) -> Table {
         "task",
         "simulations",
         "seed",
+        "n_max",
         "sampler",
         "n",
         "set",
@@ -42,6 +48,7 @@ fn sets(results: &BenchmarkResults) -> Table {
         "c2st",
         "mmd2",
         "sliced_wasserstein",
+        "dirac",
     ];
     let mut table = Table::new("sets", "All observation sets", 1, &columns);
     for task in &results.tasks {
@@ -50,13 +57,15 @@ fn sets(results: &BenchmarkResults) -> Table {
                 let mut row = vec![
                     Cell::text(&task.name),
                     simulations(run),
-                    Cell::count(run.seed as usize),
+                    Cell::count(run.trained.seed as usize),
+                    Cell::count(run.trained.n_max),
                     Cell::text(run.sampler.to_string()),
                     Cell::count(run.n_obs),
                     Cell::count(set.set),
                     Cell::count(usize::from(task.keeps(set))),
                 ];
                 row.extend(Metric::ALL.map(|metric| metric.of(set).into()));
+                row.push(set.dirac.map_or(Cell::Empty, Cell::from));
                 table.rows.push(row);
             }
         }
@@ -65,7 +74,7 @@ fn sets(results: &BenchmarkResults) -> Table {
 }
 
 fn simulations(run: &BenchmarkRun) -> Cell {
-    run.simulations.map_or_else(|| Cell::text("given model"), |rows| Cell::count(rows as usize))
+    run.trained.simulations.map_or_else(|| Cell::text("given model"), |rows| Cell::count(rows as usize))
 }
 
 /// Mean and standard deviation of a metric over the sets of all seeds; all sets, or those the paper keeps.
@@ -84,26 +93,49 @@ fn worst(runs: &[&BenchmarkRun], metric: Metric) -> Option<(f64, usize)> {
 }
 
 fn sizes(task: &TaskResults) -> Vec<Option<u64>> {
-    task.runs.iter().map(|run| run.simulations).collect::<BTreeSet<_>>().into_iter().collect()
+    task.runs.iter().map(|run| run.trained.simulations).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn n_obs(task: &TaskResults) -> Vec<usize> {
     task.runs.iter().map(|run| run.n_obs).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
+/// A sampler of networks that take sets of up to so many observations.
+#[derive(Clone, Copy, PartialEq)]
+struct Variant {
+    sampler: NamedSampler,
+    n_max: usize,
+}
+
+impl Variant {
+    fn of(run: &BenchmarkRun) -> Self {
+        Self { sampler: run.sampler, n_max: run.trained.n_max }
+    }
+
+    fn label(self) -> String {
+        let sets = if self.n_max > 1 { format!(", n_max = {}", self.n_max) } else { String::new() };
+        format!("{}{sets}", self.sampler.label())
+    }
+
+    /// The paper's number for the same method.
+    fn printed(self, task: &str, metric: Metric, n: usize) -> Option<f64> {
+        if self.n_max > 1 { None } else { printed_for(task, metric, n, self.sampler.method) }
+    }
+}
+
 /// In the order of the options.
-fn samplers(task: &TaskResults) -> Vec<NamedSampler> {
+fn samplers(task: &TaskResults) -> Vec<Variant> {
     let mut found = Vec::new();
-    for run in &task.runs {
-        if !found.contains(&run.sampler) {
-            found.push(run.sampler);
+    for variant in task.runs.iter().map(Variant::of) {
+        if !found.contains(&variant) {
+            found.push(variant);
         }
     }
     found
 }
 
-fn runs_of(task: &TaskResults, size: Option<u64>, sampler: NamedSampler, n: usize) -> Vec<&BenchmarkRun> {
-    let here = |run: &&BenchmarkRun| (run.simulations, run.sampler, run.n_obs) == (size, sampler, n);
+fn runs_of(task: &TaskResults, size: Option<u64>, sampler: Variant, n: usize) -> Vec<&BenchmarkRun> {
+    let here = |run: &&BenchmarkRun| (run.trained.simulations, Variant::of(run), run.n_obs) == (size, sampler, n);
     task.runs.iter().filter(here).collect()
 }
 
@@ -116,7 +148,7 @@ fn decimals(metric: Metric) -> usize {
     if metric == Metric::SlicedWasserstein { 4 } else { 3 }
 }
 
-fn section(task: &TaskResults) -> Result<Section> {
+fn section(task: &TaskResults, folder: &Path) -> Result<Section> {
     let size = compared_size(task);
     let trained = size.map_or_else(|| "the given model".to_owned(), |rows| format!("{rows} simulations"));
     let sets = task.runs.first().map_or(0, |run| run.sets.len());
@@ -127,9 +159,12 @@ fn section(task: &TaskResults) -> Result<Section> {
     );
     let mut parts = vec![Part::Text(intro)];
     parts.extend(against_n(task, size)?.map(Part::Figure));
+    parts.extend(dirac(task, size)?.map(Part::Figure));
     parts.push(Part::Table(comparison(task, size)));
     parts.extend(against_size(task)?.map(Part::Figure));
     parts.push(Part::Table(costs(task)));
+    parts.extend(posteriors(task, size, folder)?.into_iter().map(Part::Figure));
+    parts.extend(losses::of_task(task)?.map(Part::Figure));
     Ok(Section { id: task.name.clone(), title: task.name.clone(), parts })
 }
 
@@ -169,7 +204,7 @@ fn comparison(task: &TaskResults, size: Option<u64>) -> Table {
                     number(over_sets(task, &runs, metric, false).0),
                     worst.map_or(Cell::Empty, |(value, _)| number(value)),
                     worst.map_or(Cell::Empty, |(_, set)| Cell::count(set)),
-                    printed_for(&task.name, metric, n, sampler.method).map_or(Cell::Empty, Cell::Number),
+                    sampler.printed(&task.name, metric, n).map_or(Cell::Empty, Cell::Number),
                     best(&task.name, metric, n).map_or(Cell::Empty, Cell::Number),
                     Cell::count(runs.iter().map(|run| run.diverged).sum::<u64>() as usize),
                 ]);
@@ -193,7 +228,7 @@ fn costs(task: &TaskResults) -> Table {
         let mut first = None;
         for sampler in samplers(task) {
             let runs: Vec<&BenchmarkRun> =
-                task.runs.iter().filter(|run| run.sampler == sampler && run.n_obs == n).collect();
+                task.runs.iter().filter(|run| Variant::of(run) == sampler && run.n_obs == n).collect();
             let count = runs.len().max(1) as f64;
             let seconds = runs.iter().map(|run| run.seconds).sum::<f64>() / count;
             let reference = *first.get_or_insert(seconds);
@@ -223,6 +258,84 @@ fn chart(metric: Metric, x: Axis, series: Vec<Series>) -> LineChart {
     LineChart { x, y, bands: vec![], rules: vec![], series }
 }
 
+/// One curve a sampler.
+fn curves(task: &TaskResults, points: impl Fn(Variant) -> Vec<(f64, f64)>) -> Vec<Series> {
+    let one = |(index, sampler): (usize, Variant)| Series {
+        label: sampler.label(),
+        color: CATEGORICAL[index % CATEGORICAL.len()],
+        points: points(sampler),
+        dots: true,
+        dashed: false,
+    };
+    samplers(task).into_iter().enumerate().map(one).collect()
+}
+
+/// The mean of a metric against n, one curve a sampler.
+fn against_n_curves(task: &TaskResults, size: Option<u64>, metric: Metric) -> Vec<Series> {
+    let mean = |n: usize, sampler| over_sets(task, &runs_of(task, size, sampler, n), metric, true).0;
+    curves(task, |sampler| n_obs(task).into_iter().map(|n| (n as f64, mean(n, sampler))).collect())
+}
+
+/// Distance to the true parameters against n (Fig. 16), and that of the reference posteriors.
+fn dirac(task: &TaskResults, size: Option<u64>) -> Result<Option<Figure>> {
+    if task.reference_dirac.is_empty() {
+        return Ok(None);
+    }
+    let mean = |distances: &[f64]| {
+        let kept = distances.iter().enumerate().filter(|(index, _)| task.keeps_number(index + 1)).map(|(_, d)| *d);
+        let kept: Vec<f64> = kept.collect();
+        kept.iter().sum::<f64>() / kept.len() as f64
+    };
+    let reference = Series {
+        label: "reference posterior".into(),
+        color: THEIRS[0],
+        points: task.reference_dirac.iter().map(|(n, distances)| (*n as f64, mean(distances))).collect(),
+        dots: false,
+        dashed: true,
+    };
+    let mut series = against_n_curves(task, size, Metric::Dirac);
+    series.push(reference);
+    let alternative = format!("Root of the MMD to the true values in prior standard deviations: {}.", ends(&series));
+    let positions: Vec<f64> = task.reference_dirac.iter().map(|(n, _)| *n as f64).collect();
+    let chart = figures::against_n(&positions, Metric::Dirac.name(), series);
+    let title = format!("{}: distance of the posterior from the true parameters", task.name);
+    Ok(Some(chart.figure(&format!("{}-dirac", task.name), &title)?.described(
+        "How far posteriors are from having collapsed onto the true parameters: root of the squared maximum mean discrepancy \
+         Var + (mean − θ*)² in units of the prior's variance, averaged over parameters; mean over the observation sets that the \
+         paper's averages keep. A right posterior is as far as the reference, no nearer.",
+        alternative,
+    )))
+}
+
+/// Posteriors of the shown set by the first sampler (Fig. 10).
+fn posteriors(task: &TaskResults, size: Option<u64>, folder: &Path) -> Result<Vec<Figure>> {
+    let Some(sampler) = samplers(task).into_iter().next() else { return Ok(vec![]) };
+    let set = task.shown.set;
+    let mut samples = Vec::new();
+    for n in n_obs(task) {
+        if let Some(run) = runs_of(task, size, sampler, n).first() {
+            let held = read_samples(&folder.join(&run.samples))?.index_axis_move(Dimension(0), set - 1);
+            // All samples may have diverged.
+            if held.iter().any(|value| value.is_finite()) {
+                samples.push((n, held));
+            }
+        }
+    }
+    let reference = read_samples(&folder.join(&task.shown.reference))?.index_axis_move(Dimension(0), 0);
+    let pairs = Pairs {
+        name: &task.name,
+        title: &format!("{}: posteriors of observation set {set}", task.name),
+        what: &format!("Posterior by {}", sampler.label()),
+        prior: &task.prior,
+        units: &task.units,
+        truth: task.shown.truth.as_deref(),
+        posteriors: samples.iter().map(|(n, samples)| (*n, samples.view())).collect(),
+        reference: Some(reference.view()),
+        described: "The distances to the reference are in the table of metrics.".into(),
+    };
+    Ok(if samples.is_empty() { vec![] } else { pairs.figures()? })
+}
+
 /// Metrics against n (Fig. 3, 10 to 12).
 fn against_n(task: &TaskResults, size: Option<u64>) -> Result<Option<Figure>> {
     let n = n_obs(task);
@@ -231,16 +344,7 @@ fn against_n(task: &TaskResults, size: Option<u64>) -> Result<Option<Figure>> {
     }
     let positions: Vec<f64> = n.iter().map(|&n| n as f64).collect();
     let panels = Metric::ALL.map(|metric| {
-        let ours = samplers(task).into_iter().enumerate().map(|(index, sampler)| Series {
-            label: sampler.label(),
-            color: CATEGORICAL[index % CATEGORICAL.len()],
-            points: n
-                .iter()
-                .map(|&n| (n as f64, over_sets(task, &runs_of(task, size, sampler, n), metric, true).0))
-                .collect(),
-            dots: true,
-            dashed: false,
-        });
+        let ours = against_n_curves(task, size, metric);
         let methods: Vec<&str> = printed(&task.name, metric, 1).iter().map(|printed| printed.method).collect();
         let theirs = methods.into_iter().enumerate().map(|(index, method)| Series {
             label: format!("paper: {method}"),
@@ -255,7 +359,7 @@ fn against_n(task: &TaskResults, size: Option<u64>) -> Result<Option<Figure>> {
             dots: false,
             dashed: true,
         });
-        (metric.name().to_owned(), chart(metric, Axis::at("n", &positions), ours.chain(theirs).collect()))
+        (metric.name().to_owned(), chart(metric, Axis::at("n", &positions), ours.into_iter().chain(theirs).collect()))
     });
     let figure = ChartGrid { columns: 3, panels: panels.to_vec() }
         .figure(&format!("{}-metrics", task.name), &format!("{}: distance to the reference posterior", task.name))?;
@@ -270,18 +374,10 @@ fn against_size(task: &TaskResults) -> Result<Option<Figure>> {
     let sizes: Vec<u64> = sizes(task).into_iter().flatten().collect();
     let (Some(&n), true) = (n_obs(task).last(), sizes.len() > 1) else { return Ok(None) };
     let panels = Metric::ALL.map(|metric| {
-        let ours = samplers(task).into_iter().enumerate().map(|(index, sampler)| Series {
-            label: sampler.label(),
-            color: CATEGORICAL[index % CATEGORICAL.len()],
-            points: sizes
-                .iter()
-                .map(|&rows| (rows as f64, over_sets(task, &runs_of(task, Some(rows), sampler, n), metric, true).0))
-                .collect(),
-            dots: true,
-            dashed: false,
-        });
+        let mean = |rows: u64, sampler| over_sets(task, &runs_of(task, Some(rows), sampler, n), metric, true).0;
+        let ours = curves(task, |sampler| sizes.iter().map(|&rows| (rows as f64, mean(rows, sampler))).collect());
         let x = Axis::logarithmic("simulations", sizes.iter().map(|&rows| rows as f64));
-        (metric.name().to_owned(), chart(metric, x, ours.collect()))
+        (metric.name().to_owned(), chart(metric, x, ours))
     });
     let title = format!("{}: what more simulations bring, n = {n}", task.name);
     let figure =

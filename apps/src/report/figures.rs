@@ -1,9 +1,12 @@
 //! The figures of one model's part of the report.
 
+use super::losses;
+use super::pairs::Pairs;
 use crate::plot::{
-    Axis, Band, CATEGORICAL, DirectionChart, Figure, Heatmap, LineChart, PairAxis, PairPlot, Result, Rule, SampleSet,
-    Series, draw_side_by_side, pretty_name, sequential, with_unit,
+    Axis, Band, CATEGORICAL, DirectionChart, Figure, Heatmap, LineChart, Result, Rule, Series, draw_side_by_side,
+    pretty_name, sequential,
 };
+use crate::study::benchmark::Metric;
 use crate::study::quantile;
 use crate::study::results::{PosteriorResults, RunResults};
 use ndarray::Array2;
@@ -48,7 +51,7 @@ impl RunFigures {
             correlation: correlation(run)?,
             directions: directions(run)?,
             observations: observations(run)?,
-            losses: losses(run)?,
+            losses: losses::of_run(run)?,
         })
     }
 }
@@ -73,59 +76,26 @@ pub fn listed(values: impl IntoIterator<Item = String>) -> String {
 
 const N_LABEL: &str = "n, number of observations";
 
-/// All posteriors on the range of the widest; and those given more observations on their own range.
 fn pairs(run: &RunResults, samples: &[Array2<f64>]) -> Result<Vec<Figure>> {
-    let support = run.prior.support();
-    let plot = |from: usize| PairPlot {
-        axes: (0..run.prior.dim())
-            .map(|i| PairAxis {
-                label: with_unit(&run.prior.names()[i], &run.units[i]),
-                range: None,
-                bounds: support[i],
-                truth: run.truth.as_ref().map(|truth| truth[i]),
-            })
-            .collect(),
-        sets: run
+    let last = run.posteriors.last();
+    let described = last.map(|posterior| format!("At the largest n: {}.", described(run, posterior)));
+    Pairs {
+        name: &run.name,
+        title: "Posterior for each number of observations",
+        what: "Posterior",
+        prior: &run.prior,
+        units: &run.units,
+        truth: run.truth.as_deref(),
+        posteriors: run
             .posteriors
             .iter()
-            .zip(samples)
-            .enumerate()
-            .skip(from)
-            .map(|(i, (posterior, samples))| SampleSet {
-                label: format!("n = {}", posterior.n_obs),
-                color: sequential(i, samples_count(run)),
-                samples: samples.view(),
-            })
+            .map(|posterior| posterior.n_obs)
+            .zip(samples.iter().map(Array2::view))
             .collect(),
-    };
-    let n = |from: usize| listed(run.posteriors[from..].iter().map(|posterior| posterior.n_obs.to_string()));
-    let truth = if run.truth.is_some() { " Dashed lines mark the true values." } else { "" };
-    let caption = |from: usize| {
-        format!(
-            "Posterior given n = {} observations, from light to dark. Diagonal: marginal densities, each scaled to its own \
-             peak. Below: regions that hold 50 % and 95 % of the posterior.{truth}",
-            n(from)
-        )
-    };
-    let last = run.posteriors.last();
-    let alternative = format!(
-        "Pair plot of the posterior samples for n = {}. At the largest n: {}.",
-        n(0),
-        last.map(|posterior| described(run, posterior)).unwrap_or_default()
-    );
-    let mut figures = vec![
-        plot(0)
-            .figure(&format!("{}-pairs", run.name), "Posterior for each number of observations")?
-            .described(caption(0), alternative.clone()),
-    ];
-    if samples.len() > 2 {
-        figures.push(
-            plot(1)
-                .figure(&format!("{}-pairs-close", run.name), "The same, close up")?
-                .described(caption(1), alternative),
-        );
+        reference: None,
+        described: described.unwrap_or_default(),
     }
-    Ok(figures)
+    .figures()
 }
 
 fn samples_count(run: &RunResults) -> usize {
@@ -153,7 +123,8 @@ fn by_parameter(run: &RunResults, value: impl Fn(&PosteriorResults, usize) -> Op
     names(run).into_iter().enumerate().map(one).collect()
 }
 
-fn ends(series: &[Series]) -> String {
+/// First and last value of each curve.
+pub fn ends(series: &[Series]) -> String {
     let one = |series: &Series| {
         let (first, last) = (series.points.first()?, series.points.last()?);
         Some(format!("{} from {:.3} at n = {} to {:.3} at n = {}", series.label, first.1, first.0, last.1, last.0))
@@ -161,15 +132,10 @@ fn ends(series: &[Series]) -> String {
     listed(series.iter().filter_map(one))
 }
 
-fn against_n(run: &RunResults, y: &str, series: Vec<Series>) -> LineChart {
+/// Curves against n on a logarithmic axis.
+pub fn against_n(counts: &[f64], y: &str, series: Vec<Series>) -> LineChart {
     let values: Vec<f64> = series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect();
-    LineChart {
-        x: Axis::at(N_LABEL, &counts(run)),
-        y: Axis::logarithmic(y, values),
-        bands: vec![],
-        rules: vec![],
-        series,
-    }
+    LineChart { x: Axis::at(N_LABEL, counts), y: Axis::logarithmic(y, values), bands: vec![], rules: vec![], series }
 }
 
 fn dirac(run: &RunResults) -> Result<Option<Figure>> {
@@ -181,7 +147,7 @@ fn dirac(run: &RunResults) -> Result<Option<Figure>> {
         return Ok(None);
     }
     let alternative = format!("Root of the MMD to the true value in prior standard deviations: {}.", ends(&series));
-    let chart = against_n(run, "MMD to the truth / prior sd", series);
+    let chart = against_n(&counts(run), Metric::Dirac.name(), series);
     let figure = chart.figure(&format!("{}-dirac", run.name), "Distance of the posterior from the true parameters")?;
     Ok(Some(figure.described(
         "How far each marginal is from having collapsed onto the true value: root of the squared maximum mean discrepancy \
@@ -205,7 +171,7 @@ fn contraction(run: &RunResults) -> Result<Option<Figure>> {
         dots: false,
         dashed: true,
     });
-    let chart = against_n(run, "posterior sd / prior sd", series);
+    let chart = against_n(&counts(run), "posterior sd / prior sd", series);
     let figure = chart.figure(&format!("{}-contraction", run.name), "How the posterior contracts with n")?;
     Ok(Some(figure.described(
         "Standard deviation of each marginal over that of the prior. A parameter that the data fix contracts like 1/√n (the \
@@ -370,55 +336,4 @@ fn observations(run: &RunResults) -> Result<Option<Figure>> {
          has never seen their like and the posterior cannot be trusted.",
         format!("{} of {} observations lie outside the simulations.", support.outside, support.distances.len()),
     )))
-}
-
-/// Losses that fall by this factor are drawn on a logarithmic axis.
-const LOGARITHMIC_FROM: f64 = 5.0;
-
-fn losses(run: &RunResults) -> Result<Vec<Figure>> {
-    let mut figures = Vec::new();
-    for network in &run.training.networks {
-        let curve = |label: &str, color, values: &[f64]| Series {
-            label: label.into(),
-            color,
-            points: values.iter().enumerate().map(|(i, &loss)| ((i + 1) as f64, loss)).collect(),
-            dots: false,
-            dashed: false,
-        };
-        let all = || network.training.iter().chain(&network.validation).copied();
-        // The first epochs are far above the rest: a linear axis starts below them.
-        let mut sorted: Vec<f64> = all().filter(|loss| loss.is_finite()).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        if sorted.is_empty() {
-            continue;
-        }
-        let y = if sorted[0] > 0.0 && sorted[sorted.len() - 1] > LOGARITHMIC_FROM * sorted[0] {
-            Axis::logarithmic("loss", sorted.iter().copied())
-        } else {
-            let top = quantile(&sorted, 0.97);
-            Axis::around("loss", sorted.iter().copied().filter(|loss| *loss <= top), 5)
-        };
-        let chart = LineChart {
-            x: Axis::linear("epoch", 0.0, 1.02 * network.training.len().max(2) as f64, 6),
-            y,
-            bands: vec![],
-            rules: vec![Rule::Vertical {
-                label: format!("kept: epoch {}", network.best_epoch),
-                at: network.best_epoch as f64,
-            }],
-            series: vec![
-                curve("training", CATEGORICAL[0], &network.training),
-                curve("validation", CATEGORICAL[2], &network.validation),
-            ],
-        };
-        let name = format!("{}-loss-{}", run.name, network.network.replace(", ", "-").replace(' ', "-"));
-        let figure = chart.figure(&name, &format!("Training of the {} network", network.network))?;
-        let best = network.validation.get(network.best_epoch.saturating_sub(1)).copied().unwrap_or(f64::NAN);
-        figures.push(figure.described(
-            "Loss on the training rows and on rows that were held out (on averaged weights). The weights of the marked epoch \
-             are the ones used.",
-            format!("Loss curves over {} epochs; best validation loss {best:.4} in epoch {}.", network.training.len(), network.best_epoch),
-        ));
-    }
-    Ok(figures)
 }

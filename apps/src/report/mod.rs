@@ -3,7 +3,9 @@
 mod benchmark;
 mod figures;
 mod inference;
+mod losses;
 mod page;
+mod pairs;
 mod table;
 mod tables;
 #[cfg(test)]
@@ -25,7 +27,7 @@ use tallsbi_data::file::{Existing, OutputFile, Posterior};
 pub fn write(results: &Results, folder: &Path) -> Result<PathBuf> {
     let document = match results {
         Results::Inference(results) => inference::document(results, draw(results, folder)?),
-        Results::Benchmark(results) => benchmark::document(results)?,
+        Results::Benchmark(results) => benchmark::document(results, folder)?,
         Results::Toy(results) => toy::document(results, folder)?,
     };
     save(&document, folder)

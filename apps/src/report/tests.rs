@@ -111,6 +111,7 @@ fn results(folder: &Path, label: &str) -> StudyResults {
                 architecture: "anchored".into(),
                 networks: vec![LossCurves {
                     network: "residual".into(),
+                    kept: true,
                     best_epoch: 2,
                     training: vec![3.0, 1.0, 0.9],
                     validation: vec![3.0, 1.1, 1.2],

@@ -337,24 +337,17 @@ fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, root: &Path) -
     let observations = Observations::read(&plan.observations.join(file::OBSERVATIONS))?;
     let truth: Option<Vec<f64>> = observations.theta_true.map(|theta| theta.iter().map(|&v| v.into()).collect());
     let model = load_model(&plan.model)?;
-    let networks = model.info.training.iter().map(|record| LossCurves {
-        network: record.network.clone(),
-        best_epoch: record.best_epoch,
-        training: record.training_loss.clone(),
-        validation: record.validation_loss.clone(),
-    });
     let posteriors = plan.posteriors.iter().map(|plan| posterior(plan, &prior, truth.as_deref(), root));
-    let units = run_task(run)?.map(|task| task.parameter_units()).unwrap_or_default();
     Ok(RunResults {
         name: run.name.clone(),
         label: if run.label.is_empty() { run.name.clone() } else { run.label.clone() },
         task: run.task.clone(),
-        units: if units.len() == prior.dim() { units } else { vec![String::new(); prior.dim()] },
+        units: steps::units(run_task(run)?.as_deref(), &prior),
         training: TrainingResults {
             simulations: set.rows(),
             invalid: set.count_invalid()?,
             architecture: model.architecture().to_owned(),
-            networks: networks.collect(),
+            networks: LossCurves::of(&model),
         },
         observations: ObservationResults {
             source: options.observations.clone().unwrap_or_else(|| "simulated".into()),

@@ -3,6 +3,7 @@
 use super::record::StudyRecord;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::Prior;
+use tallsbi_inference::model::{TrainedModel, TrainingRecord};
 
 /// Everything a study of models found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,12 +56,34 @@ pub struct TrainingResults {
 pub struct LossCurves {
     /// Which network.
     pub network: String,
+    /// Whether the model uses it, or another validated better.
+    #[serde(default = "used")]
+    pub kept: bool,
     /// Epoch whose weights were kept, from 1.
     pub best_epoch: usize,
     /// Training loss of each epoch.
     pub training: Vec<f64>,
     /// Validation loss of each epoch.
     pub validation: Vec<f64>,
+}
+
+/// Results of version 0.1.0 did not say.
+fn used() -> bool {
+    true
+}
+
+impl LossCurves {
+    /// Those of all networks that a model file has records of: none for models that were trained elsewhere.
+    pub fn of(model: &TrainedModel) -> Vec<Self> {
+        let one = |record: &TrainingRecord| Self {
+            network: record.network.clone(),
+            kept: record.kept,
+            best_epoch: record.best_epoch,
+            training: record.training_loss.clone(),
+            validation: record.validation_loss.clone(),
+        };
+        model.info.training.iter().map(one).collect()
+    }
 }
 
 /// The observations and how they compare with the simulations.

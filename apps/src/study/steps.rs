@@ -15,8 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::time::Instant;
-use tallsbi_data::Purpose;
 use tallsbi_data::file::{Existing, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
+use tallsbi_data::{Prior, Purpose};
 use tallsbi_diagnostics::local_c2st::LocalC2st;
 use tallsbi_diagnostics::sbc::RankOptions;
 use tallsbi_diagnostics::tarp;
@@ -49,6 +49,12 @@ pub mod file {
 /// The task of a run, where it has one.
 pub fn run_task(run: &RunOptions) -> Result<Option<Box<dyn Task>>> {
     if run.task.is_empty() { Ok(None) } else { Ok(Some(task(&run.task, &run.options)?)) }
+}
+
+/// Units of the parameters of `prior`: the task's, where there is one that has these parameters.
+pub fn units(task: Option<&dyn Task>, prior: &Prior) -> Vec<String> {
+    let known = task.map(Task::parameter_units).filter(|units| units.len() == prior.dim());
+    known.unwrap_or_else(|| vec![String::new(); prior.dim()])
 }
 
 /// The context with a seed of its own for one purpose, so that no two steps share random numbers.

@@ -30,6 +30,17 @@ pub fn marginals(samples: ArrayView2<'_, f64>, prior_sd: &[f64], truth: Option<&
     Ok(samples.columns().into_iter().zip(prior_sd).zip(distances).map(marginal).collect())
 }
 
+/// Distance of samples from the true parameters: √ of the mean over parameters of MMD² to the Dirac measure there, each divided by the
+/// prior's variance. `None` where samples are not finite.
+pub fn distance_to_truth(samples: ArrayView2<'_, f64>, truth: &[f64], prior_sd: &[f64]) -> Result<Option<f64>> {
+    if samples.iter().any(|value| !value.is_finite()) {
+        return Ok(None);
+    }
+    let marginals = tallsbi_diagnostics::dirac::mmd(samples, truth)?.marginals;
+    let scaled = marginals.iter().zip(prior_sd).map(|(mmd, sd)| mmd / (sd * sd));
+    Ok(Some((scaled.sum::<f64>() / prior_sd.len() as f64).sqrt()))
+}
+
 /// Quantile of sorted values, interpolated linearly between order statistics; NaN where there are none.
 pub fn quantile(sorted: &[f64], probability: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
@@ -118,5 +129,16 @@ mod tests {
         assert!((marginal.sd.powi(2) - 20.0 / 3.0).abs() < 1e-12);
         assert!((marginal.contraction - marginal.sd / 10.0).abs() < 1e-15);
         assert!((marginal.dirac_mmd.expect("known truth") - (20.0 / 3.0 + 1.0)).abs() < 1e-12);
+    }
+
+    /// The mean over parameters of (Var + bias²) / prior variance; nothing where a sample diverged.
+    #[test]
+    fn the_distance_to_the_truth_is_in_prior_spreads() {
+        let mut samples = Array2::from_shape_vec((2, 2), vec![1.0, 10.0, 3.0, 30.0]).expect("shape");
+        let found = distance_to_truth(samples.view(), &[2.0, 50.0], &[2.0, 100.0]).expect("finite").expect("known");
+        let expected = (0.5 * (2.0 / 4.0 + (200.0 + 900.0) / 10_000.0f64)).sqrt();
+        assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
+        samples[[0, 0]] = f64::NAN;
+        assert_eq!(distance_to_truth(samples.view(), &[2.0, 50.0], &[2.0, 100.0]).expect("no error"), None);
     }
 }

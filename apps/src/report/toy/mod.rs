@@ -142,6 +142,7 @@ fn shown_section(shown: &ShownPosteriors, folder: &Path) -> Result<Section> {
             label: format!("n = {n}"),
             color: sequential(i, files.len()),
             samples: samples.view(),
+            outline: false,
         });
         let axes = shown.truth.iter().enumerate().map(|(i, &truth)| PairAxis {
             label: pretty_name(&format!("theta_{}", i + 1)),

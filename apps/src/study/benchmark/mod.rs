@@ -1,5 +1,6 @@
 //! The benchmark: networks and samplers against reference posteriors of tall data (paper Sec. 4.2, App. H, I).
 
+mod collect;
 mod options;
 pub mod paper;
 mod reference;
@@ -7,22 +8,26 @@ mod results;
 mod steps;
 
 pub use options::{BenchmarkOptions, BenchmarkTask};
-pub use results::{BenchmarkResults, BenchmarkRun, Metric, TaskResults};
+#[cfg(test)]
+pub use results::ShownSet;
+pub use results::{BenchmarkResults, BenchmarkRun, Metric, NetworkResults, TaskResults, Trained};
+pub use steps::read_samples;
 
 use super::graph::{Graph, Step, StepId};
 use super::named_sampler::{NamedMethod, NamedSampler};
 use super::pipeline::{cost, sampling_cost};
 use super::record::StudyRecord;
-use super::steps::{file, read_json, simulation, training};
+use super::steps::{file, simulation, training};
 use crate::commands::model::load_model;
 use crate::context::{Context, usage};
 use anyhow::Result;
+use collect::{Network, Plan, TaskPlan};
 use reference::Reference;
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use steps::{RESULT, SAMPLES, Sampled};
+use std::path::Path;
+use steps::SAMPLES;
 use tallsbi_data::file::{TrainingSet, sha256_file};
-use tallsbi_inference::train::{Architecture, TrainOptions};
+use tallsbi_inference::train::Architecture;
 use tallsbi_simulators::{Task, task};
 
 /// Seconds on two cores of one C2ST with thousand samples.
@@ -50,42 +55,11 @@ pub fn run(context: &Context, options: &BenchmarkOptions, preset: &str, root: &P
         plans.push(planner.plan()?);
     }
     let steps = graph.run(context)?;
-    let tasks = options.tasks.iter().zip(&references).zip(plans).map(|((task, reference), plans)| {
-        Ok(TaskResults {
-            name: task.name.clone(),
-            reference: reference.path.display().to_string(),
-            ignored: reference.ignored.clone(),
-            runs: plans.iter().map(collect).collect::<Result<_>>()?,
-        })
-    });
+    let tasks = options.tasks.iter().zip(&references).zip(&plans);
+    let tasks = tasks.map(|((task, reference), plan)| collect::task(options, task, reference, plan, root));
     Ok(BenchmarkResults {
         tasks: tasks.collect::<Result<_>>()?,
         record: StudyRecord::new(context, &options.title, preset, options, steps)?,
-    })
-}
-
-/// Where the results of one run will be.
-struct Plan {
-    simulations: Option<u64>,
-    seed: u64,
-    sampler: NamedSampler,
-    n: usize,
-    sampled: PathBuf,
-    metrics: PathBuf,
-}
-
-fn collect(plan: &Plan) -> Result<BenchmarkRun> {
-    let sampled: Sampled = read_json(&plan.sampled)?;
-    Ok(BenchmarkRun {
-        simulations: plan.simulations,
-        seed: plan.seed,
-        sampler: plan.sampler,
-        n_obs: plan.n,
-        seconds: sampled.seconds,
-        evaluations: sampled.info.evaluations,
-        diverged: sampled.info.diverged,
-        repaired: sampled.info.repaired,
-        sets: read_json(&plan.metrics)?,
     })
 }
 
@@ -99,44 +73,31 @@ struct Planner<'a, 'g> {
     graph: &'g mut Graph<'a>,
 }
 
-/// A model of a task: where it will be, the step that makes it or its digest, and what it was trained on.
-struct Network {
-    path: PathBuf,
-    step: Option<StepId>,
-    digest: Option<String>,
-    simulations: Option<u64>,
-    seed: u64,
-}
-
 impl<'a> Planner<'a, '_> {
-    fn plan(&mut self) -> Result<Vec<Plan>> {
-        let mut plans = Vec::new();
+    fn plan(&mut self) -> Result<TaskPlan> {
+        let mut plan = TaskPlan::default();
         let all = &self.options.samplers;
         let (likelihood, scores): (Vec<NamedSampler>, Vec<NamedSampler>) =
             all.iter().partition(|sampler| sampler.method == NamedMethod::Likelihood);
-        for (samplers, architecture) in [(likelihood, Architecture::Likelihood), (scores, self.score_architecture())] {
+        for (samplers, architecture) in
+            [(likelihood, Architecture::Likelihood), (scores, self.options.score_architecture())]
+        {
             if !samplers.is_empty() {
-                self.plan_for(&samplers, architecture, &mut plans)?;
+                self.plan_for(&samplers, architecture, &mut plan)?;
             }
         }
-        Ok(plans)
+        plan.shown = self.shown()?;
+        Ok(plan)
     }
 
-    /// What composes scores: as the options say, or anchored.
-    fn score_architecture(&self) -> Architecture {
-        match self.options.train.architecture {
-            Architecture::Noise => Architecture::Noise,
-            _ => Architecture::Anchored,
-        }
-    }
-
-    fn plan_for(&mut self, samplers: &[NamedSampler], architecture: Architecture, plans: &mut Vec<Plan>) -> Result<()> {
+    fn plan_for(&mut self, samplers: &[NamedSampler], architecture: Architecture, plan: &mut TaskPlan) -> Result<()> {
         for network in self.networks(architecture)? {
             for &sampler in samplers {
                 for &n in &self.options.n_obs {
-                    plans.push(self.run(&network, sampler, n)?);
+                    plan.runs.push(self.run(&network, sampler, n)?);
                 }
             }
+            plan.networks.push(network);
         }
         Ok(())
     }
@@ -152,27 +113,37 @@ impl<'a> Planner<'a, '_> {
                     path.display()
                 )));
             }
-            return Ok(vec![Network { path: path.clone(), step: None, digest, simulations: None, seed: 0 }]);
+            let trained = Trained { simulations: None, seed: 0, n_max: 1 };
+            return Ok(vec![Network { path: path.clone(), step: None, digest, trained }]);
         }
         if let Some(path) = &self.task.training_set {
             let set = TrainingSet::open(path)?;
             self.check_width(set.spec().dim_x)?;
             let (rows, digest) = (set.rows(), sha256_file(path)?);
-            return (0..self.seeds.len())
-                .map(|seed| self.network((rows, seed), None, path, Some(digest.clone()), architecture))
-                .collect();
+            let all = self.to_train(&[rows], architecture);
+            return all.map(|trained| self.network(trained, None, path, Some(digest.clone()), architecture)).collect();
         }
         let built_in = self.built_in()?;
         self.check_width(built_in.dim_x())?;
         let mut networks = Vec::new();
-        for &rows in &self.options.simulations {
-            for seed in 0..self.seeds.len() {
-                let id = self.training_set(rows, seed);
-                let path = self.graph.folder(id).join(file::TRAINING);
-                networks.push(self.network((rows, seed), Some(id), &path, None, architecture)?);
-            }
+        for trained in self.to_train(&self.options.simulations, architecture) {
+            let id = self.training_set(trained);
+            let path = self.graph.folder(id).join(file::TRAINING);
+            networks.push(self.network(trained, Some(id), &path, None, architecture)?);
         }
         Ok(networks)
+    }
+
+    /// A network for each largest set, size of training set and seed.
+    fn to_train(&self, sizes: &[u64], architecture: Architecture) -> std::vec::IntoIter<Trained> {
+        let mut all = Vec::new();
+        for n_max in self.options.set_sizes(architecture) {
+            for &rows in sizes {
+                let seeds = 0..self.options.seeds;
+                all.extend(seeds.map(|seed| Trained { simulations: Some(rows), seed, n_max }));
+            }
+        }
+        all.into_iter()
     }
 
     fn built_in(&self) -> Result<Box<dyn Task>> {
@@ -191,50 +162,54 @@ impl<'a> Planner<'a, '_> {
         )))
     }
 
-    fn training_set(&mut self, rows: u64, seed: usize) -> StepId {
-        let (task, context) = (self.task, &self.seeds[seed]);
+    fn training_set(&mut self, trained: Trained) -> StepId {
+        let Trained { simulations, seed, n_max } = trained;
+        let (task, context, rows) = (self.task, &self.seeds[seed as usize], simulations.unwrap_or(0));
+        let mut options = json!({ "task": task.name, "options": task.options, "rows": rows, "seed": context.seed });
+        if n_max > 1 {
+            options["n_obs"] = n_max.into();
+        }
         self.graph.add(Step {
-            name: format!("{}-training-set-{rows}-seed{seed}", task.name),
-            options: json!({ "task": task.name, "options": task.options, "rows": rows, "seed": context.seed }),
+            name: format!("{}-training-set{trained}", task.name),
+            options,
             inputs: vec![],
-            cost: cost::SIMULATION * rows as f64,
+            cost: cost::SIMULATION * rows as f64 * n_max as f64,
             resumes: true,
             action: Box::new(move |folder| {
                 let built_in = tallsbi_simulators::task(&task.name, &task.options)?;
-                simulation(context, built_in.as_ref(), rows, 1, &folder.join(file::TRAINING))
+                simulation(context, built_in.as_ref(), rows, n_max, &folder.join(file::TRAINING))
             }),
         })
     }
 
     fn network(
         &mut self,
-        (rows, seed): (u64, usize),
+        trained: Trained,
         training_set: Option<StepId>,
         path: &Path,
         digest: Option<String>,
         architecture: Architecture,
     ) -> Result<Network> {
-        let (context, path) = (&self.seeds[seed], path.to_owned());
-        let train = TrainOptions { architecture, ..self.options.train.clone() };
+        let (context, path) = (&self.seeds[trained.seed as usize], path.to_owned());
+        let train = self.options.train_options(architecture, trained.n_max);
         let epochs = train.epochs(self.reference.dim_x()?);
         let kind = if architecture == Architecture::Likelihood { "likelihood" } else { "scores" };
         let id = self.graph.add(Step {
-            name: format!("{}-{kind}-{rows}-seed{seed}", self.task.name),
+            name: format!("{}-{kind}{trained}", self.task.name),
             options: json!({ "train": train, "data": digest, "seed": context.seed }),
             inputs: training_set.into_iter().collect(),
-            cost: cost::TRAINING_ROW * rows as f64 * epochs as f64,
+            cost: cost::TRAINING_ROW * trained.simulations.unwrap_or(0) as f64 * epochs as f64,
             resumes: true,
             action: Box::new(move |folder| training(context, &train, &path, folder)),
         });
         let path = self.graph.folder(id).join(file::MODEL);
-        Ok(Network { path, step: Some(id), digest: None, simulations: Some(rows), seed: seed as u64 })
+        Ok(Network { path, step: Some(id), digest: None, trained })
     }
 
     fn run(&mut self, network: &Network, sampler: NamedSampler, n: usize) -> Result<Plan> {
         let (context, options, reference) = (self.context, self.options, self.reference);
         let data = json!({ "sha256": sha256_file(&reference.path)?, "observations": self.task.observations, "sets": reference.sets });
-        let trained = network.simulations.map_or_else(String::new, |rows| format!("-{rows}-seed{}", network.seed));
-        let name = |what: &str| format!("{}{trained}-{sampler}-n{n}-{what}", self.task.name);
+        let name = |what: &str| format!("{}{}-{sampler}-n{n}-{what}", self.task.name, network.trained);
         let model = network.path.clone();
         let sampled = self.graph.add(Step {
             name: name("posteriors"),
@@ -259,12 +234,26 @@ impl<'a> Planner<'a, '_> {
             action: Box::new(move |folder| steps::metrics(context, options, reference, n, &samples, folder)),
         });
         Ok(Plan {
-            simulations: network.simulations,
-            seed: network.seed,
+            trained: network.trained,
             sampler,
             n,
-            sampled: self.graph.folder(sampled).join(RESULT),
-            metrics: self.graph.folder(metrics).join(RESULT),
+            sampled: self.graph.relative_folder(sampled),
+            metrics: self.graph.folder(metrics),
         })
+    }
+
+    /// Keeps the reference samples that are drawn: a report can be made again without the reference data.
+    fn shown(&mut self) -> Result<String> {
+        let (reference, set) = (self.reference, self.options.shown_set);
+        let n = self.options.n_obs.last().copied().unwrap_or(1);
+        let id = self.graph.add(Step {
+            name: format!("{}-reference-n{n}-set{set}", self.task.name),
+            options: json!({ "reference": sha256_file(&reference.path)?, "n": n, "set": set }),
+            inputs: vec![],
+            cost: 0.1,
+            resumes: false,
+            action: Box::new(move |folder| steps::reference_samples(reference, (n, set), folder)),
+        });
+        Ok(self.graph.relative_folder(id))
     }
 }

@@ -3,11 +3,12 @@
 use super::super::Preset;
 use super::super::options::check_names;
 use crate::context::usage;
-use crate::study::named_sampler::NamedSampler;
+use crate::study::named_sampler::{NamedMethod, NamedSampler};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use tallsbi_diagnostics::C2stOptions;
+use tallsbi_inference::model::ConditionalSpec;
 use tallsbi_inference::train::{Architecture, TrainOptions};
 use tallsbi_simulators::TaskOptions;
 
@@ -20,11 +21,13 @@ use tallsbi_simulators::TaskOptions;
 /// | `reference_data` | `--reference-data`, else `$TALLSBI_REFERENCE_DATA` | folder with `TASK.h5` for each task | |
 /// | `n_obs` | 1, 8, 14, 22, 30 | numbers of observations to condition on | increasing, ≥ 1 |
 /// | `sets` | 15 | observation sets of each task: the first so many of its file | ≥ 1 |
+/// | `shown_set` | 1 | observation set whose posteriors are drawn | 1 to `sets` |
 /// | `simulations` | 30000 | sizes of the training sets | increasing, ≥ 1 |
 /// | `seeds` | 1 | networks for each size, with their own training sets | ≥ 1 |
 /// | `posterior_samples` | 1000 | samples of each posterior | ≥ 10 |
 /// | `samplers` | `likelihood` | methods and numbers of steps | at least one |
 /// | `tasks` | | what to benchmark | at least one |
+/// | `n_max` | `train.network.n_max` | largest sets of observations that score networks take (partial factorisation), networks for each | increasing, ≥ 1 |
 /// | `c2st`, `train` | the program's | options of the classifier test and of training | |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +42,8 @@ pub struct BenchmarkOptions {
     pub n_obs: Vec<usize>,
     /// Observation sets of each task.
     pub sets: usize,
+    /// Observation set whose posteriors are drawn, counted from 1.
+    pub shown_set: usize,
     /// Sizes of the training sets.
     pub simulations: Vec<u64>,
     /// Networks for each size.
@@ -47,6 +52,9 @@ pub struct BenchmarkOptions {
     pub posterior_samples: usize,
     /// Methods and numbers of steps.
     pub samplers: Vec<NamedSampler>,
+    /// Largest sets of observations that score networks take at once (partial factorisation, paper App. L.2): networks for each, with
+    /// training sets of so many observations a row. That of `train.network` unless given.
+    pub n_max: Vec<usize>,
     /// What to benchmark.
     pub tasks: Vec<BenchmarkTask>,
     /// The classifier two-sample test.
@@ -111,10 +119,12 @@ impl Default for BenchmarkOptions {
             reference_data: None,
             n_obs: vec![1, 8, 14, 22, 30],
             sets: 15,
+            shown_set: 1,
             simulations: vec![30_000],
             seeds: 1,
             posterior_samples: 1000,
             samplers: named("likelihood"),
+            n_max: Vec::new(),
             tasks: Vec::new(),
             c2st: C2stOptions::default(),
             train: TrainOptions::default(),
@@ -157,6 +167,29 @@ impl BenchmarkOptions {
         options
     }
 
+    /// What is trained for score samplers: as the options say, or anchored.
+    pub fn score_architecture(&self) -> Architecture {
+        match self.train.architecture {
+            Architecture::Noise => Architecture::Noise,
+            _ => Architecture::Anchored,
+        }
+    }
+
+    /// Largest sets that networks of an architecture take: a network for each.
+    pub fn set_sizes(&self, architecture: Architecture) -> Vec<usize> {
+        match architecture {
+            Architecture::Likelihood => vec![1],
+            _ if self.n_max.is_empty() => vec![self.train.network.n_max],
+            _ => self.n_max.clone(),
+        }
+    }
+
+    /// Options of training one of them.
+    pub fn train_options(&self, architecture: Architecture, n_max: usize) -> TrainOptions {
+        let network = ConditionalSpec { n_max, ..self.train.network.clone() };
+        TrainOptions { architecture, network, ..self.train.clone() }
+    }
+
     /// Checks ranges and combinations.
     ///
     /// # Errors
@@ -178,10 +211,26 @@ impl BenchmarkOptions {
                 return Err(usage(format!("{option}: must be at least {least}, got {value}")));
             }
         }
+        if !(1..=self.sets).contains(&self.shown_set) {
+            let (set, sets) = (self.shown_set, self.sets);
+            return Err(usage(format!("shown_set: must be one of the sets 1 to {sets}, got {set}")));
+        }
         if self.samplers.is_empty() {
             return Err(usage("samplers: give at least one, such as [\"gauss-dpm-30\"]"));
         }
+        if self.n_max.first() == Some(&0) || self.n_max.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err(usage("n_max: give sizes of sets that increase, such as [1, 3, 6, 30]"));
+        }
+        let scores = self.samplers.iter().any(|sampler| sampler.method != NamedMethod::Likelihood);
+        if !self.n_max.is_empty() && (!scores || self.tasks.iter().all(|task| task.model.is_some())) {
+            return Err(usage("n_max: is for score networks that the benchmark trains, and there are none"));
+        }
         self.train.validate()?;
+        if scores {
+            for n_max in self.set_sizes(self.score_architecture()) {
+                self.train_options(self.score_architecture(), n_max).validate()?;
+            }
+        }
         self.c2st.validate()?;
         if self.tasks.is_empty() {
             return Err(usage("tasks: add at least one, [[tasks]] with name"));

@@ -37,6 +37,7 @@ pub fn printed(task: &str, metric: Metric, n: usize) -> Vec<Printed> {
         Metric::C2st => 0,
         Metric::Mmd => 1,
         Metric::SlicedWasserstein => 2,
+        Metric::Dirac => return vec![],
     };
     let rows = TABLES.iter().filter(|(name, ..)| *name == task);
     rows.map(|(_, method, means)| Printed { method, mean: means[row][column] }).collect()

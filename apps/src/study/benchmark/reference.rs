@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// Folder of reference data, where an environment variable names one.
 const VARIABLE: &str = "TALLSBI_REFERENCE_DATA";
 
+/// Data set of true parameters.
+const TRUTH: &str = "theta_true";
+
 /// What to do where there are none.
 const LAYOUT: &str = "give --reference-data DIR with TASK.h5 for each task: observations x_obs (sets, n, d) and, for each n of n_obs, \
                       reference samples posterior/nN (sets, samples, m)";
@@ -69,14 +72,28 @@ impl Reference {
             return Err(usage(format!("{shown}: has {} observations a set, n_obs asks for {most}", shape[1])));
         }
         self.sets = self.sets.min(shape[0]);
+        if options.shown_set > self.sets {
+            let (set, sets) = (options.shown_set, self.sets);
+            return Err(usage(format!("{shown}: has {sets} observation sets, shown_set asks for number {set}")));
+        }
+        let mut m = 0;
         for &n in &options.n_obs {
             let found = self.shape(&posterior(n))?;
             if found[0] < self.sets {
                 let wanted = self.sets;
                 return Err(usage(format!("{shown}: {} has {} sets, {wanted} are asked for", posterior(n), found[0])));
             }
+            m = found[2];
         }
-        Ok(())
+        match self.truth()? {
+            Some(truth) if truth.nrows() < self.sets || truth.ncols() != m => {
+                let ((rows, columns), sets) = (truth.dim(), self.sets);
+                Err(usage(format!(
+                    "{shown}: {TRUTH} is ({rows}, {columns}), expected a row of {m} for each of {sets} sets"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn open(&self) -> Result<hdf5::File> {
@@ -107,6 +124,19 @@ impl Reference {
     /// When the file cannot be read.
     pub fn observations(&self, n: usize) -> Result<Array3<f32>> {
         Ok(self.read::<f32>(&self.observations)?.slice_move(s![..self.sets, ..n, ..]))
+    }
+
+    /// True parameters of each set, (sets, m), where the file has them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn truth(&self) -> Result<Option<Array2<f64>>> {
+        let file = self.open()?;
+        if !file.link_exists(TRUTH) {
+            return Ok(None);
+        }
+        let values = file.dataset(TRUTH).and_then(|dataset| dataset.read::<f64, ndarray::Ix2>());
+        Ok(Some(values.with_context(|| format!("{}: {TRUTH} (sets, m) cannot be read", self.path.display()))?))
     }
 
     /// Values of an observation.

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::study::named_sampler::NamedSampler;
 use crate::study::steps::{cpu_seconds, write_json};
 use anyhow::{Context as _, Result};
-use ndarray::{Array3, ArrayView2, Axis};
+use ndarray::{Array3, ArrayView2, ArrayView3, Axis};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use tallsbi_diagnostics::mmd::{Bandwidth, unbiased_mmd2};
@@ -46,14 +46,29 @@ pub fn posteriors(
     let started = cpu_seconds();
     let (samples, info) = model.sample(context, &groups, context.key(), &sampler.options(options.posterior_samples))?;
     let sampled = Sampled { seconds: cpu_seconds() - started, info };
-    let path = folder.join(SAMPLES);
+    write_samples(&folder.join(SAMPLES), samples.view())?;
+    write_json(&folder.join(RESULT), &sampled)
+}
+
+/// The reference samples of set `shown` given its first `n` observations, for the report: (1, S, m).
+pub fn reference_samples(reference: &Reference, (n, shown): (usize, usize), folder: &Path) -> Result<()> {
+    let samples = reference.posteriors(n)?.swap_remove(shown - 1);
+    write_samples(&folder.join(SAMPLES), samples.view().insert_axis(Axis(0)))
+}
+
+fn write_samples(path: &Path, samples: ArrayView3<'_, f64>) -> Result<()> {
     let written = || -> hdf5::Result<()> {
-        let file = hdf5::File::create(&path)?;
-        file.new_dataset_builder().with_data(&samples).create("samples")?;
+        let file = hdf5::File::create(path)?;
+        file.new_dataset_builder().with_data(samples).obj_track_times(false).create("samples")?;
         file.close()
     };
-    written().with_context(|| format!("{}: cannot be written", path.display()))?;
-    write_json(&folder.join(RESULT), &sampled)
+    written().with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+/// Samples (sets, S, m) that a step wrote.
+pub fn read_samples(path: &Path) -> Result<Array3<f64>> {
+    let read = || -> hdf5::Result<Array3<f64>> { hdf5::File::open(path)?.dataset("samples")?.read() };
+    read().with_context(|| format!("{}: cannot be read; remove its folder and resume", path.display()))
 }
 
 /// Distances of the samples in `samples` to the reference posteriors.
@@ -65,16 +80,14 @@ pub fn metrics(
     samples: &Path,
     folder: &Path,
 ) -> Result<()> {
-    let read = || -> hdf5::Result<Array3<f64>> { hdf5::File::open(samples)?.dataset("samples")?.read() };
-    let samples =
-        read().with_context(|| format!("{}: cannot be read; remove its folder and resume", samples.display()))?;
+    let samples = read_samples(samples)?;
     let exact = reference.posteriors(n)?;
     let mut sets = Vec::new();
     for (index, (samples, exact)) in samples.axis_iter(Axis(0)).zip(&exact).enumerate() {
         context.check_interrupt("run the same command with --resume to go on")?;
         let finite = samples.iter().all(|value| value.is_finite());
         let distances = finite.then(|| distances(context, options, index, samples, exact.view())).transpose()?;
-        sets.push(SetResults { set: index + 1, distances });
+        sets.push(SetResults { set: index + 1, distances, dirac: None });
     }
     write_json(&folder.join(RESULT), &sets)
 }
