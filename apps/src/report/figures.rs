@@ -1,6 +1,6 @@
 //! The figures of one model's part of the report.
 
-use super::losses;
+use super::losses::{self, LOGARITHMIC_FROM};
 use super::pairs::Pairs;
 use crate::plot::{
     Axis, Band, CATEGORICAL, DirectionChart, Figure, Heatmap, LineChart, Result, Rule, Series, draw_side_by_side,
@@ -132,10 +132,14 @@ pub fn ends(series: &[Series]) -> String {
     listed(series.iter().filter_map(one))
 }
 
-/// Curves against n on a logarithmic axis.
+/// Curves against n; on a logarithmic axis where they span much.
 pub fn against_n(counts: &[f64], y: &str, series: Vec<Series>) -> LineChart {
-    let values: Vec<f64> = series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).collect();
-    LineChart { x: Axis::at(N_LABEL, counts), y: Axis::logarithmic(y, values), bands: vec![], rules: vec![], series }
+    let values = || series.iter().flat_map(|series| series.points.iter().map(|point| point.1));
+    let positive = || values().filter(|value| value.is_finite() && *value > 0.0);
+    let (least, most) = (positive().fold(f64::INFINITY, f64::min), positive().fold(0.0, f64::max));
+    let y =
+        if most > LOGARITHMIC_FROM * least { Axis::logarithmic(y, values()) } else { Axis::from_zero(y, values(), 5) };
+    LineChart { x: Axis::at(N_LABEL, counts), y, bands: vec![], rules: vec![], series }
 }
 
 fn dirac(run: &RunResults) -> Result<Option<Figure>> {

@@ -8,8 +8,8 @@ use plotters::style::RGBColor;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Losses that fall by this factor are drawn on a logarithmic axis.
-const LOGARITHMIC_FROM: f64 = 5.0;
+/// What spans more than this factor is drawn on a logarithmic axis.
+pub const LOGARITHMIC_FROM: f64 = 5.0;
 
 /// Small charts in a row.
 const COLUMNS: usize = 4;
