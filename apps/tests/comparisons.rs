@@ -351,6 +351,7 @@ fn an_interrupted_benchmark_writes_the_same_bytes() {
             .args(["-q"])
             .args(study("parts").split(' '))
             .arg("--resume")
+            .stderr(std::process::Stdio::null())
             .spawn()
             .expect("starts");
         let steps = place.at("parts/steps");
