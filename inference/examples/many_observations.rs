@@ -50,10 +50,16 @@ fn gauss(mini_batch: Option<usize>) -> SampleOptions {
     SampleOptions { samples: SAMPLES, method, ..SampleOptions::default() }
 }
 
-fn score_table<M: ScoreModel>(name: &str, model: &M, prior: &Prior, data: &Data<'_>, batch: usize) -> Outcome<()> {
-    // All observations at each evaluation for as long as that takes minutes.
+/// All observations at each evaluation up to `most`, for as long as that takes minutes, and mini-batches for all n.
+fn score_table<M: ScoreModel>(
+    name: &str,
+    model: &M,
+    prior: &Prior,
+    data: &Data<'_>,
+    (batch, most): (usize, usize),
+) -> Outcome<()> {
     for (label, options, most) in
-        [("all", gauss(None), 1000), (&*format!("{batch} at a time"), gauss(Some(batch)), usize::MAX)]
+        [("all", gauss(None), most), (&*format!("{batch} at a time"), gauss(Some(batch)), usize::MAX)]
     {
         let sampling =
             |request: &SampleRequest<'_, '_>| sample_posteriors(model, prior, request, &options, Monitor::silent());
@@ -130,7 +136,7 @@ fn gaussian_toy(batch: usize) -> Outcome<()> {
         Ok(truths.outer_iter().enumerate().map(one).collect())
     };
     let data = Data { truths: truths.clone(), observations: &observations };
-    score_table("Gaussian toy", &model, &prior, &data, batch)
+    score_table("Gaussian toy", &model, &prior, &data, (batch, 10_000))
 }
 
 fn trained(model: &Path, pairs: &Path, batch: usize) -> Outcome<()> {
@@ -153,8 +159,8 @@ fn trained(model: &Path, pairs: &Path, batch: usize) -> Outcome<()> {
     let name = format!("{}, {}", trained.info.task, trained.architecture());
     let prior = latent.latent_prior();
     match trained.prepare() {
-        PreparedModel::Noise(model) => score_table(&name, &model, &prior, &data, batch),
-        PreparedModel::Anchored(model) => score_table(&name, &model, &prior, &data, batch),
+        PreparedModel::Noise(model) => score_table(&name, &model, &prior, &data, (batch, 100)),
+        PreparedModel::Anchored(model) => score_table(&name, &model, &prior, &data, (batch, 100)),
         PreparedModel::Likelihood(model) => {
             let options = TemperingOptions::default();
             let sampling = |request: &SampleRequest<'_, '_>| {
