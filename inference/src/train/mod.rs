@@ -15,8 +15,8 @@ mod trainer;
 pub use data::TrainingData;
 pub use features::{Features, Storage};
 pub use options::{
-    AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, NoiseLevels, OptimizerOptions,
-    SearchOptions, TrainOptions,
+    AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, MOST_OUTPUTS, NoiseLevels,
+    OptimizerOptions, SearchOptions, TrainOptions,
 };
 pub use trainer::{EpochRecord, TrainerState};
 
