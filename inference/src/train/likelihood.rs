@@ -35,6 +35,8 @@ struct Candidate {
     form: DensityForm,
     /// Without hidden layers.
     linear: bool,
+    /// Whether it may be chosen, or is there for a mixture to start from only.
+    eligible: bool,
     /// Which of the run's streams it is initialised and trained from.
     stream: usize,
     /// The network of a single Gaussian that a mixture starts from, its number in the run.
@@ -87,12 +89,16 @@ impl<'a> Run<'a> {
             self.try_all(&mixtures, variants)?;
             candidates.append(&mut mixtures);
             let loss = |index: usize| self.done[self.best(networks(index))].1.best_validation_loss;
-            let best =
-                (1..candidates.len()).fold(0, |best, next| if loss(next) < loss(best) - WORTH { next } else { best });
+            let best = (0..candidates.len())
+                .filter(|&index| candidates[index].eligible)
+                .reduce(|best, next| if loss(next) < loss(best) - WORTH { next } else { best })
+                .expect("options have at least one form");
             let (chosen, first) = (candidates[best], self.best(networks(best)));
+            // Where only mixtures were asked for, they are what is wanted.
+            let open = candidates.iter().any(|candidate| candidate.eligible && candidate.form.components == 1);
             let largest = candidates.iter().map(|candidate| candidate.form.components).max();
             let components = GROWTH * chosen.form.components;
-            if largest != Some(chosen.form.components) || largest == Some(1) || components > MAX_COMPONENTS {
+            if !open || largest != Some(chosen.form.components) || largest == Some(1) || components > MAX_COMPONENTS {
                 self.keep(tried..networks(candidates.len()).start, first);
                 return Ok((chosen, first));
             }
@@ -114,11 +120,21 @@ impl<'a> Run<'a> {
         // Those that were asked for, if all are wide.
         let all = !options.candidates.iter().any(narrow);
         let forms = || options.candidates.iter().enumerate().filter(move |(_, form)| all || narrow(form));
-        let linear = forms().filter(|(_, form)| options.linear && form.components == 1);
-        let linear =
-            linear.map(|(i, &form)| Candidate { form, linear: true, stream: self.spare_stream() + i, origin: None });
-        let deep = forms().map(|(stream, &form)| Candidate { form, linear: false, stream, origin: None });
-        linear.chain(deep).collect()
+        let single = |form: &DensityForm| form.components == 1;
+        let candidate = |form, linear, stream| Candidate { form, linear, eligible: true, stream, origin: None };
+        let linear = forms().filter(|(_, form)| options.linear && single(form));
+        let linear = linear.map(|(i, &form)| candidate(form, true, self.spare_stream() + i));
+        let mut candidates: Vec<_> =
+            linear.chain(forms().map(|(stream, &form)| candidate(form, false, stream))).collect();
+        // A mixture needs a single Gaussian to start from.
+        for (i, &form) in forms() {
+            let start = DensityForm { components: 1, ..form };
+            if candidates.iter().all(|candidate| candidate.linear || candidate.form != start) {
+                let stream = self.spare_stream() + i;
+                candidates.push(Candidate { eligible: false, ..candidate(start, false, stream) });
+            }
+        }
+        candidates
     }
 
     /// Trains the candidates with each of the optimisers; returns their networks.
@@ -335,6 +351,15 @@ mod tests {
         let names = trained(&data, &options);
         assert!(names[3].contains("8 diagonal Gaussians") && !names[2].starts_with('*'), "{names:?}");
         assert_eq!(names.iter().filter(|name| name.starts_with('*')).count(), 1);
+        // Asked for two, that is what is used; a single one is where they start.
+        let two = TrainOptions {
+            likelihood: LikelihoodOptions {
+                candidates: vec![options.likelihood.candidates[1]],
+                ..options.likelihood.clone()
+            },
+            ..options
+        };
+        assert_eq!(trained(&data, &two), ["one diagonal Gaussian", "*2 diagonal Gaussians"]);
     }
 
     #[test]

@@ -233,7 +233,8 @@ pub struct LikelihoodOptions {
     /// Whether hidden layers as wide as their input add it to their output.
     pub residual: bool,
     /// Forms of the density that are tried, simple ones first: one is preferred to those before it if its validation loss is
-    /// lower by more than 0.01 nats. If the largest mixture is the best, one four times as large is tried next.
+    /// lower by more than 0.01 nats. Mixtures start from a single Gaussian's network; where single ones are among the forms and the
+    /// largest mixture is the best, one four times as large is tried next.
     pub candidates: Vec<DensityForm>,
     /// Whether single Gaussians are tried with a linear network too, before all others.
     pub linear: bool,
