@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use ndarray::{Array3, ArrayView2};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Component, StreamKey};
 use tallsbi_inference::model::{PreparedModel, TrainedModel};
 use tallsbi_inference::sample::{
     FactorizedOptions, GaussianOptions, Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors,
@@ -425,10 +425,14 @@ impl Model {
         }
         let info = samples.info;
         if info.diverged > 0 {
-            tracing::warn!(
-                "{} of {total} samples diverged; use more --steps, another --sampler, or --clip",
-                info.diverged
-            );
+            let uniform = prior.components().iter().any(|component| matches!(component, Component::Uniform { .. }));
+            // Outside its box a uniform prior's score, taken 1 - n times, drives samples away.
+            let remedy = if uniform && !options.prior.double_uniform_bounds {
+                "give [prior] double_uniform_bounds = true in --sampling-config, as the prior is uniform, or use --clip"
+            } else {
+                "use more --steps, another --sampler, or --clip"
+            };
+            tracing::warn!("{} of {total} samples diverged; {remedy}", info.diverged);
         }
         if info.repaired > 0 {
             tracing::warn!(
