@@ -11,8 +11,6 @@ tallsbi=${TALLSBI:-tallsbi}
 networks=$1 reference=$2 tasks=${3:-slcp sir lotka_volterra} counts=${4:-1 14 30} sets=${5:-0 1} samples=${6:-1000}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# As published; without effect where priors are not uniform (docs/samplers.md).
-printf '[prior]\ndouble_uniform_bounds = true\n' > "$work/sampling.toml"
 TIMEFORMAT=%U
 
 # draw NAME OPTION..: samples into NAME.nc, prints user CPU seconds.
@@ -20,7 +18,7 @@ draw() {
     local name=$1
     shift
     { time "$tallsbi" -q --threads 1 sample "$network" --observations "$reference/$task.h5:x_obs:$set" --n-obs "$n" \
-        --samples "$samples" --sampling-config "$work/sampling.toml" "$@" -o "$work/$name.nc" --force > "$work/log" 2>&1; } 2>&1 || cat "$work/log" >&2
+        --samples "$samples" "$@" -o "$work/$name.nc" --force > "$work/log" 2>&1; } 2>&1 || cat "$work/log" >&2
 }
 
 # distances NAME: sliced Wasserstein, MMD² and C2ST to ddim.nc.

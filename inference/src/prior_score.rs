@@ -50,7 +50,8 @@ pub trait PriorScore: Send + Sync {
 #[serde(default, deny_unknown_fields)]
 pub struct PriorOptions {
     /// Multiply the bounds of uniform components by two before diffusing them, as the authors' code does for its benchmark.
-    /// The published networks need it: with the true box many of their samples leave it.
+    /// Without thresholding ([`crate::score::WithinSupport`]) the published networks need it: with the true box many of their samples
+    /// leave it.
     pub double_uniform_bounds: bool,
 }
 

@@ -425,10 +425,10 @@ impl Model {
         }
         let info = samples.info;
         if info.diverged > 0 {
-            let uniform = prior.components().iter().any(|component| matches!(component, Component::Uniform { .. }));
             // Outside its box a uniform prior's score, taken 1 - n times, drives samples away.
-            let remedy = if uniform && !options.prior.double_uniform_bounds {
-                "give [prior] double_uniform_bounds = true in --sampling-config, as the prior is uniform, or use --clip"
+            let uniform = prior.components().iter().any(|component| matches!(component, Component::Uniform { .. }));
+            let remedy = if uniform && !options.threshold {
+                "leave threshold = false out of --sampling-config, as the prior is uniform, or use --clip"
             } else {
                 "use more --steps, another --sampler, or --clip"
             };

@@ -15,7 +15,7 @@ use crate::sampler::{Control, ParticleStreams, Particles, Span};
 use crate::score::covariance::{Factors, Moments, factor_key, moments, start_time};
 use crate::score::{
     FactorizedScore, GaussInformation, GaussRule, JacRule, MomentCache, PosteriorScore, PriorTerm, ScoreContext,
-    ScoreCounters, ScoreModel, TallGaussian, TallScore,
+    ScoreCounters, ScoreModel, TallGaussian, TallScore, WithinSupport,
 };
 use crate::{InferenceError, Result};
 use ndarray::{Array3, ArrayView2, s};
@@ -67,6 +67,9 @@ pub struct SampleInfo {
     pub precisions: u64,
     /// Of these, not positive definite and repaired.
     pub repaired: u64,
+    /// Scores changed because the denoised mean was outside the prior's box.
+    #[serde(default)]
+    pub thresholded: u64,
     /// Covariances Σ̂_j whose eigenvalues were clamped to the prior's.
     pub clamped: u64,
     /// Samples that are not finite or beyond ±[`DIVERGED`] in latent space; they are in the output as they are.
@@ -164,6 +167,7 @@ fn merge(info: &mut SampleInfo, part: &SampleInfo) {
     info.moment_pairs += part.moment_pairs;
     info.precisions += part.precisions;
     info.repaired += part.repaired;
+    info.thresholded += part.thresholded;
     info.clamped += part.clamped;
     info.evaluations = info.evaluations.max(part.evaluations);
     info.end_noise = if info.end_noise == 0.0 { part.end_noise } else { info.end_noise.min(part.end_noise) };
@@ -173,6 +177,8 @@ fn merge(info: &mut SampleInfo, part: &SampleInfo) {
 struct Driver<'a, 'r, 'x, M: ScoreModel> {
     model: &'a M,
     prior: DiffusedPrior,
+    /// The prior that bounds denoised means, if they are to be bounded.
+    support: Option<&'a Prior>,
     null: Option<M::Context>,
     null_moments: Option<Moments>,
     request: &'a SampleRequest<'r, 'x>,
@@ -194,7 +200,7 @@ struct Unit<'u, M: ScoreModel> {
 impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
     fn new(
         model: &'a M,
-        prior: &Prior,
+        prior: &'a Prior,
         request: &'a SampleRequest<'r, 'x>,
         options: &'a SampleOptions,
         monitor: Monitor<'a>,
@@ -225,8 +231,10 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         let start = start_time(model.schedule(), noise);
         let level = Level::new(model.schedule(), start);
         info.start_noise = (level.variance / level.alpha).sqrt();
+        let support = options.thresholds().then_some(prior);
         let prior = DiffusedPrior::new(prior, options.prior)?;
-        Ok(Self { model, prior, null, null_moments, request, options, monitor, start, done, info })
+        let support = support.filter(|_| !prior.is_gaussian());
+        Ok(Self { model, prior, support, null, null_moments, request, options, monitor, start, done, info })
     }
 
     /// Samples a range of groups, in order.
@@ -356,12 +364,13 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         let control = Control { span, clip: self.options.clip, cancelled: self.monitor.cancelled };
         let sampler = self.options.sampler.sampler();
         let run = sampler.run(score.as_mut(), &mut particles, &control)?;
-        let ScoreCounters { pairs, precisions, repaired } = score.counters();
+        let ScoreCounters { pairs, precisions, repaired, thresholded } = score.counters();
         let end_noise = if sampler.stops_at_end() { end_noise } else { 0.0 };
         let info = SampleInfo {
             pairs,
             precisions,
             repaired,
+            thresholded,
             evaluations: run.evaluations,
             end_noise,
             ..SampleInfo::default()
@@ -425,7 +434,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
             None => PriorTerm::Analytic(&self.prior),
         };
         let composition = self.options.composition();
-        match &self.options.method {
+        let score: Box<dyn PosteriorScore + 'u> = match &self.options.method {
             Method::Gauss(_) => {
                 let information = unit.information.expect("made for this method");
                 let rule = GaussRule::new(information, &composition);
@@ -445,6 +454,10 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
                 groups,
                 subsets,
             )),
+        };
+        match self.support {
+            Some(prior) => Box::new(WithinSupport::new(score, prior)),
+            None => score,
         }
     }
 }

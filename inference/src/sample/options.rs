@@ -4,6 +4,8 @@ use crate::prior_score::PriorOptions;
 use crate::sampler::SamplerOptions;
 use crate::score::covariance::MomentOptions;
 use crate::score::{Bridge, CompositionOptions, GaussOptions, JacOptions, MiniBatch};
+#[cfg(doc)]
+use crate::score::WithinSupport;
 use crate::tempering::TemperingOptions;
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
@@ -84,6 +86,8 @@ pub struct SampleOptions {
     /// standard deviation of the Gaussian approximation of the posterior, rounded down to a power of two; where that is
     /// unknown, 1e-3.
     pub end_noise: Option<f64>,
+    /// With GAUSS and JAC, move denoised means that lie outside a uniform prior's box to its edge ([`WithinSupport`]).
+    pub threshold: bool,
     /// Keep latent coordinates within ± this after each step (the paper's "-clip" variants have 3).
     pub clip: Option<f64>,
     /// Estimation of single posteriors' covariances, for models that do not know them.
@@ -102,6 +106,7 @@ impl Default for SampleOptions {
             prior: PriorOptions::default(),
             start_noise: None,
             end_noise: None,
+            threshold: true,
             clip: None,
             moments: MomentOptions::default(),
             tempering: TemperingOptions::default(),
@@ -110,6 +115,11 @@ impl Default for SampleOptions {
 }
 
 impl SampleOptions {
+    /// Whether denoised means are kept within the prior's box: asked for, and the method's scores have such means.
+    pub(super) fn thresholds(&self) -> bool {
+        self.threshold && matches!(self.method, Method::Gauss(_) | Method::Jac(_))
+    }
+
     /// Checks ranges and combinations.
     ///
     /// # Errors

@@ -13,12 +13,14 @@ mod factorized;
 mod gauss;
 mod jac;
 pub mod moment_cache;
+mod support;
 
 pub use composition::{CompositionOptions, MiniBatch, PriorTerm, Repair, TallScore};
 pub use factorized::{Bridge, FactorizedScore};
 pub use gauss::{GaussInformation, GaussOptions, GaussRule, TallGaussian};
 pub use jac::{JacOptions, JacRule};
 pub use moment_cache::MomentCache;
+pub use support::WithinSupport;
 
 use crate::Result;
 use crate::schedule::NoiseSchedule;
@@ -156,6 +158,8 @@ pub struct ScoreCounters {
     pub precisions: u64,
     /// How many of them were not positive definite and were repaired.
     pub repaired: u64,
+    /// Scores changed because the denoised mean was outside the prior's box.
+    pub thresholded: u64,
 }
 
 impl std::ops::AddAssign for ScoreCounters {
@@ -163,5 +167,6 @@ impl std::ops::AddAssign for ScoreCounters {
         self.pairs += other.pairs;
         self.precisions += other.precisions;
         self.repaired += other.repaired;
+        self.thresholded += other.thresholded;
     }
 }
