@@ -27,6 +27,8 @@ pub struct LikelihoodModel {
     cells: Option<Cells>,
     symmetry: Symmetry,
     map: ObservationMap,
+    /// The first of several networks alone.
+    coarse: Option<Box<Self>>,
 }
 
 impl LikelihoodModel {
@@ -38,7 +40,9 @@ impl LikelihoodModel {
             assert_eq!(network.spec().output, layout.outputs(), "the networks' outputs are those of the mixture");
         }
         let cells = if layout.cells { Cells::new(&map) } else { None };
-        Self { members: members.iter().map(Engine::new).collect(), layout, cells, symmetry, map }
+        let coarse =
+            (members.len() > 1).then(|| Box::new(Self::new(&members[..1], layout, symmetry.clone(), map.clone())));
+        Self { members: members.iter().map(Engine::new).collect(), layout, cells, symmetry, map, coarse }
     }
 }
 
@@ -118,6 +122,10 @@ impl Likelihood for LikelihoodModel {
 
     fn symmetry(&self) -> Option<&Symmetry> {
         Some(&self.symmetry)
+    }
+
+    fn coarse(&self) -> Option<&Self> {
+        self.coarse.as_deref()
     }
 
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<LikelihoodContext> {

@@ -2,10 +2,10 @@
 
 use crate::prior_score::PriorOptions;
 use crate::sampler::SamplerOptions;
-use crate::score::covariance::MomentOptions;
-use crate::score::{Bridge, CompositionOptions, GaussOptions, JacOptions, MiniBatch};
 #[cfg(doc)]
 use crate::score::WithinSupport;
+use crate::score::covariance::MomentOptions;
+use crate::score::{Bridge, CompositionOptions, GaussOptions, JacOptions, MiniBatch};
 use crate::tempering::TemperingOptions;
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,193 @@
+//! Sampling of a posterior whose likelihood is known, by tempered sequential Monte Carlo (Del Moral, Doucet & Jasra 2006;
+//! Chopin & Papaspiliopoulos 2020, ch. 17) in the prior-gaussian latent space.
+//!
+//! Particles start from the prior N(0, I) and follow π_β(z) ∝ N(z; 0, I) p(x_{1:n}|z)^β from β = 0 to 1. Each level is as far as
+//! the effective sample size allows, resamples, and moves the particles by Metropolis-adjusted Langevin steps in the metric
+//! G = I + β F(z), F the Fisher information (simplified manifold MALA, Girolami & Calderhead 2011): the metric makes a step
+//! as long as the posterior is wide, whatever n and whatever the mode. Since it starts from the prior, modes keep their weights.
+
+mod kernel;
+mod run;
+
+use crate::sample::{DIVERGED, Monitor, SampleInfo, SampleRequest, Samples};
+use crate::{InferenceError, Result};
+use ndarray::{Array3, ArrayView2};
+use rayon::prelude::*;
+use run::Run;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tallsbi_data::{Purpose, Symmetry};
+
+/// A likelihood of many observations as a function of latent parameters.
+pub trait Likelihood: Sync {
+    /// What is kept of a group's observations.
+    type Context: Send + Sync;
+    /// Buffers of one worker.
+    type Workspace: Send;
+
+    /// m.
+    fn dim_theta(&self) -> usize;
+
+    /// Maps of θ that leave the likelihood as it is, if any are known; the prior N(0, I) is left by all signed permutations.
+    fn symmetry(&self) -> Option<&Symmetry> {
+        None
+    }
+
+    /// A cheaper likelihood near this one with the same contexts, of which particles may follow the first part of the way.
+    fn coarse(&self) -> Option<&Self> {
+        None
+    }
+
+    /// Takes the observations (n, d) of one posterior.
+    ///
+    /// # Errors
+    /// When they do not fit the model or are not finite.
+    fn context(&self, x: ArrayView2<'_, f32>) -> Result<Self::Context>;
+
+    /// Makes buffers.
+    fn workspace(&self) -> Self::Workspace;
+
+    /// Evaluates at the latent parameters `theta` (rows, m).
+    fn evaluate(&self, context: &Self::Context, theta: &[f64], workspace: &mut Self::Workspace, local: &mut Local);
+}
+
+/// A likelihood at some points.
+#[derive(Debug, Clone, Default)]
+pub struct Local {
+    /// log p(x_{1:n}|z) up to a constant, (rows).
+    pub values: Vec<f64>,
+    /// Its gradient, (rows, m).
+    pub gradients: Vec<f64>,
+    /// Fisher information or another positive semi-definite metric, (rows, m, m).
+    pub informations: Vec<f64>,
+}
+
+impl Local {
+    /// Makes room for `rows` points.
+    pub fn resize(&mut self, rows: usize, m: usize) {
+        self.values.resize(rows, 0.0);
+        self.gradients.resize(rows * m, 0.0);
+        self.informations.resize(rows * m * m, 0.0);
+    }
+
+    fn copy_row(&mut self, to: usize, from: &Self, row: usize, m: usize) {
+        self.values[to] = from.values[row];
+        self.gradients[to * m..(to + 1) * m].copy_from_slice(&from.gradients[row * m..(row + 1) * m]);
+        let square = m * m;
+        self.informations[to * square..(to + 1) * square]
+            .copy_from_slice(&from.informations[row * square..(row + 1) * square]);
+    }
+}
+
+/// Options of tempering.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `min_particles` | 64 | particles a posterior, if fewer samples are asked for | ≥ 2 |
+/// | `effective_fraction` | 0.5 | effective sample size after reweighting, as a fraction of the particles | (0, 1) |
+/// | `travel` | 1 | length of the moves of a level: sum over moves of acceptance × h²/2, in units of relaxation times | > 0 |
+/// | `final_travel` | 4 | the same at β = 1 | > 0 |
+/// | `max_moves` | 40 | moves of a level at most | ≥ 1 |
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TemperingOptions {
+    /// Particles a posterior at least.
+    pub min_particles: usize,
+    /// Target of the effective sample size.
+    pub effective_fraction: f64,
+    /// Moves of a level.
+    pub travel: f64,
+    /// Moves at β = 1.
+    pub final_travel: f64,
+    /// Bound on the moves of a level.
+    pub max_moves: usize,
+}
+
+impl Default for TemperingOptions {
+    fn default() -> Self {
+        Self { min_particles: 64, effective_fraction: 0.5, travel: 1.0, final_travel: 4.0, max_moves: 40 }
+    }
+}
+
+impl TemperingOptions {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// Naming the option that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
+        if self.min_particles < 2 {
+            return fail("min_particles", "must be at least 2");
+        }
+        if !(self.effective_fraction > 0.0 && self.effective_fraction < 1.0) {
+            return fail("effective_fraction", "must lie strictly between 0 and 1");
+        }
+        if !(self.travel > 0.0 && self.final_travel > 0.0) {
+            return fail("travel", "travel and final_travel must be > 0");
+        }
+        if self.max_moves == 0 {
+            return fail("max_moves", "must be at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// Likelihood, in observations' worth, up to which particles follow the coarse one: an error of a tenth of a nat an observation still
+/// weighs little there, and most of the way from the prior is done.
+const COARSE_OBSERVATIONS: f64 = 3.0;
+
+/// Samples the posteriors of all groups under the prior N(0, I), in latent space; also returns the log evidence of each up to the
+/// likelihood's constant.
+///
+/// A group's samples are a function of (likelihood, observations, options, key, group index) alone.
+///
+/// # Errors
+/// When options are out of range, observations do not fit, or the monitor asks to stop.
+pub fn sample_tempered<L: Likelihood>(
+    likelihood: &L,
+    request: &SampleRequest<'_, '_>,
+    samples: usize,
+    options: &TemperingOptions,
+    monitor: Monitor<'_>,
+) -> Result<(Samples, Vec<f64>)> {
+    options.validate()?;
+    let m = likelihood.dim_theta();
+    let done = AtomicUsize::new(0);
+    let total = request.groups.len() * samples;
+    let groups: Result<Vec<_>> = request
+        .groups
+        .par_iter()
+        .enumerate()
+        .map(|(index, x)| {
+            let context = likelihood.context(x.view())?;
+            let particles = samples.max(options.min_particles);
+            let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
+            let start = |likelihood| Run::new(likelihood, &context, particles, options, &key);
+            let mut run = start(likelihood.coarse().unwrap_or(likelihood));
+            if likelihood.coarse().is_some() {
+                run.anneal((COARSE_OBSERVATIONS / x.nrows() as f64).min(1.0), monitor.cancelled)?;
+                if !run.switch(likelihood) {
+                    run = start(likelihood);
+                }
+            }
+            run.anneal(1.0, monitor.cancelled)?;
+            run.settle(monitor.cancelled)?;
+            run.symmetrise(&key(Purpose::Symmetry));
+            (monitor.progress)(done.fetch_add(samples, Ordering::Relaxed) + samples, total);
+            Ok(run.take(samples))
+        })
+        .collect();
+    let mut latent = Vec::with_capacity(total * m);
+    let mut evidences = Vec::with_capacity(request.groups.len());
+    let mut info = SampleInfo::default();
+    for (theta, evidence, evaluations) in groups? {
+        latent.extend(theta);
+        evidences.push(evidence);
+        info.evaluations = info.evaluations.max(evaluations);
+        info.pairs += evaluations * samples.max(options.min_particles) as u64;
+    }
+    info.diverged =
+        latent.chunks_exact(m).filter(|row| row.iter().any(|z| z.is_nan() || z.abs() > DIVERGED)).count() as u64;
+    let latent = Array3::from_shape_vec((request.groups.len(), samples, m), latent).expect("each group gives its own");
+    Ok((Samples { latent, info }, evidences))
+}

@@ -1,0 +1,280 @@
+//! The particles of one posterior, from level to level.
+
+use super::kernel::{Buffers, Kernel};
+use super::{Likelihood, Local, TemperingOptions};
+use crate::precision::dot;
+use crate::{InferenceError, Result};
+use rand::RngExt;
+use rand_distr::{Distribution, StandardNormal};
+use rand_pcg::Pcg64;
+use rayon::prelude::*;
+use tallsbi_data::{Purpose, StreamKey};
+
+/// Particles that move together: fixed, so that results do not depend on the number of threads.
+const CHUNK: usize = 64;
+
+/// Acceptance that step sizes aim at, near MALA's optimum of 0.574 (Roberts & Rosenthal 1998).
+const TARGET_ACCEPTANCE: f64 = 0.6;
+
+/// Rate at which the logarithm of the step size follows the acceptance.
+const ADAPTATION: f64 = 0.5;
+
+/// Bounds of the step size; for a Gaussian target √2 lands on the mode in one step.
+const STEP_RANGE: (f64, f64) = (0.02, 1.4);
+
+/// The particles of one posterior.
+pub(super) struct Run<'a, L: Likelihood> {
+    likelihood: &'a L,
+    context: &'a L::Context,
+    options: &'a TemperingOptions,
+    theta: Vec<f64>,
+    local: Local,
+    noise: Vec<Pcg64>,
+    resampling: StreamKey,
+    beta: f64,
+    step: f64,
+    level: u64,
+    log_evidence: f64,
+    evaluations: u64,
+}
+
+impl<'a, L: Likelihood> Run<'a, L> {
+    pub(super) fn new(
+        likelihood: &'a L,
+        context: &'a L::Context,
+        particles: usize,
+        options: &'a TemperingOptions,
+        key: &dyn Fn(Purpose) -> StreamKey,
+    ) -> Self {
+        let m = likelihood.dim_theta();
+        let start = key(Purpose::SamplerStart);
+        let theta: Vec<f64> = (0..particles as u64)
+            .flat_map(|p| {
+                let mut rng = start.rng(p);
+                (0..m).map(move |_| StandardNormal.sample(&mut rng)).collect::<Vec<f64>>()
+            })
+            .collect();
+        let mut local = Local::default();
+        local.resize(particles, m);
+        let noise = key(Purpose::SamplerNoise);
+        let mut run = Self {
+            likelihood,
+            context,
+            options,
+            theta,
+            local,
+            noise: (0..particles as u64).map(|p| noise.rng(p)).collect(),
+            resampling: key(Purpose::Subset),
+            beta: 0.0,
+            step: 1.0,
+            level: 0,
+            log_evidence: 0.0,
+            evaluations: 1,
+        };
+        run.evaluate();
+        run
+    }
+
+    fn particles(&self) -> usize {
+        self.noise.len()
+    }
+
+    /// Evaluates the likelihood at all particles.
+    fn evaluate(&mut self) {
+        let (likelihood, context) = (self.likelihood, self.context);
+        let m = likelihood.dim_theta();
+        let parts: Vec<Local> = self
+            .theta
+            .par_chunks(CHUNK * m)
+            .map_init(
+                || likelihood.workspace(),
+                |workspace, theta| {
+                    let mut local = Local::default();
+                    likelihood.evaluate(context, theta, workspace, &mut local);
+                    local
+                },
+            )
+            .collect();
+        self.local = parts.into_iter().fold(Local::default(), |mut all, part| {
+            all.values.extend(part.values);
+            all.gradients.extend(part.gradients);
+            all.informations.extend(part.informations);
+            all
+        });
+    }
+
+    /// From the present β to `end`, level by level.
+    pub(super) fn anneal(&mut self, end: f64, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+        while self.beta < end {
+            let rest = end - self.beta;
+            let increment = self.increment(rest);
+            let changes: Vec<f64> = self.local.values.iter().map(|value| increment * value).collect();
+            self.reweight(&changes);
+            self.beta = if increment >= rest { end } else { self.beta + increment };
+            if self.beta < 1.0 {
+                self.travel(self.options.travel, cancelled)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The moves at β = 1.
+    pub(super) fn settle(&mut self, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+        self.travel(self.options.final_travel, cancelled)
+    }
+
+    fn travel(&mut self, budget: f64, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+        let mut travelled = 0.0;
+        for _ in 0..self.options.max_moves {
+            if cancelled() {
+                return Err(InferenceError::Interrupted);
+            }
+            let step = self.step;
+            travelled += self.advance() * 0.5 * step * step;
+            if travelled >= budget {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with `likelihood` at the same β; false, and particles that follow neither, if the two differ so much that too few
+    /// particles would be left.
+    pub(super) fn switch(&mut self, likelihood: &'a L) -> bool {
+        let before = std::mem::replace(&mut self.likelihood, likelihood);
+        debug_assert_eq!(before.dim_theta(), likelihood.dim_theta());
+        let values = self.local.values.clone();
+        self.evaluate();
+        self.evaluations += 1;
+        let changes: Vec<f64> =
+            self.local.values.iter().zip(&values).map(|(new, old)| self.beta * (new - old)).collect();
+        let enough = effective_size(&changes, 1.0) >= self.options.effective_fraction * self.particles() as f64;
+        self.reweight(&changes);
+        enough
+    }
+
+    /// The largest increment of β that leaves the wanted effective sample size.
+    fn increment(&self, rest: f64) -> f64 {
+        let target = self.options.effective_fraction * self.particles() as f64;
+        if effective_size(&self.local.values, rest) >= target {
+            return rest;
+        }
+        // A thousandth of the logarithm is enough; the smallest increment still makes progress.
+        let (mut low, mut high) = ((f64::EPSILON).ln(), rest.ln());
+        while high - low > 1e-3 {
+            let middle = 0.5 * (low + high);
+            if effective_size(&self.local.values, middle.exp()) >= target { low = middle } else { high = middle }
+        }
+        low.exp()
+    }
+
+    /// Systematic resampling with the weights e^change.
+    fn reweight(&mut self, changes: &[f64]) {
+        let weights = weights(changes, 1.0);
+        let sum: f64 = weights.iter().sum();
+        let n = self.particles();
+        self.log_evidence += (sum / n as f64).ln() + largest(changes);
+        let offset: f64 = self.resampling.rng(self.level).random();
+        self.level += 1;
+        let m = self.likelihood.dim_theta();
+        let (theta, local) = (self.theta.clone(), self.local.clone());
+        let (mut ancestor, mut cumulative) = (0, weights[0]);
+        for slot in 0..n {
+            let point = (slot as f64 + offset) / n as f64 * sum;
+            while cumulative < point && ancestor + 1 < n {
+                ancestor += 1;
+                cumulative += weights[ancestor];
+            }
+            self.theta[slot * m..(slot + 1) * m].copy_from_slice(&theta[ancestor * m..(ancestor + 1) * m]);
+            self.local.copy_row(slot, &local, ancestor, m);
+        }
+    }
+
+    /// One Metropolis-adjusted Langevin step of all particles; returns and adapts to its acceptance.
+    fn advance(&mut self) -> f64 {
+        let (likelihood, context) = (self.likelihood, self.context);
+        let m = likelihood.dim_theta();
+        let kernel = Kernel { beta: self.beta, step: self.step, m };
+        let Local { values, gradients, informations } = &mut self.local;
+        let accepted: usize = self
+            .theta
+            .par_chunks_mut(CHUNK * m)
+            .zip(values.par_chunks_mut(CHUNK))
+            .zip(gradients.par_chunks_mut(CHUNK * m))
+            .zip(informations.par_chunks_mut(CHUNK * m * m))
+            .zip(self.noise.par_chunks_mut(CHUNK))
+            .map_init(
+                || (likelihood.workspace(), Local::default()),
+                |(workspace, proposed), ((((theta, values), gradients), informations), noise)| {
+                    let mut proposals = vec![0.0; theta.len()];
+                    let mut forward = vec![0.0; values.len()];
+                    let mut buffer = Buffers::new(m);
+                    for i in 0..values.len() {
+                        let own = i * m..(i + 1) * m;
+                        buffer.noise.iter_mut().for_each(|z| *z = StandardNormal.sample(&mut noise[i]));
+                        let at = (&theta[own.clone()], &gradients[own.clone()], &informations[i * m * m..][..m * m]);
+                        forward[i] = kernel.propose(at, &mut buffer, &mut proposals[own]);
+                    }
+                    likelihood.evaluate(context, &proposals, workspace, proposed);
+                    let mut accepted = 0;
+                    for i in 0..values.len() {
+                        let own = i * m..(i + 1) * m;
+                        let square = i * m * m..(i + 1) * m * m;
+                        let (old, new) = (&theta[own.clone()], &proposals[own.clone()]);
+                        let at = (new, &proposed.gradients[own.clone()], &proposed.informations[square.clone()]);
+                        let backward = kernel.log_density(at, old, &mut buffer);
+                        let prior = 0.5 * (dot(old, old) - dot(new, new));
+                        let ratio = self.beta * (proposed.values[i] - values[i]) + prior + backward - forward[i];
+                        // Drawn in any case: the stream's place depends on the number of moves alone. NaN is refused.
+                        if noise[i].random::<f64>().ln() < ratio {
+                            accepted += 1;
+                            values[i] = proposed.values[i];
+                            theta[own.clone()].copy_from_slice(new);
+                            gradients[own.clone()].copy_from_slice(&proposed.gradients[own]);
+                            informations[square.clone()].copy_from_slice(&proposed.informations[square]);
+                        }
+                    }
+                    accepted
+                },
+            )
+            .sum();
+        self.evaluations += 1;
+        let acceptance = accepted as f64 / self.particles() as f64;
+        let adapted = self.step * (ADAPTATION * (acceptance - TARGET_ACCEPTANCE)).exp();
+        self.step = adapted.clamp(STEP_RANGE.0, STEP_RANGE.1);
+        acceptance
+    }
+
+    /// Gives modes that a symmetry exchanges their exact weights, which resampling has let drift.
+    pub(super) fn symmetrise(&mut self, key: &StreamKey) {
+        if let Some(symmetry) = self.likelihood.symmetry().filter(|symmetry| symmetry.order() > 1) {
+            for (p, theta) in self.theta.chunks_exact_mut(self.likelihood.dim_theta()).enumerate() {
+                symmetry.randomise(&mut key.rng(p as u64), theta);
+            }
+        }
+    }
+
+    /// Evenly spaced particles: resampling leaves relatives side by side.
+    pub(super) fn take(self, samples: usize) -> (Vec<f64>, f64, u64) {
+        let m = self.likelihood.dim_theta();
+        let n = self.particles();
+        let theta = (0..samples).flat_map(|s| self.theta[s * n / samples * m..][..m].iter().copied()).collect();
+        (theta, self.log_evidence, self.evaluations)
+    }
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().copied().filter(|value| value.is_finite()).fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Weights exp(increment (ℓ - max ℓ)); 0 where ℓ is not finite.
+fn weights(values: &[f64], increment: f64) -> Vec<f64> {
+    let best = largest(values);
+    values.iter().map(|value| if value.is_finite() { (increment * (value - best)).exp() } else { 0.0 }).collect()
+}
+
+fn effective_size(values: &[f64], increment: f64) -> f64 {
+    let weights = weights(values, increment);
+    let sum: f64 = weights.iter().sum();
+    sum * sum / weights.iter().map(|w| w * w).sum::<f64>()
+}

@@ -1,0 +1,139 @@
+//! Laws of the tempered populations that sample likelihoods.
+
+use ndarray::{Array2, ArrayView2, Axis};
+use tallsbi_data::StreamKey;
+use tallsbi_inference::model::density::log_sum_exp;
+use tallsbi_inference::precision::dot;
+use tallsbi_inference::sample::{Monitor, SampleRequest};
+use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
+
+/// log p(x|z) = log Σ_c w_c N(x̄; A z + b_c, v/n): a Gaussian for one b, several modes for more.
+struct Shifts {
+    slope: f64,
+    variance: f64,
+    modes: Vec<(f64, Vec<f64>)>,
+    coarse: Option<Box<Shifts>>,
+}
+
+impl Likelihood for Shifts {
+    type Context = (f64, Vec<f64>);
+    type Workspace = ();
+
+    fn dim_theta(&self) -> usize {
+        self.modes[0].1.len()
+    }
+
+    fn coarse(&self) -> Option<&Self> {
+        self.coarse.as_deref()
+    }
+
+    fn context(&self, x: ArrayView2<'_, f32>) -> tallsbi_inference::Result<Self::Context> {
+        Ok((x.nrows() as f64, x.mapv(f64::from).mean_axis(Axis(0)).unwrap().to_vec()))
+    }
+
+    fn workspace(&self) {}
+
+    fn evaluate(&self, (n, mean): &Self::Context, theta: &[f64], (): &mut (), local: &mut Local) {
+        let m = self.dim_theta();
+        local.resize(theta.len() / m, m);
+        let precision = n / self.variance;
+        for (row, z) in theta.chunks(m).enumerate() {
+            let residual =
+                |shift: &[f64]| -> Vec<f64> { (0..m).map(|i| mean[i] - self.slope * z[i] - shift[i]).collect() };
+            let logs: Vec<f64> = self
+                .modes
+                .iter()
+                .map(|(weight, shift)| {
+                    let r = residual(shift);
+                    weight.ln() - 0.5 * precision * dot(&r, &r)
+                        + 0.5 * m as f64 * (precision / std::f64::consts::TAU).ln()
+                })
+                .collect();
+            local.values[row] = log_sum_exp(&logs);
+            local.gradients[row * m..(row + 1) * m].fill(0.0);
+            for (log, (_, shift)) in logs.iter().zip(&self.modes) {
+                let responsibility = (log - local.values[row]).exp();
+                for (i, r) in residual(shift).into_iter().enumerate() {
+                    local.gradients[row * m + i] += responsibility * precision * self.slope * r;
+                }
+            }
+            for i in 0..m {
+                for j in 0..m {
+                    let diagonal = f64::from(u8::from(i == j));
+                    local.informations[(row * m + i) * m + j] = diagonal * precision * self.slope.powi(2);
+                }
+            }
+        }
+    }
+}
+
+fn sample(likelihood: &Shifts, x: &Array2<f32>, samples: usize) -> (Array2<f64>, f64) {
+    let groups = [x.view()];
+    let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(3), covariances: None };
+    let options = TemperingOptions::default();
+    let (samples, evidence) = sample_tempered(likelihood, &request, samples, &options, Monitor::silent()).unwrap();
+    (samples.latent.index_axis(Axis(0), 0).to_owned(), evidence[0])
+}
+
+/// One mode at `shift` in m dimensions.
+fn gaussian(slope: f64, shift: f64, m: usize) -> Shifts {
+    Shifts { slope, variance: 0.5, modes: vec![(1.0, vec![shift; m])], coarse: None }
+}
+
+#[test]
+fn a_conjugate_gaussian_posterior_and_its_evidence_are_exact() {
+    for (m, n) in [(1, 1), (3, 30), (5, 10_000)] {
+        // On a way of its own; along a likelihood nearby; along one so far away that the way is given up.
+        for coarse in [None, Some((0.85, 0.2)), Some((-3.0, -4.0))] {
+            // Three times as large everywhere, which the evidence must not show.
+            let coarse =
+                coarse.map(|(slope, shift)| Shifts { modes: vec![(3.0, vec![shift; m])], ..gaussian(slope, shift, m) });
+            let coarse = coarse.map(Box::new);
+            let likelihood = Shifts { coarse, ..gaussian(0.8, 0.1, m) };
+            check_conjugate(&likelihood, m, n);
+        }
+    }
+}
+
+/// Moments and evidence of the posterior of `gaussian(0.8, 0.1, m)`.
+fn check_conjugate(likelihood: &Shifts, m: usize, n: usize) {
+    let name = format!("m = {m}, n = {n}, coarse {:?}", likelihood.coarse.as_ref().map(|coarse| coarse.slope));
+    let x = Array2::from_shape_fn((n, m), |(_, i)| 0.9 - 0.6 * i as f32);
+    let (z, evidence) = sample(likelihood, &x, 4000);
+    let (precision, noise) = (n as f64 * 0.64 / 0.5 + 1.0, 0.5 / n as f64);
+    let (mut expected_evidence, sd) = (0.0, precision.sqrt().recip());
+    for i in 0..m {
+        let shifted = f64::from(0.9 - 0.6 * i as f32) - 0.1;
+        let mean = n as f64 * 0.8 / 0.5 * shifted / precision;
+        let column = z.column(i);
+        // Four standard errors of 4000 samples, doubled for what resampling correlates.
+        let error = 4.0 * 2.0 / 4000.0f64.sqrt();
+        assert!((column.mean().unwrap() - mean).abs() < error * sd, "{name}: mean {i}");
+        assert!((column.std(1.0) / sd - 1.0).abs() < error / 2.0f64.sqrt(), "{name}: sd {i}");
+        let spread = 0.64 + noise;
+        expected_evidence -= 0.5 * (shifted * shifted / spread + (std::f64::consts::TAU * spread).ln());
+    }
+    assert!((evidence - expected_evidence).abs() < 0.25, "{name}: {evidence} {expected_evidence}");
+}
+
+#[test]
+fn separated_modes_keep_their_weights() {
+    // Both modes as far from the prior's centre: the posterior's weights are the likelihood's.
+    let likelihood =
+        Shifts { slope: 1.0, variance: 0.01, modes: vec![(0.3, vec![-1.5, 0.0]), (0.7, vec![1.5, 0.0])], coarse: None };
+    let x = Array2::zeros((4, 2));
+    let (z, _) = sample(&likelihood, &x, 4000);
+    let share = z.column(0).iter().filter(|&&z| z > 0.0).count() as f64 / 4000.0;
+    assert!((share - 0.3).abs() < 0.05, "{share}");
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_samples() {
+    let likelihood = Shifts { slope: 1.0, variance: 1.0, modes: vec![(1.0, vec![0.0; 2])], coarse: None };
+    let x = Array2::from_elem((8, 2), 0.5);
+    let runs = [1, 2, 7].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| sample(&likelihood, &x, 200))
+    });
+    assert!(runs[0] == runs[1] && runs[1] == runs[2]);
+}
