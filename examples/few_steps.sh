@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Does sampling in 30 evaluations give what 1000 steps of DDIM give? The table of docs/samplers.md: the reference networks of the
-# paper's authors, GAUSS, distances between the two, beside those between two seeds of DDIM (seed noise), and CPU time on one thread.
+# Does sampling in 30 evaluations give what 1000 steps of DDIM, uniform in log-SNR, give? The table of docs/samplers.md: the reference
+# networks of the paper's authors, GAUSS, distances between the two, beside those between two seeds of DDIM (seed noise), and CPU time
+# on one thread.
 #
 #   examples/few_steps.sh NETWORKS REFERENCE [TASKS [N_OBS [SETS [SAMPLES]]]] > table.md
 #   examples/few_steps.sh ../shared/data/networks ../shared/data/reference "slcp sir lotka_volterra" "1 14 30" "0 1" 1000
@@ -36,13 +37,15 @@ for task in $tasks; do
     network=$networks/$task/n30000.safetensors
     for n in $counts; do
         for set in $sets; do
-            slow=$(draw ddim --seed 0 --sampler ddim --steps 1000)
+            slow=$(draw ddim --seed 0 --sampler ddim --steps 1000 --grid log-snr)
             row() {
                 local seconds
                 seconds=$(draw other "${@:2}")
                 echo "| $task | $n | $set | $1 |$(distances other) $seconds | $(awk "BEGIN { printf \"%.1f\", $slow / $seconds }") |"
             }
-            row "another seed of DDIM" --seed 1 --sampler ddim --steps 1000
+            row "another seed of DDIM" --seed 1 --sampler ddim --steps 1000 --grid log-snr
+            row "DDIM, 1000 steps uniform in t" --seed 3 --sampler ddim --steps 1000
+            row "DPM-Solver++, 60, η = 1" --seed 2 --sampler dpm-solver --steps 60 --eta 1
             row "DPM-Solver++, 30, η = 1" --seed 2 --sampler dpm-solver --steps 30 --eta 1
             row "DPM-Solver++, 20, η = 1" --seed 2 --sampler dpm-solver --steps 20 --eta 1
             row "DPM-Solver++, 30, η = 0" --seed 2 --sampler dpm-solver --steps 30 --eta 0
