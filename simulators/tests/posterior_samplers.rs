@@ -130,6 +130,52 @@ fn samplers_are_calibrated() {
     }
 }
 
+/// In one dimension the posterior's distribution function is a sum over a grid: components and assignments have their right
+/// weights, to finer than calibration sees.
+#[test]
+fn mixture_draws_follow_the_density() {
+    // Exact draws, and those of the Gibbs sampler, of which one in five is kept.
+    for (n, draws, thinning, index) in [(1, 100_000, 1, 0), (3, 100_000, 1, 1), (20, 20_000, 5, 2)] {
+        let options = TaskOptions { dimension: Some(1), ..Default::default() };
+        let task = task("gmm_toy", &options).expect("built in");
+        let (_, x) = pair(&*task, n, index);
+        let point = |k: usize| (k as f64 - 10_000.0) * 6e-4;
+        let logs: Vec<f64> = (0..=20_000).map(|k| log_posterior(&*task, &[point(k)], x.view())).collect();
+        let highest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut below: Vec<f64> = logs
+            .iter()
+            .scan(0.0, |sum, log| {
+                *sum += (log - highest).exp();
+                Some(*sum)
+            })
+            .collect();
+        let all = below[20_000];
+        below.iter_mut().for_each(|value| *value /= all);
+        let sampler = task.posterior_sampler(x.view()).expect("possible").expect("has one");
+        assert_eq!(sampler.independent(), n <= 16);
+        let mut chain = sampler.chain(StreamKey::root(8).rng(0));
+        let mut theta = [0.0];
+        let mut sample: Vec<f64> = (0..draws)
+            .map(|_| {
+                (0..thinning).for_each(|_| chain(&mut theta));
+                theta[0]
+            })
+            .collect();
+        sample.sort_by(f64::total_cmp);
+        let distance = sample
+            .iter()
+            .enumerate()
+            .map(|(rank, value)| {
+                let k = ((value / 6e-4 + 10_000.0).round() as usize).min(20_000);
+                (below[k] - (rank as f64 + 0.5) / draws as f64).abs()
+            })
+            .fold(0.0, f64::max);
+        // Kolmogorov's distance of independent draws exceeds this once in 5000; the grid errs by less than a tenth of it.
+        let limit = 2.15 / (draws as f64).sqrt();
+        assert!(distance < limit, "n = {n}: {distance} > {limit}");
+    }
+}
+
 /// Both crescents of two moons get half of the draws, far apart as they are.
 #[test]
 fn two_moons_draws_meet_both_modes_and_the_prior() {
