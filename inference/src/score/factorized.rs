@@ -1,7 +1,8 @@
 //! F-NPSE (Geffner et al. 2023; the paper's LANGEVIN, eq. 9): sums of scores with a bridge for the surplus priors. Not the score
 //! of the diffused tall posterior except at t = 0: samplers that rely on it being so are biased.
 
-use super::composition::{Chunk, MiniBatch, PriorTerm};
+use super::MiniBatch;
+use super::composition::{Chunk, PriorTerm};
 use super::{PosteriorScore, ScoreCounters, ScoreModel};
 use crate::Result;
 use crate::precision::add_scaled;

@@ -8,6 +8,7 @@
 //! particles, many posteriors with one particle each (calibration), and anything between.
 
 mod composition;
+mod composition_options;
 pub mod covariance;
 mod factorized;
 mod gauss;
@@ -15,7 +16,8 @@ mod jac;
 pub mod moment_cache;
 mod support;
 
-pub use composition::{CompositionOptions, MiniBatch, PriorTerm, Repair, TallScore};
+pub use composition::{PriorTerm, TallScore};
+pub use composition_options::{CompositionOptions, MiniBatch, Repair};
 pub use factorized::{Bridge, FactorizedScore};
 pub use gauss::{GaussInformation, GaussOptions, GaussRule, TallGaussian};
 pub use jac::{JacOptions, JacRule};
