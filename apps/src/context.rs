@@ -2,10 +2,11 @@
 
 use crate::interrupt::Interrupt;
 use crate::progress::Bar;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::Write;
+use std::path::Path;
 use tallsbi_data::StreamKey;
 use tallsbi_data::file::Provenance;
 use toml::de::{DeTable, DeValue};
@@ -34,6 +35,12 @@ pub fn parse_toml<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
         let line = error.span().map_or(1, |span| line_at(text, span.start));
         usage(format!("{origin}: line {line}: {}", error.message().replace('\n', " ")))
     })
+}
+
+/// Options from a TOML file.
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    parse_toml(&text, &path.display().to_string())
 }
 
 /// The line of `text`, from 1, that the byte `offset` is in.

@@ -15,6 +15,8 @@ fn slcp_from_simulation_to_diagnosis() {
         place.json("sample model.safetensors --observations obs.h5 --n-obs 6 --samples 300 -o posterior.nc -q");
     assert_eq!(sampled["run"]["n_obs"], 6);
     place.run("train train.h5 -o scores.safetensors --architecture anchored --epochs 3 --hidden 32,32 -q");
+    let refused = "sample scores.safetensors --observations obs.h5 -o no.nc --sampler edm-heun --eta 0.5";
+    place.fails(refused, 2, "edm-heun has no such option");
     place.run("sample scores.safetensors --observations obs.h5 --samples 300 -o other.nc -q --sampler ddim --steps 50");
 
     let contents = place.json("inspect posterior.nc");
@@ -35,11 +37,23 @@ fn slcp_from_simulation_to_diagnosis() {
 
     place.run("simulate slcp -n 200 --n-obs 6 --seed 7 -o cal.h5");
     // What is for scores is not ignored with a likelihood.
-    place.fails(
-        "sample model.safetensors --observations obs.h5 -o no.nc --sampler ddim",
-        2,
-        "--sampler is for score models",
-    );
+    for (option, value) in [
+        ("--sampler", "ddim"),
+        ("--steps", "5"),
+        ("--eta", "1"),
+        ("--grid", "log-snr"),
+        ("--tau", "0.5"),
+        ("--rounds", "2"),
+        ("--bridge", "clean"),
+        ("--clip", "3"),
+        ("--learned-prior", ""),
+        ("--mini-batch", "2"),
+        ("--damping", "0.5"),
+        ("--shrinkage", "0.5"),
+    ] {
+        let arguments = format!("sample model.safetensors --observations obs.h5 -o no.nc {option} {value}");
+        place.fails(&arguments, 2, &format!("{option} is for score models"));
+    }
     let refused = "diagnose sbc model.safetensors --calibration cal.h5 --n-obs 2 --pairs 50 --draws 20 --method jac";
     place.fails(refused, 2, "--method is for score models");
     for check in ["sbc", "coverage"] {
@@ -211,7 +225,7 @@ fn wrong_inputs_are_one_line() {
         (
             "sample model.safetensors --observations obs.h5 -o a.nc --sampler edm-heun --eta 0.5",
             2,
-            "edm-heun has no such option",
+            "--sampler is for score models",
         ),
         ("sample model.safetensors --observations obs.h5 -o a.nc --steps 0", 2, "steps"),
         ("sample cut.safetensors --observations obs.h5 -o a.nc", 1, "cut.safetensors"),

@@ -9,11 +9,13 @@ pub mod observe;
 pub mod reference;
 pub mod report;
 pub mod sample;
+pub mod sampling_arguments;
 pub mod simulate;
 pub mod study;
 mod task_arguments;
 pub mod tasks;
 pub mod train;
+mod train_arguments;
 
 pub use task_arguments::TaskArguments;
 

@@ -1,7 +1,8 @@
 //! `tallsbi sample`.
 
-use super::model::{Model, SamplingArguments};
+use super::model::Model;
 use super::observed;
+use super::sampling_arguments::SamplingArguments;
 use crate::cli::OutputArguments;
 use crate::context::{Context, usage};
 use anyhow::Result;
@@ -47,12 +48,11 @@ pub struct SampleArguments {
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
-    let options = arguments.sampling.options(arguments.samples.get())?;
+    let mut model = Model::load(&arguments.model)?;
+    let options = arguments.sampling.options(&model, arguments.samples.get())?;
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
     let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
-    let mut model = Model::load(&arguments.model)?;
-    arguments.sampling.check_model(&model)?;
     if let Some(folder) = &arguments.covariance_cache {
         if !model.estimates_covariances(&options) {
             return Err(usage(

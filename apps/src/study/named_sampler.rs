@@ -1,6 +1,6 @@
 //! Samplers by short names: a method, its number of steps, where the prior's score comes from, and whether it clips.
 
-use crate::commands::model::published_eta;
+use crate::commands::sampling_arguments::published_eta;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

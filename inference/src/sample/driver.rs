@@ -19,11 +19,6 @@ use tallsbi_data::{Prior, Purpose};
 /// Noise ratio to stop at when nothing is known of the posterior's width.
 const DEFAULT_END_NOISE: f64 = 1e-3;
 
-/// Noise ratio to start at, unless the model or the options say otherwise, for samplers that are not bound to a grid uniform in t:
-/// at 100 prior standard deviations of noise, N(0, I) misses the diffused posterior by 1 % of a standard deviation at most, and
-/// at t = 1 (noise 2981 with the paper's schedule) a third of the steps would be spent on nothing.
-const DEFAULT_START_NOISE: f64 = 100.0;
-
 /// Share of the smallest standard deviation at which to stop: the last step then errs by at most 0.1⁴/8 of it.
 const END_SHARE: f64 = 0.1;
 
@@ -80,9 +75,8 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
             }
             _ => None,
         };
-        let default = options.sampler.sampler().stops_at_end().then_some(DEFAULT_START_NOISE);
-        let noise = options.start_noise.or_else(|| model.max_noise()).or(default);
-        let start = start_time(model.schedule(), noise);
+        let noise = options.start_noise.or_else(|| model.max_noise());
+        let start = start_time(model.schedule(), &options.sampler, noise);
         let level = Level::new(model.schedule(), start);
         info.start_noise = (level.variance / level.alpha).sqrt();
         let support = options.thresholds().then_some(prior);

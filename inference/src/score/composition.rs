@@ -11,7 +11,7 @@
 //! particle's group. Sums run over tiles of fixed size in a fixed order, particle by particle: memory is O(particles), never
 //! O(particles · n), and a particle's result does not depend on its neighbours.
 
-use super::composition_options::{CompositionOptions, MiniBatch, Repair};
+use super::composition_options::{CompositionOptions, Repair};
 use super::{Pair, PosteriorScore, ScoreContext, ScoreCounters, ScoreModel};
 use crate::precision::{
     add_multiply, add_scaled, change_relative_eigenvalues, cholesky, cholesky_solve, general_solve,

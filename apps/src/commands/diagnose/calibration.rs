@@ -2,8 +2,9 @@
 
 use super::monitored;
 use super::two_sample::{ClassifierName, named};
-use crate::commands::model::{Model, SamplingArguments};
+use crate::commands::model::Model;
 use crate::commands::observed;
+use crate::commands::sampling_arguments::SamplingArguments;
 use crate::context::{Context, usage};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -83,8 +84,7 @@ impl CalibrationArguments {
 
     /// `draws` samples of the model's posterior for each pair, (N, draws, m).
     fn draw(&self, context: &Context, model: &Model, pairs: &Pairs, draws: usize) -> Result<Array3<f64>> {
-        self.sampling.check_model(model)?;
-        let options = self.sampling.options(draws)?;
+        let options = self.sampling.options(model, draws)?;
         let groups: Vec<ArrayView2<'_, f32>> = pairs.x.axis_iter(Axis(0)).collect();
         Ok(model.sample(context, &groups, context.key().child(Purpose::Calibration), &options)?.0)
     }
