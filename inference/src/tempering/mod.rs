@@ -4,7 +4,8 @@
 //! Particles start from the prior N(0, I) and follow π_β(z) ∝ N(z; 0, I) p(x_{1:n}|z)^β from β = 0 to 1. Each level is as far as
 //! the effective sample size allows, resamples, and moves the particles by Metropolis-adjusted Langevin steps in the metric
 //! G = I + β F(z), F the Fisher information (simplified manifold MALA, Girolami & Calderhead 2011): the metric makes a step
-//! as long as the posterior is wide, whatever n and whatever the mode. Since it starts from the prior, modes keep their weights.
+//! as long as the posterior is wide, whatever n and whatever the mode. Since it starts from the prior, modes keep their weights. Where a
+//! cheaper likelihood is known ([`Likelihood::coarse`]), particles follow it up to three observations' worth and are then reweighted.
 
 mod kernel;
 mod run;
