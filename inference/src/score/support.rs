@@ -69,17 +69,6 @@ impl PosteriorScore for WithinSupport<'_> {
         Ok(())
     }
 
-    fn parts(
-        &mut self,
-        theta: &[f64],
-        t: f64,
-        factors: &mut [f64],
-        prior: &mut [f64],
-        counts: &mut [f64],
-    ) -> Result<bool> {
-        self.inner.parts(theta, t, factors, prior, counts)
-    }
-
     fn counters(&self) -> ScoreCounters {
         ScoreCounters { thresholded: self.moved, ..self.inner.counters() }
     }

@@ -168,7 +168,9 @@ pub fn sample_tempered<L: Likelihood>(
             if likelihood.coarse().is_some() {
                 run.anneal((COARSE_OBSERVATIONS / x.nrows() as f64).min(1.0), monitor.cancelled)?;
                 if !run.switch(likelihood) {
+                    let spent = run.evaluations;
                     run = start(likelihood);
+                    run.evaluations += spent;
                 }
             }
             run.anneal(1.0, monitor.cancelled)?;

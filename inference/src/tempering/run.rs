@@ -35,7 +35,7 @@ pub(super) struct Run<'a, L: Likelihood> {
     step: f64,
     level: u64,
     log_evidence: f64,
-    evaluations: u64,
+    pub(super) evaluations: u64,
 }
 
 impl<'a, L: Likelihood> Run<'a, L> {
