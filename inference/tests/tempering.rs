@@ -7,6 +7,9 @@ use tallsbi_inference::precision::dot;
 use tallsbi_inference::sample::{Monitor, SampleRequest};
 use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
 
+/// Observations' worth of likelihood for which particles follow a coarse one.
+const COARSE_OBSERVATIONS: f64 = 3.0;
+
 /// log p(x|z) = log Σ_c w_c N(x̄; A z + b_c, v/n): a Gaussian for one b, several modes for more.
 struct Shifts {
     slope: f64,
@@ -23,8 +26,8 @@ impl Likelihood for Shifts {
         self.modes[0].1.len()
     }
 
-    fn coarse(&self) -> Option<&Self> {
-        self.coarse.as_deref()
+    fn coarse(&self) -> Option<(&Self, f64)> {
+        self.coarse.as_deref().map(|coarse| (coarse, COARSE_OBSERVATIONS))
     }
 
     fn context(&self, x: ArrayView2<'_, f32>) -> tallsbi_inference::Result<Self::Context> {
@@ -83,12 +86,12 @@ fn gaussian(slope: f64, shift: f64, m: usize) -> Shifts {
 #[test]
 fn a_conjugate_gaussian_posterior_and_its_evidence_are_exact() {
     for (m, n) in [(1, 1), (3, 30), (5, 10_000)] {
-        // On a way of its own; along a likelihood nearby; along one so far away that the way is given up.
-        for coarse in [None, Some((0.85, 0.2)), Some((-3.0, -4.0))] {
+        // On a way of its own; along likelihoods nearby; along one so far away that the way is given up.
+        for ways in [vec![], vec![(0.85, 0.2)], vec![(0.9, 0.3), (0.85, 0.2)], vec![(-3.0, -4.0)]] {
             // Three times as large everywhere, which the evidence must not show.
-            let coarse =
-                coarse.map(|(slope, shift)| Shifts { modes: vec![(3.0, vec![shift; m])], ..gaussian(slope, shift, m) });
-            let coarse = coarse.map(Box::new);
+            let coarse = ways.into_iter().fold(None, |coarse, (slope, shift)| {
+                Some(Box::new(Shifts { modes: vec![(3.0, vec![shift; m])], coarse, ..gaussian(slope, shift, m) }))
+            });
             let likelihood = Shifts { coarse, ..gaussian(0.8, 0.1, m) };
             check_conjugate(&likelihood, m, n);
         }

@@ -16,6 +16,10 @@ use ndarray::ArrayView2;
 use tallsbi_data::{SignedPermutation, Symmetry};
 use tallsbi_network::{Engine, Mlp, TangentWorkspace};
 
+/// Observations' worth of likelihood up to which particles follow some of the networks in place of all, if their averages differ by
+/// as much as one member's own error: an error of a tenth of a nat an observation still weighs little there.
+const COARSE_OBSERVATIONS: f64 = 2.25;
+
 /// Particles evaluated together.
 const TILE_ROWS: usize = 32;
 
@@ -27,8 +31,8 @@ pub struct LikelihoodModel {
     cells: Option<Cells>,
     symmetry: Symmetry,
     map: ObservationMap,
-    /// The first of several networks alone.
-    coarse: Option<Box<Self>>,
+    /// The first half of several networks, and the observations' worth of it that can be told from all.
+    coarse: Option<(Box<Self>, f64)>,
 }
 
 impl LikelihoodModel {
@@ -40,8 +44,13 @@ impl LikelihoodModel {
             assert_eq!(network.spec().output, layout.outputs(), "the networks' outputs are those of the mixture");
         }
         let cells = if layout.cells { Cells::new(&map) } else { None };
-        let coarse =
-            (members.len() > 1).then(|| Box::new(Self::new(&members[..1], layout, symmetry.clone(), map.clone())));
+        let (all, half) = (members.len(), members.len() / 2);
+        let coarse = (half > 0).then(|| {
+            let coarse = Self::new(&members[..half], layout, symmetry.clone(), map.clone());
+            // Members' errors that are independent leave the averages this far apart, in squares of one member's.
+            let difference = 1.0 / half as f64 - 1.0 / all as f64;
+            (Box::new(coarse), COARSE_OBSERVATIONS / difference)
+        });
         Self { members: members.iter().map(Engine::new).collect(), layout, cells, symmetry, map, coarse }
     }
 }
@@ -124,8 +133,8 @@ impl Likelihood for LikelihoodModel {
         Some(&self.symmetry)
     }
 
-    fn coarse(&self) -> Option<&Self> {
-        self.coarse.as_deref()
+    fn coarse(&self) -> Option<(&Self, f64)> {
+        self.coarse.as_ref().map(|(model, observations)| (&**model, *observations))
     }
 
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<LikelihoodContext> {

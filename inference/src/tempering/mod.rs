@@ -5,7 +5,7 @@
 //! the effective sample size allows, resamples, and moves the particles by Metropolis-adjusted Langevin steps in the metric
 //! G = I + β F(z), F the Fisher information (simplified manifold MALA, Girolami & Calderhead 2011): the metric makes a step
 //! as long as the posterior is wide, whatever n and whatever the mode. Since it starts from the prior, modes keep their weights. Where a
-//! cheaper likelihood is known ([`Likelihood::coarse`]), particles follow it up to three observations' worth and are then reweighted.
+//! cheaper likelihood is known ([`Likelihood::coarse`]), particles follow it first and are then reweighted.
 
 mod kernel;
 mod run;
@@ -34,8 +34,8 @@ pub trait Likelihood: Sync {
         None
     }
 
-    /// A cheaper likelihood near this one with the same contexts, of which particles may follow the first part of the way.
-    fn coarse(&self) -> Option<&Self> {
+    /// A cheaper likelihood near this one with the same contexts, and up to how many observations' worth of it particles may follow it.
+    fn coarse(&self) -> Option<(&Self, f64)> {
         None
     }
 
@@ -133,9 +133,15 @@ impl TemperingOptions {
     }
 }
 
-/// Likelihood, in observations' worth, up to which particles follow the coarse one: an error of a tenth of a nat an observation still
-/// weighs little there, and most of the way from the prior is done.
-const COARSE_OBSERVATIONS: f64 = 3.0;
+/// From the cheapest likelihood to `likelihood` itself, each with the observations' worth of it that particles follow it for.
+fn ladder<L: Likelihood>(likelihood: &L) -> Vec<(&L, f64)> {
+    let mut stages = vec![(likelihood, f64::INFINITY)];
+    while let Some(coarser) = stages[stages.len() - 1].0.coarse() {
+        stages.push(coarser);
+    }
+    stages.reverse();
+    stages
+}
 
 /// Samples the posteriors of all groups under the prior N(0, I), in latent space; also returns the log evidence of each up to the
 /// likelihood's constant.
@@ -164,16 +170,17 @@ pub fn sample_tempered<L: Likelihood>(
             let particles = samples.max(options.min_particles);
             let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
             let start = |likelihood| Run::new(likelihood, &context, particles, options, &key);
-            let mut run = start(likelihood.coarse().unwrap_or(likelihood));
-            if likelihood.coarse().is_some() {
-                run.anneal((COARSE_OBSERVATIONS / x.nrows() as f64).min(1.0), monitor.cancelled)?;
-                if !run.switch(likelihood) {
+            let stages = ladder(likelihood);
+            let mut run = start(stages[0].0);
+            for (index, (_, observations)) in stages.iter().enumerate() {
+                run.anneal((observations / x.nrows() as f64).min(1.0), monitor.cancelled)?;
+                let Some((finer, _)) = stages.get(index + 1) else { break };
+                if !run.switch(finer) {
                     let spent = run.evaluations;
-                    run = start(likelihood);
+                    run = start(finer);
                     run.evaluations += spent;
                 }
             }
-            run.anneal(1.0, monitor.cancelled)?;
             run.settle(monitor.cancelled)?;
             run.symmetrise(&key(Purpose::Symmetry));
             (monitor.progress)(done.fetch_add(samples, Ordering::Relaxed) + samples, total);

@@ -39,6 +39,15 @@ pub struct TrainingData {
     pub invalid: u64,
 }
 
+/// Rows to train on and rows held out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Parameters trained on.
+    pub training: Vec<u32>,
+    /// Parameters held out.
+    pub validation: Vec<u32>,
+}
+
 /// Shows blocks of parameters (n, m) and observations (n, K, d) in order.
 type Visit<'a> = dyn FnMut(ArrayView2<'_, f32>, ArrayView3<'_, f32>) -> Result<()> + 'a;
 
@@ -151,6 +160,16 @@ impl TrainingData {
         })
     }
 
+    /// Another split of the same sizes: fold 0 is [`Self::training`] and [`Self::validation`], the next ones hold other rows out, all
+    /// of which differ until every row was held out once.
+    pub fn fold(&self, index: usize) -> Split {
+        let mut training = [&self.validation[..], &self.training[..]].concat();
+        let held_out = self.validation.len();
+        let start = index % (training.len() / held_out) * held_out;
+        let validation = training.drain(start..start + held_out).collect();
+        Split { training, validation }
+    }
+
     /// Whether all columns of an observation are whole numbers.
     pub fn is_counts(&self) -> bool {
         Cells::new(&self.observation_map).is_some_and(|cells| (0..self.dim_x).all(|column| cells.has(column)))
@@ -182,4 +201,30 @@ fn standardized(theta: ArrayView2<'_, f32>, prior: &Prior) -> Result<LatentMap> 
         })
         .unzip();
     Ok(LatentMap::standardized(prior, mean, sd)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{small, toy};
+    use super::*;
+
+    #[test]
+    fn every_row_is_held_out_once_before_any_is_again() {
+        // Of 205 rows, 21 at a time: nine folds, 16 rows left over.
+        let data = toy(205, 1, &TrainOptions { validation_fraction: 0.1, ..small() });
+        assert_eq!(data.fold(0), Split { training: data.training.clone(), validation: data.validation.clone() });
+        assert_eq!(data.fold(9), data.fold(0));
+        let mut held_out = Vec::new();
+        for fold in 0..9 {
+            let Split { training, validation } = data.fold(fold);
+            let mut all = [&training[..], &validation[..]].concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..205).collect::<Vec<u32>>());
+            assert_eq!(validation.len(), 21);
+            held_out.extend(validation);
+        }
+        held_out.sort_unstable();
+        held_out.dedup();
+        assert_eq!(held_out.len(), 9 * 21);
+    }
 }

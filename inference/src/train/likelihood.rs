@@ -37,6 +37,8 @@ struct Candidate {
     linear: bool,
     /// Whether it may be chosen, or is there for a mixture to start from only.
     eligible: bool,
+    /// Which rows are held out.
+    fold: usize,
     /// Which of the run's streams it is initialised and trained from.
     stream: usize,
     /// The network of a single Gaussian that a mixture starts from, its number in the run.
@@ -57,7 +59,7 @@ impl<'a> Run<'a> {
             let mut jobs = Vec::new();
             for member in 1..options.members {
                 let name = format!("likelihood, member {} of {}", member + 1, options.members);
-                let member = Candidate { stream: options.candidates.len() + member, ..candidate };
+                let member = Candidate { stream: options.candidates.len() + member, fold: member, ..candidate };
                 jobs.push(self.job(name, &member, input.clone(), &optimizer)?);
             }
             kept.extend(self.fit("likelihood, more members", jobs, 0)?);
@@ -121,7 +123,8 @@ impl<'a> Run<'a> {
         let all = !options.candidates.iter().any(narrow);
         let forms = || options.candidates.iter().enumerate().filter(move |(_, form)| all || narrow(form));
         let single = |form: &DensityForm| form.components == 1;
-        let candidate = |form, linear, stream| Candidate { form, linear, eligible: true, stream, origin: None };
+        let candidate =
+            |form, linear, stream| Candidate { form, linear, eligible: true, fold: 0, stream, origin: None };
         let linear = forms().filter(|(_, form)| options.linear && single(form));
         let linear = linear.map(|(i, &form)| candidate(form, true, self.spare_stream() + i));
         let mut candidates: Vec<_> =
@@ -301,6 +304,7 @@ impl<'a> Run<'a> {
         Ok(Job {
             name,
             stream: 1 + candidate.stream as u64,
+            fold: candidate.fold,
             optimizer: optimizer.clone(),
             objective: objective.with_input(input),
             initial: network.parameters().to_vec(),
@@ -310,6 +314,7 @@ impl<'a> Run<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::features::Features;
     use super::super::tests::{small, toy, toy_seen};
     use super::super::{Architecture, LikelihoodOptions, TrainOptions, TrainingData, Unmonitored, train};
     use super::*;
@@ -339,6 +344,22 @@ mod tests {
         assert_eq!(trained(&data, &options), ["*one diagonal Gaussian, linear", "one diagonal Gaussian"]);
         options.likelihood.linear = false;
         assert_eq!(trained(&data, &options), ["*one diagonal Gaussian"]);
+    }
+
+    #[test]
+    fn members_hold_other_rows_out() {
+        let mut options = options(vec![DIAGONAL], 10);
+        options.likelihood = LikelihoodOptions { members: 3, linear: false, symmetries: false, ..options.likelihood };
+        let mut data = toy(1000, 1, &options);
+        // What the second member is validated on is an outlier to all that it sees, and to the first in training only.
+        let mut features: Vec<f32> = data.features.to_vec();
+        for row in data.fold(1).validation {
+            features[2 * row as usize..][..2].fill(7.0);
+        }
+        data.features = Features::Memory(features);
+        let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+        let losses: Vec<f64> = model.info.training.iter().map(|record| record.best_validation_loss).collect();
+        assert!(losses[1] > losses[0] + 3.0 && losses[1] > losses[2] + 3.0, "{losses:?}");
     }
 
     #[test]

@@ -241,7 +241,7 @@ pub struct LikelihoodOptions {
     /// Whether to look for maps of θ (changes of sign, exchanges of two parameters) that leave the likelihood as it is, and to use
     /// those with which a network validates better: modes that they exchange get their exact weights.
     pub symmetries: bool,
-    /// Networks whose outputs are averaged if the form is one Gaussian: what they do not agree on is error.
+    /// Networks whose outputs are averaged if the form is one Gaussian: what they do not agree on is error. Each holds other rows out.
     pub members: usize,
     /// Its optimisation.
     pub optimizer: OptimizerOptions,

@@ -1,5 +1,6 @@
 //! What networks each architecture trains, side by side where they do not depend on each other.
 
+use super::data::Split;
 use super::denoising::DenoisingObjective;
 use super::density::{DensityObjective, Direction};
 use super::noising::Noising;
@@ -20,6 +21,8 @@ pub(super) struct Job<O> {
     pub(super) name: String,
     /// Which of the run's streams its batches and noise come from.
     pub(super) stream: u64,
+    /// Which rows are held out, see [`TrainingData::fold`].
+    pub(super) fold: usize,
     pub(super) optimizer: OptimizerOptions,
     pub(super) objective: O,
     pub(super) initial: Vec<f32>,
@@ -72,6 +75,7 @@ impl<'a> Run<'a> {
         let job = |(variant, optimizer): (String, OptimizerOptions)| Job {
             name: format!("anchor{variant}"),
             stream: 0,
+            fold: 0,
             optimizer,
             objective: DensityObjective::new(data, &anchor, MixtureLayout::gaussian(m), Direction::Posterior),
             initial: anchor.parameters().to_vec(),
@@ -115,6 +119,7 @@ impl<'a> Run<'a> {
         let job = |(variant, optimizer): (String, OptimizerOptions)| Job {
             name: format!("{name}{variant}"),
             stream: 1,
+            fold: 0,
             optimizer,
             objective: DenoisingObjective::new(data, &template, noising, context_dropout),
             initial: template.flat_parameters(),
@@ -158,17 +163,18 @@ impl<'a> Run<'a> {
         }
         let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
         let optimizers: Vec<OptimizerOptions> = jobs.iter().map(|job| job.optimizer.clone()).collect();
-        let (data, key) = (self.data, self.key);
+        let splits: Vec<Split> = jobs.iter().map(|job| self.data.fold(job.fold)).collect();
+        let key = self.key;
         let mut states = states.into_iter();
         let mut trainers = Vec::with_capacity(jobs.len());
-        for (job, options) in jobs.into_iter().zip(&optimizers) {
+        for ((job, options), split) in jobs.into_iter().zip(&optimizers).zip(&splits) {
             let state = match states.next() {
                 Some(state) if state.parameter_count() == job.initial.len() => state,
                 Some(_) => return Err(other_networks()),
                 None => TrainerState::new(job.initial, options)?,
             };
             let key = key.indexed(job.stream);
-            let plan = Plan { training: &data.training, validation: &data.validation, options, key };
+            let plan = Plan { training: &split.training, validation: &split.validation, options, key };
             trainers.push(Trainer::new(job.objective, plan, state)?);
         }
         while trainers.iter().any(|trainer| !trainer.is_finished()) {
