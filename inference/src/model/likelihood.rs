@@ -31,7 +31,7 @@ pub struct LikelihoodModel {
     cells: Option<Cells>,
     symmetry: Symmetry,
     map: ObservationMap,
-    /// The first half of several networks, and the observations' worth of it that can be told from all.
+    /// The first half of several networks, and up to how many observations' worth it stands in for all.
     coarse: Option<(Box<Self>, f64)>,
 }
 
