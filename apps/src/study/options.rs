@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tallsbi_diagnostics::local_c2st::LocalC2stOptions;
 use tallsbi_inference::model::Covariance;
 use tallsbi_inference::sample::SampleOptions;
-use tallsbi_inference::train::{DensityForm, LikelihoodOptions, TrainOptions};
+use tallsbi_inference::train::{DensityForm, TrainOptions};
 use tallsbi_simulators::TaskOptions;
 
 /// A study: the same questions asked of one or more models.
@@ -136,7 +136,9 @@ pub enum Preset {
     /// Minutes
     #[default]
     Quick,
-    /// The paper's sizes: hours
+    /// The most accurate recipe, at one size: an hour
+    Full,
+    /// The paper's sizes, and its methods beside ours: hours
     Paper,
 }
 
@@ -145,6 +147,7 @@ impl Preset {
     pub fn name(self) -> &'static str {
         match self {
             Self::Quick => "quick",
+            Self::Full => "full",
             Self::Paper => "paper",
         }
     }
@@ -157,6 +160,9 @@ const JANSEN_RIT_TRUTH: [f64; 4] = [135.0, 220.0, 2000.0, 0.0];
 /// many seen a few times give a better network in the same time than few seen often.
 const QUICK_SIMULATIONS: u64 = 300_000;
 const QUICK_EPOCHS: usize = 25;
+/// Those of the full one (docs/lab/jrnmm.md).
+const FULL_SIMULATIONS: u64 = 2_000_000;
+const FULL_EPOCHS: usize = 12;
 
 impl StudyOptions {
     /// The study of the Jansen–Rit neural mass model (paper Sec. 4.3), with g fixed to 0 and with g inferred.
@@ -176,24 +182,35 @@ impl StudyOptions {
             ],
             ..Self::default()
         };
-        if preset == Preset::Quick {
-            options.simulations = QUICK_SIMULATIONS;
-            options.posterior_samples = 2000;
-            options.local_c2st.pairs = 300;
-            options.local_c2st.test.trials = 50;
-            options.coverage = CoverageStudy { pairs: 100, draws: 40 };
-            options.sampling.tempering.min_particles = 24;
-            options.train.likelihood = LikelihoodOptions {
-                candidates: vec![DensityForm { components: 1, covariance: Covariance::Full }],
-                linear: false,
-                members: 1,
-                ..options.train.likelihood
-            };
-            for optimizer in options.train.optimizers() {
-                optimizer.epochs = QUICK_EPOCHS;
+        match preset {
+            Preset::Quick => {
+                options.posterior_samples = 2000;
+                options.local_c2st.pairs = 300;
+                options.local_c2st.test.trials = 50;
+                options.coverage = CoverageStudy { pairs: 100, draws: 40 };
+                options.sampling.tempering.min_particles = 24;
+                options.one_network(QUICK_SIMULATIONS, QUICK_EPOCHS);
             }
+            Preset::Full => {
+                options.posterior_samples = 2000;
+                options.local_c2st.pairs = 1000;
+                options.coverage.pairs = 500;
+                options.one_network(FULL_SIMULATIONS, FULL_EPOCHS);
+            }
+            Preset::Paper => {}
         }
         options
+    }
+
+    /// Trains one likelihood, one full Gaussian of the spectrum, on many simulations that are each seen a few times.
+    fn one_network(&mut self, simulations: u64, epochs: usize) {
+        self.simulations = simulations;
+        self.train.likelihood.candidates = vec![DensityForm { components: 1, covariance: Covariance::Full }];
+        self.train.likelihood.linear = false;
+        self.train.likelihood.members = 1;
+        for optimizer in self.train.optimizers() {
+            optimizer.epochs = epochs;
+        }
     }
 
     /// Checks ranges and combinations.
@@ -268,7 +285,7 @@ mod tests {
 
     #[test]
     fn printed_defaults_read_back_as_they_were() {
-        for preset in [Preset::Quick, Preset::Paper] {
+        for preset in [Preset::Quick, Preset::Full, Preset::Paper] {
             for name in BUILT_IN {
                 let study = Study::built_in(name, preset).expect("built in");
                 let text = toml::to_string(&study).expect("serialises");
@@ -283,6 +300,15 @@ mod tests {
         assert_eq!((paper.simulations, paper.posterior_samples), (50_000, 10_000));
         assert_eq!((paper.local_c2st.test.trials, paper.local_c2st.pairs), (100, 10_000));
         assert_eq!(paper.n_obs, [1, 8, 14, 22, 30]);
+    }
+
+    #[test]
+    fn the_full_benchmark_is_what_train_and_sample_do_on_all_sets() {
+        let Ok(Study::Benchmark(full)) = Study::built_in("benchmark", Preset::Full) else { panic!("a benchmark") };
+        assert_eq!((&full.train, full.sets, full.posterior_samples), (&TrainOptions::default(), 15, 1000));
+        assert_eq!((full.n_obs, full.simulations, full.samplers.len()), (vec![1, 14, 30], vec![30_000], 1));
+        let jansen_rit = StudyOptions::jansen_rit(Preset::Full);
+        assert_eq!((jansen_rit.simulations, jansen_rit.coverage.pairs), (FULL_SIMULATIONS, 500));
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl ToyOptions {
         let (gaussian, mixture) = (ToyProblem::Gaussian, ToyProblem::Mixture);
         let title = "How well, and how fast, tall posteriors are sampled when scores are known".into();
         match preset {
-            Preset::Paper => {
+            Preset::Full | Preset::Paper => {
                 let all = "gauss-50 gauss-150 gauss-400 gauss-1000 jac-50 jac-150 jac-400 jac-1000 \
                            langevin-50 langevin-150 langevin-400 langevin-1000 gauss-dpm-30 jac-dpm-30";
                 let equivalent = "gauss-1000 jac-400 langevin-400 gauss-dpm-30";
