@@ -42,7 +42,7 @@ pub struct TrainArguments {
     /// Space in which scores are learned [default: prior-gaussian]
     #[arg(long)]
     pub latent: Option<LatentName>,
-    /// Hidden widths [default: 256,256,256 for scores, 128 eight times for likelihoods]
+    /// Hidden widths [default: 256,256,256 for scores, 96 twelve times for likelihoods]
     #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
     pub hidden: Option<Vec<usize>>,
     /// Gaussians of the likelihood's mixture [default: 1 or 4, whichever validates better]
@@ -63,7 +63,8 @@ pub struct TrainArguments {
     /// Rows a step; of several, the one that validates best (trains every combination with --learning-rate)
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub batch_size: Vec<usize>,
-    /// Learning rate of Adam; of several, the one that validates best
+    /// Learning rate of Adam; of several, the one that validates best [default: 1e-3; for likelihoods also three times
+    /// as much]
     #[arg(long, value_name = "RATE,..", value_delimiter = ',')]
     pub learning_rate: Vec<f64>,
     /// How noise levels are drawn [default: log-uniform]
@@ -160,6 +161,9 @@ impl TrainArguments {
             override_optimizer(self, optimizer);
         }
         override_search(self, &mut options.search);
+        if !self.learning_rate.is_empty() {
+            options.likelihood.learning_rate_factors.clear();
+        }
         // The published architecture can do some things that the better ones cannot.
         let needs_noise = options.latent == LatentKind::Standardized
             || options.context_dropout > 0.0

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tallsbi_diagnostics::local_c2st::LocalC2stOptions;
 use tallsbi_inference::model::Covariance;
 use tallsbi_inference::sample::SampleOptions;
-use tallsbi_inference::train::{DensityForm, TrainOptions};
+use tallsbi_inference::train::{DensityForm, LikelihoodOptions, OptimizerOptions, TrainOptions};
 use tallsbi_simulators::TaskOptions;
 
 /// A study: the same questions asked of one or more models.
@@ -163,6 +163,9 @@ const QUICK_EPOCHS: usize = 25;
 /// Those of the full one (docs/lab/jrnmm.md).
 const FULL_SIMULATIONS: u64 = 2_000_000;
 const FULL_EPOCHS: usize = 12;
+/// Learning rate and layers of both (docs/lab/jrnmm.md): a covariance of 33 log powers is 594 outputs, more than narrower layers serve.
+const LEARNING_RATE: f64 = 3e-3;
+const HIDDEN: [usize; 8] = [128; 8];
 
 impl StudyOptions {
     /// The study of the Jansen–Rit neural mass model (paper Sec. 4.3), with g fixed to 0 and with g inferred.
@@ -205,9 +208,16 @@ impl StudyOptions {
     /// Trains one likelihood, one full Gaussian of the spectrum, on many simulations that are each seen a few times.
     fn one_network(&mut self, simulations: u64, epochs: usize) {
         self.simulations = simulations;
-        self.train.likelihood.candidates = vec![DensityForm { components: 1, covariance: Covariance::Full }];
-        self.train.likelihood.linear = false;
-        self.train.likelihood.members = 1;
+        self.train.likelihood = LikelihoodOptions {
+            hidden: HIDDEN.to_vec(),
+            candidates: vec![DensityForm { components: 1, covariance: Covariance::Full }],
+            linear: false,
+            members: 1,
+            learning_rate_factors: Vec::new(),
+            // Rows seen so rarely are not over-fitted.
+            optimizer: OptimizerOptions { learning_rate: LEARNING_RATE, ..OptimizerOptions::default() },
+            ..LikelihoodOptions::default()
+        };
         for optimizer in self.train.optimizers() {
             optimizer.epochs = epochs;
         }

@@ -46,11 +46,12 @@ struct Candidate {
 }
 
 impl<'a> Run<'a> {
-    /// Networks of each form, one with the symmetries that the best of them shows, then more of the best.
+    /// Networks of each form, the best of them with other learning rates, one with the symmetries that it shows, then more of the best.
     pub fn likelihood(mut self) -> Result<TrainedModel> {
         let options = &self.options.likelihood;
         let variants: Vec<(String, OptimizerOptions)> = self.options.search.variants(&options.optimizer).collect();
-        let (candidate, mut first) = self.choose(&variants)?;
+        let (candidate, chosen) = self.choose(&variants)?;
+        let mut first = self.other_rates(&candidate, chosen)?;
         let (symmetry, input) = self.symmetric(&candidate, &mut first)?;
 
         let mut kept = vec![first];
@@ -156,7 +157,29 @@ impl<'a> Run<'a> {
         self.fit(&stage, jobs, self.members_to_come())
     }
 
-    /// Finds the symmetries of the network `first`, trains one with them and puts it in its place if it is better; the symmetries
+    /// Trains the network `first` again at other learning rates; the one to use.
+    fn other_rates(&mut self, candidate: &Candidate, first: usize) -> Result<usize> {
+        let factors = self.options.likelihood_rate_factors();
+        if factors.is_empty() {
+            return Ok(first);
+        }
+        let own = self.optimizer_of(first);
+        let mut jobs = Vec::new();
+        for factor in factors {
+            let optimizer = OptimizerOptions { learning_rate: factor * own.learning_rate, ..own.clone() };
+            let name = format!("likelihood, {}, learning rate {}", self.describe(candidate), optimizer.learning_rate);
+            jobs.push(Job { optional: true, ..self.job(name, candidate, Input::Plain, &optimizer)? });
+        }
+        let tried = self.fit("likelihood, other learning rates", jobs, self.members_to_come())?;
+        let loss = |network: usize| self.done[network].1.best_validation_loss;
+        let best = self.best(tried.clone());
+        let best = if loss(best) < loss(first) - WORTH { best } else { first };
+        self.keep(first..first + 1, best);
+        self.keep(tried, best);
+        Ok(best)
+    }
+
+    /// Finds the symmetries of the network `first`, trains one with them and puts it in its place unless it is worse; the symmetries
     /// in use and the input that they mean.
     fn symmetric(&mut self, candidate: &Candidate, first: &mut usize) -> Result<(Symmetry, Input)> {
         let options = &self.options.likelihood;
@@ -172,7 +195,7 @@ impl<'a> Run<'a> {
         let job = self.job(name, &own, input.clone(), &optimizer)?;
         let trained = self.fit("likelihood, symmetric", vec![job], self.members_to_come())?;
         let loss = |network: usize| self.done[network].1.best_validation_loss;
-        if loss(trained.start) >= loss(*first) {
+        if loss(*first) < loss(trained.start) - WORTH {
             self.keep(trained, *first);
             return Ok((none, Input::Plain));
         }
@@ -305,6 +328,7 @@ impl<'a> Run<'a> {
             name,
             stream: 1 + candidate.stream as u64,
             fold: candidate.fold,
+            optional: false,
             optimizer: optimizer.clone(),
             objective: objective.with_input(input),
             initial: network.parameters().to_vec(),
@@ -327,6 +351,7 @@ mod tests {
         let hidden = vec![32; 2];
         let likelihood =
             LikelihoodOptions { hidden, candidates, optimizer, members: 1, ..LikelihoodOptions::default() };
+        let likelihood = LikelihoodOptions { learning_rate_factors: Vec::new(), ..likelihood };
         TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() }
     }
 
@@ -344,6 +369,44 @@ mod tests {
         assert_eq!(trained(&data, &options), ["*one diagonal Gaussian, linear", "one diagonal Gaussian"]);
         options.likelihood.linear = false;
         assert_eq!(trained(&data, &options), ["*one diagonal Gaussian"]);
+    }
+
+    #[test]
+    fn other_learning_rates_are_kept_where_they_validate_better_and_members_follow() {
+        let mut options = options(vec![DIAGONAL], 5);
+        options.likelihood = LikelihoodOptions {
+            learning_rate_factors: vec![0.5, 30.0],
+            linear: false,
+            symmetries: false,
+            members: 2,
+            ..options.likelihood
+        };
+        options.likelihood.optimizer.learning_rate = 1e-4;
+        let data = toy(2000, 1, &options);
+        let rates = |options: &TrainOptions| -> Vec<(f64, bool)> {
+            let model = train(&data, options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+            model.info.training.iter().map(|record| (record.learning_rate, record.kept)).collect()
+        };
+        assert_eq!(rates(&options), [(1e-4, false), (5e-5, false), (3e-3, true), (3e-3, true)]);
+        options.likelihood.learning_rate_factors.pop();
+        assert_eq!(rates(&options), [(1e-4, true), (5e-5, false), (1e-4, true)]);
+        options.search.learning_rates = vec![1e-4];
+        assert_eq!(rates(&options), [(1e-4, true), (1e-4, true)]);
+    }
+
+    #[test]
+    fn a_rate_at_which_training_diverges_is_passed_over() {
+        let mut options = options(vec![DIAGONAL], 4);
+        options.likelihood.linear = false;
+        let optimizer = &mut options.likelihood.optimizer;
+        (optimizer.max_gradient_norm, optimizer.warm_up_epochs) = (1e30, 0);
+        let data = toy(1000, 1, &options);
+        let usual = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+        options.likelihood.learning_rate_factors = vec![1e10];
+        let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+        let record = &model.info.training[1];
+        assert!(record.network.ends_with("diverged") && !record.kept && record.best_validation_loss.is_finite());
+        assert!(model.networks == usual.networks);
     }
 
     #[test]

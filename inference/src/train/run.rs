@@ -23,6 +23,8 @@ pub(super) struct Job<O> {
     pub(super) stream: u64,
     /// Which rows are held out, see [`TrainingData::fold`].
     pub(super) fold: usize,
+    /// Whether the run goes on without it if it diverges.
+    pub(super) optional: bool,
     pub(super) optimizer: OptimizerOptions,
     pub(super) objective: O,
     pub(super) initial: Vec<f32>,
@@ -76,6 +78,7 @@ impl<'a> Run<'a> {
             name: format!("anchor{variant}"),
             stream: 0,
             fold: 0,
+            optional: false,
             optimizer,
             objective: DensityObjective::new(data, &anchor, MixtureLayout::gaussian(m), Direction::Posterior),
             initial: anchor.parameters().to_vec(),
@@ -120,6 +123,7 @@ impl<'a> Run<'a> {
             name: format!("{name}{variant}"),
             stream: 1,
             fold: 0,
+            optional: false,
             optimizer,
             objective: DenoisingObjective::new(data, &template, noising, context_dropout),
             initial: template.flat_parameters(),
@@ -163,6 +167,7 @@ impl<'a> Run<'a> {
         }
         let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
         let optimizers: Vec<OptimizerOptions> = jobs.iter().map(|job| job.optimizer.clone()).collect();
+        let optional: Vec<bool> = jobs.iter().map(|job| job.optional).collect();
         let splits: Vec<Split> = jobs.iter().map(|job| self.data.fold(job.fold)).collect();
         let key = self.key;
         let mut states = states.into_iter();
@@ -179,14 +184,22 @@ impl<'a> Run<'a> {
         }
         while trainers.iter().any(|trainer| !trainer.is_finished()) {
             // An epoch of each. A thread that has none helps with the batches of the others.
-            let active = trainers.par_iter_mut().with_max_len(1).filter(|trainer| !trainer.is_finished());
-            active.map(Trainer::epoch).collect::<Vec<_>>().into_iter().collect::<Result<()>>()?;
+            let active = trainers.par_iter_mut().zip(&optional).with_max_len(1);
+            let active = active.filter(|(trainer, _)| !trainer.is_finished());
+            let epoch = |(trainer, &optional): (&mut Trainer<'_, O>, &bool)| match trainer.epoch() {
+                Err(InferenceError::Diverged { .. }) if optional => {
+                    trainer.give_up();
+                    Ok(())
+                }
+                other => other,
+            };
+            active.map(epoch).collect::<Vec<_>>().into_iter().collect::<Result<()>>()?;
             self.tell((stage, epochs_to_come), &names, &trainers)?;
         }
         for ((trainer, name), options) in trainers.into_iter().zip(names).zip(&optimizers) {
-            let Fitted { parameters, best_epoch, best_loss, history } = trainer.into_fitted();
+            let Fitted { parameters, best_epoch, best_loss, given_up, history } = trainer.into_fitted();
             let record = TrainingRecord {
-                network: name,
+                network: if given_up { format!("{name}, diverged") } else { name },
                 learning_rate: options.learning_rate,
                 batch_size: options.batch_size,
                 best_epoch,

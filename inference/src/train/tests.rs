@@ -231,8 +231,8 @@ fn a_gaussian_likelihood_is_learned() {
         })
         .sum::<f64>()
         / data.validation.len() as f64;
-    // Linear networks of two forms, three forms, and a second member of the best.
-    assert_eq!(model.info.training.len(), 6);
+    // Linear networks of two forms, three forms, the best at another learning rate, and a second member.
+    assert_eq!(model.info.training.len(), 7);
     for record in &model.info.training {
         let reached = record.best_validation_loss;
         assert!((reached - exact).abs() < 0.03, "{}: {reached} {exact}", record.network);
@@ -260,7 +260,8 @@ fn explosions_are_told() {
 #[test]
 fn a_search_keeps_what_validates_best() {
     for architecture in [Architecture::Anchored, Architecture::Noise, Architecture::Likelihood] {
-        let alone = TrainOptions { architecture, ..small() };
+        let mut alone = TrainOptions { architecture, ..small() };
+        alone.likelihood.learning_rate_factors.clear();
         let data = toy(600, 1, &alone);
         // Nothing is learned at the first and the last rate.
         let search = SearchOptions { learning_rates: vec![1e-9, 1e-3, 1e-8], batch_sizes: vec![128] };
@@ -292,9 +293,9 @@ fn a_symmetry_of_the_likelihood_is_found_and_used() {
     let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
     let Networks::Likelihood { members, symmetry, .. } = &model.networks else { panic!("a likelihood") };
     assert_eq!(*symmetry, Symmetry::generated(2, &[SignedPermutation::flip(2, &[0])]).unwrap());
-    // A linear network, the form's without the symmetry, one with it, another member.
+    // A linear network, the form's without the symmetry at two learning rates, one with it, another member.
     let kept: Vec<bool> = model.info.training.iter().map(|record| record.kept).collect();
-    assert_eq!((members.len(), kept), (2, vec![false, false, true, true]));
+    assert_eq!((members.len(), kept), (2, vec![false, false, false, true, true]));
     assert!(TrainedModel::from_bytes(&model.to_bytes()).unwrap() == model);
 
     let without = LikelihoodOptions { symmetries: false, ..options.likelihood.clone() };

@@ -97,6 +97,8 @@ pub struct Fitted {
     pub best_epoch: usize,
     /// Its validation loss.
     pub best_loss: f64,
+    /// Whether training diverged after it.
+    pub given_up: bool,
     /// One record an epoch.
     pub history: Vec<EpochRecord>,
 }
@@ -190,10 +192,19 @@ impl<'a, O: Objective> Trainer<'a, O> {
         self.state.epoch >= options.epochs || self.state.epoch >= self.state.best_epoch + options.patience
     }
 
+    /// Ends a run that has diverged, with its best weights so far.
+    pub fn give_up(&mut self) {
+        let state = &mut self.state;
+        state.epoch = self.plan.options.epochs;
+        if state.best_epoch == 0 {
+            state.best_loss = state.initial_loss.unwrap_or(f64::INFINITY);
+        }
+    }
+
     /// The result.
     pub fn into_fitted(self) -> Fitted {
-        let TrainerState { best, best_epoch, best_loss, history, .. } = self.state;
-        Fitted { parameters: best, best_epoch, best_loss, history }
+        let TrainerState { best, best_epoch, best_loss, epoch, history, .. } = self.state;
+        Fitted { parameters: best, best_epoch, best_loss, given_up: epoch > history.len(), history }
     }
 
     /// One pass over the training rows, then the averaged weights' loss on the validation rows.

@@ -29,12 +29,10 @@ pub struct Reference {
     pub ignored: Vec<usize>,
 }
 
-/// The folder of reference data: of the options, else of the environment (itself, or its folder `reference`).
+/// The folder of reference data, or its folder `reference`: of the options, else of the environment.
 fn folder(options: &BenchmarkOptions) -> Option<PathBuf> {
-    if options.reference_data.is_some() {
-        return options.reference_data.clone();
-    }
-    let folder = PathBuf::from(std::env::var_os(VARIABLE)?);
+    let given = options.reference_data.clone();
+    let folder = given.or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from))?;
     let inner = folder.join("reference");
     Some(if inner.is_dir() { inner } else { folder })
 }
