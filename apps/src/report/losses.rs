@@ -146,9 +146,10 @@ fn series(curves: &[&LossCurves]) -> Vec<Series> {
 /// When something cannot be drawn.
 pub fn of_task(task: &TaskResults) -> Result<Option<Figure>> {
     let charts = charts(task);
-    // Sizes of one family compare.
+    // Sizes of one family compare; what was tried and not used may lie far above, outside.
     let axis = |family: &str| {
-        losses(charts.iter().filter(|chart| chart.family == family).flat_map(|chart| chart.curves.iter().copied()))
+        let here = charts.iter().filter(|chart| chart.family == family);
+        losses(here.flat_map(|chart| chart.curves.iter().copied()).filter(|curves| curves.kept))
     };
     let panel = |chart: &Chart<'_>| {
         let drawn = LineChart {
@@ -180,7 +181,8 @@ pub fn of_task(task: &TaskResults) -> Result<Option<Figure>> {
         figure
             .described(
                 "Loss on the training rows and on rows that were held out (on averaged weights), one curve a network and seed. \
-                 Curves that still fall at the end ask for more epochs; validation far above training, for more simulations.",
+                 Curves that still fall at the end ask for more epochs; validation far above training, for more simulations. \
+                 Networks that were not used and lie above the frame run along its edge.",
                 alternative,
             )
             .with_data(table(task)),
@@ -239,6 +241,21 @@ mod tests {
         for losses in [vec![], vec![curves("noise", true, [f64::NAN; 3])]] {
             assert!(of_task(&task(vec![(None, losses)])).expect("no error").is_none());
         }
+    }
+
+    /// A linear network that was tried does not flatten the curves of those in use.
+    #[test]
+    fn the_axis_is_that_of_the_networks_in_use() {
+        let used = || curves("likelihood, member 1 of 2", true, [3.0, 2.0, 1.9]);
+        let labels = |tried: LossCurves| -> Vec<String> {
+            let figure = of_task(&task(vec![(None, vec![tried, used()])])).expect("draws").expect("has curves");
+            let svg = figure.svg();
+            let text = |part: &str| part.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+            svg.split("<text").skip(1).map(text).collect()
+        };
+        let far = curves("likelihood, linear", false, [900.0, 800.0, 700.0]);
+        let near = curves("likelihood, linear", false, [3.0, 2.0, 1.9]);
+        assert_eq!(labels(far), labels(near));
     }
 
     /// Members and candidates of one likelihood share a chart; every size has its own; all values are in the CSV.

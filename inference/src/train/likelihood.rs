@@ -167,7 +167,9 @@ impl<'a> Run<'a> {
         let mut jobs = Vec::new();
         for factor in factors {
             let optimizer = OptimizerOptions { learning_rate: factor * own.learning_rate, ..own.clone() };
-            let name = format!("likelihood, {}, learning rate {}", self.describe(candidate), optimizer.learning_rate);
+            // Without the last digits of a product.
+            let rate = optimizer.learning_rate as f32;
+            let name = format!("likelihood, {}, learning rate {rate}", self.describe(candidate));
             jobs.push(Job { optional: true, ..self.job(name, candidate, Input::Plain, &optimizer)? });
         }
         let tried = self.fit("likelihood, other learning rates", jobs, self.members_to_come())?;
