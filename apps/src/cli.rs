@@ -5,7 +5,7 @@ use crate::context::Context;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use tallsbi_data::file::Existing;
+use tallsbi_files::Existing;
 
 const LONG_ABOUT: &str = "\
 Infers the parameters of a simulator from many observations of the same thing.

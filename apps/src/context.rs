@@ -1,14 +1,14 @@
 //! What every command shares: global options, progress, interruption, output.
 
 use crate::interrupt::Interrupt;
-use crate::progress::Bar;
+use crate::progress::{Bar, Bars};
 use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use tallsbi_data::StreamKey;
-use tallsbi_data::file::Provenance;
+use tallsbi_files::Provenance;
 use toml::de::{DeTable, DeValue};
 
 /// A mistake in how the program was called: exit code 2.
@@ -110,6 +110,11 @@ impl Context {
     /// A progress bar over `total` units; 0 where the total is not known.
     pub fn bar(&self, label: &str, unit: &'static str, total: u64) -> Bar {
         Bar::new(label, unit, total, self.quiet)
+    }
+
+    /// Shows the progress of a library's work and stops it on Ctrl-C.
+    pub fn monitor(&self) -> Bars<'_> {
+        Bars::new(self)
     }
 
     /// Fails when the user asked to stop; `resume` says how to go on.

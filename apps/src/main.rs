@@ -18,6 +18,7 @@ use interrupt::Interrupt;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tallsbi_data::Cancelled;
 use tallsbi_diagnostics::DiagnosticsError;
 use tallsbi_inference::InferenceError;
 use tallsbi_simulators::SimulatorError;
@@ -84,8 +85,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let any = |is: &dyn Fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
     let interrupted = any(&|cause| {
         cause.is::<Interrupted>()
-            || matches!(cause.downcast_ref(), Some(InferenceError::Interrupted))
-            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Cancelled))
+            || cause.is::<Cancelled>()
+            || matches!(cause.downcast_ref(), Some(InferenceError::Cancelled(_)))
+            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Cancelled(_)))
     });
     let wrong_usage = any(&|cause| {
         cause.is::<UsageError>()

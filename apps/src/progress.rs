@@ -1,10 +1,12 @@
 //! Progress on standard error: a bar on a terminal, a log line now and then elsewhere.
 
+use crate::context::Context;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
+use tallsbi_data::{Monitor, Progress};
 
 /// Without a terminal, progress is logged this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -134,6 +136,52 @@ impl Bar {
             Ok(note) if !note.is_empty() => format!("{line}, {note}"),
             _ => line,
         }
+    }
+}
+
+/// A bar for each stage of some work, which Ctrl-C stops.
+pub struct Bars<'a> {
+    context: &'a Context,
+    bar: Mutex<Option<(String, Bar)>>,
+}
+
+impl<'a> Bars<'a> {
+    /// No bar yet.
+    pub fn new(context: &'a Context) -> Self {
+        Self { context, bar: Mutex::default() }
+    }
+}
+
+impl Monitor for Bars<'_> {
+    fn progress(&self, progress: &Progress<'_>) {
+        let Ok(mut held) = self.bar.lock() else { return };
+        if held.as_ref().is_none_or(|(stage, _)| stage != progress.stage) {
+            let bar = self.context.bar(progress.stage, progress.unit, progress.total);
+            // What an earlier run has done is not this one's rate.
+            bar.resume_at(progress.done.saturating_sub(1));
+            *held = Some((progress.stage.to_owned(), bar));
+        }
+        if let Some((_, bar)) = held.as_ref() {
+            if !progress.note.is_empty() {
+                bar.note(progress.note);
+            }
+            bar.set(progress.done);
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.context.interrupt.is_set()
+    }
+}
+
+/// Shows nothing; Ctrl-C stops.
+pub struct Quiet<'a>(pub &'a Context);
+
+impl Monitor for Quiet<'_> {
+    fn progress(&self, _: &Progress<'_>) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.interrupt.is_set()
     }
 }
 

@@ -3,13 +3,12 @@
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use ndarray::{Array3, ArrayView2, Axis};
-use tallsbi_data::{Purpose, StreamKey, Symmetry};
+use tallsbi_data::{Monitor, Purpose, StreamKey, Symmetry};
 use tallsbi_diagnostics::Convergence;
 use tallsbi_diagnostics::convergence::{LARGEST_RHAT, SMALLEST_ESS, convergence};
 use tallsbi_inference::reference::{
     ChainInfo, Chains, LatentPosterior, ReferenceOptions, sample_chains, sample_nuts, sample_tempered,
 };
-use tallsbi_inference::sample::Monitor;
 use tallsbi_simulators::Task;
 
 /// How a reference posterior is sampled.
@@ -125,7 +124,7 @@ pub fn sample_reference(
     options: &ReferenceOptions,
     retries: Retries,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<ReferencePosterior> {
     let (mut options, mut used) = (*options, method);
     let mut posterior = sample_once(task, x, method, &options, key, monitor)?;
@@ -159,7 +158,7 @@ fn sample_once(
     method: ReferenceMethod,
     options: &ReferenceOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<ReferencePosterior> {
     // Also checks the observations.
     let own = task.posterior_sampler(x)?;

@@ -1,32 +1,15 @@
 //! Errors of this crate.
 
-use std::path::PathBuf;
-
-/// What can go wrong with priors, latent maps and files. Each message says what was wrong, where, and what to do.
+/// What can go wrong with priors, latent maps and symmetries. Each message says what was wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A prior that is not a proper distribution.
     #[error("prior: {0}")]
     Prior(String),
-    /// A file could not be opened, read or written.
-    #[error("{}: {message}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What happened and what to do.
-        message: String,
-    },
-    /// A file of ours, but not of the kind that was asked for.
-    #[error("{}: is a file of kind {found}, expected kind {expected}; `tallsbi inspect` tells what a file is", path.display())]
-    Kind {
-        /// The file.
-        path: PathBuf,
-        /// The kind that was expected.
-        expected: &'static str,
-        /// The kind the file says it is.
-        found: String,
-    },
+    /// A transform of observations that there is not.
+    #[error("x_transform is {0:?}, expected \"identity\" or \"log\"")]
+    XTransform(String),
     /// An array of the wrong shape.
     #[error("{what}: expected shape {expected}, found {found}")]
     Shape {
@@ -36,18 +19,6 @@ pub enum DataError {
         expected: String,
         /// The shape that was found.
         found: String,
-    },
-    /// Numbers that are not finite where they must be.
-    #[error(
-        "{what}: NaN or infinite values: {count} (first in row {row}, counted from 0); remove or repair these rows"
-    )]
-    NotFinite {
-        /// The array.
-        what: String,
-        /// How many values.
-        count: usize,
-        /// First row with one, from 0.
-        row: usize,
     },
     /// Parameters outside the support of their prior.
     #[error("{what}: {message}")]

@@ -1,20 +1,24 @@
-//! What passes between the parts of tallsbi: priors, latent maps, random streams, data sets and files.
+//! What passes between the parts of tallsbi: priors, latent maps, symmetries, random streams.
 //!
 //! * [`Prior`]: the distribution simulator parameters are drawn from, with its JSON form.
 //! * [`LatentMap`]: between simulator parameters and the space the score network works in.
-//! * [`mod@file`]: training sets, observations and posteriors on disk.
 //! * [`Symmetry`]: groups of maps that leave a posterior as it is.
+//! * [`XTransform`]: how observations enter a network.
+//! * [`Monitor`]: how long work tells how far it is, and is asked to stop.
 //! * [`StreamKey`]: random numbers as pure functions of (seed, purpose, index).
 
 mod error;
-pub mod file;
 mod latent;
+mod monitor;
 mod prior;
 mod stream;
 mod symmetry;
+mod x_transform;
 
 pub use error::{DataError, Result};
 pub use latent::LatentMap;
+pub use monitor::{Cancelled, Monitor, Progress, Silent, Stage};
 pub use prior::{Component, Prior};
 pub use stream::{Purpose, StreamKey};
 pub use symmetry::{SignedPermutation, Symmetry};
+pub use x_transform::XTransform;

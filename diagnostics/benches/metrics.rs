@@ -3,10 +3,10 @@
 use divan::{Bencher, black_box};
 use ndarray::Array2;
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Silent, StreamKey};
 use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions};
 use tallsbi_diagnostics::mmd::{Bandwidth, PermutationOptions, permutation_test, unbiased_mmd2};
-use tallsbi_diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, Monitor, c2st, sliced_wasserstein};
+use tallsbi_diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, c2st, sliced_wasserstein};
 
 fn main() {
     divan::main();
@@ -28,9 +28,7 @@ fn sliced_wasserstein_5d(bencher: Bencher<'_, '_>, rows: usize) {
 #[divan::bench(args = [1000, 10_000], sample_count = 5)]
 fn mmd_5d(bencher: Bencher<'_, '_>, rows: usize) {
     let (x, y) = (gaussian(rows, 5, 1), gaussian(rows, 5, 2));
-    bencher.bench(|| {
-        unbiased_mmd2(black_box(x.view()), y.view(), Bandwidth::default(), Monitor::silent()).expect("valid input")
-    });
+    bencher.bench(|| unbiased_mmd2(black_box(x.view()), y.view(), Bandwidth::default(), &Silent).expect("valid input"));
 }
 
 #[divan::bench(args = [1000, 4000], sample_count = 3)]
@@ -38,8 +36,7 @@ fn mmd_permutation_5d(bencher: Bencher<'_, '_>, rows: usize) {
     let (x, y) = (gaussian(rows, 5, 1), gaussian(rows, 5, 2));
     let options = PermutationOptions { permutations: 200, ..PermutationOptions::default() };
     bencher.bench(|| {
-        permutation_test(black_box(x.view()), y.view(), &options, StreamKey::root(0), Monitor::silent())
-            .expect("valid input")
+        permutation_test(black_box(x.view()), y.view(), &options, StreamKey::root(0), &Silent).expect("valid input")
     });
 }
 
@@ -47,8 +44,7 @@ fn mmd_permutation_5d(bencher: Bencher<'_, '_>, rows: usize) {
 fn c2st_5d(bencher: Bencher<'_, '_>, rows: usize) {
     let (x, y) = (gaussian(rows, 5, 1), gaussian(rows, 5, 2));
     bencher.bench(|| {
-        c2st(black_box(x.view()), y.view(), &C2stOptions::default(), StreamKey::root(0), Monitor::silent())
-            .expect("valid input")
+        c2st(black_box(x.view()), y.view(), &C2stOptions::default(), StreamKey::root(0), &Silent).expect("valid input")
     });
 }
 
@@ -58,7 +54,7 @@ fn local_c2st_two_classifiers(bencher: Bencher<'_, '_>) {
     let (theta, theta_q, x) = (gaussian(10_000, 4, 1), gaussian(10_000, 4, 2), gaussian(10_000, 33, 3));
     let options = LocalC2stOptions { trials: 1, ..LocalC2stOptions::default() };
     bencher.bench(|| {
-        LocalC2st::train(theta.view(), theta_q.view(), x.view(), &options, StreamKey::root(0), Monitor::silent())
+        LocalC2st::train(theta.view(), theta_q.view(), x.view(), &options, StreamKey::root(0), &Silent)
             .expect("valid input")
     });
 }

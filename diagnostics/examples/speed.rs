@@ -5,10 +5,10 @@
 use ndarray::Array2;
 use std::path::Path;
 use std::time::Instant;
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Silent, StreamKey};
 use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions};
 use tallsbi_diagnostics::mmd::{Bandwidth, unbiased_mmd2};
-use tallsbi_diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, Monitor, c2st, sliced_wasserstein};
+use tallsbi_diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, c2st, sliced_wasserstein};
 
 fn read(directory: &Path, name: &str) -> Array2<f64> {
     let bytes = std::fs::read(directory.join(format!("{name}.f64"))).expect("matrix file");
@@ -23,7 +23,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, directory, task] = &arguments[..] else { panic!("usage: speed DIRECTORY TASK") };
     let directory = Path::new(directory);
-    let (key, silent) = (StreamKey::root(1), Monitor::silent());
+    let (key, silent) = (StreamKey::root(1), &Silent);
     let matrices = |names: [&str; 2]| names.map(|name| read(directory, name));
     let (seconds, value) = match task.as_str() {
         "c2st" => {

@@ -4,12 +4,12 @@
 //! the mean accuracy of a classifier over the folds of a shuffled cross-validation. 0.5 means indistinguishable, 1 disjoint.
 
 use crate::classifier::{ClassifierParams, MatrixRows, MlpClassifierParams};
-use crate::{DiagnosticsError, Monitor, Result, check};
+use crate::{DiagnosticsError, Result, check};
 use ndarray::ArrayView2;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Options of [`c2st`].
 ///
@@ -80,7 +80,7 @@ pub fn c2st(
     samples: ArrayView2<'_, f64>,
     options: &C2stOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<C2st> {
     options.validate()?;
     check::two_samples(reference, samples, options.folds.max(2))?;
@@ -89,7 +89,7 @@ pub fn c2st(
     let n = reference.nrows();
     let total = n + samples.nrows();
     let label = |row: usize| row >= n;
-    let stage = monitor.stage("folds", options.folds * options.seeds);
+    let stage = monitor.stage("folds", "folds", (options.folds * options.seeds) as u64);
     let accuracies = (0..options.folds * options.seeds)
         .into_par_iter()
         .with_max_len(1)
@@ -105,7 +105,7 @@ pub fn c2st(
                 .zip(&testing)
                 .filter(|(probability, row)| (*probability > 0.5) == label(**row))
                 .count();
-            stage.finish_one();
+            stage.advance(1);
             Ok(right as f64 / testing.len() as f64)
         })
         .collect::<Result<Vec<f64>>>()?;

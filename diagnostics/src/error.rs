@@ -94,7 +94,7 @@ pub enum DiagnosticsError {
     },
     /// The caller asked to stop.
     #[error("cancelled before the diagnostic was complete")]
-    Cancelled,
+    Cancelled(#[from] tallsbi_data::Cancelled),
     /// Error of linfa's own checks.
     #[error("classifier: {0}")]
     Linfa(String),
@@ -111,7 +111,7 @@ impl DiagnosticsError {
             | Self::Width { what, .. }
             | Self::Rows { what, .. }
             | Self::ZeroBandwidth { what } => Some(what),
-            Self::Setting { .. } | Self::Classifier { .. } | Self::Cancelled | Self::Linfa(_) => None,
+            Self::Setting { .. } | Self::Classifier { .. } | Self::Cancelled(_) | Self::Linfa(_) => None,
         }
     }
 }

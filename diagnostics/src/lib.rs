@@ -13,7 +13,7 @@
 //! Have Markov chains converged? [`convergence()`]: rank-normalised split R̂ and effective sample sizes.
 //!
 //! Everything is a pure function of its input and a [`tallsbi_data::StreamKey`], on any number of threads. Long work reports to a
-//! [`Monitor`] and can be cancelled through it.
+//! [`Monitor`](tallsbi_data::Monitor) and can be cancelled through it.
 
 mod c2st;
 mod check;
@@ -24,7 +24,6 @@ mod ecdf;
 mod error;
 pub mod local_c2st;
 pub mod mmd;
-mod monitor;
 pub mod sbc;
 mod sliced_wasserstein;
 pub mod tarp;
@@ -33,7 +32,6 @@ pub use c2st::{C2st, C2stOptions, c2st};
 pub use convergence::{Convergence, convergence};
 pub use ecdf::EcdfTest;
 pub use error::{DiagnosticsError, Result};
-pub use monitor::{Monitor, Progress};
 pub use sliced_wasserstein::{
     DEFAULT_PROJECTIONS, SlicedWasserstein, max_sliced_wasserstein, random_directions,
     sliced_and_max_sliced_wasserstein, sliced_wasserstein, sliced_wasserstein_along,

@@ -5,13 +5,13 @@
 //! coordinate; other quantities go through [`ranks`] and [`rank_test`].
 
 use crate::ecdf::{EcdfTest, ecdf_test};
-use crate::{DiagnosticsError, Monitor, Result, check};
+use crate::{DiagnosticsError, Result, check};
 use ndarray::{ArrayView2, ArrayView3};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Options of [`sbc`] and [`rank_test`].
 ///
@@ -79,10 +79,10 @@ pub fn sbc(
     draws: ArrayView3<'_, f64>,
     options: &RankOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Sbc> {
     check_pairs(theta, draws)?;
-    let stage = monitor.stage("parameters", theta.ncols());
+    let stage = monitor.stage("parameters", "parameters", (theta.ncols()) as u64);
     let parameters = (0..theta.ncols())
         .into_par_iter()
         .map(|column| {
@@ -90,7 +90,7 @@ pub fn sbc(
             let truth = theta.column(column).to_vec();
             let ranks = ranks(&truth, draws.index_axis(ndarray::Axis(2), column), key.indexed(column as u64))?;
             let test = rank_test(ranks, draws.dim().1, options)?;
-            stage.finish_one();
+            stage.advance(1);
             Ok(test)
         })
         .collect::<Result<Vec<_>>>()?;

@@ -7,12 +7,12 @@
 //! use [`tarp_with_references`] with ones that do.
 
 use crate::sbc::{RankOptions, RankTest, check_pairs, rank_test};
-use crate::{Monitor, Result, check};
+use crate::{Result, check};
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3};
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Credibility levels of the coverage curve.
 const LEVELS: usize = 101;
@@ -45,7 +45,7 @@ pub fn tarp(
     draws: ArrayView3<'_, f64>,
     options: &RankOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Tarp> {
     check_pairs(theta, draws)?;
     let bounds = bounds(theta);
@@ -68,7 +68,7 @@ pub fn tarp_with_references(
     references: ArrayView2<'_, f64>,
     options: &RankOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Tarp> {
     check_pairs(theta, draws)?;
     check::finite("references", references, 1)?;

@@ -7,9 +7,9 @@ use linfa::Dataset;
 use linfa::traits::{Fit, Predict};
 use ndarray::{Array1, Array2};
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Monitor, Silent, StreamKey};
 use tallsbi_diagnostics::classifier::{ClassifierKind, ClassifierParams, FittedClassifier, MlpClassifierParams};
-use tallsbi_diagnostics::{C2stOptions, DiagnosticsError, Monitor, c2st};
+use tallsbi_diagnostics::{C2stOptions, DiagnosticsError, c2st};
 
 fn gaussian(rows: usize, columns: usize, shift: f64, seed: u64) -> Array2<f64> {
     let mut rng = StreamKey::root(seed).rng(0);
@@ -35,7 +35,7 @@ fn accuracies_agree_with_scikit_learn() {
         };
         let seeds = if x.ncols() < 10 { 3 } else { 1 };
         let options = C2stOptions { seeds, ..C2stOptions::default() };
-        let ours = c2st(x.view(), y.view(), &options, StreamKey::root(1), Monitor::silent()).unwrap();
+        let ours = c2st(x.view(), y.view(), &options, StreamKey::root(1), &Silent).unwrap();
         assert!((ours.accuracy - theirs).abs() < 0.02, "{pair}: {ours:?} against {theirs}");
     }
 }
@@ -49,7 +49,7 @@ fn bytes_are_equal_for_any_number_of_threads() {
         let options = C2stOptions { folds: 3, seeds: 2, classifier };
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| c2st(x.view(), y.view(), &options, StreamKey::root(5), Monitor::silent()).unwrap())
+            pool.install(|| c2st(x.view(), y.view(), &options, StreamKey::root(5), &Silent).unwrap())
         };
         let one = run(1);
         assert_eq!(one, run(2));
@@ -83,7 +83,7 @@ fn classifiers_work_through_linfa() {
 fn bad_input_is_named() {
     let x = gaussian(50, 2, 0.0, 1);
     let run = |x: &Array2<f64>, y: &Array2<f64>| {
-        c2st(x.view(), y.view(), &C2stOptions::default(), StreamKey::root(0), Monitor::silent()).unwrap_err()
+        c2st(x.view(), y.view(), &C2stOptions::default(), StreamKey::root(0), &Silent).unwrap_err()
     };
     let mut bad = x.clone();
     bad[(7, 1)] = f64::NAN;
@@ -96,13 +96,19 @@ fn bad_input_is_named() {
     assert!(matches!(run(&x, &gaussian(50, 3, 0.0, 1)), DiagnosticsError::Width { found: 3, expected: 2, .. }));
     assert!("svm".parse::<ClassifierKind>().unwrap_err().to_string().contains("random-forest"));
     let options = C2stOptions { folds: 1, ..C2stOptions::default() };
-    assert!(c2st(x.view(), x.view(), &options, StreamKey::root(0), Monitor::silent()).is_err());
+    assert!(c2st(x.view(), x.view(), &options, StreamKey::root(0), &Silent).is_err());
     let options = C2stOptions {
         classifier: ClassifierParams::Mlp(MlpClassifierParams::default().learning_rate(-1.0)),
         ..C2stOptions::default()
     };
-    assert!(c2st(x.view(), x.view(), &options, StreamKey::root(0), Monitor::silent()).is_err());
-    let cancelled = Monitor::new(&|_| {}, &|| true);
-    let result = c2st(x.view(), (&x + 1.0).view(), &C2stOptions::default(), StreamKey::root(0), cancelled);
-    assert_eq!(result.unwrap_err(), DiagnosticsError::Cancelled);
+    assert!(c2st(x.view(), x.view(), &options, StreamKey::root(0), &Silent).is_err());
+    struct Cancel;
+    impl Monitor for Cancel {
+        fn progress(&self, _: &tallsbi_data::Progress<'_>) {}
+        fn cancelled(&self) -> bool {
+            true
+        }
+    }
+    let result = c2st(x.view(), (&x + 1.0).view(), &C2stOptions::default(), StreamKey::root(0), &Cancel);
+    assert_eq!(result.unwrap_err(), DiagnosticsError::Cancelled(tallsbi_data::Cancelled));
 }

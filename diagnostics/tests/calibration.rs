@@ -2,10 +2,10 @@
 
 use ndarray::{Array2, Array3};
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Silent, StreamKey};
+use tallsbi_diagnostics::DiagnosticsError;
 use tallsbi_diagnostics::sbc::{RankOptions, rank_test, ranks, sbc};
 use tallsbi_diagnostics::tarp::{tarp, tarp_with_references};
-use tallsbi_diagnostics::{DiagnosticsError, Monitor};
 
 /// θ ~ N(0, I₂), x = θ + N(0, I): draws from N(x/2, I/2), the mean moved by `shift` and the deviation times `scale`, both in
 /// units of the posterior's deviation.
@@ -24,7 +24,7 @@ fn pairs(count: usize, draws: usize, shift: f64, scale: f64, seed: u64) -> (Arra
 fn sbc_accepts_the_posterior_and_rejects_others() {
     let p = |shift: f64, scale: f64| {
         let (theta, draws, _) = pairs(300, 63, shift, scale, 1);
-        sbc(theta.view(), draws.view(), &RankOptions::default(), StreamKey::root(0), Monitor::silent()).unwrap()
+        sbc(theta.view(), draws.view(), &RankOptions::default(), StreamKey::root(0), &Silent).unwrap()
     };
     let exact = p(0.0, 1.0);
     assert!(exact.p_value > 0.05, "{}", exact.p_value);
@@ -52,7 +52,7 @@ fn ranks_count_draws_below() {
 fn tarp_accepts_the_posterior_and_rejects_others() {
     let test = |shift: f64, scale: f64| {
         let (theta, draws, _) = pairs(500, 63, shift, scale, 2);
-        tarp(theta.view(), draws.view(), &RankOptions::default(), StreamKey::root(0), Monitor::silent()).unwrap()
+        tarp(theta.view(), draws.view(), &RankOptions::default(), StreamKey::root(0), &Silent).unwrap()
     };
     let exact = test(0.0, 1.0);
     assert!(exact.p_value > 0.05 && exact.largest_deviation < 0.08, "{} {}", exact.p_value, exact.largest_deviation);
@@ -71,8 +71,8 @@ fn tarp_tells_posterior_from_prior_by_references_that_know_x() {
     let prior = Array3::from_shape_simple_fn((500, 63, 2), || -> f64 { StandardNormal.sample(&mut rng) });
     let options = RankOptions::default();
     let key = StreamKey::root(0);
-    let blind = tarp(theta.view(), prior.view(), &options, key, Monitor::silent()).unwrap();
-    let seeing = tarp_with_references(theta.view(), prior.view(), x.view(), &options, key, Monitor::silent()).unwrap();
+    let blind = tarp(theta.view(), prior.view(), &options, key, &Silent).unwrap();
+    let seeing = tarp_with_references(theta.view(), prior.view(), x.view(), &options, key, &Silent).unwrap();
     assert!(blind.p_value > 0.05, "{}", blind.p_value);
     assert!(seeing.p_value < 1e-6, "{}", seeing.p_value);
 }
@@ -84,8 +84,8 @@ fn bytes_are_equal_for_any_number_of_threads() {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
             let (options, key) = (RankOptions::default(), StreamKey::root(1));
             (
-                sbc(theta.view(), draws.view(), &options, key, Monitor::silent()).unwrap(),
-                tarp(theta.view(), draws.view(), &options, key, Monitor::silent()).unwrap(),
+                sbc(theta.view(), draws.view(), &options, key, &Silent).unwrap(),
+                tarp(theta.view(), draws.view(), &options, key, &Silent).unwrap(),
             )
         })
     };
@@ -99,8 +99,8 @@ fn bad_input_is_named() {
     let (theta, draws, _) = pairs(50, 10, 0.0, 1.0, 5);
     let run = |theta: &Array2<f64>, draws: &Array3<f64>| {
         let (options, key) = (RankOptions::default(), StreamKey::root(0));
-        let a = sbc(theta.view(), draws.view(), &options, key, Monitor::silent()).unwrap_err();
-        let b = tarp(theta.view(), draws.view(), &options, key, Monitor::silent()).unwrap_err();
+        let a = sbc(theta.view(), draws.view(), &options, key, &Silent).unwrap_err();
+        let b = tarp(theta.view(), draws.view(), &options, key, &Silent).unwrap_err();
         assert_eq!(a.to_string(), b.to_string());
         a
     };

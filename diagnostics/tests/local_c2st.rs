@@ -5,12 +5,12 @@ mod common;
 use common::{golden, matrix, vector};
 use ndarray::{Array1, Array2, Axis, concatenate, s};
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Silent, StreamKey};
+use tallsbi_diagnostics::DiagnosticsError;
 use tallsbi_diagnostics::classifier::{
     ClassifierKind, ClassifierParams, FittedClassifier, FittedMlp, MlpClassifierParams, RandomForestParams,
 };
 use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions, probability_map, statistic};
-use tallsbi_diagnostics::{DiagnosticsError, Monitor};
 use tallsbi_network::{Activation, MlpSpec};
 
 /// The published classifier's weights through our network and statistic give the published probabilities and statistic.
@@ -57,9 +57,9 @@ fn own_classifiers_reject_what_is_wrong() {
         let theta_q = matrix(&file, &format!("{case}/posterior_samples"));
         let options = LocalC2stOptions { trials: 19, ..LocalC2stOptions::default() };
         let key = StreamKey::root(3);
-        let test = LocalC2st::train(theta.view(), theta_q.view(), x.view(), &options, key, Monitor::silent()).unwrap();
+        let test = LocalC2st::train(theta.view(), theta_q.view(), x.view(), &options, key, &Silent).unwrap();
         let samples = matrix(&file, &format!("{case}/theta_o"));
-        let result = test.evaluate(samples.view(), x_o.as_slice().unwrap(), Monitor::silent()).unwrap();
+        let result = test.evaluate(samples.view(), x_o.as_slice().unwrap(), &Silent).unwrap();
         let theirs = vector(&file, &format!("{case}/stat_seeds1_5"));
         if case == "exact" {
             assert!(result.statistic < 0.01 && result.p_value > 0.05, "{case}: {result:?}");
@@ -94,7 +94,7 @@ fn toy(pairs: usize, shift: f64, seed: u64) -> Toy {
 
 fn train(toy: &Toy, options: &LocalC2stOptions) -> LocalC2st {
     let key = StreamKey::root(9);
-    LocalC2st::train(toy.theta.view(), toy.theta_q.view(), toy.x.view(), options, key, Monitor::silent()).unwrap()
+    LocalC2st::train(toy.theta.view(), toy.theta_q.view(), toy.x.view(), options, key, &Silent).unwrap()
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn bytes_are_equal_for_any_number_of_threads_and_survive_a_file() {
     assert_eq!(one, run(7));
     let read: LocalC2st = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
     let x_o = toy.x.row(0).to_vec();
-    let evaluate = |test: &LocalC2st| test.evaluate(toy.theta_q.view(), &x_o, Monitor::silent()).unwrap();
+    let evaluate = |test: &LocalC2st| test.evaluate(toy.theta_q.view(), &x_o, &Silent).unwrap();
     assert_eq!(evaluate(&one), evaluate(&read));
     assert_eq!((one.trials(), one.dim_theta(), one.dim_x()), (3, 2, 6));
     assert_eq!(evaluate(&one).null_statistics.len(), 3);
@@ -132,7 +132,7 @@ fn every_option_has_power() {
     ] {
         let options = LocalC2stOptions { trials: 19, ..options };
         let x_o = toy.x.row(5).to_vec();
-        let result = train(&toy, &options).evaluate(toy.theta_q.view(), &x_o, Monitor::silent()).unwrap();
+        let result = train(&toy, &options).evaluate(toy.theta_q.view(), &x_o, &Silent).unwrap();
         assert_eq!(result.p_value, 0.05, "{options:?}: {} of {:?}", result.statistic, result.null_statistics);
     }
 }
@@ -154,8 +154,7 @@ fn bad_input_is_named() {
     let toy = toy(60, 0.0, 3);
     let options = LocalC2stOptions { trials: 1, ..Default::default() };
     let run = |theta: &Array2<f64>, theta_q: &Array2<f64>, x: &Array2<f64>| {
-        LocalC2st::train(theta.view(), theta_q.view(), x.view(), &options, StreamKey::root(0), Monitor::silent())
-            .unwrap_err()
+        LocalC2st::train(theta.view(), theta_q.view(), x.view(), &options, StreamKey::root(0), &Silent).unwrap_err()
     };
     let Toy { theta, theta_q, x } = &toy;
     let mut bad = x.clone();
@@ -171,7 +170,7 @@ fn bad_input_is_named() {
     let test = train(&toy, &options);
     let x_o = Array1::zeros(5).to_vec();
     assert!(matches!(
-        test.evaluate(theta_q.view(), &x_o, Monitor::silent()).unwrap_err(),
+        test.evaluate(theta_q.view(), &x_o, &Silent).unwrap_err(),
         DiagnosticsError::Width { what: "observation", found: 5, expected: 6, .. }
     ));
 }

@@ -5,10 +5,10 @@ mod common;
 use common::{golden, matrix, scalar, vector};
 use ndarray::Array2;
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Silent, StreamKey};
 use tallsbi_diagnostics::mmd::{Bandwidth, PermutationOptions, median_bandwidth, permutation_test, unbiased_mmd2};
 use tallsbi_diagnostics::{
-    DiagnosticsError, Monitor, dirac, max_sliced_wasserstein, sliced_wasserstein, sliced_wasserstein_along,
+    DiagnosticsError, dirac, max_sliced_wasserstein, sliced_wasserstein, sliced_wasserstein_along,
 };
 
 fn close(what: &str, ours: f64, golden: f64, relative: f64) {
@@ -40,12 +40,12 @@ fn mmd_and_bandwidth_agree_with_sbibm() {
     for pair in file.member_names().unwrap() {
         let (x, y) = (matrix(&file, &format!("{pair}/X")), matrix(&file, &format!("{pair}/Y")));
         let bandwidth = scalar(&file, &format!("{pair}/mmd_bandwidth"));
-        close(&pair, median_bandwidth(x.view(), Monitor::silent()).unwrap(), bandwidth, 1e-12);
-        let ours = unbiased_mmd2(x.view(), y.view(), Bandwidth::default(), Monitor::silent()).unwrap();
+        close(&pair, median_bandwidth(x.view(), &Silent).unwrap(), bandwidth, 1e-12);
+        let ours = unbiased_mmd2(x.view(), y.view(), Bandwidth::default(), &Silent).unwrap();
         close(&pair, ours.squared, scalar(&file, &format!("{pair}/mmd")), 1e-9);
         // The permutation test takes another way to the same number.
         let options = PermutationOptions { permutations: 3, bandwidth: Bandwidth::Fixed(bandwidth) };
-        let test = permutation_test(x.view(), y.view(), &options, StreamKey::root(0), Monitor::silent()).unwrap();
+        let test = permutation_test(x.view(), y.view(), &options, StreamKey::root(0), &Silent).unwrap();
         close(&pair, test.mmd.squared, ours.squared, 1e-7);
     }
 }
@@ -84,7 +84,7 @@ fn mmd_and_median_agree_with_their_definitions() {
             (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| squared(x.row(i), x.row(j)).sqrt()).collect();
         distances.sort_by(f64::total_cmp);
         let median = distances[(distances.len() - 1) / 2];
-        close("median", median_bandwidth(x.view(), Monitor::silent()).unwrap(), median, 1e-14);
+        close("median", median_bandwidth(x.view(), &Silent).unwrap(), median, 1e-14);
         let gamma = 0.5 / (median * median);
         let mean = |a: &Array2<f64>, b: &Array2<f64>, same: bool| {
             let mut sum = 0.0;
@@ -96,7 +96,7 @@ fn mmd_and_median_agree_with_their_definitions() {
             sum / (a.nrows() * (b.nrows() - usize::from(same))) as f64
         };
         let plain = mean(&x, &x, true) + mean(&y, &y, true) - 2.0 * mean(&x, &y, false);
-        let ours = unbiased_mmd2(x.view(), y.view(), Bandwidth::default(), Monitor::silent()).unwrap();
+        let ours = unbiased_mmd2(x.view(), y.view(), Bandwidth::default(), &Silent).unwrap();
         assert!((ours.squared - plain).abs() < 1e-11, "{n} {m} {d}: {} against {plain}", ours.squared);
     }
 }
@@ -106,7 +106,7 @@ fn permutation_test_has_size_and_power() {
     let options = PermutationOptions { permutations: 99, ..PermutationOptions::default() };
     let p = |shift: f64, seed: u64| {
         let (x, y) = (gaussian(40, 2, 0.0, 2 * seed), gaussian(30, 2, shift, 2 * seed + 1));
-        permutation_test(x.view(), y.view(), &options, StreamKey::root(seed), Monitor::silent()).unwrap().p_value
+        permutation_test(x.view(), y.view(), &options, StreamKey::root(seed), &Silent).unwrap().p_value
     };
     let rejected = (0..200).filter(|&seed| p(0.0, seed) <= 0.1).count();
     assert!((8..35).contains(&rejected), "rejected {rejected} of 200 at 10 %");
@@ -136,8 +136,8 @@ fn bytes_are_equal_for_any_number_of_threads() {
             let options = PermutationOptions { permutations: 20, ..PermutationOptions::default() };
             (
                 sliced_wasserstein(x.view(), y.view(), 50, StreamKey::root(0)).unwrap(),
-                unbiased_mmd2(x.view(), y.view(), Bandwidth::MedianOfPooled, Monitor::silent()).unwrap(),
-                permutation_test(x.view(), y.view(), &options, StreamKey::root(0), Monitor::silent()).unwrap(),
+                unbiased_mmd2(x.view(), y.view(), Bandwidth::MedianOfPooled, &Silent).unwrap(),
+                permutation_test(x.view(), y.view(), &options, StreamKey::root(0), &Silent).unwrap(),
             )
         })
     };
@@ -151,7 +151,7 @@ fn bad_input_is_named() {
     let x = gaussian(20, 2, 0.0, 1);
     let run = |x: &Array2<f64>, y: &Array2<f64>| {
         let a = sliced_wasserstein(x.view(), y.view(), 10, StreamKey::root(0)).unwrap_err();
-        let b = unbiased_mmd2(x.view(), y.view(), Bandwidth::default(), Monitor::silent()).unwrap_err();
+        let b = unbiased_mmd2(x.view(), y.view(), Bandwidth::default(), &Silent).unwrap_err();
         assert_eq!(a.to_string(), b.to_string());
         assert_eq!(a, max_sliced_wasserstein(x.view(), y.view(), 10, StreamKey::root(0)).unwrap_err());
         a
@@ -167,10 +167,10 @@ fn bad_input_is_named() {
     let wide = gaussian(20, 3, 0.0, 1);
     assert!(matches!(run(&x, &wide), DiagnosticsError::Width { found: 3, expected: 2, .. }));
     assert!(sliced_wasserstein(x.view(), (&x + 1.0).view(), 0, StreamKey::root(0)).is_err());
-    assert!(unbiased_mmd2(x.view(), x.view(), Bandwidth::Fixed(0.0), Monitor::silent()).is_err());
+    assert!(unbiased_mmd2(x.view(), x.view(), Bandwidth::Fixed(0.0), &Silent).is_err());
     let mut ties = Array2::zeros((20, 2));
     ties.row_mut(0).fill(1.0);
-    let result = unbiased_mmd2(ties.view(), x.view(), Bandwidth::default(), Monitor::silent());
+    let result = unbiased_mmd2(ties.view(), x.view(), Bandwidth::default(), &Silent);
     assert_eq!(result.unwrap_err(), DiagnosticsError::ZeroBandwidth { what: "reference" });
     assert!(dirac::mmd_scaled(constant.view(), &[0.0, 0.0]).is_err());
     assert!(matches!(dirac::mse(x.view(), &[0.0]).unwrap_err(), DiagnosticsError::Width { found: 1, .. }));

@@ -6,10 +6,10 @@
 use divan::{Bencher, black_box};
 use ndarray::Array2;
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Purpose, Silent, StreamKey};
 use tallsbi_inference::analytic::{GaussianToy, MixtureModel};
 use tallsbi_inference::prior_score::{DiffusedPrior, PriorOptions};
-use tallsbi_inference::sample::{Method, Monitor, SampleOptions, SampleRequest, sample_posteriors};
+use tallsbi_inference::sample::{Method, SampleOptions, SampleRequest, sample_posteriors};
 use tallsbi_inference::schedule::LinearSchedule;
 use tallsbi_inference::score::covariance::Moments;
 use tallsbi_inference::score::{
@@ -112,6 +112,6 @@ fn run(bencher: Bencher, (n, batched): (usize, bool)) {
     let options = SampleOptions { samples: 256, method, ..SampleOptions::default() };
     bencher.bench_local(|| {
         let request = SampleRequest { groups: &[x.view()], first_group: 0, key: StreamKey::root(1), covariances: None };
-        sample_posteriors(&model, &prior, &request, &options, Monitor::silent())
+        sample_posteriors(&model, &prior, &request, &options, &Silent)
     });
 }

@@ -15,11 +15,11 @@
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use std::error::Error;
 use std::path::Path;
-use tallsbi_data::file::TrainingSet;
-use tallsbi_data::{LatentMap, Prior, Purpose, StreamKey};
+use tallsbi_data::{LatentMap, Prior, Purpose, Silent, StreamKey};
+use tallsbi_files::TrainingSet;
 use tallsbi_inference::analytic::GaussianToy;
 use tallsbi_inference::model::{PreparedModel, TrainedModel};
-use tallsbi_inference::sample::{Method, Monitor, SampleOptions, SampleRequest, Samples, sample_posteriors};
+use tallsbi_inference::sample::{Method, SampleOptions, SampleRequest, Samples, sample_posteriors};
 use tallsbi_inference::schedule::LinearSchedule;
 use tallsbi_inference::score::{CompositionOptions, GaussOptions, MiniBatch, ScoreModel};
 use tallsbi_inference::tempering::{TemperingOptions, sample_tempered};
@@ -61,8 +61,7 @@ fn score_table<M: ScoreModel>(
     for (label, options, most) in
         [("all", gauss(None), most), (&*format!("{batch} at a time"), gauss(Some(batch)), usize::MAX)]
     {
-        let sampling =
-            |request: &SampleRequest<'_, '_>| sample_posteriors(model, prior, request, &options, Monitor::silent());
+        let sampling = |request: &SampleRequest<'_, '_>| sample_posteriors(model, prior, request, &options, &Silent);
         for n in N_OBS.into_iter().filter(|&n| n <= most) {
             row(&format!("{name}, {label}"), n, data, &sampling)?;
         }
@@ -164,7 +163,7 @@ fn trained(model: &Path, pairs: &Path, batch: usize) -> Outcome<()> {
         PreparedModel::Likelihood(model) => {
             let options = TemperingOptions::default();
             let sampling = |request: &SampleRequest<'_, '_>| {
-                sample_tempered(&model, request, SAMPLES, &options, Monitor::silent()).map(|(samples, _)| samples)
+                sample_tempered(&model, request, SAMPLES, &options, &Silent).map(|(samples, _)| samples)
             };
             N_OBS.into_iter().try_for_each(|n| row(&name, n, &data, &sampling))
         }

@@ -69,8 +69,11 @@ pub enum InferenceError {
     #[error("covariances: {0}")]
     Covariances(String),
     /// The caller asked to stop.
-    #[error("interrupted")]
-    Interrupted,
+    #[error(transparent)]
+    Cancelled(#[from] tallsbi_data::Cancelled),
+    /// The caller could not read rows or keep a checkpoint.
+    #[error(transparent)]
+    Caller(Box<dyn std::error::Error + Send + Sync>),
     /// From priors, latent maps and files.
     #[error(transparent)]
     Data(#[from] tallsbi_data::DataError),

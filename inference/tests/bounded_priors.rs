@@ -2,10 +2,10 @@
 
 use ndarray::{Array2, ArrayView2};
 use std::ops::Range;
-use tallsbi_data::{Component, Prior, StreamKey};
+use tallsbi_data::{Component, Prior, Silent, StreamKey};
 use tallsbi_inference::Result;
 use tallsbi_inference::prior_score::{DiffusedPrior, Level, PriorOptions, PriorScore};
-use tallsbi_inference::sample::{Method, Monitor, SampleOptions, SampleRequest, Samples, sample_posteriors};
+use tallsbi_inference::sample::{Method, SampleOptions, SampleRequest, Samples, sample_posteriors};
 use tallsbi_inference::schedule::{LinearSchedule, NoiseSchedule};
 use tallsbi_inference::score::{JacOptions, Pair, ScoreContext, ScoreModel};
 
@@ -131,7 +131,7 @@ fn sample(model: &Boxed, n: usize, method: Method, threshold: bool) -> Samples {
     let x = observations(n);
     let options = SampleOptions { samples: 500, method, threshold, ..SampleOptions::default() };
     let request = SampleRequest { groups: &[x.view()], first_group: 0, key: StreamKey::root(1), covariances: None };
-    sample_posteriors(model, &prior(), &request, &options, Monitor::silent()).unwrap()
+    sample_posteriors(model, &prior(), &request, &options, &Silent).unwrap()
 }
 
 #[test]

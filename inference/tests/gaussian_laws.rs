@@ -3,12 +3,12 @@
 
 use ndarray::{Array2, ArrayView2};
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::{Component, Prior, Purpose, StreamKey};
+use tallsbi_data::{Component, Prior, Purpose, Silent, StreamKey};
 use tallsbi_inference::analytic::{GaussianToy, MixtureModel, Perturbation, PerturbationScale, Perturbed};
 use tallsbi_inference::precision::identity;
 use tallsbi_inference::prior_score::{DiffusedPrior, Level, PriorOptions, PriorScore};
 use tallsbi_inference::sample::{
-    FactorizedOptions, GaussianOptions, Method, Monitor, SampleOptions, SampleRequest, Samples, sample_posteriors,
+    FactorizedOptions, GaussianOptions, Method, SampleOptions, SampleRequest, Samples, sample_posteriors,
 };
 use tallsbi_inference::sampler::{
     Ddim, DpmSolver, EdmHeun, Geffner, Langevin, Predictor, PredictorCorrector, ProbabilityFlow, ReverseSde,
@@ -194,7 +194,7 @@ fn order_of_observations_does_not_matter_and_fnpse_is_the_biased_one() {
 fn request(groups: &[ArrayView2<'_, f32>], toy: &GaussianToy, known: bool, options: &SampleOptions) -> Samples {
     let model = toy.model(LinearSchedule::default(), known).unwrap();
     let request = SampleRequest { groups, first_group: 0, key: StreamKey::root(11), covariances: None };
-    sample_posteriors(&model, &toy.prior().unwrap(), &request, options, Monitor::silent()).unwrap()
+    sample_posteriors(&model, &toy.prior().unwrap(), &request, options, &Silent).unwrap()
 }
 
 /// Largest deviation of mean (in exact standard deviations) and of standard deviation (relative).
@@ -305,7 +305,7 @@ fn samples_depend_on_key_and_indices_alone() {
         assert!(one == on(2) && one == on(7));
         let model = toy.model(LinearSchedule::default(), true).unwrap();
         let part = SampleRequest { groups: &views[4..6], first_group: 4, key: StreamKey::root(11), covariances: None };
-        let part = sample_posteriors(&model, &toy.prior().unwrap(), &part, &options, Monitor::silent()).unwrap();
+        let part = sample_posteriors(&model, &toy.prior().unwrap(), &part, &options, &Silent).unwrap();
         assert_eq!(part.latent, one.slice(ndarray::s![4..6, .., ..]));
     }
 }
@@ -321,7 +321,7 @@ fn kept_covariances_change_nothing() {
     let options = SampleOptions { samples: 20, moments, ..SampleOptions::default() };
     let run = |x: &Array2<f32>, covariances: Option<&MomentCache>| {
         let request = SampleRequest { groups: &[x.view()], first_group: 0, key: StreamKey::root(11), covariances };
-        let samples = sample_posteriors(&model, &toy.prior().unwrap(), &request, &options, Monitor::silent()).unwrap();
+        let samples = sample_posteriors(&model, &toy.prior().unwrap(), &request, &options, &Silent).unwrap();
         (samples.latent, samples.info)
     };
     let cache = MomentCache::new(2);

@@ -4,7 +4,7 @@ mod common;
 
 use common::{PublishedSchedule, TASKS, WithSchedule, difference, flat, golden, read};
 use ndarray::{Axis, s};
-use tallsbi_data::{Component, Prior};
+use tallsbi_data::{Component, Prior, Silent};
 use tallsbi_inference::prior_score::{DiffusedPrior, Level, PriorOptions, PriorScore};
 use tallsbi_inference::sampler::ddim::DdimCoefficients;
 use tallsbi_inference::sampler::{
@@ -226,7 +226,7 @@ impl Run<'_> {
             noise.axis_iter(Axis(0)).map(|step| step.iter().copied().collect()).collect()
         });
         let mut particles = Particles { theta: self.theta.clone(), noise: Box::new(Given(noise.into_iter())) };
-        let control = Control { span: Span { start: 1.0, end: 0.0 }, clip, cancelled: &|| false };
+        let control = Control { span: Span { start: 1.0, end: 0.0 }, clip, monitor: &Silent };
         sampler.run(score, &mut particles, &control).unwrap();
         particles.theta
     }

@@ -2,12 +2,11 @@
 
 use ndarray::{Array3, ArrayView3};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tallsbi_data::{Component, LatentMap, Prior, StreamKey};
+use tallsbi_data::{Component, LatentMap, Monitor, Prior, Progress, Silent, StreamKey};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::reference::{
     Chains, LatentPosterior, LogDensity, ReferenceOptions, sample_chains, sample_nuts, sample_tempered,
 };
-use tallsbi_inference::sample::Monitor;
 
 fn key() -> StreamKey {
     StreamKey::root(3)
@@ -79,7 +78,7 @@ fn check_tall_gaussian(draws: ArrayView3<'_, f64>, effective: f64) {
 #[test]
 fn nuts_recovers_a_tall_gaussian() {
     let options = ReferenceOptions { draws: 1000, ..Default::default() };
-    let chains = sample_nuts(&tall_gaussian(), &options, key(), Monitor::silent()).expect("runs");
+    let chains = sample_nuts(&tall_gaussian(), &options, key(), &Silent).expect("runs");
     assert_eq!(chains.draws.dim(), (4, 5000, 3));
     assert_eq!(chains.info.divergences, 0);
     // Thinned by 5, draws of this target are as good as independent; half of them allow for what is left.
@@ -89,7 +88,7 @@ fn nuts_recovers_a_tall_gaussian() {
 #[test]
 fn populations_recover_a_tall_gaussian() {
     let options = ReferenceOptions { draws: 1000, thinning: 1, ..Default::default() };
-    let chains = sample_tempered(&tall_gaussian(), &options, key(), Monitor::silent()).expect("runs");
+    let chains = sample_tempered(&tall_gaussian(), &options, key(), &Silent).expect("runs");
     check_tall_gaussian(chains.draws.view(), 2000.0);
 }
 
@@ -117,7 +116,7 @@ impl LogDensity for TwoModes {
 #[test]
 fn populations_weigh_modes() {
     let options = ReferenceOptions { chains: 8, draws: 1000, thinning: 1, ..Default::default() };
-    let chains = sample_tempered(&TwoModes, &options, key(), Monitor::silent()).expect("runs");
+    let chains = sample_tempered(&TwoModes, &options, key(), &Silent).expect("runs");
     let shares: Vec<f64> = (0..8)
         .map(|chain| {
             chains.draws.index_axis(ndarray::Axis(0), chain).mapv(|z| f64::from(z < 0.0)).mean().unwrap_or(0.0)
@@ -195,8 +194,8 @@ fn threads_do_not_matter_and_chains_differ() {
         pool.install(|| {
             let (_, posterior) = mixed_posterior();
             [
-                sample_nuts(&posterior, &options, key(), Monitor::silent()).expect("runs"),
-                sample_tempered(&posterior, &options, key(), Monitor::silent()).expect("runs"),
+                sample_nuts(&posterior, &options, key(), &Silent).expect("runs"),
+                sample_tempered(&posterior, &options, key(), &Silent).expect("runs"),
             ]
         })
     };
@@ -213,16 +212,20 @@ fn threads_do_not_matter_and_chains_differ() {
 fn work_can_be_stopped() {
     let (_, posterior) = mixed_posterior();
     let options = ReferenceOptions { draws: 100_000, ..Default::default() };
-    let draws = AtomicUsize::new(0);
-    let progress = |_: usize, _: usize| {
-        draws.fetch_add(1, Ordering::Relaxed);
-    };
-    let cancelled = || draws.load(Ordering::Relaxed) > 50;
-    let monitor = Monitor { progress: &progress, cancelled: &cancelled };
-    assert!(matches!(sample_nuts(&posterior, &options, key(), monitor), Err(InferenceError::Interrupted)));
-    draws.store(0, Ordering::Relaxed);
+    struct AfterFifty(AtomicUsize);
+    impl Monitor for AfterFifty {
+        fn progress(&self, _: &Progress<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn cancelled(&self) -> bool {
+            self.0.load(Ordering::Relaxed) > 50
+        }
+    }
+    let monitor = AfterFifty(0.into());
+    assert!(matches!(sample_nuts(&posterior, &options, key(), &monitor), Err(InferenceError::Cancelled(_))));
+    monitor.0.store(0, Ordering::Relaxed);
     let start = |_: u64| Box::new(|theta: &mut [f64]| theta.fill(0.0)) as Box<dyn FnMut(&mut [f64]) + Send>;
-    assert!(matches!(sample_chains(1, &start, 0, &options, monitor), Err(InferenceError::Interrupted)));
+    assert!(matches!(sample_chains(1, &start, 0, &options, &monitor), Err(InferenceError::Cancelled(_))));
 }
 
 #[test]
@@ -237,10 +240,10 @@ fn impossible_densities_are_told() {
             f64::NEG_INFINITY
         }
     }
-    let error = sample_nuts(&Nowhere, &ReferenceOptions::default(), key(), Monitor::silent()).expect_err("nowhere");
+    let error = sample_nuts(&Nowhere, &ReferenceOptions::default(), key(), &Silent).expect_err("nowhere");
     assert!(error.to_string().contains("not finite at any of"), "{error}");
     let options = ReferenceOptions { thinning: 0, ..Default::default() };
-    let error = sample_nuts(&TwoModes, &options, key(), Monitor::silent()).expect_err("no thinning");
+    let error = sample_nuts(&TwoModes, &options, key(), &Silent).expect_err("no thinning");
     assert!(error.to_string().contains("thinning"), "{error}");
 }
 
@@ -258,7 +261,7 @@ fn impossible_regions_are_left_alone() {
         }
     }
     let options = ReferenceOptions { draws: 2000, thinning: 1, ..Default::default() };
-    let chains = sample_tempered(&Half, &options, key(), Monitor::silent()).expect("runs");
+    let chains = sample_tempered(&Half, &options, key(), &Silent).expect("runs");
     let z = coordinate(chains.draws.view(), 0);
     assert!(z.iter().all(|&z| z >= 0.0));
     // E = √(2/π), variance 1 - 2/π; resampling halves the 8000 at first.

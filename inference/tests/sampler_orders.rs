@@ -1,6 +1,7 @@
 //! How fast samplers approach the posterior as their steps grow: for a Gaussian in one dimension their errors are known without sampling.
 
 use ndarray::arr2;
+use tallsbi_data::Silent;
 use tallsbi_inference::analytic::GaussianToy;
 use tallsbi_inference::prior_score::{DiffusedPrior, Level, PriorOptions};
 use tallsbi_inference::sampler::{
@@ -27,7 +28,7 @@ fn run(
     let (options, groups) = (CompositionOptions::default(), vec![0; theta.len()]);
     let mut score = TallScore::new(&model, &context, PriorTerm::Analytic(&prior), rule, options, groups, vec![]);
     let mut particles = Particles { theta, noise };
-    sampler.run(&mut score, &mut particles, &Control { span, clip: None, cancelled: &|| false }).unwrap();
+    sampler.run(&mut score, &mut particles, &Control { span, clip: None, monitor: &Silent }).unwrap();
     (particles.theta, mean[0], covariance[0])
 }
 

@@ -1,10 +1,10 @@
 //! Laws of the tempered populations that sample likelihoods.
 
 use ndarray::{Array2, ArrayView2, Axis};
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Silent, StreamKey};
 use tallsbi_inference::model::density::log_sum_exp;
 use tallsbi_inference::precision::dot;
-use tallsbi_inference::sample::{Monitor, SampleRequest};
+use tallsbi_inference::sample::SampleRequest;
 use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
 
 /// Observations' worth of likelihood for which particles follow a coarse one.
@@ -74,7 +74,7 @@ fn sample(likelihood: &Shifts, x: &Array2<f32>, samples: usize) -> (Array2<f64>,
     let groups = [x.view()];
     let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(3), covariances: None };
     let options = TemperingOptions::default();
-    let (samples, evidence) = sample_tempered(likelihood, &request, samples, &options, Monitor::silent()).unwrap();
+    let (samples, evidence) = sample_tempered(likelihood, &request, samples, &options, &Silent).unwrap();
     (samples.latent.index_axis(Axis(0), 0).to_owned(), evidence[0])
 }
 

@@ -5,8 +5,7 @@
 use ndarray::Array2;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
-use std::ops::ControlFlow;
-use tallsbi_data::{Prior, Purpose, StreamKey};
+use tallsbi_data::{Prior, Purpose, Stage, StreamKey};
 use tallsbi_simulators::{Result, Rows, Simulator, SimulatorTask, Task, simulate_parallel};
 
 struct RandomWalk {
@@ -45,7 +44,7 @@ fn main() -> Result<()> {
     }
     let rows = Rows { theta: theta.view(), n_obs: 1, key: root.child(Purpose::Simulator), first_row: 0 };
     let (mut x, mut valid) = (vec![0.0; n * task.dim_x()], vec![0; n]);
-    let invalid = simulate_parallel(&task, &rows, &mut x, &mut valid, &|_| ControlFlow::Continue(()))?;
+    let invalid = simulate_parallel(&task, &rows, &mut x, &mut valid, &Stage::silent())?;
     println!("{n} simulations, {invalid} invalid; the first: theta = {}, x = {:?}", theta.row(0), &x[..2]);
     Ok(())
 }

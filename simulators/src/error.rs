@@ -46,8 +46,8 @@ pub enum SimulatorError {
         message: String,
     },
     /// The caller asked to stop.
-    #[error("simulation was stopped on request")]
-    Cancelled,
+    #[error(transparent)]
+    Cancelled(#[from] tallsbi_data::Cancelled),
     /// A prior that is not proper, or a parameter that it does not have.
     #[error(transparent)]
     Prior(#[from] DataError),

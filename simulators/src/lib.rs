@@ -40,5 +40,5 @@ pub use registry::{TaskOptions, task, tasks};
 pub use simulator_task::{ExactPosterior, SamplerOf, SimulatorTask, SinglePosterior};
 pub use task::{
     Draw, GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Rows, Simulator, TallLogLikelihood,
-    Task, XTransform, simulate_parallel,
+    Task, simulate_parallel,
 };

@@ -3,11 +3,10 @@
 use crate::exact::gaussian_sampler;
 use crate::task::check_observations;
 use crate::{
-    GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Result, Rows, Simulator, SimulatorError,
-    Task, XTransform,
+    GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Result, Rows, Simulator, SimulatorError, Task,
 };
 use ndarray::ArrayView2;
-use tallsbi_data::{Prior, SignedPermutation, Symmetry};
+use tallsbi_data::{Prior, SignedPermutation, Symmetry, XTransform};
 
 /// The Gaussian posterior of a simulator given observations (n, d); `None` if they do not fit.
 pub type ExactPosterior<S> = fn(&S, ArrayView2<'_, f32>) -> Option<GaussianPosterior>;

@@ -8,10 +8,8 @@ use crate::{Result, SimulatorError};
 use ndarray::{Array2, ArrayView2, s};
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tallsbi_data::{Prior, StreamKey, Symmetry};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tallsbi_data::{Prior, Stage, StreamKey, Symmetry, XTransform};
 
 /// A stochastic simulator x ~ p(x | θ) of one observation.
 pub trait Simulator: Send + Sync {
@@ -27,17 +25,6 @@ pub trait Simulator: Send + Sync {
     /// [`SimulatorError::Failed`] when there is no result for this θ: its row is marked invalid, the batch goes on. A
     /// result that is not finite counts as failed too.
     fn simulate(&self, theta: &[f64], rng: &mut Pcg64, scratch: &mut Self::Scratch, x: &mut [f64]) -> Result<()>;
-}
-
-/// How observations enter a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XTransform {
-    /// As they are.
-    #[default]
-    Identity,
-    /// As log x; every observation is positive.
-    Log,
 }
 
 /// Which rows of a simulation study to simulate: the parameters and the random streams that belong to them.
@@ -275,16 +262,16 @@ pub(crate) fn check_observations(task: &str, dim_x: usize, x: ArrayView2<'_, f32
 /// Simulates `rows` on all threads of the current rayon pool, in chunks of a fixed size: the same bytes for any number of
 /// threads. Returns the number of invalid rows.
 ///
-/// `progress` gets the number of rows finished since its last call, from any thread; [`ControlFlow::Break`] stops.
+/// `stage` counts rows.
 ///
 /// # Errors
-/// [`SimulatorError::Shape`] when shapes do not fit, [`SimulatorError::Cancelled`] when `progress` asked to stop.
+/// [`SimulatorError::Shape`] when shapes do not fit, [`SimulatorError::Cancelled`] when its monitor asked to stop.
 pub fn simulate_parallel(
     task: &dyn Task,
     rows: &Rows<'_>,
     x: &mut [f32],
     valid: &mut [u8],
-    progress: &(dyn Fn(usize) -> ControlFlow<()> + Sync),
+    stage: &Stage<'_>,
 ) -> Result<usize> {
     rows.check(task, x, valid)?;
     let (n, width) = (rows.theta.nrows(), rows.n_obs * task.dim_x());
@@ -293,21 +280,15 @@ pub fn simulate_parallel(
         return Ok(0);
     }
     let chunk = task.preferred_batch().div_ceil(rows.n_obs).max(1);
-    let stop = AtomicBool::new(false);
     let invalid = AtomicUsize::new(0);
     x.par_chunks_mut(chunk * width).zip(valid.par_chunks_mut(chunk)).enumerate().try_for_each(
         |(index, (x, valid))| {
-            if stop.load(Ordering::Relaxed) {
-                return Err(SimulatorError::Cancelled);
-            }
+            stage.check()?;
             let start = index * chunk;
             task.simulate_batch(&rows.slice(start, start + valid.len()), x, valid)?;
             invalid.fetch_add(valid.iter().filter(|&&v| v == 0).count(), Ordering::Relaxed);
-            if progress(valid.len()).is_break() {
-                stop.store(true, Ordering::Relaxed);
-                return Err(SimulatorError::Cancelled);
-            }
-            Ok(())
+            stage.advance(valid.len() as u64);
+            Ok::<_, SimulatorError>(())
         },
     )?;
     Ok(invalid.into_inner())

@@ -3,9 +3,8 @@
 mod support;
 
 use ndarray::Array2;
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tallsbi_data::{Prior, Purpose, StreamKey};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tallsbi_data::{Monitor, Prior, Progress, Purpose, StreamKey};
 use tallsbi_simulators::jansen_rit::{Output, Recording, Solver};
 use tallsbi_simulators::{Rows, SimulatorError, Task, TaskOptions, simulate_parallel, task, tasks};
 
@@ -82,6 +81,30 @@ fn observations_of_a_row_are_separate_streams() {
     }
 }
 
+/// The largest number of rows it heard of.
+struct Counting(AtomicU64);
+
+impl Monitor for Counting {
+    fn progress(&self, progress: &Progress<'_>) {
+        self.0.fetch_max(progress.done, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Stops at once.
+struct Stopped;
+
+impl Monitor for Stopped {
+    fn progress(&self, _: &Progress<'_>) {}
+
+    fn cancelled(&self) -> bool {
+        true
+    }
+}
+
 #[test]
 fn bytes_do_not_depend_on_threads() {
     for task in all_tasks() {
@@ -91,15 +114,11 @@ fn bytes_do_not_depend_on_threads() {
         let rows = Rows { theta: theta.view(), n_obs: 1, key, first_row: 0 };
         let run = |threads| {
             let (mut x, mut valid) = (vec![0.0; n * task.dim_x()], vec![0; n]);
-            let done = AtomicUsize::new(0);
+            let monitor = Counting(AtomicU64::new(0));
+            let stage = (&monitor as &dyn Monitor).stage("simulate", "rows", n as u64);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-            let invalid = pool.install(|| {
-                simulate_parallel(&*task, &rows, &mut x, &mut valid, &|rows| {
-                    done.fetch_add(rows, Ordering::Relaxed);
-                    ControlFlow::Continue(())
-                })
-            });
-            assert_eq!((invalid.expect("shapes fit"), done.into_inner()), (0, n));
+            let invalid = pool.install(|| simulate_parallel(&*task, &rows, &mut x, &mut valid, &stage));
+            assert_eq!((invalid.expect("shapes fit"), monitor.0.into_inner()), (0, n as u64));
             x.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
         };
         let one = run(1);
@@ -131,8 +150,9 @@ fn wrong_shapes_and_cancellation_are_errors() {
     let rows = Rows { theta: theta.view(), n_obs: 1, key: StreamKey::root(0), first_row: 0 };
     let error = task.simulate_batch(&rows, &mut [0.0; 31], &mut [0; 4]).expect_err("x is too short");
     assert_eq!(error.to_string(), "task slcp: x needs 32 values, got 31");
-    let stopped = simulate_parallel(&*task, &rows, &mut [0.0; 32], &mut [0; 4], &|_| ControlFlow::Break(()));
-    assert!(matches!(stopped, Err(SimulatorError::Cancelled)));
+    let stopped =
+        simulate_parallel(&*task, &rows, &mut [0.0; 32], &mut [0; 4], &(&Stopped as &dyn Monitor).stage("", "", 4));
+    assert!(matches!(stopped, Err(SimulatorError::Cancelled(_))));
 }
 
 #[test]

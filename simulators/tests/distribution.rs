@@ -6,8 +6,9 @@ mod support;
 use ndarray::{Array2, Array3, Axis};
 use support::compare::{Comparison, compare};
 use support::{Reference, observations, reference_data};
+use tallsbi_data::XTransform;
 use tallsbi_simulators::jansen_rit::{Recording, Solver};
-use tallsbi_simulators::{Task, TaskOptions, XTransform, task};
+use tallsbi_simulators::{Task, TaskOptions, task};
 
 /// Simulations per parameter: their own errors add little to those of 100 observations.
 const SIMULATIONS: usize = 10_000;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use tallsbi_data::file::{Existing, OutputFile, sha256_file};
+use tallsbi_files::{Existing, OutputFile, sha256_file};
 use tallsbi_inference::score::MomentCache;
 use tallsbi_inference::score::covariance::MomentOptions;
 

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
-use tallsbi_data::file::{Contents, Format};
+use tallsbi_files::{Contents, Format};
 use tallsbi_inference::model::TrainedModel;
 
 /// Say what a file is: kind, shapes, provenance, digest of its contents

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use tallsbi_data::file::{TrainingSet, merge};
+use tallsbi_files::{TrainingSet, merge};
 
 /// Put the shards of a simulation run together
 ///

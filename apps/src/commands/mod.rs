@@ -24,7 +24,7 @@ use anyhow::Result;
 use ndarray::{Array2, s};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use tallsbi_data::file::MatrixSource;
+use tallsbi_files::MatrixSource;
 
 /// Parses `a,b,..` as numbers.
 pub fn parameter_values(option: &str, text: &str) -> Result<Vec<f64>> {

@@ -78,10 +78,7 @@ impl Model {
         options: &SampleOptions,
     ) -> Result<(Array3<f64>, SampleInfo)> {
         let total = groups.len() * options.samples;
-        let bar = context.bar("sample", "samples", total as u64);
-        let progress = |done: usize, _: usize| bar.set(done as u64);
-        let cancelled = || context.interrupt.is_set();
-        let monitor = tallsbi_inference::sample::Monitor { progress: &progress, cancelled: &cancelled };
+        let monitor = &context.monitor();
         let covariances = self.covariances.as_ref().map(CovarianceFile::cache);
         let request = SampleRequest { groups, first_group: 0, key, covariances };
         let prior = self.trained.latent.latent_prior();
@@ -93,7 +90,6 @@ impl Model {
                     .map(|(samples, _)| samples)
             }
         }?;
-        bar.finish();
         if let Some(file) = &self.covariances {
             file.save();
         }

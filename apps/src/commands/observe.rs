@@ -8,9 +8,8 @@ use clap::Args;
 use ndarray::{Array1, Array2};
 use serde_json::json;
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
-use tallsbi_data::Purpose;
-use tallsbi_data::file::{Observations, OutputFile};
+use tallsbi_data::{Monitor, Purpose};
+use tallsbi_files::{Observations, OutputFile};
 use tallsbi_simulators::{Rows, Task, simulate_parallel};
 
 /// Simulate observations at known parameters, to test inference on
@@ -78,17 +77,14 @@ pub fn run(context: &Context, arguments: &ObserveArguments) -> Result<()> {
 
 /// Simulates `n` observations (n, d) at `theta`; the first ones do not depend on n.
 pub fn simulate(context: &Context, task: &dyn Task, theta: &[f32], n: usize) -> Result<Array2<f32>> {
-    let bar = context.bar("observe", "observations", n as u64);
+    let monitor = context.monitor();
+    let stage = (&monitor as &dyn Monitor).stage("observe", "observations", n as u64);
     // One row an observation, so that they run in parallel.
     let repeated = Array2::from_shape_fn((n, theta.len()), |(_, i)| f64::from(theta[i]));
     let rows = Rows { theta: repeated.view(), n_obs: 1, key: context.key().child(Purpose::Observation), first_row: 0 };
     let mut x = vec![0.0; n * task.dim_x()];
     let mut valid = vec![0; n];
-    let progress = |rows| {
-        bar.advance(rows as u64);
-        if context.interrupt.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let invalid = match simulate_parallel(task, &rows, &mut x, &mut valid, &progress) {
+    let invalid = match simulate_parallel(task, &rows, &mut x, &mut valid, &stage) {
         Err(_) if context.interrupt.is_set() => return Err(Interrupted("nothing was written".into()).into()),
         other => other?,
     };

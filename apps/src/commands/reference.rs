@@ -10,10 +10,9 @@ use ndarray::Axis;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::time::Instant;
-use tallsbi_data::file::{OutputFile, Posterior, RunAttributes};
+use tallsbi_files::{OutputFile, Posterior, RunAttributes};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::reference::ReferenceOptions;
-use tallsbi_inference::sample::Monitor;
 
 /// Sample the exact posterior of a task with a known likelihood, to judge approximate ones by
 ///
@@ -101,18 +100,14 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
     OutputFile::check(output, arguments.output.existing())?;
     let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
     let started = Instant::now();
-    let bar = context.bar("reference", "draws", 0);
-    let progress = |done: usize, _: usize| bar.set(done as u64);
-    let cancelled = || context.interrupt.is_set();
-    let monitor = Monitor { progress: &progress, cancelled: &cancelled };
+    let monitor = &context.monitor();
     let (method, retries) = (arguments.chains.method.unwrap_or_default(), arguments.chains.retries());
     let reference = match sample_reference(task.as_ref(), x.view(), method, &options, retries, context.key(), monitor) {
-        Err(error) if matches!(error.downcast_ref(), Some(InferenceError::Interrupted)) => {
+        Err(error) if matches!(error.downcast_ref(), Some(InferenceError::Cancelled(_))) => {
             return Err(error.context("nothing was written"));
         }
         other => other?,
     };
-    bar.finish();
     let seconds = started.elapsed().as_secs_f64();
     let names = task.prior().names().to_vec();
     let objection = reference.objection(&names);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
-use tallsbi_data::file::{OutputFile, Posterior, RunAttributes};
+use tallsbi_files::{OutputFile, Posterior, RunAttributes};
 use tallsbi_inference::sample::{SampleInfo, SampleOptions};
 
 /// Sample the posterior given many observations

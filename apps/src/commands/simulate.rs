@@ -4,18 +4,17 @@ use super::TaskArguments;
 use crate::cli::ResumableOutputArguments;
 use crate::context::{Context, Interrupted, usage};
 use crate::distributed::{Block, Team};
-use crate::progress::Bar;
+use crate::progress::Bars;
 use anyhow::Result;
 use clap::Args;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::num::NonZeroU64;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
-use tallsbi_data::file::{Existing, Opened, RowRange, Summary, TrainingSetSpec, TrainingSetWriter, XTransform};
-use tallsbi_data::{Prior, Purpose};
+use tallsbi_data::{Monitor, Prior, Progress, Purpose, Stage};
+use tallsbi_files::{Existing, Opened, RowRange, Summary, TrainingSetSpec, TrainingSetWriter};
 use tallsbi_simulators::{Rows, Task, simulate_parallel};
 
 /// Simulate a training set: parameters from the prior, observations from the simulator
@@ -74,7 +73,7 @@ fn work(context: &Context, arguments: &SimulateArguments, team: Team, task: Resu
     let n_obs = arguments.n_obs.unwrap_or(1);
     let simulate = |block: Block, x: &mut [f32], valid: &mut [u8]| {
         let theta = draw_parameters(context, task.prior(), block);
-        simulate_rows(context, task.as_ref(), n_obs, block, &theta, (x, valid), &|_| ())
+        simulate_rows(context, task.as_ref(), n_obs, block, &theta, (x, valid), &Stage::silent())
     };
     team.serve(context, n_obs * task.dim_x(), Ok(&simulate))
 }
@@ -96,16 +95,31 @@ pub fn write(
             Ok((summary, None))
         }
         Opened::Writing(mut writer) => {
-            let bar = context.bar(&format!("simulate {}", task.name()), "rows", rows.count);
-            if writer.next_row() > 0 {
+            let monitor = Steady(context.monitor());
+            let name = format!("simulate {}", task.name());
+            let stage = (&monitor as &dyn Monitor).stage(&name, "rows", rows.count);
+            let (first, started) = (writer.next_row(), Instant::now());
+            if first > 0 {
                 tracing::info!("continuing at row {} of {}", writer.next_row(), rows.count);
-                bar.resume_at(writer.next_row());
+                stage.advance(writer.next_row());
             }
-            simulate(context, team, task, &mut writer, rows, n_obs, &bar)?;
-            let rate = bar.rate();
-            bar.finish();
+            simulate(context, team, task, &mut writer, rows, n_obs, &stage)?;
+            let rate = (rows.count - first) as f64 / started.elapsed().as_secs_f64().max(1e-9);
             Ok((writer.finish()?, Some(rate)))
         }
+    }
+}
+
+/// Shows progress but lets a block come to its end: what was simulated is kept, and Ctrl-C is seen between blocks.
+struct Steady<'a>(Bars<'a>);
+
+impl Monitor for Steady<'_> {
+    fn progress(&self, progress: &Progress<'_>) {
+        self.0.progress(progress);
+    }
+
+    fn cancelled(&self) -> bool {
+        false
     }
 }
 
@@ -142,10 +156,7 @@ pub fn training_set(
         dim_x: task.dim_x(),
         n_obs: n_obs.filter(|&k| k > 1),
         observation_names: task.observation_names(),
-        x_transform: match task.x_transform() {
-            tallsbi_simulators::XTransform::Identity => XTransform::Identity,
-            tallsbi_simulators::XTransform::Log => XTransform::Log,
-        },
+        x_transform: task.x_transform(),
         rows,
         settings,
     }
@@ -158,7 +169,7 @@ fn simulate(
     writer: &mut TrainingSetWriter,
     rows: RowRange,
     n_obs: usize,
-    bar: &Bar,
+    stage: &Stage<'_>,
 ) -> Result<()> {
     let width = n_obs * task.dim_x();
     let m = task.prior().dim();
@@ -169,7 +180,7 @@ fn simulate(
     if team.size() > 1 {
         tracing::info!("simulating on {} processes", team.size());
     }
-    let advance = |rows: usize| bar.advance(rows as u64);
+    let advance = |rows: usize| stage.advance(rows as u64);
     while writer.next_row() < rows.count {
         if interrupted || context.interrupt.is_set() {
             writer.checkpoint()?;
@@ -189,13 +200,13 @@ fn simulate(
         let part = |part: Block, x: &mut [f32], valid: &mut [u8]| {
             let start = (part.first - block.first) as usize;
             let theta = &theta[start * m..(start + part.count) * m];
-            simulate_rows(context, task, n_obs, part, theta, (x, valid), &advance)
+            simulate_rows(context, task, n_obs, part, theta, (x, valid), stage)
         };
         let simulated = team.simulate(block, &mut x, &mut valid, &advance, &part)?;
         interrupted = simulated.interrupted;
         invalid += simulated.invalid;
         if invalid > 0 {
-            bar.note(format!("{invalid} failed"));
+            stage.advance_noting(0, &format!("{invalid} failed"));
         }
         writer.append(&theta, &x, &valid)?;
         let wanted = block.count as f64 * BLOCK_SECONDS / started.elapsed().as_secs_f64().max(1e-6);
@@ -212,7 +223,7 @@ fn simulate_rows(
     block: Block,
     theta: &[f32],
     (x, valid): (&mut [f32], &mut [u8]),
-    advance: &(dyn Fn(usize) + Sync),
+    stage: &Stage<'_>,
 ) -> Result<usize> {
     let exact: Vec<f64> = theta.iter().map(|&value| value.into()).collect();
     let rows = Rows {
@@ -221,11 +232,7 @@ fn simulate_rows(
         key: context.key().child(Purpose::Simulator),
         first_row: block.first,
     };
-    let progress = |rows| {
-        advance(rows);
-        ControlFlow::Continue(())
-    };
-    Ok(simulate_parallel(task, &rows, x, valid, &progress)?)
+    Ok(simulate_parallel(task, &rows, x, valid, stage)?)
 }
 
 /// θ of a block's rows, rounded to the single precision of files: observations belong to the stored values.

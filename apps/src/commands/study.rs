@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use tallsbi_data::file::{Existing, OutputFile};
+use tallsbi_files::{Existing, OutputFile};
 
 /// Simulate, train, sample, validate and report, from one command
 ///

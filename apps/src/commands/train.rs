@@ -2,17 +2,18 @@
 
 pub use super::train_arguments::TrainArguments;
 use crate::context::{Context, usage};
-use crate::progress::Bar;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tallsbi_data::file::{Existing, OutputFile, Provenance, TrainingSet};
+use tallsbi_data::{Prior, XTransform};
+use tallsbi_files::{Existing, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::TrainedModel;
-use tallsbi_inference::train::{Checkpoint, Monitor, Progress, Storage, TrainOptions, TrainingData, train};
+use tallsbi_inference::train::{
+    BoxError, Checkpoint, Last, Resumable, RowSource, Storage, TrainOptions, TrainingData, VisitRows, train_resumable,
+};
 
 /// Checkpoints are written at most this often: what a killed run loses.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(15);
@@ -42,41 +43,47 @@ pub fn write(
 ) -> Result<TrainedModel> {
     let refuse_model = if existing == Existing::Overwrite { existing } else { Existing::Refuse };
     OutputFile::check(output, refuse_model)?;
-    let checkpoint = checkpoint_path(output);
-    if existing == Existing::Refuse && checkpoint.exists() {
+    let checkpoint_file = checkpoint_path(output);
+    if existing == Existing::Refuse && checkpoint_file.exists() {
         return Err(usage(format!(
             "{}: was left by an interrupted run: add --resume to continue it, or --force to start over",
-            checkpoint.display()
+            checkpoint_file.display()
         )));
     }
     let set = TrainingSet::open(data)?;
     let provenance = context.provenance(&set.provenance().task).with_parent(data)?;
     let fingerprint = fingerprint(&provenance, options, rows);
-    let resume = if existing == Existing::Resume { read_checkpoint(&checkpoint)? } else { None };
+    let resume = if existing == Existing::Resume { read_checkpoint(&checkpoint_file)? } else { None };
     let storage = storage(&set, rows, memory, output);
-    let prepared =
-        TrainingData::read(&set, rows, options, context.key(), &storage).with_context(|| data.display().to_string())?;
+    let prepared = TrainingData::read(&FileRows { set: &set, limit: rows }, options, context.key(), &storage)
+        .with_context(|| data.display().to_string())?;
     if prepared.invalid > 0 {
         tracing::warn!("{}: {} rows are not valid and are left out", data.display(), prepared.invalid);
     }
 
     let started = Instant::now();
-    let mut monitor = Watch { context, checkpoint: &checkpoint, written: Instant::now(), bar: None, failure: None };
-    let trained = train(&prepared, options, context.key(), &fingerprint, resume, &mut monitor);
-    let failure = monitor.failure.take();
-    drop(monitor);
-    let mut model = match (trained, failure) {
-        (_, Some(error)) => return Err(error),
-        (Err(InferenceError::Interrupted), None) => {
-            context.check_interrupt("run the same command with --resume to go on")?;
-            return Err(InferenceError::Interrupted.into());
+    let mut written = Instant::now();
+    let keep = |last, checkpoint: &dyn Fn() -> Checkpoint| {
+        if last == Last::No && written.elapsed() <= CHECKPOINT_INTERVAL {
+            return Ok(());
         }
-        (trained, None) => trained?,
+        written = Instant::now();
+        let bytes = serde_json::to_vec(&checkpoint())?;
+        Ok(OutputFile::write(&checkpoint_file, Existing::Overwrite, &bytes)?)
+    };
+    let run = Resumable { fingerprint: &fingerprint, resume, keep: Box::new(keep) };
+    let mut model = match train_resumable(&prepared, options, context.key(), run, &context.monitor()) {
+        Err(error @ InferenceError::Cancelled(_)) => {
+            context.check_interrupt("run the same command with --resume to go on")?;
+            return Err(error.into());
+        }
+        trained => trained?,
     };
     describe(&mut model, &set, &provenance, options, started.elapsed());
     OutputFile::write(output, refuse_model, &model.to_bytes())?;
-    if checkpoint.exists() {
-        std::fs::remove_file(&checkpoint).with_context(|| format!("{}: cannot be removed", checkpoint.display()))?;
+    if checkpoint_file.exists() {
+        std::fs::remove_file(&checkpoint_file)
+            .with_context(|| format!("{}: cannot be removed", checkpoint_file.display()))?;
     }
     Ok(model)
 }
@@ -127,53 +134,43 @@ fn read_checkpoint(path: &Path) -> Result<Option<Checkpoint>> {
     Ok(Some(checkpoint))
 }
 
-/// Shows progress, keeps checkpoints, and stops on Ctrl-C.
-struct Watch<'a> {
-    context: &'a Context,
-    checkpoint: &'a Path,
-    written: Instant,
-    bar: Option<(String, Bar)>,
-    failure: Option<anyhow::Error>,
+/// The rows of a training set, at most the first `limit`.
+struct FileRows<'a> {
+    set: &'a TrainingSet,
+    limit: Option<u64>,
 }
 
-impl Monitor for Watch<'_> {
-    fn epoch(&mut self, progress: &Progress<'_>, checkpoint: &dyn Fn() -> Checkpoint) -> ControlFlow<()> {
-        if self.bar.as_ref().is_none_or(|(stage, _)| stage != progress.stage) {
-            let bar = self.context.bar(&format!("train {}", progress.stage), "epochs", progress.epochs as u64);
-            // The first epoch of a resumed run is already done here.
-            bar.resume_at(progress.epoch as u64 - 1);
-            self.bar = Some((progress.stage.to_owned(), bar));
-        }
-        if let Some((_, bar)) = &self.bar {
-            bar.note(note(progress));
-            bar.set(progress.epoch as u64);
-        }
-        let stop = self.context.interrupt.is_set();
-        if stop || self.written.elapsed() > CHECKPOINT_INTERVAL {
-            self.written = Instant::now();
-            let written = serde_json::to_vec(&checkpoint())
-                .map_err(anyhow::Error::from)
-                .and_then(|bytes| Ok(OutputFile::write(self.checkpoint, Existing::Overwrite, &bytes)?));
-            if let Err(error) = written {
-                self.failure = Some(error);
-                return ControlFlow::Break(());
-            }
-        }
-        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+impl RowSource for FileRows<'_> {
+    fn prior(&self) -> &Prior {
+        self.set.prior()
     }
-}
 
-/// Losses of one network, or what several have come to.
-fn note(progress: &Progress<'_>) -> String {
-    if let [network] = progress.networks {
-        let ((best, epoch), record) = (network.best, &network.record);
-        return format!(
-            "loss {:.4}, validation {:.4}, best {best:.4} in epoch {epoch}",
-            record.training_loss, record.validation_loss
-        );
+    fn n_obs(&self) -> usize {
+        self.set.spec().n_obs.unwrap_or(1)
     }
-    let best: Vec<String> = progress.networks.iter().map(|network| format!("{:.4}", network.best.0)).collect();
-    format!("best validation losses {}", best.join(", "))
+
+    fn dim_x(&self) -> usize {
+        self.set.spec().dim_x
+    }
+
+    fn x_transform(&self) -> XTransform {
+        self.set.spec().x_transform
+    }
+
+    fn for_each_block(&self, visit: &mut VisitRows<'_>) -> Result<u64, InferenceError> {
+        // The visitor's own errors pass through as they are.
+        let mut stopped = None;
+        let visited = self.set.for_each_valid_block(self.limit, |theta, x| {
+            visit(theta, x).map_err(|error| {
+                stopped = Some(error);
+                BoxError::from("stopped")
+            })
+        });
+        match (visited, stopped) {
+            (_, Some(error)) => Err(error),
+            (visited, None) => visited.map_err(InferenceError::Caller),
+        }
+    }
 }
 
 /// Writes into the model what it is and where it came from.

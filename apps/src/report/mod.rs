@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use figures::RunFigures;
 use page::Document;
 use std::path::{Path, PathBuf};
-use tallsbi_data::file::{Existing, OutputFile, Posterior};
+use tallsbi_files::{Existing, OutputFile, Posterior};
 
 /// Writes `report.html`, `figures/` and `tables/` into the study's folder, and returns the report's path.
 ///

@@ -7,7 +7,7 @@ use crate::study::results::*;
 use ndarray::Array2;
 use scraper::{Html, Selector};
 use tallsbi_data::Prior;
-use tallsbi_data::file::Provenance;
+use tallsbi_files::Provenance;
 
 /// Marginals around `mean` that contract like 1/√n.
 fn posterior(n_obs: usize, file: String, m: usize) -> PosteriorResults {

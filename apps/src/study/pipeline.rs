@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result};
 use ndarray::ArrayView2;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use tallsbi_data::file::{Observations, Posterior, TrainingSet, sha256_file};
 use tallsbi_data::{Prior, Purpose};
+use tallsbi_files::{Observations, Posterior, TrainingSet, sha256_file};
 
 /// Runs `options` in the folder `root` and returns what was found.
 ///
@@ -197,7 +197,7 @@ impl<'a> Planner<'a, '_> {
         let (inputs, digest) = self.source(training)?;
         let source = match &options.observations {
             Some(source) => {
-                let file = tallsbi_data::file::MatrixSource::parse(source).path;
+                let file = tallsbi_files::MatrixSource::parse(source).path;
                 json!({ "source": source, "sha256": sha256_file(&file)? })
             }
             None => {

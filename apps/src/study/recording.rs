@@ -9,7 +9,7 @@ use faer::linalg::solvers::Llt;
 use faer::prelude::Solve;
 use faer::{Mat, Side};
 use ndarray::{Array2, ArrayView2, Axis};
-use tallsbi_data::file::MatrixSource;
+use tallsbi_files::MatrixSource;
 use tallsbi_simulators::jansen_rit::{BINS, PowerSpectrum};
 
 /// Samples of one window: 8 s at 128 Hz, what the simulator records.

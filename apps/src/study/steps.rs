@@ -3,7 +3,6 @@
 use super::options::{RunOptions, StudyOptions};
 use super::recording;
 use super::results::{CoverageResults, LocalC2stResults};
-use crate::commands::diagnose::monitored;
 use crate::commands::model::Model;
 use crate::commands::{observe, sample, simulate, train};
 use crate::context::Context;
@@ -15,11 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::time::Instant;
-use tallsbi_data::file::{Existing, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
 use tallsbi_data::{Prior, Purpose};
 use tallsbi_diagnostics::local_c2st::LocalC2st;
 use tallsbi_diagnostics::sbc::RankOptions;
 use tallsbi_diagnostics::tarp;
+use tallsbi_files::{Existing, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
 use tallsbi_inference::sample::SampleOptions;
 use tallsbi_inference::train::TrainOptions;
 use tallsbi_simulators::{Task, task};
@@ -200,14 +199,15 @@ pub fn local_c2st(
     let observed = Observations::read(observations)?.x;
     let observation: Vec<f64> = observed.slice(s![..n, ..]).iter().map(|&value| value.into()).collect();
     let posterior = Posterior::read(posterior)?.matrix();
-    let result = monitored(context, |monitor| {
+    let result = (|| {
+        let monitor = &context.monitor();
         let test = &options.local_c2st.test;
         LocalC2st::train(theta.view(), theta_q.view(), flat.view(), test, context.key(), monitor)?.evaluate(
             posterior.view(),
             &observation,
             monitor,
         )
-    })?;
+    })()?;
     let result = LocalC2stResults {
         statistic: result.statistic,
         p_value: result.p_value,
@@ -230,8 +230,7 @@ pub fn coverage(
     let (theta, x) = pairs(calibration, options.coverage.pairs, n)?;
     let draws = draws(context, options, &model, &x, options.coverage.draws)?;
     let key = context.key().child(Purpose::Calibration);
-    let result =
-        monitored(context, |monitor| tarp::tarp(theta.view(), draws.view(), &RankOptions::default(), key, monitor))?;
+    let result = tarp::tarp(theta.view(), draws.view(), &RankOptions::default(), key, &context.monitor())?;
     let result = CoverageResults {
         levels: result.levels,
         coverage: result.coverage,

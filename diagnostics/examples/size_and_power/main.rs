@@ -13,8 +13,7 @@ mod figure;
 use ndarray::{Array2, Array3, s};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
-use tallsbi_data::StreamKey;
-use tallsbi_diagnostics::Monitor;
+use tallsbi_data::{Silent, StreamKey};
 use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions};
 use tallsbi_diagnostics::mmd::{PermutationOptions, permutation_test};
 use tallsbi_diagnostics::sbc::{RankOptions, sbc};
@@ -72,7 +71,7 @@ fn mmd_p_value(seed: u64, error: Error) -> f64 {
     let samples = posterior(&mean, error, &mut normals);
     let options = PermutationOptions { permutations: 199, ..PermutationOptions::default() };
     let key = StreamKey::root(seed);
-    permutation_test(reference.view(), samples.view(), &options, key, Monitor::silent()).expect("valid input").p_value
+    permutation_test(reference.view(), samples.view(), &options, key, &Silent).expect("valid input").p_value
 }
 
 fn draws(mean: &Array2<f64>, count: usize, error: Error, normals: &mut Normals) -> Array3<f64> {
@@ -88,7 +87,7 @@ fn sbc_p_value(seed: u64, error: Error) -> f64 {
     let (theta, _, mean) = joint(500, &mut normals);
     let draws = draws(&mean, 99, error, &mut normals);
     let (options, key) = (RankOptions::default(), StreamKey::root(seed));
-    sbc(theta.view(), draws.view(), &options, key, Monitor::silent()).expect("valid input").p_value
+    sbc(theta.view(), draws.view(), &options, key, &Silent).expect("valid input").p_value
 }
 
 fn tarp_p_value(seed: u64, error: Error) -> f64 {
@@ -96,7 +95,7 @@ fn tarp_p_value(seed: u64, error: Error) -> f64 {
     let (theta, _, mean) = joint(500, &mut normals);
     let draws = draws(&mean, 99, error, &mut normals);
     let (options, key) = (RankOptions::default(), StreamKey::root(seed));
-    tarp(theta.view(), draws.view(), &options, key, Monitor::silent()).expect("valid input").p_value
+    tarp(theta.view(), draws.view(), &options, key, &Silent).expect("valid input").p_value
 }
 
 fn local_c2st_p_value(seed: u64, error: Error) -> f64 {
@@ -106,13 +105,12 @@ fn local_c2st_p_value(seed: u64, error: Error) -> f64 {
     // 19 trials are the fewest that can reject at 5 %; more make the test sharper and slower.
     let options = LocalC2stOptions { trials: 19, ..LocalC2stOptions::default() };
     let key = StreamKey::root(seed);
-    let test = LocalC2st::train(theta.view(), theta_q.view(), x.view(), &options, key, Monitor::silent())
-        .expect("valid input");
+    let test = LocalC2st::train(theta.view(), theta_q.view(), x.view(), &options, key, &Silent).expect("valid input");
     let (_, x_o, mean_o) = joint(1, &mut normals);
     let mean_o = Array2::from_shape_fn((1000, 2), |(_, k)| mean_o[(0, k)]);
     let samples = posterior(&mean_o, error, &mut normals);
     let x_o = x_o.row(0).to_vec();
-    test.evaluate(samples.view(), &x_o, Monitor::silent()).expect("valid input").p_value
+    test.evaluate(samples.view(), &x_o, &Silent).expect("valid input").p_value
 }
 
 /// Share of repetitions that reject.

@@ -4,11 +4,11 @@
 //! by the batch size, and both stopping rules. What differs: single precision, and the random numbers.
 
 use super::{MlpClassifierValidParams, Rows};
-use crate::{DiagnosticsError, Monitor, Result};
+use crate::{DiagnosticsError, Result};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 use tallsbi_network::{Activation, Adam, AdamSettings, Mlp, MlpSpec, SmallNetwork};
 
 /// Rows evaluated at once: small networks stay in the first-level cache.
@@ -121,7 +121,7 @@ pub(super) fn train(
     indices: &[usize],
     label: &impl Fn(usize) -> bool,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<FittedMlp> {
     let (mut training, held_out) = split(params.validation_fraction(), indices, label, key)?;
     let mut trainer = Trainer::new(params, rows.width(), training.len(), key)?;

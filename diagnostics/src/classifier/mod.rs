@@ -10,13 +10,13 @@ mod mlp;
 mod mlp_hyperparams;
 mod rows;
 
-use crate::{DiagnosticsError, Monitor, Result, check};
+use crate::{DiagnosticsError, Result, check};
 use linfa::traits::{Fit, PredictInplace};
 use linfa::{DatasetBase, ParamGuard};
 use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, Silent, StreamKey};
 
 pub use forest::{FittedForest, RandomForestParams};
 pub use logistic::{FittedLogistic, LogisticParams};
@@ -116,7 +116,7 @@ impl ClassifierParams {
         indices: &[usize],
         label: &(impl Fn(usize) -> bool + Sync),
         key: StreamKey,
-        monitor: Monitor<'_>,
+        monitor: &dyn Monitor,
     ) -> Result<FittedClassifier> {
         monitor.check()?;
         match self {
@@ -143,7 +143,7 @@ impl ClassifierParams {
         let rows = MatrixRows::new(&[records]);
         let indices: Vec<usize> = (0..records.nrows()).collect();
         let key = StreamKey::root(seed).child(Purpose::Classifier);
-        self.fit_rows(&rows, &indices, &|row| targets[row], key, Monitor::silent())
+        self.fit_rows(&rows, &indices, &|row| targets[row], key, &Silent)
     }
 }
 

@@ -18,13 +18,13 @@ mod rows;
 
 use crate::c2st::fold_rows;
 use crate::classifier::FittedClassifier;
-use crate::{Monitor, Result, check};
+use crate::{Result, check};
 use ndarray::ArrayView2;
 use rand::RngExt;
 use rayon::prelude::*;
 use rows::{JointRows, Scaling};
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 pub use map::{MarginalMap, PairMap, ProbabilityMap, probability_map};
 pub use options::LocalC2stOptions;
@@ -76,7 +76,7 @@ impl LocalC2st {
         x: ArrayView2<'_, f64>,
         options: &LocalC2stOptions,
         key: StreamKey,
-        monitor: Monitor<'_>,
+        monitor: &dyn Monitor,
     ) -> Result<Self> {
         options.validate()?;
         for (what, matrix) in [("theta", theta.view()), ("theta_q", theta_q.view()), ("x", x.view())] {
@@ -127,7 +127,7 @@ impl LocalC2st {
         &self,
         samples: ArrayView2<'_, f64>,
         observation: &[f64],
-        monitor: Monitor<'_>,
+        monitor: &dyn Monitor,
     ) -> Result<LocalC2stResult> {
         check::finite("posterior samples", samples, 1)?;
         check::same_width("posterior samples", samples, "theta", self.dim_theta())?;
@@ -138,14 +138,14 @@ impl LocalC2st {
         let indices: Vec<usize> = (0..samples.nrows()).collect();
         let folds = self.options.folds.unwrap_or(1);
         let observed = trial_scores(&self.observed, folds, &rows, &indices);
-        let stage = monitor.stage("null statistics", self.null.len());
+        let stage = monitor.stage("null statistics", "trials", (self.null.len()) as u64);
         let null = self
             .null
             .par_iter()
             .map(|members| {
                 monitor.check()?;
                 let scores = trial_scores(members, folds, &rows, &indices);
-                stage.finish_one();
+                stage.advance(1);
                 Ok((scores.statistic, pp_plot::distribution(&scores.probabilities)))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -173,11 +173,11 @@ fn train_trials(
     dim_theta: usize,
     options: &LocalC2stOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Vec<Members>> {
     let classifier = options.classifier(dim_theta);
     let members = options.members();
-    let stage = monitor.stage("classifiers", members * (1 + options.trials));
+    let stage = monitor.stage("classifiers", "networks", (members * (1 + options.trials)) as u64);
     let fitted = (0..members * (1 + options.trials))
         .into_par_iter()
         .with_max_len(1)
@@ -189,7 +189,7 @@ fn train_trials(
             let indices = training_rows(pairs, member / options.ensemble, options.folds, trial, key);
             let key = key.child(Purpose::Classifier).indexed(trial as u64).indexed(member as u64);
             let fitted = classifier.fit_rows(rows, &indices, &label, key, monitor)?;
-            stage.finish_one();
+            stage.advance(1);
             Ok(fitted)
         })
         .collect::<Result<Vec<_>>>()?;

@@ -5,11 +5,11 @@
 //! so that all return the same bytes.
 
 use crate::Result;
-use crate::monitor::Stage;
 use ndarray::{Array1, ArrayView2, Axis};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
+use tallsbi_data::Stage;
 
 /// Points handled at once: two AVX-512 or four AVX2 registers of f64.
 pub(super) const LANES: usize = 16;
@@ -252,9 +252,9 @@ fn sum_tiles(x: &Blocks, stage: &Stage<'_>, sum: impl Fn(Range<usize>) -> f64 + 
     let partial = (0..x.tile_count())
         .into_par_iter()
         .map(|tile| {
-            stage.monitor.check()?;
+            stage.check()?;
             let value = sum(x.tile(tile));
-            stage.finish_one();
+            stage.advance(1);
             Ok(value)
         })
         .collect::<Result<Vec<f64>>>()?;

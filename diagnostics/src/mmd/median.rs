@@ -1,11 +1,11 @@
 //! The exact median of all pairwise distances without storing them.
 
 use super::kernel::{Blocks, LANES};
-use crate::{Monitor, Result};
+use crate::Result;
 use pulp::{Arch, Simd, WithSimd};
 use rand::RngExt;
 use rayon::prelude::*;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Bins the bracket is divided into at every pass.
 const BINS: usize = 1 << 14;
@@ -25,7 +25,7 @@ const PILOT: (u64, u64) = (1 << 12, 1 << 18);
 const PILOT_ERRORS: f64 = 6.0;
 
 /// Lower median of the N(N-1)/2 distances.
-pub(super) fn median_distance(x: &Blocks, monitor: Monitor<'_>) -> Result<f64> {
+pub(super) fn median_distance(x: &Blocks, monitor: &dyn Monitor) -> Result<f64> {
     let pairs = (x.rows() as u64 * (x.rows() as u64 - 1)) / 2;
     let rank = (pairs - 1) / 2;
     let (bracket, share) = pilot(x, rank as f64 / pairs as f64, pairs);
@@ -41,7 +41,7 @@ pub(super) fn median_distance(x: &Blocks, monitor: Monitor<'_>) -> Result<f64> {
 }
 
 /// The distance of rank `rank` (from 0), by counting pairs in ever smaller brackets.
-fn search(x: &Blocks, mut bracket: Bracket, rank: u64, monitor: Monitor<'_>) -> Result<f64> {
+fn search(x: &Blocks, mut bracket: Bracket, rank: u64, monitor: &dyn Monitor) -> Result<f64> {
     loop {
         let counts = count(x, bracket, monitor)?;
         if rank < counts.below {
@@ -148,7 +148,7 @@ fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Counts all pairs below the bracket and in each of its bins.
-fn count(x: &Blocks, bracket: Bracket, monitor: Monitor<'_>) -> Result<Counts> {
+fn count(x: &Blocks, bracket: Bracket, monitor: &dyn Monitor) -> Result<Counts> {
     let nothing = || Counts { below: 0, bins: vec![0; BINS] };
     (0..x.tile_count())
         .into_par_iter()
@@ -184,7 +184,7 @@ impl WithSimd for CountTile<'_> {
 }
 
 /// How many squared distances lie below the bracket, and all inside it, in no particular order.
-fn collect(x: &Blocks, bracket: Bracket, monitor: Monitor<'_>) -> Result<(u64, Vec<f64>)> {
+fn collect(x: &Blocks, bracket: Bracket, monitor: &dyn Monitor) -> Result<(u64, Vec<f64>)> {
     let found = (0..x.tile_count())
         .into_par_iter()
         .map(|tile| {
@@ -259,6 +259,7 @@ fn sort_out(values: &[f64; LANES], bracket: Bracket, under: &mut [u64; LANES], i
 mod tests {
     use super::*;
     use ndarray::Array2;
+    use tallsbi_data::Silent;
 
     /// The search that large samples need, from brackets that hold the median, miss it, or hold all; with and without ties.
     #[test]
@@ -280,10 +281,10 @@ mod tests {
                 (1.5 * middle, 2.0 * middle),
                 (0.1 * middle, 0.2 * middle),
             ] {
-                let found = search(&blocks, Bracket { low, high }, rank as u64, Monitor::silent()).unwrap();
+                let found = search(&blocks, Bracket { low, high }, rank as u64, &Silent).unwrap();
                 assert_eq!(found, middle.sqrt(), "{rows} rows from {low}..{high}");
             }
-            assert_eq!(median_distance(&blocks, Monitor::silent()).unwrap(), middle.sqrt());
+            assert_eq!(median_distance(&blocks, &Silent).unwrap(), middle.sqrt());
         }
     }
 }

@@ -10,10 +10,11 @@ mod kernel;
 mod median;
 mod permutation;
 
-use crate::{DiagnosticsError, Monitor, Result, check};
+use crate::{DiagnosticsError, Result, check};
 use kernel::{Blocks, GaussianKernel};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
+use tallsbi_data::Monitor;
 
 pub use permutation::{PermutationOptions, PermutationTest, permutation_test};
 
@@ -51,13 +52,13 @@ pub fn unbiased_mmd2(
     reference: ArrayView2<'_, f64>,
     samples: ArrayView2<'_, f64>,
     bandwidth: Bandwidth,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Mmd> {
     check::two_samples(reference, samples, 2)?;
     let sigma = resolve(bandwidth, reference, samples, monitor)?;
     let kernel = GaussianKernel::new(sigma, reference);
     let (x, y) = (kernel.scale(reference), kernel.scale(samples));
-    let stage = monitor.stage("kernel sums", x.blocks().tile_count() * 2 + y.blocks().tile_count());
+    let stage = monitor.stage("kernel sums", "tiles", (x.blocks().tile_count() * 2 + y.blocks().tile_count()) as u64);
     let (n, m) = (reference.nrows() as f64, samples.nrows() as f64);
     let within_x = kernel::sum_pairs(&x, &stage)?;
     let within_y = kernel::sum_pairs(&y, &stage)?;
@@ -73,11 +74,11 @@ pub fn unbiased_mmd2(
 ///
 /// # Errors
 /// Fewer than two rows, values that are not finite, or a median of 0.
-pub fn median_bandwidth(samples: ArrayView2<'_, f64>, monitor: Monitor<'_>) -> Result<f64> {
+pub fn median_bandwidth(samples: ArrayView2<'_, f64>, monitor: &dyn Monitor) -> Result<f64> {
     named_median(check::SAMPLES, samples, monitor)
 }
 
-fn named_median(what: &'static str, samples: ArrayView2<'_, f64>, monitor: Monitor<'_>) -> Result<f64> {
+fn named_median(what: &'static str, samples: ArrayView2<'_, f64>, monitor: &dyn Monitor) -> Result<f64> {
     check::finite(what, samples, 2)?;
     let median = median::median_distance(&Blocks::new(samples), monitor)?;
     if median > 0.0 { Ok(median) } else { Err(DiagnosticsError::ZeroBandwidth { what }) }
@@ -87,7 +88,7 @@ fn resolve(
     bandwidth: Bandwidth,
     reference: ArrayView2<'_, f64>,
     samples: ArrayView2<'_, f64>,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<f64> {
     match bandwidth {
         Bandwidth::MedianOfReference => named_median(check::REFERENCE, reference, monitor),

@@ -2,8 +2,7 @@
 
 use super::kernel::{GaussianKernel, LANES, Scaled};
 use super::{Bandwidth, Mmd, pooled, resolve};
-use crate::monitor::Stage;
-use crate::{DiagnosticsError, Monitor, Result, check};
+use crate::{DiagnosticsError, Result, check};
 use faer::{Accum, Mat, MatRef, Par};
 use ndarray::ArrayView2;
 use pulp::{Arch, Simd, WithSimd};
@@ -11,7 +10,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, Stage, StreamKey};
 
 /// Rows and columns of the kernel tiles that are multiplied with the label vectors: 0.5 MiB, which stays in the cache.
 const TILE: usize = 256;
@@ -76,7 +75,7 @@ pub fn permutation_test(
     samples: ArrayView2<'_, f64>,
     options: &PermutationOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<PermutationTest> {
     options.validate()?;
     check::two_samples(reference, samples, 2)?;
@@ -85,7 +84,7 @@ pub fn permutation_test(
     let pooled = pooled(reference, samples);
     let points = GaussianKernel::new(sigma, pooled.view()).scale(pooled.view());
     let labels = labels(n, n + m, options.permutations, key);
-    let stage = monitor.stage("kernel tiles", (n + m).div_ceil(TILE));
+    let stage = monitor.stage("kernel tiles", "tiles", ((n + m).div_ceil(TILE)) as u64);
     let forms = quadratic_forms(&points, labels.as_ref(), &stage)?;
     let statistics: Vec<f64> = (0..=options.permutations).map(|p| forms.mmd2(p, n as f64, m as f64)).collect();
     let null_statistics = statistics[1..].to_vec();
@@ -134,7 +133,7 @@ fn quadratic_forms(x: &Scaled, labels: MatRef<'_, f64>, stage: &Stage<'_>) -> Re
     let parts = (0..tiles)
         .into_par_iter()
         .map(|first| {
-            stage.monitor.check()?;
+            stage.check()?;
             let mut forms = Forms { within: vec![0.0; columns], rows: vec![0.0; columns] };
             let mut kernel = Mat::zeros(TILE, TILE);
             let mut product = Mat::zeros(TILE, columns);
@@ -162,7 +161,7 @@ fn quadratic_forms(x: &Scaled, labels: MatRef<'_, f64>, stage: &Stage<'_>) -> Re
                     }
                 }
             }
-            stage.finish_one();
+            stage.advance(1);
             Ok(forms)
         })
         .collect::<Result<Vec<Forms>>>()?;

@@ -14,9 +14,8 @@
 //! reference.
 //!
 //! ```
-//! use tallsbi_data::{Prior, StreamKey};
+//! use tallsbi_data::{Prior, Silent, StreamKey};
 //! use tallsbi_inference::reference::{LatentPosterior, ReferenceOptions, sample_nuts};
-//! use tallsbi_inference::sample::Monitor;
 //!
 //! // x ~ N(θ, 1), θ ~ U(-5, 5), given x = 1.
 //! let prior = Prior::uniform(&[("theta", -5.0, 5.0)])?;
@@ -24,7 +23,7 @@
 //!     gradient[0] = 1.0 - theta[0];
 //!     -0.5 * (1.0 - theta[0]).powi(2)
 //! });
-//! let chains = sample_nuts(&posterior, &ReferenceOptions::default(), StreamKey::root(0), Monitor::silent())?;
+//! let chains = sample_nuts(&posterior, &ReferenceOptions::default(), StreamKey::root(0), &Silent)?;
 //! let theta = posterior.to_parameters(chains.draws.view());
 //! assert!((theta.mean().unwrap_or(0.0) - 1.0).abs() < 0.2);
 //! # Ok::<(), tallsbi_inference::InferenceError>(())
@@ -41,12 +40,11 @@ pub use nuts::sample_nuts;
 pub use options::ReferenceOptions;
 pub use tempered::sample_tempered;
 
-use crate::sample::Monitor;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, Array3, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use tallsbi_data::{Monitor, Stage};
 
 /// Draws of several chains, and the work behind them.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,25 +88,11 @@ impl ChainInfo {
     }
 }
 
-/// Counts draws over all chains and asks whether to stop.
-struct Watch<'a> {
-    monitor: Monitor<'a>,
-    done: AtomicUsize,
-    total: usize,
-}
-
-impl Watch<'_> {
-    /// One more draw.
-    fn tick(&self) -> Result<()> {
-        self.check()?;
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        (self.monitor.progress)(done, self.total);
-        Ok(())
-    }
-
-    fn check(&self) -> Result<()> {
-        if (self.monitor.cancelled)() { Err(InferenceError::Interrupted) } else { Ok(()) }
-    }
+/// One more draw; stops where the caller wants it.
+fn tick(stage: &Stage<'_>) -> Result<()> {
+    stage.check()?;
+    stage.advance(1);
+    Ok(())
 }
 
 /// Runs `chain` for each chain in parallel and stacks their draws (draw, m).
@@ -131,24 +115,24 @@ pub type Draw<'a> = Box<dyn FnMut(&mut [f64]) + Send + 'a>;
 /// next draw (`dim` values). The first `warmup` draws of a chain are discarded (0 where draws are independent).
 ///
 /// # Errors
-/// [`InferenceError::Interrupted`] when the monitor asked to stop; options outside their range.
+/// [`InferenceError::Cancelled`] when the monitor asked to stop; options outside their range.
 pub fn sample_chains<'a>(
     dim: usize,
     start: &(dyn Fn(u64) -> Draw<'a> + Sync),
     warmup: usize,
     options: &ReferenceOptions,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Chains> {
     options.validate()?;
     let length = options.draws * options.thinning;
-    let watch = Watch { monitor, done: 0.into(), total: options.chains * (warmup + length) };
+    let stage = monitor.stage("sample", "draws", (options.chains * (warmup + length)) as u64);
     in_parallel(options.chains, |chain| {
         let mut next = start(chain);
         let mut draws = Array2::zeros((length, dim));
         let mut theta = vec![0.0; dim];
         for index in 0..warmup + length {
             next(&mut theta);
-            watch.tick()?;
+            tick(&stage)?;
             if let Some(row) = index.checked_sub(warmup) {
                 draws.row_mut(row).iter_mut().zip(&theta).for_each(|(out, value)| *out = *value);
             }

@@ -7,15 +7,14 @@
 //! either and R̂ tells.
 
 use super::population::{Affine, Population};
-use super::{ChainInfo, Chains, LogDensity, ReferenceOptions, Watch, in_parallel};
-use crate::sample::Monitor;
+use super::{ChainInfo, Chains, LogDensity, ReferenceOptions, in_parallel, tick};
 use crate::{InferenceError, Result};
 use ndarray::Array2;
 use nuts_rs::{Chain, CpuLogpFunc, CpuMath, CpuMathError, DiagNutsSettings, HasDims, LogpError, Settings};
 use rand::RngExt;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, Stage, StreamKey};
 
 /// Moves of the population at the posterior, before a chain starts from it.
 const LAST_MOVES: usize = 2;
@@ -26,18 +25,18 @@ const LAST_MOVES: usize = 2;
 /// [`sample_tempered`](super::sample_tempered).
 ///
 /// # Errors
-/// [`InferenceError::Interrupted`]; options outside their range; a density that is nowhere finite.
+/// [`InferenceError::Cancelled`]; options outside their range; a density that is nowhere finite.
 pub fn sample_nuts(
     density: &dyn LogDensity,
     options: &ReferenceOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Chains> {
     options.validate()?;
     let key = key.child(Purpose::Reference);
     let length = options.draws * options.thinning;
-    let watch = Watch { monitor, done: 0.into(), total: options.chains * (options.warmup + length) };
-    in_parallel(options.chains, |chain| run(density, options, key, chain, &watch))
+    let stage = monitor.stage("sample", "draws", (options.chains * (options.warmup + length)) as u64);
+    in_parallel(options.chains, |chain| run(density, options, key, chain, &stage))
 }
 
 fn run(
@@ -45,12 +44,12 @@ fn run(
     options: &ReferenceOptions,
     key: StreamKey,
     chain: u64,
-    watch: &Watch<'_>,
+    stage: &Stage<'_>,
 ) -> Result<(Array2<f64>, ChainInfo)> {
     let m = density.dim();
     let mut rng = key.rng(chain);
     let mut population = Population::from_prior(density, options.particles, &mut rng)?;
-    population.anneal(LAST_MOVES, &mut rng, watch)?;
+    population.anneal(LAST_MOVES, &mut rng, stage)?;
     let whitening = population.affine();
     let start: Vec<f64> =
         population.positions().nth(rng.random_range(0..options.particles)).map(<[f64]>::to_vec).unwrap_or_default();
@@ -69,7 +68,7 @@ fn run(
     let mut z = vec![0.0; m];
     for index in 0..options.warmup + length {
         let (w, step) = sampler.draw().map_err(|error| failed(chain, &error))?;
-        watch.tick()?;
+        tick(stage)?;
         if index + 1 == options.warmup {
             info.sampling_gradients = gradients.load(Ordering::Relaxed);
         }

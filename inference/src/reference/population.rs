@@ -6,10 +6,11 @@
 //! Hamiltonian Monte Carlo that is preconditioned by the population's covariance. The shares of the particles in the modes are
 //! the modes' weights, up to the noise of resampling.
 
-use super::{LogDensity, Watch};
+use super::LogDensity;
 use crate::{InferenceError, Result};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
+use tallsbi_data::Stage;
 
 /// The next temperature is where the weights' effective size is this share of the particles.
 const EFFECTIVE_SHARE: f64 = 0.5;
@@ -123,10 +124,10 @@ impl<'a> Population<'a> {
     /// Carries the population to temperature 1 and moves it there `last_moves` times.
     ///
     /// # Errors
-    /// [`InferenceError::Interrupted`]; [`InferenceError::Reference`] when it does not arrive.
-    pub fn anneal(&mut self, last_moves: usize, rng: &mut impl Rng, watch: &Watch<'_>) -> Result<()> {
+    /// [`InferenceError::Cancelled`]; [`InferenceError::Reference`] when it does not arrive.
+    pub fn anneal(&mut self, last_moves: usize, rng: &mut impl Rng, stage: &Stage<'_>) -> Result<()> {
         while self.temperature < 1.0 {
-            watch.check()?;
+            stage.check()?;
             let next = self.next_temperature();
             let weights = self.weights(next - self.temperature);
             let whitening = self.moments(&weights);
@@ -141,7 +142,7 @@ impl<'a> Population<'a> {
             self.move_all(&whitening, rng);
         }
         for _ in 0..last_moves {
-            watch.check()?;
+            stage.check()?;
             let whitening = self.affine();
             self.move_all(&whitening, rng);
         }

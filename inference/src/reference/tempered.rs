@@ -1,12 +1,11 @@
 //! Samples from independent tempered populations.
 
 use super::population::Population;
-use super::{ChainInfo, Chains, LogDensity, ReferenceOptions, Watch, in_parallel};
+use super::{ChainInfo, Chains, LogDensity, ReferenceOptions, in_parallel, tick};
 use crate::Result;
-use crate::sample::Monitor;
 use ndarray::Array2;
 use rand::seq::SliceRandom;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Moves of the whole population at the posterior itself.
 const LAST_MOVES: usize = 10;
@@ -19,29 +18,29 @@ const LAST_MOVES: usize = 10;
 /// gradients.
 ///
 /// # Errors
-/// [`InferenceError::Interrupted`](crate::InferenceError::Interrupted); options outside their range; a density that is nowhere
+/// [`InferenceError::Cancelled`](crate::InferenceError::Interrupted); options outside their range; a density that is nowhere
 /// finite.
 pub fn sample_tempered(
     density: &dyn LogDensity,
     options: &ReferenceOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Chains> {
     options.validate()?;
     let key = key.child(Purpose::Reference);
     let length = options.draws * options.thinning;
     let size = length.max(options.particles);
-    let watch = Watch { monitor, done: 0.into(), total: options.chains * length };
+    let stage = monitor.stage("sample", "draws", (options.chains * length) as u64);
     in_parallel(options.chains, |chain| {
         let mut rng = key.rng(chain);
         let mut population = Population::from_prior(density, size, &mut rng)?;
-        population.anneal(LAST_MOVES, &mut rng, &watch)?;
+        population.anneal(LAST_MOVES, &mut rng, &stage)?;
         let mut points: Vec<&[f64]> = population.positions().collect();
         points.shuffle(&mut rng);
         let mut draws = Array2::zeros((length, density.dim()));
         for (mut row, point) in draws.outer_iter_mut().zip(&points) {
             row.iter_mut().zip(*point).for_each(|(out, z)| *out = *z);
-            watch.tick()?;
+            tick(&stage)?;
         }
         let info = ChainInfo {
             gradients: population.gradients,

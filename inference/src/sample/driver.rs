@@ -1,6 +1,6 @@
 //! From a request to samples: contexts, covariances, start and end of the noise, chunks of particles.
 
-use super::{CHUNK, Method, Monitor, SampleInfo, SampleOptions, SampleRequest, merge};
+use super::{CHUNK, Method, SampleInfo, SampleOptions, SampleRequest, merge};
 use crate::prior_score::{DiffusedPrior, Level, PriorScore};
 use crate::sampler::{Control, ParticleStreams, Particles, Span};
 use crate::score::covariance::{Factors, Moments, factor_key, moments, start_time};
@@ -13,8 +13,7 @@ use ndarray::s;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tallsbi_data::{Prior, Purpose};
+use tallsbi_data::{Monitor, Prior, Purpose, Stage};
 
 /// Noise ratio to stop at when nothing is known of the posterior's width.
 const DEFAULT_END_NOISE: f64 = 1e-3;
@@ -32,9 +31,9 @@ pub(super) struct Driver<'a, 'r, 'x, M: ScoreModel> {
     null_moments: Option<Moments>,
     request: &'a SampleRequest<'r, 'x>,
     options: &'a SampleOptions,
-    monitor: Monitor<'a>,
+    monitor: &'a dyn Monitor,
+    stage: Stage<'a>,
     start: f64,
-    done: &'a AtomicUsize,
     pub info: SampleInfo,
 }
 
@@ -52,8 +51,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         prior: &'a Prior,
         request: &'a SampleRequest<'r, 'x>,
         options: &'a SampleOptions,
-        monitor: Monitor<'a>,
-        done: &'a AtomicUsize,
+        monitor: &'a dyn Monitor,
     ) -> Result<Self> {
         let mut info = SampleInfo::default();
         let null = if options.learned_prior { model.null_context() } else { None };
@@ -69,7 +67,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
                 let key = factor_key(request.key, u64::MAX, 0);
                 let entry = |_| MomentCache::key(None, key);
                 let factors = Factors { count: 1, key: |_| key, entry: &entry, cache: request.covariances };
-                let (estimate, pairs) = moments(model, null, &factors, &options.moments, monitor.cancelled)?;
+                let (estimate, pairs) = moments(model, null, &factors, &options.moments, monitor)?;
                 info.moment_pairs = pairs;
                 Some(estimate)
             }
@@ -82,7 +80,8 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         let support = options.thresholds().then_some(prior);
         let prior = DiffusedPrior::new(prior, options.prior)?;
         let support = support.filter(|_| !prior.is_gaussian());
-        Ok(Self { model, prior, support, null, null_moments, request, options, monitor, start, done, info })
+        let stage = monitor.stage("sample", "samples", (request.groups.len() * options.samples) as u64);
+        Ok(Self { model, prior, support, null, null_moments, request, options, monitor, stage, start, info })
     }
 
     /// Samples a range of groups, in order.
@@ -135,8 +134,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
                 MomentCache::key(Some(x), key(factor))
             };
             let factors = Factors { count, key, entry: &entry, cache: self.request.covariances };
-            let (estimate, pairs) =
-                moments(self.model, context, &factors, &self.options.moments, self.monitor.cancelled)?;
+            let (estimate, pairs) = moments(self.model, context, &factors, &self.options.moments, self.monitor)?;
             info.moment_pairs += pairs;
             estimate
         } else {
@@ -169,8 +167,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
             }
             merge(&mut info, &part);
         }
-        let done = self.done.fetch_add(range.len(), Ordering::Relaxed) + range.len();
-        (self.monitor.progress)(done, self.request.groups.len() * samples);
+        self.stage.advance(range.len() as u64);
         Ok((theta, info))
     }
 
@@ -209,7 +206,7 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
             Particles { theta, noise: Box::new(ParticleStreams(streams(Purpose::SamplerNoise).collect())) };
         let mut score = self.score(unit, groups, subsets);
         let span = Span { start: self.start, ..Span::whole(self.model.schedule(), end_noise) };
-        let control = Control { span, clip: self.options.clip, cancelled: self.monitor.cancelled };
+        let control = Control { span, clip: self.options.clip, monitor: self.monitor };
         let sampler = self.options.sampler.sampler();
         let run = sampler.run(score.as_mut(), &mut particles, &control)?;
         let ScoreCounters { pairs, precisions, repaired, thresholded } = score.counters();

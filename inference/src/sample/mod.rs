@@ -17,8 +17,7 @@ use driver::Driver;
 use ndarray::{Array3, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::AtomicUsize;
-use tallsbi_data::{LatentMap, Prior, StreamKey};
+use tallsbi_data::{LatentMap, Monitor, Prior, StreamKey};
 
 /// Which posteriors to sample.
 pub struct SampleRequest<'a, 'x> {
@@ -30,22 +29,6 @@ pub struct SampleRequest<'a, 'x> {
     pub key: StreamKey,
     /// Where estimated covariances are looked up and kept; results are the same without.
     pub covariances: Option<&'a MomentCache>,
-}
-
-/// What a run reports and asks while it works.
-#[derive(Clone, Copy)]
-pub struct Monitor<'a> {
-    /// Called with (samples done, samples in all), from any thread.
-    pub progress: &'a (dyn Fn(usize, usize) + Sync),
-    /// Asked often; true stops the run.
-    pub cancelled: &'a (dyn Fn() -> bool + Sync),
-}
-
-impl Monitor<'static> {
-    /// Reports nothing and never stops.
-    pub fn silent() -> Self {
-        Self { progress: &|_, _| {}, cancelled: &|| false }
-    }
 }
 
 /// Work and incidents of a run; goes into the attributes of posterior files.
@@ -113,7 +96,7 @@ pub fn sample_posteriors<M: ScoreModel>(
     prior: &Prior,
     request: &SampleRequest<'_, '_>,
     options: &SampleOptions,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Samples> {
     options.validate()?;
     let m = model.dim_theta();
@@ -124,8 +107,7 @@ pub fn sample_posteriors<M: ScoreModel>(
             found: prior.dim().to_string(),
         });
     }
-    let done = AtomicUsize::new(0);
-    let driver = Driver::new(model, prior, request, options, monitor, &done)?;
+    let driver = Driver::new(model, prior, request, options, monitor)?;
     let groups = request.groups.len();
     // Whole groups, so that a context is built once; enough of them to fill a chunk.
     let width = CHUNK.div_ceil(options.samples);

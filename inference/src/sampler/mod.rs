@@ -19,6 +19,7 @@ use crate::{InferenceError, Result};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
+use tallsbi_data::Monitor;
 
 pub use ddim::Ddim;
 pub use dpm_solver::DpmSolver;
@@ -65,13 +66,13 @@ pub struct Control<'a> {
     pub span: Span,
     /// Keep every coordinate within ±`clip` after each step (the paper's "-clip" variants).
     pub clip: Option<f64>,
-    /// Asked before every evaluation; true stops the run with [`InferenceError::Interrupted`].
-    pub cancelled: &'a (dyn Fn() -> bool + Sync),
+    /// Asked before every evaluation; true stops the run with [`InferenceError::Cancelled`].
+    pub monitor: &'a dyn Monitor,
 }
 
 impl Control<'_> {
     fn check(&self) -> Result<()> {
-        if (self.cancelled)() { Err(InferenceError::Interrupted) } else { Ok(()) }
+        Ok(self.monitor.check()?)
     }
 
     fn clip(&self, theta: &mut [f64]) {

@@ -9,7 +9,7 @@ use crate::{InferenceError, Result};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// First two moments of each factor's posterior, in latent space.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,7 +135,7 @@ pub fn moments<M: ScoreModel>(
     context: &M::Context,
     factors: &Factors<'_, impl Fn(usize) -> StreamKey + Sync>,
     options: &MomentOptions,
-    cancelled: &(dyn Fn() -> bool + Sync),
+    monitor: &dyn Monitor,
 ) -> Result<(Moments, u64)> {
     if let Some(covariances) = model.covariances(context) {
         return Ok((Moments { covariances, means: model.means(context) }, 0));
@@ -151,7 +151,7 @@ pub fn moments<M: ScoreModel>(
             .map(|piece| {
                 let range = piece * PIECE..((piece + 1) * PIECE).min(options.samples);
                 let mut score = SingleScore::new(model, context, range.clone().map(|_| factor));
-                let control = Control { span, clip: None, cancelled };
+                let control = Control { span, clip: None, monitor };
                 let mut particles =
                     start_particles((factors.key)(factor), range, m, Level::new(model.schedule(), span.start));
                 options.sampler.sampler().run(&mut score, &mut particles, &control)?;

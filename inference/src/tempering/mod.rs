@@ -10,14 +10,13 @@
 mod kernel;
 mod run;
 
-use crate::sample::{DIVERGED, Monitor, SampleInfo, SampleRequest, Samples};
+use crate::sample::{DIVERGED, SampleInfo, SampleRequest, Samples};
 use crate::{InferenceError, Result};
 use ndarray::{Array3, ArrayView2};
 use rayon::prelude::*;
 use run::Run;
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tallsbi_data::{Purpose, Symmetry};
+use tallsbi_data::{Monitor, Purpose, Symmetry};
 
 /// A likelihood of many observations as a function of latent parameters.
 pub trait Likelihood: Sync {
@@ -155,12 +154,12 @@ pub fn sample_tempered<L: Likelihood>(
     request: &SampleRequest<'_, '_>,
     samples: usize,
     options: &TemperingOptions,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<(Samples, Vec<f64>)> {
     options.validate()?;
     let m = likelihood.dim_theta();
-    let done = AtomicUsize::new(0);
     let total = request.groups.len() * samples;
+    let stage = monitor.stage("sample", "samples", total as u64);
     let groups: Result<Vec<_>> = request
         .groups
         .par_iter()
@@ -173,7 +172,7 @@ pub fn sample_tempered<L: Likelihood>(
             let stages = ladder(likelihood);
             let mut run = start(stages[0].0);
             for (index, (_, observations)) in stages.iter().enumerate() {
-                run.anneal((observations / x.nrows() as f64).min(1.0), monitor.cancelled)?;
+                run.anneal((observations / x.nrows() as f64).min(1.0), monitor)?;
                 let Some((finer, _)) = stages.get(index + 1) else { break };
                 if !run.switch(finer) {
                     let spent = run.evaluations;
@@ -181,9 +180,9 @@ pub fn sample_tempered<L: Likelihood>(
                     run.evaluations += spent;
                 }
             }
-            run.settle(monitor.cancelled)?;
+            run.settle(monitor)?;
             run.symmetrise(&key(Purpose::Symmetry));
-            (monitor.progress)(done.fetch_add(samples, Ordering::Relaxed) + samples, total);
+            stage.advance(samples as u64);
             Ok(run.take(samples))
         })
         .collect();

@@ -2,13 +2,13 @@
 
 use super::kernel::{Buffers, Kernel};
 use super::{Likelihood, Local, TemperingOptions};
+use crate::Result;
 use crate::precision::dot;
-use crate::{InferenceError, Result};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Particles that move together: fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 64;
@@ -104,7 +104,7 @@ impl<'a, L: Likelihood> Run<'a, L> {
     }
 
     /// From the present β to `end`, level by level.
-    pub(super) fn anneal(&mut self, end: f64, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+    pub(super) fn anneal(&mut self, end: f64, monitor: &dyn Monitor) -> Result<()> {
         while self.beta < end {
             let rest = end - self.beta;
             let increment = self.increment(rest);
@@ -112,23 +112,21 @@ impl<'a, L: Likelihood> Run<'a, L> {
             self.reweight(&changes);
             self.beta = if increment >= rest { end } else { self.beta + increment };
             if self.beta < 1.0 {
-                self.travel(self.options.travel, cancelled)?;
+                self.travel(self.options.travel, monitor)?;
             }
         }
         Ok(())
     }
 
     /// The moves at β = 1.
-    pub(super) fn settle(&mut self, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<()> {
-        self.travel(self.options.final_travel, cancelled)
+    pub(super) fn settle(&mut self, monitor: &dyn Monitor) -> Result<()> {
+        self.travel(self.options.final_travel, monitor)
     }
 
-    fn travel(&mut self, budget: f64, cancelled: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+    fn travel(&mut self, budget: f64, monitor: &dyn Monitor) -> Result<()> {
         let mut travelled = 0.0;
         for _ in 0..self.options.max_moves {
-            if cancelled() {
-                return Err(InferenceError::Interrupted);
-            }
+            monitor.check()?;
             let step = self.step;
             travelled += self.advance() * 0.5 * step * step;
             if travelled >= budget {

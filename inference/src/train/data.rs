@@ -8,8 +8,7 @@ use crate::model::observation_map::Moments;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use rand::seq::SliceRandom;
-use tallsbi_data::file::{TrainingSet, XTransform};
-use tallsbi_data::{LatentMap, Prior, Purpose, StreamKey};
+use tallsbi_data::{LatentMap, Prior, Purpose, StreamKey, XTransform};
 
 /// Fewest rows that can be split and trained on.
 const MIN_ROWS: usize = 20;
@@ -48,8 +47,30 @@ pub struct Split {
     pub validation: Vec<u32>,
 }
 
-/// Shows blocks of parameters (n, m) and observations (n, K, d) in order.
-type Visit<'a> = dyn FnMut(ArrayView2<'_, f32>, ArrayView3<'_, f32>) -> Result<()> + 'a;
+/// Sees blocks of parameters (n, m) and observations (n, K, d) in order.
+pub type VisitRows<'a> = dyn FnMut(ArrayView2<'_, f32>, ArrayView3<'_, f32>) -> Result<()> + 'a;
+
+/// Simulated rows (θ, x) that can be gone through several times, block by block: those of a file that is larger than memory, for
+/// example. All are valid: finite, θ within the prior's support, x positive where its logarithm is taken.
+pub trait RowSource {
+    /// The prior of θ.
+    fn prior(&self) -> &Prior;
+
+    /// Observations a row, K.
+    fn n_obs(&self) -> usize;
+
+    /// Values an observation, d.
+    fn dim_x(&self) -> usize;
+
+    /// How observations enter a network.
+    fn x_transform(&self) -> XTransform;
+
+    /// Shows all valid rows in order, the same each time; returns how many others were left out.
+    ///
+    /// # Errors
+    /// What `visit` returns, and its own as [`InferenceError::Caller`].
+    fn for_each_block(&self, visit: &mut VisitRows<'_>) -> Result<u64>;
+}
 
 impl TrainingData {
     /// Prepares `theta` (N, m) and `x` (N, K, d), both in the simulator's units and finite.
@@ -73,30 +94,24 @@ impl TrainingData {
             });
         }
         prior.check_support("training set, theta", theta)?;
-        let rows = |visit: &mut Visit<'_>| visit(theta, x).map(|()| 0);
+        let rows = |visit: &mut VisitRows<'_>| visit(theta, x).map(|()| 0);
         Self::from_blocks(&rows, (x.dim().1, x.dim().2), prior, log_x, (options, key, &Storage::Memory))
     }
 
-    /// Prepares the valid rows among the first `limit` of a file, reading it twice, block by block: beside the standardised
-    /// observations, which lie where `storage` says, only the parameters are held in memory.
+    /// Prepares the rows of a source, going through it twice: beside the standardised observations, which lie where `storage` says,
+    /// only the parameters are held in memory.
     ///
     /// # Errors
-    /// As [`TrainingData::prepare`], and when the file cannot be read or the scratch file not be written.
-    pub fn read(
-        set: &TrainingSet,
-        limit: Option<u64>,
-        options: &TrainOptions,
-        key: StreamKey,
-        storage: &Storage,
-    ) -> Result<Self> {
-        let spec = set.spec();
-        let rows = |visit: &mut Visit<'_>| set.for_each_valid_block(limit, visit);
-        let shape = (spec.n_obs.unwrap_or(1), spec.dim_x);
-        Self::from_blocks(&rows, shape, set.prior(), spec.x_transform == XTransform::Log, (options, key, storage))
+    /// As [`TrainingData::prepare`], and when the source cannot be read or the scratch file not be written.
+    pub fn read(source: &dyn RowSource, options: &TrainOptions, key: StreamKey, storage: &Storage) -> Result<Self> {
+        let rows = |visit: &mut VisitRows<'_>| source.for_each_block(visit);
+        let shape = (source.n_obs(), source.dim_x());
+        let log_x = source.x_transform() == XTransform::Log;
+        Self::from_blocks(&rows, shape, source.prior(), log_x, (options, key, storage))
     }
 
     fn from_blocks(
-        rows: &dyn Fn(&mut Visit<'_>) -> Result<u64>,
+        rows: &dyn Fn(&mut VisitRows<'_>) -> Result<u64>,
         (n_obs, dim_x): (usize, usize),
         prior: &Prior,
         log_x: bool,

@@ -63,7 +63,7 @@ impl<'a> Run<'a> {
                 let member = Candidate { stream: options.candidates.len() + member, fold: member, ..candidate };
                 jobs.push(self.job(name, &member, input.clone(), &optimizer)?);
             }
-            kept.extend(self.fit("likelihood, more members", jobs, 0)?);
+            kept.extend(self.fit("likelihood, more members", jobs)?);
         }
         let template = self.density(&candidate)?;
         let member = |index: usize| {
@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
             [job] => job.name.clone(),
             several => format!("likelihood, {} networks", several.len()),
         };
-        self.fit(&stage, jobs, self.members_to_come())
+        self.fit(&stage, jobs)
     }
 
     /// Trains the network `first` again at other learning rates; the one to use.
@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
             let name = format!("likelihood, {}, learning rate {rate}", self.describe(candidate));
             jobs.push(Job { optional: true, ..self.job(name, candidate, Input::Plain, &optimizer)? });
         }
-        let tried = self.fit("likelihood, other learning rates", jobs, self.members_to_come())?;
+        let tried = self.fit("likelihood, other learning rates", jobs)?;
         let loss = |network: usize| self.done[network].1.best_validation_loss;
         let best = self.best(tried.clone());
         let best = if loss(best) < loss(first) - WORTH { best } else { first };
@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         let own = Candidate { stream: options.candidates.len(), ..*candidate };
         let optimizer = self.optimizer_of(*first);
         let job = self.job(name, &own, input.clone(), &optimizer)?;
-        let trained = self.fit("likelihood, symmetric", vec![job], self.members_to_come())?;
+        let trained = self.fit("likelihood, symmetric", vec![job])?;
         let loss = |network: usize| self.done[network].1.best_validation_loss;
         if loss(*first) < loss(trained.start) - WORTH {
             self.keep(trained, *first);
@@ -240,12 +240,6 @@ impl<'a> Run<'a> {
             batch_size: record.batch_size,
             ..self.options.likelihood.optimizer.clone()
         }
-    }
-
-    /// Epochs of the likelihood's last stage.
-    fn members_to_come(&self) -> usize {
-        let options = &self.options.likelihood;
-        usize::from(options.members > 1) * options.optimizer.epochs
     }
 
     fn layout(&self, form: &DensityForm) -> MixtureLayout {
@@ -342,8 +336,9 @@ impl<'a> Run<'a> {
 mod tests {
     use super::super::features::Features;
     use super::super::tests::{small, toy, toy_seen};
-    use super::super::{Architecture, LikelihoodOptions, TrainOptions, TrainingData, Unmonitored, train};
+    use super::super::{Architecture, LikelihoodOptions, TrainOptions, TrainingData, train};
     use super::*;
+    use tallsbi_data::Silent;
     use tallsbi_data::StreamKey;
 
     const DIAGONAL: DensityForm = DensityForm { components: 1, covariance: Covariance::Diagonal };
@@ -359,7 +354,7 @@ mod tests {
 
     /// The names of the networks that were trained, those in use with an asterisk.
     fn trained(data: &TrainingData, options: &TrainOptions) -> Vec<String> {
-        let model = train(data, options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+        let model = train(data, options, StreamKey::root(0), &Silent).unwrap();
         let name = |network: &str, kept: bool| format!("{}{}", if kept { "*" } else { "" }, &network[12..]);
         model.info.training.iter().map(|record| name(&record.network, record.kept)).collect()
     }
@@ -386,7 +381,7 @@ mod tests {
         options.likelihood.optimizer.learning_rate = 1e-4;
         let data = toy(2000, 1, &options);
         let rates = |options: &TrainOptions| -> Vec<(f64, bool)> {
-            let model = train(&data, options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+            let model = train(&data, options, StreamKey::root(0), &Silent).unwrap();
             model.info.training.iter().map(|record| (record.learning_rate, record.kept)).collect()
         };
         assert_eq!(rates(&options), [(1e-4, false), (5e-5, false), (3e-3, true), (3e-3, true)]);
@@ -403,9 +398,9 @@ mod tests {
         let optimizer = &mut options.likelihood.optimizer;
         (optimizer.max_gradient_norm, optimizer.warm_up_epochs) = (1e30, 0);
         let data = toy(1000, 1, &options);
-        let usual = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+        let usual = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
         options.likelihood.learning_rate_factors = vec![1e10];
-        let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+        let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
         let record = &model.info.training[1];
         assert!(record.network.ends_with("diverged") && !record.kept && record.best_validation_loss.is_finite());
         assert!(model.networks == usual.networks);
@@ -422,7 +417,7 @@ mod tests {
             features[2 * row as usize..][..2].fill(7.0);
         }
         data.features = Features::Memory(features);
-        let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+        let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
         let losses: Vec<f64> = model.info.training.iter().map(|record| record.best_validation_loss).collect();
         assert!(losses[1] > losses[0] + 3.0 && losses[1] > losses[2] + 3.0, "{losses:?}");
     }

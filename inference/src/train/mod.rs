@@ -12,7 +12,7 @@ mod run;
 mod tests;
 mod trainer;
 
-pub use data::TrainingData;
+pub use data::{RowSource, TrainingData, VisitRows};
 pub use features::{Features, Storage};
 pub use options::{
     AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, MOST_OUTPUTS, NoiseLevels,
@@ -23,8 +23,7 @@ pub use trainer::{EpochRecord, TrainerState};
 use crate::model::trained::{TrainedModel, TrainingRecord};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Monitor, StreamKey};
 
 /// Where a training run stands; enough to go on to the same bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,70 +36,67 @@ pub struct Checkpoint {
     pub current: Vec<TrainerState>,
 }
 
-/// How far a training run is. Networks that do not depend on each other are trained side by side, epoch by epoch.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress<'a> {
-    /// What is being trained: "anchor", "residual", "noise", "likelihood, 3 forms", ...
-    pub stage: &'a str,
-    /// Epochs done.
-    pub epoch: usize,
-    /// Epochs at most.
-    pub epochs: usize,
-    /// Epochs at most of the stages still to come.
-    pub epochs_to_come: usize,
-    /// The networks of this stage, those that stopped early included.
-    pub networks: &'a [NetworkProgress<'a>],
+/// Where checkpoints go. Called after each epoch, and with `last` before a run stops because its monitor asked it to; `checkpoint`
+/// makes what [`train_resumable`] resumes from (it copies the weights).
+pub type Keep<'a> = dyn FnMut(Last, &dyn Fn() -> Checkpoint) -> std::result::Result<(), BoxError> + 'a;
+
+/// An error of the caller's that passes through.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether a run stops after this epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// It does: this is the last chance to keep a checkpoint.
+    Yes,
+    /// It goes on.
+    No,
 }
 
-/// How far one network is.
-#[derive(Debug, Clone, Copy)]
-pub struct NetworkProgress<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Its last epoch's record.
-    pub record: EpochRecord,
-    /// Its best validation loss so far and the epoch of it.
-    pub best: (f64, usize),
+/// How a training run is kept and gone on with.
+pub struct Resumable<'a> {
+    /// All that decides the result, as text.
+    pub fingerprint: &'a str,
+    /// A checkpoint of a run with the same fingerprint.
+    pub resume: Option<Checkpoint>,
+    /// Takes checkpoints.
+    pub keep: Box<Keep<'a>>,
 }
 
-/// Sees every epoch of a training run and decides whether it goes on.
-pub trait Monitor {
-    /// Called after each epoch; `checkpoint` makes what [`train`] needs to resume from here (it copies the weights).
-    fn epoch(&mut self, progress: &Progress<'_>, checkpoint: &dyn Fn() -> Checkpoint) -> ControlFlow<()>;
-}
-
-/// A monitor that lets training run.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unmonitored;
-
-impl Monitor for Unmonitored {
-    fn epoch(&mut self, _: &Progress<'_>, _: &dyn Fn() -> Checkpoint) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
-
-/// Trains a model on the current thread pool; with `resume`, goes on from a checkpoint of the same run (same `fingerprint`).
+/// Trains a model on the current thread pool. Networks that do not depend on each other are trained side by side, epoch by epoch.
 ///
-/// The result depends on data, options and `key` only: not on the number of threads, nor on interruptions.
+/// The result depends on data, options and `key` only: not on the number of threads.
 ///
 /// # Errors
-/// When options are out of range, the checkpoint is of another run, training diverges, or the monitor stops it.
+/// When options are out of range, training diverges, or the monitor stops it.
 pub fn train(
     data: &TrainingData,
     options: &TrainOptions,
     key: StreamKey,
-    fingerprint: &str,
-    resume: Option<Checkpoint>,
-    monitor: &mut dyn Monitor,
+    monitor: &dyn Monitor,
+) -> Result<TrainedModel> {
+    let run = Resumable { fingerprint: "", resume: None, keep: Box::new(|_, _| Ok(())) };
+    train_resumable(data, options, key, run, monitor)
+}
+
+/// As [`train`], with checkpoints to go on from: a resumed run has the result of an uninterrupted one.
+///
+/// # Errors
+/// As [`train`], when the checkpoint is of another run, and when checkpoints cannot be kept.
+pub fn train_resumable(
+    data: &TrainingData,
+    options: &TrainOptions,
+    key: StreamKey,
+    run: Resumable<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<TrainedModel> {
     options.validate()?;
-    if resume.as_ref().is_some_and(|checkpoint| checkpoint.fingerprint != fingerprint) {
+    if run.resume.as_ref().is_some_and(|checkpoint| checkpoint.fingerprint != run.fingerprint) {
         return Err(InferenceError::Option {
             option: "resume",
             message: "the checkpoint is of a run with other data, options or seed; start anew without it".into(),
         });
     }
-    let run = run::Run::new(data, options, key, fingerprint, monitor, resume);
+    let run = run::Run::new(data, options, key, run, monitor);
     match options.architecture.resolve(data.dim_x, data.is_counts()) {
         Architecture::Auto | Architecture::Anchored => run.anchored(),
         Architecture::Noise => run.noise(),

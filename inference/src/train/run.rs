@@ -6,14 +6,14 @@ use super::density::{DensityObjective, Direction};
 use super::noising::Noising;
 use super::options::{OptimizerOptions, TrainOptions};
 use super::trainer::{Fitted, Objective, Plan, Trainer, TrainerState};
-use super::{Checkpoint, Monitor, NetworkProgress, Progress, TrainingData};
+use super::{Checkpoint, Keep, Last, Resumable, TrainingData};
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
 use std::ops::Range;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Progress, Purpose, StreamKey};
 use tallsbi_network::{Activation, Engine, LastLayer, Mlp, MlpSpec};
 
 /// A network to be fitted.
@@ -36,7 +36,8 @@ pub struct Run<'a> {
     pub(super) options: &'a TrainOptions,
     pub(super) key: StreamKey,
     fingerprint: &'a str,
-    monitor: &'a mut dyn Monitor,
+    checkpoints: Box<Keep<'a>>,
+    monitor: &'a dyn Monitor,
     /// Weights and records of the networks of finished stages.
     pub(super) done: Vec<(Vec<f32>, TrainingRecord)>,
     /// States of the stage that an interrupted run was in.
@@ -51,13 +52,13 @@ impl<'a> Run<'a> {
         data: &'a TrainingData,
         options: &'a TrainOptions,
         key: StreamKey,
-        fingerprint: &'a str,
-        monitor: &'a mut dyn Monitor,
-        resume: Option<Checkpoint>,
+        run: Resumable<'a>,
+        monitor: &'a dyn Monitor,
     ) -> Self {
+        let Resumable { fingerprint, resume, keep } = run;
         let (done, interrupted) =
             resume.map_or_else(Default::default, |checkpoint| (checkpoint.done, checkpoint.current));
-        Self { data, options, key, fingerprint, monitor, done, interrupted, before: 0 }
+        Self { data, options, key, fingerprint, checkpoints: keep, monitor, done, interrupted, before: 0 }
     }
 
     /// The Gaussian anchor, then the residual.
@@ -84,7 +85,7 @@ impl<'a> Run<'a> {
             initial: anchor.parameters().to_vec(),
         };
         let jobs = options.search.variants(&options.anchor.optimizer).map(job).collect();
-        let anchors = self.fit("anchor", jobs, options.optimizer.epochs)?;
+        let anchors = self.fit("anchor", jobs)?;
         let best = self.best(anchors.clone());
         self.keep(anchors, best);
         anchor.parameters_mut().copy_from_slice(&self.done[best].0);
@@ -129,7 +130,7 @@ impl<'a> Run<'a> {
             initial: template.flat_parameters(),
         };
         let jobs = options.search.variants(&options.optimizer).map(job).collect();
-        let networks = self.fit(name, jobs, 0)?;
+        let networks = self.fit(name, jobs)?;
         let best = self.best(networks.clone());
         self.keep(networks, best);
         network.set_flat_parameters(&self.done[best].0);
@@ -150,12 +151,7 @@ impl<'a> Run<'a> {
     }
 
     /// Trains the networks of a stage side by side, or takes them from those done; returns where in `done` they are.
-    pub(super) fn fit<O: Objective + Send>(
-        &mut self,
-        stage: &str,
-        jobs: Vec<Job<O>>,
-        epochs_to_come: usize,
-    ) -> Result<Range<usize>> {
+    pub(super) fn fit<O: Objective + Send>(&mut self, stage: &str, jobs: Vec<Job<O>>) -> Result<Range<usize>> {
         let range = self.before..self.before + jobs.len();
         self.before = range.end;
         if self.done.len() >= range.end {
@@ -194,7 +190,7 @@ impl<'a> Run<'a> {
                 other => other,
             };
             active.map(epoch).collect::<Vec<_>>().into_iter().collect::<Result<()>>()?;
-            self.tell((stage, epochs_to_come), &names, &trainers)?;
+            self.tell(stage, &trainers)?;
         }
         for ((trainer, name), options) in trainers.into_iter().zip(names).zip(&optimizers) {
             let Fitted { parameters, best_epoch, best_loss, given_up, history } = trainer.into_fitted();
@@ -213,39 +209,25 @@ impl<'a> Run<'a> {
         Ok(range)
     }
 
-    /// Tells the monitor how far the stage is.
-    fn tell<O: Objective>(
-        &mut self,
-        (stage, epochs_to_come): (&str, usize),
-        names: &[String],
-        trainers: &[Trainer<'_, O>],
-    ) -> Result<()> {
+    /// Tells the monitor how far the stage is, and keeps a checkpoint.
+    fn tell<O: Objective>(&mut self, stage: &str, trainers: &[Trainer<'_, O>]) -> Result<()> {
         let states = || trainers.iter().map(Trainer::state);
-        let networks: Vec<NetworkProgress<'_>> = names
-            .iter()
-            .zip(states())
-            .filter_map(|(name, state)| {
-                let record = *state.history.last()?;
-                Some(NetworkProgress { name, record, best: (state.best_loss, state.best_epoch) })
-            })
-            .collect();
-        let progress = Progress {
-            stage,
-            epoch: states().map(|state| state.epoch).max().unwrap_or(0),
-            epochs: trainers.iter().map(Trainer::epochs).max().unwrap_or(0),
-            epochs_to_come,
-            networks: &networks,
-        };
-        let Self { monitor, done, fingerprint, .. } = self;
+        self.monitor.progress(&Progress {
+            stage: &format!("train {stage}"),
+            unit: "epochs",
+            done: states().map(|state| state.epoch).max().unwrap_or(0) as u64,
+            total: trainers.iter().map(Trainer::epochs).max().unwrap_or(0) as u64,
+            note: &losses(&states().collect::<Vec<_>>()),
+        });
+        let stop = self.monitor.check();
+        let Self { checkpoints, done, fingerprint, .. } = self;
         let checkpoint = || Checkpoint {
             fingerprint: (*fingerprint).to_owned(),
             done: done.clone(),
             current: states().cloned().collect(),
         };
-        if monitor.epoch(&progress, &checkpoint).is_break() {
-            return Err(InferenceError::Interrupted);
-        }
-        Ok(())
+        checkpoints(if stop.is_err() { Last::Yes } else { Last::No }, &checkpoint).map_err(InferenceError::Caller)?;
+        Ok(stop?)
     }
 
     pub(super) fn model(self, networks: Networks) -> TrainedModel {
@@ -261,6 +243,20 @@ impl<'a> Run<'a> {
             },
         }
     }
+}
+
+/// Losses of one network, or what several have come to.
+fn losses(states: &[&TrainerState]) -> String {
+    if let [state] = states
+        && let Some(record) = state.history.last()
+    {
+        return format!(
+            "loss {:.4}, validation {:.4}, best {:.4} in epoch {}",
+            record.training_loss, record.validation_loss, state.best_loss, state.best_epoch
+        );
+    }
+    let best: Vec<String> = states.iter().map(|state| format!("{:.4}", state.best_loss)).collect();
+    format!("best validation losses {}", best.join(", "))
 }
 
 fn other_networks() -> InferenceError {

@@ -12,7 +12,8 @@ use crate::model::{ConditionalSpec, Covariance, EmbeddingSpec};
 use ndarray::{Array2, Array3};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::{Prior, Purpose, SignedPermutation, Symmetry};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tallsbi_data::{Monitor, Prior, Progress, Purpose, SignedPermutation, Silent, Symmetry};
 use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
 
 /// θ ~ N(0, I₂), x_k = θ + 0.5 noise, K observations of each.
@@ -133,26 +134,22 @@ fn threads_do_not_change_a_byte() {
     let bytes: Vec<Vec<u8>> = [1, 2, 7]
         .map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap().to_bytes())
+            pool.install(|| train(&data, &options, StreamKey::root(0), &Silent).unwrap().to_bytes())
         })
         .into();
     assert!(bytes[0] == bytes[1] && bytes[1] == bytes[2]);
 }
 
-/// Stops after a number of epochs in all, with a checkpoint.
-struct StopAfter {
-    left: usize,
-    checkpoint: Option<Checkpoint>,
-}
+/// Stops after a number of epochs in all.
+struct StopAfter(AtomicUsize);
 
 impl Monitor for StopAfter {
-    fn epoch(&mut self, _: &Progress<'_>, checkpoint: &dyn Fn() -> Checkpoint) -> ControlFlow<()> {
-        self.left -= 1;
-        if self.left > 0 {
-            return ControlFlow::Continue(());
-        }
-        self.checkpoint = Some(checkpoint());
-        ControlFlow::Break(())
+    fn progress(&self, _: &Progress<'_>) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -162,18 +159,28 @@ fn resumed_is_uninterrupted() {
         let options = TrainOptions { architecture, ..small() };
         let data = toy(600, 1, &options);
         let key = StreamKey::root(4);
-        let whole = train(&data, &options, key, "run", None, &mut Unmonitored).unwrap();
+        let whole = train(&data, &options, key, &Silent).unwrap();
         for epochs in [2, 5, 8] {
-            let mut stop = StopAfter { left: epochs, checkpoint: None };
-            if let Ok(finished) = train(&data, &options, key, "run", None, &mut stop) {
+            let mut kept = None;
+            let mut keep = |last, checkpoint: &dyn Fn() -> Checkpoint| {
+                kept = (last == Last::Yes).then(checkpoint);
+                Ok(())
+            };
+            let run = Resumable { fingerprint: "run", resume: None, keep: Box::new(&mut keep) };
+            if let Ok(finished) = train_resumable(&data, &options, key, run, &StopAfter(epochs.into())) {
                 assert!(finished == whole, "a run that ends before it is stopped");
                 continue;
             }
-            let json = serde_json::to_string(&stop.checkpoint.unwrap()).unwrap();
+            let json = serde_json::to_string(&kept.unwrap()).unwrap();
             let checkpoint: Checkpoint = serde_json::from_str(&json).unwrap();
-            let other = train(&data, &options, key, "other", Some(checkpoint.clone()), &mut Unmonitored);
+            let resume = |fingerprint| {
+                let keep: Box<Keep<'_>> = Box::new(|_, _| Ok(()));
+                let run = Resumable { fingerprint, resume: Some(checkpoint.clone()), keep };
+                train_resumable(&data, &options, key, run, &Silent)
+            };
+            let other = resume("other");
             assert!(other.unwrap_err().to_string().contains("other data"));
-            let resumed = train(&data, &options, key, "run", Some(checkpoint), &mut Unmonitored).unwrap();
+            let resumed = resume("run").unwrap();
             assert!(resumed == whole, "{architecture:?} resumed after {epochs} epochs");
         }
     }
@@ -190,7 +197,7 @@ fn a_gaussian_posterior_is_learned() {
         ..small()
     };
     let data = toy(8000, 1, &options);
-    let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+    let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
     let [anchor, residual] = &model.info.training[..] else { panic!("two networks") };
     let map = &data.observation_map;
     let exact: f64 = data
@@ -215,7 +222,7 @@ fn a_gaussian_likelihood_is_learned() {
     let likelihood = LikelihoodOptions { hidden: vec![32], optimizer, members: 2, ..LikelihoodOptions::default() };
     let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };
     let data = toy(8000, 1, &options);
-    let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+    let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
     let map = &data.observation_map;
     let exact: f64 = data
         .validation
@@ -252,7 +259,7 @@ fn explosions_are_told() {
         ..small()
     };
     let data = toy(600, 1, &options);
-    let error = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap_err().to_string();
+    let error = train(&data, &options, StreamKey::root(0), &Silent).unwrap_err().to_string();
     assert!(error.contains("diverged") && error.contains("--learning-rate"), "{error}");
 }
 
@@ -266,8 +273,8 @@ fn a_search_keeps_what_validates_best() {
         // Nothing is learned at the first and the last rate.
         let search = SearchOptions { learning_rates: vec![1e-9, 1e-3, 1e-8], batch_sizes: vec![128] };
         let several = TrainOptions { search, ..alone.clone() };
-        let [alone, best] = [alone, several]
-            .map(|options| train(&data, &options, StreamKey::root(3), "", None, &mut Unmonitored).unwrap());
+        let [alone, best] =
+            [alone, several].map(|options| train(&data, &options, StreamKey::root(3), &Silent).unwrap());
         assert!(alone.networks == best.networks, "{architecture:?}");
         let stages = if architecture == Architecture::Anchored { 2 } else { 1 };
         let kept = best.info.training.iter().filter(|record| record.kept && record.network.contains("learning rate"));
@@ -290,7 +297,7 @@ fn a_symmetry_of_the_likelihood_is_found_and_used() {
     for (z, x) in data.latent.chunks_exact(2).zip(features.chunks_exact_mut(2)) {
         x[0] += 2.0 * z[0] * z[0] - z[0] / sd;
     }
-    let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+    let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
     let Networks::Likelihood { members, symmetry, .. } = &model.networks else { panic!("a likelihood") };
     assert_eq!(*symmetry, Symmetry::generated(2, &[SignedPermutation::flip(2, &[0])]).unwrap());
     // A linear network, the form's without the symmetry at two learning rates, one with it, another member.
@@ -300,7 +307,7 @@ fn a_symmetry_of_the_likelihood_is_found_and_used() {
 
     let without = LikelihoodOptions { symmetries: false, ..options.likelihood.clone() };
     let options = TrainOptions { likelihood: without, ..options };
-    let model = train(&data, &options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap();
+    let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
     let Networks::Likelihood { symmetry, .. } = &model.networks else { panic!("a likelihood") };
     assert_eq!(symmetry.order(), 1);
 }

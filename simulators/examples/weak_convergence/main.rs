@@ -7,7 +7,7 @@
 mod figure;
 
 use ndarray::Array2;
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Stage, StreamKey};
 use tallsbi_simulators::jansen_rit::{BINS, Recording, Solver};
 use tallsbi_simulators::{Rows, TaskOptions, simulate_parallel, task};
 
@@ -34,8 +34,7 @@ fn spectrum(solver: Solver, steps_per_second: u32, seed: u64) -> Spectrum {
     let theta = Array2::from_shape_fn((SIMULATIONS, 4), |(_, i)| [135.0, 220.0, 2000.0, 0.0][i]);
     let rows = Rows { theta: theta.view(), n_obs: 1, key: StreamKey::root(seed), first_row: 0 };
     let (mut x, mut valid) = (vec![0.0; SIMULATIONS * BINS], vec![0; SIMULATIONS]);
-    let all = |_| std::ops::ControlFlow::Continue(());
-    simulate_parallel(&*task, &rows, &mut x, &mut valid, &all).expect("shapes fit");
+    simulate_parallel(&*task, &rows, &mut x, &mut valid, &Stage::silent()).expect("shapes fit");
     let mut mean = [0.0; BINS];
     for row in x.chunks_exact(BINS) {
         mean.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value) / SIMULATIONS as f64);

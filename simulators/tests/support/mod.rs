@@ -6,7 +6,7 @@ pub mod compare;
 
 use ndarray::{Array2, Array3, ArrayView2};
 use std::path::PathBuf;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Purpose, Stage, StreamKey};
 use tallsbi_simulators::{Rows, Task, simulate_parallel};
 
 /// The folder of reference data; `None`, with the reason printed, where there is none (never on CI).
@@ -45,8 +45,7 @@ pub fn observations(task: &dyn Task, theta: ArrayView2<'_, f64>, n: usize, seed:
     let mut x = Array3::zeros((theta.nrows(), n, task.dim_x()));
     let mut valid = vec![0; theta.nrows()];
     let out = x.as_slice_mut().expect("contiguous");
-    let invalid =
-        simulate_parallel(task, &rows, out, &mut valid, &|_| std::ops::ControlFlow::Continue(())).expect("shapes fit");
+    let invalid = simulate_parallel(task, &rows, out, &mut valid, &Stage::silent()).expect("shapes fit");
     assert_eq!(invalid, 0, "every simulation succeeds");
     x
 }

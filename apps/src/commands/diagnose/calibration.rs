@@ -1,6 +1,5 @@
 //! Checks of a model's posteriors on calibration pairs (θ, x) from the joint distribution.
 
-use super::monitored;
 use super::two_sample::{ClassifierName, named};
 use crate::commands::model::Model;
 use crate::commands::observed;
@@ -13,11 +12,11 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tallsbi_data::Purpose;
-use tallsbi_data::file::{MatrixSource, TrainingSet};
 use tallsbi_diagnostics::classifier::{ClassifierKind, ClassifierParams};
 use tallsbi_diagnostics::local_c2st::{FEWEST_PAIRS, LocalC2st, LocalC2stOptions};
 use tallsbi_diagnostics::sbc::RankOptions;
 use tallsbi_diagnostics::{sbc as ranks, tarp};
+use tallsbi_files::{MatrixSource, TrainingSet};
 
 /// Null trials below which p = 0.05 cannot be reached.
 const FEWEST_TRIALS: usize = 19;
@@ -149,10 +148,11 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
         classifier,
         ..LocalC2stOptions::default()
     };
-    let result = monitored(context, |monitor| {
+    let result = (|| {
+        let monitor = &context.monitor();
         let test = LocalC2st::train(pairs.theta.view(), theta_q.view(), flat.view(), &options, context.key(), monitor)?;
         test.evaluate(posterior.values.view(), &observation, monitor)
-    })
+    })()
     .map_err(|error| match error.matrix() {
         Some("posterior samples") => named(&arguments.posterior, error),
         Some(_) => anyhow!(error).context(calibration.calibration.display().to_string()),
@@ -193,9 +193,7 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
     let pairs = calibration.read(&model, calibration.n_obs.map(NonZeroUsize::get), FEWEST_RANKS)?;
     let draws = calibration.draw(context, &model, &pairs, arguments.draws.get())?;
     let key = context.key().child(Purpose::Calibration);
-    let result = monitored(context, |monitor| {
-        ranks::sbc(pairs.theta.view(), draws.view(), &RankOptions::default(), key, monitor)
-    })?;
+    let result = ranks::sbc(pairs.theta.view(), draws.view(), &RankOptions::default(), key, &context.monitor())?;
     let names = model.trained.latent.prior().names();
     let mut text = format!("SBC p = {:.4} (smallest of {} parameters, corrected)", result.p_value, names.len());
     for (name, test) in names.iter().zip(&result.parameters) {
@@ -231,9 +229,7 @@ pub fn coverage(context: &Context, arguments: &CoverageArguments) -> Result<()> 
     let pairs = calibration.read(&model, calibration.n_obs.map(NonZeroUsize::get), FEWEST_RANKS)?;
     let draws = calibration.draw(context, &model, &pairs, arguments.draws.get())?;
     let key = context.key().child(Purpose::Calibration);
-    let result = monitored(context, |monitor| {
-        tarp::tarp(pairs.theta.view(), draws.view(), &RankOptions::default(), key, monitor)
-    })?;
+    let result = tarp::tarp(pairs.theta.view(), draws.view(), &RankOptions::default(), key, &context.monitor())?;
     let side = if result.area_to_curve > 0.0 { "wide" } else { "narrow" };
     let text = format!(
         "expected coverage: p = {:.4}, largest deviation {:.4}, area {:+.4} (on the {side} side)",

@@ -5,11 +5,8 @@ mod reference;
 mod two_sample;
 
 use crate::context::Context;
-use crate::progress::Bar;
 use anyhow::Result;
 use clap::Subcommand;
-use std::sync::Mutex;
-use tallsbi_diagnostics::{Monitor, Progress};
 
 /// Is the posterior right? Distances to a reference posterior, and calibration checks that need none
 ///
@@ -40,20 +37,4 @@ pub fn run(context: &Context, command: &DiagnoseCommand) -> Result<()> {
         DiagnoseCommand::Coverage(arguments) => calibration::coverage(context, arguments),
         DiagnoseCommand::Reference(arguments) => reference::reference(context, arguments),
     }
-}
-
-/// Runs `work` with a monitor that shows a bar for each stage and stops on Ctrl-C.
-pub fn monitored<T>(context: &Context, work: impl FnOnce(Monitor<'_>) -> T) -> T {
-    let bar: Mutex<Option<(&'static str, Bar)>> = Mutex::new(None);
-    let progress = |progress: Progress| {
-        let Ok(mut held) = bar.lock() else { return };
-        if held.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
-            *held = Some((progress.stage, context.bar(progress.stage, "done", progress.total as u64)));
-        }
-        if let Some((_, bar)) = held.as_ref() {
-            bar.set(progress.done as u64);
-        }
-    };
-    let cancelled = || context.interrupt.is_set();
-    work(Monitor::new(&progress, &cancelled))
 }

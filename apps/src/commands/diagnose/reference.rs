@@ -3,6 +3,7 @@
 use crate::commands::TaskArguments;
 use crate::commands::reference::ChainArguments;
 use crate::context::Context;
+use crate::progress::Quiet;
 use crate::reference::sample_reference;
 use anyhow::Result;
 use clap::Args;
@@ -10,10 +11,8 @@ use ndarray::{Array2, Array3, Axis};
 use rayon::prelude::*;
 use serde_json::json;
 use std::num::NonZeroUsize;
-use tallsbi_data::Purpose;
-use tallsbi_diagnostics::Monitor as Silent;
+use tallsbi_data::{Purpose, Silent};
 use tallsbi_diagnostics::sbc::{RankOptions, sbc};
-use tallsbi_inference::sample::Monitor;
 use tallsbi_simulators::Rows;
 
 /// Simulation-based calibration of a task's reference posterior: ranks of true parameters drawn from the prior
@@ -54,7 +53,7 @@ pub fn reference(context: &Context, arguments: &ReferenceCalibrationArguments) -
         row.iter_mut().zip(&drawn).for_each(|(out, value)| *out = *value);
     }
     let bar = context.bar("calibrate", "posteriors", pairs as u64);
-    let cancelled = || context.interrupt.is_set();
+    let monitor = Quiet(context);
     let of_pair = |pair: usize| -> Result<(Array2<f64>, f64)> {
         let rows = Rows {
             theta: theta.slice(ndarray::s![pair..=pair, ..]),
@@ -65,8 +64,8 @@ pub fn reference(context: &Context, arguments: &ReferenceCalibrationArguments) -
         let mut x = vec![0.0; n_obs * task.dim_x()];
         task.simulate_batch(&rows, &mut x, &mut [0])?;
         let x = Array2::from_shape_vec((n_obs, task.dim_x()), x)?;
-        let monitor = Monitor { progress: &|_, _| {}, cancelled: &cancelled };
-        let posterior = sample_reference(task, x.view(), method, &options, retries, key.indexed(pair as u64), monitor)?;
+        let posterior =
+            sample_reference(task, x.view(), method, &options, retries, key.indexed(pair as u64), &monitor)?;
         bar.advance(1);
         let (chains, draws, _) = posterior.samples.dim();
         let rhat = posterior.rhat();
@@ -78,7 +77,7 @@ pub fn reference(context: &Context, arguments: &ReferenceCalibrationArguments) -
     let draws: Array3<f64> = ndarray::stack(Axis(0), &views)?;
     let rhats: Vec<f64> = results.iter().map(|(_, rhat)| *rhat).collect();
     let largest = rhats.iter().copied().fold(1.0, f64::max);
-    let result = sbc(theta.view(), draws.view(), &RankOptions::default(), key, Silent::silent())?;
+    let result = sbc(theta.view(), draws.view(), &RankOptions::default(), key, &Silent)?;
     let names = task.prior().names();
     let mut text = format!(
         "SBC p = {:.4} (smallest of {m} parameters, corrected) over {pairs} posteriors of {n_obs} observations, largest R-hat {largest:.3}",

@@ -1,15 +1,14 @@
 //! Distances between a sample and a reference, or the truth.
 
-use super::monitored;
 use crate::commands::parameter_values;
 use crate::context::{Context, usage};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tallsbi_data::file::{Matrix, MatrixSource};
 use tallsbi_diagnostics::classifier::{ClassifierKind, ClassifierParams};
 use tallsbi_diagnostics::mmd::{Bandwidth, PermutationOptions, permutation_test, unbiased_mmd2};
 use tallsbi_diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, DiagnosticsError, dirac};
+use tallsbi_files::{Matrix, MatrixSource};
 
 /// A sample and its reference.
 #[derive(Debug, Args)]
@@ -112,14 +111,15 @@ pub struct MmdArguments {
 pub fn mmd(context: &Context, arguments: &MmdArguments) -> Result<()> {
     let (samples, reference) = arguments.pair.read()?;
     let (reference, samples) = (reference.values.view(), samples.values.view());
-    let (mmd, p_value) = monitored(context, |monitor| {
+    let (mmd, p_value) = (|| {
+        let monitor = &context.monitor();
         let mmd = unbiased_mmd2(reference, samples, Bandwidth::default(), monitor)?;
         let test = arguments.permutations.map(|permutations| {
             let options = PermutationOptions { permutations, ..PermutationOptions::default() };
             permutation_test(reference, samples, &options, context.key(), monitor)
         });
         Ok((mmd, test.transpose()?.map(|test| test.p_value)))
-    })
+    })()
     .map_err(|error| arguments.pair.name(error))?;
     let tested = p_value.map(|p| format!(", p = {p:.4}")).unwrap_or_default();
     context.print(
@@ -175,9 +175,13 @@ pub fn c2st(context: &Context, arguments: &C2stArguments) -> Result<()> {
         seeds: arguments.repeats,
         classifier: ClassifierParams::from(arguments.classifier.kind()),
     };
-    let result = monitored(context, |monitor| {
-        tallsbi_diagnostics::c2st(reference.values.view(), samples.values.view(), &options, context.key(), monitor)
-    })
+    let result = tallsbi_diagnostics::c2st(
+        reference.values.view(),
+        samples.values.view(),
+        &options,
+        context.key(),
+        &context.monitor(),
+    )
     .map_err(|error| arguments.pair.name(error))?;
     context.print(format!("C2ST accuracy {:.4} ± {:.4}", result.accuracy, result.standard_error), || {
         json!({

@@ -19,7 +19,7 @@ use plotters::style::RGBColor;
 use robustness::robustness;
 use std::collections::BTreeSet;
 use std::path::Path;
-use tallsbi_data::file::Posterior;
+use tallsbi_files::Posterior;
 use tallsbi_inference::analytic::ToyProblem;
 
 /// The report.

@@ -26,7 +26,7 @@ use reference::Reference;
 use serde_json::json;
 use std::path::Path;
 use steps::SAMPLES;
-use tallsbi_data::file::{TrainingSet, sha256_file};
+use tallsbi_files::{TrainingSet, sha256_file};
 use tallsbi_inference::train::Architecture;
 use tallsbi_simulators::{Task, task};
 

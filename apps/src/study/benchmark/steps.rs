@@ -3,7 +3,6 @@
 use super::options::BenchmarkOptions;
 use super::reference::Reference;
 use super::results::{SetDistances, SetResults};
-use crate::commands::diagnose::monitored;
 use crate::commands::model::Model;
 use crate::context::Context;
 use crate::study::named_sampler::NamedSampler;
@@ -102,11 +101,12 @@ fn distances(
     let key = context.key().indexed(index as u64);
     // Bars of single sets would flash by.
     let quiet = Context { quiet: true, command: String::new(), ..*context };
-    monitored(&quiet, |monitor| {
+    (|| {
+        let monitor = &quiet.monitor();
         Ok(SetDistances {
             sliced_wasserstein: sliced_wasserstein(samples, exact, DEFAULT_PROJECTIONS, key)?.value,
             mmd: unbiased_mmd2(exact, samples, Bandwidth::MedianOfReference, monitor)?.squared,
             c2st: c2st(exact, samples, &options.c2st, key, monitor)?.accuracy,
         })
-    })
+    })()
 }

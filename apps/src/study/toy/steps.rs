@@ -4,16 +4,17 @@ use super::options::ToyOptions;
 use super::results::{CellResults, Distances, ToyRun};
 use crate::commands::observe;
 use crate::context::Context;
+use crate::progress::Quiet;
 use crate::study::named_sampler::NamedSampler;
 use crate::study::steps::{cpu_seconds, write_json};
 use anyhow::Result;
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Serialize, Serializer};
 use std::path::Path;
-use tallsbi_data::file::{Existing, Posterior, RunAttributes};
 use tallsbi_data::{Prior, Purpose, StreamKey};
+use tallsbi_files::{Existing, Posterior, RunAttributes};
 use tallsbi_inference::analytic::{MixtureModel, Perturbation, Perturbed, ToyProblem};
-use tallsbi_inference::sample::{Monitor, SampleInfo, SampleOptions, SampleRequest, sample_posteriors};
+use tallsbi_inference::sample::{SampleInfo, SampleOptions, SampleRequest, sample_posteriors};
 use tallsbi_inference::schedule::LinearSchedule;
 use tallsbi_inference::score::ScoreModel;
 use tallsbi_simulators::{Task, TaskOptions, task};
@@ -97,14 +98,13 @@ fn sample<M: ScoreModel>(
     key: StreamKey,
     options: &SampleOptions,
 ) -> Result<(Array2<f64>, SampleInfo)> {
-    let cancelled = || context.interrupt.is_set();
-    let monitor = Monitor { progress: &|_, _| {}, cancelled: &cancelled };
+    let monitor = Quiet(context);
     let samples = sample_posteriors(
         model,
         prior,
         &SampleRequest { groups: &[x], first_group: 0, key, covariances: None },
         options,
-        monitor,
+        &monitor,
     )?;
     Ok((samples.latent.index_axis_move(Axis(0), 0), samples.info))
 }

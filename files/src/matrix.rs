@@ -3,7 +3,7 @@
 use super::observations::check_finite;
 use super::provenance::kind_of_open;
 use super::{FileKind, Observations, Posterior, failed, file_error, open_hdf5};
-use crate::{DataError, Result};
+use crate::{FileError, Result};
 use hdf5::types::TypeDescriptor;
 use ndarray::{Array1, Array2, ArrayD, Axis, Ix2};
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ fn read_whole(path: &Path, file: &hdf5::File) -> Result<Matrix> {
                 theta_true: observations.theta_true.map(|theta| theta.mapv(f64::from)),
             })
         }
-        Some(FileKind::TrainingSet) => Err(DataError::Kind {
+        Some(FileKind::TrainingSet) => Err(FileError::Kind {
             path: path.to_owned(),
             expected: "observations or posterior",
             found: FileKind::TrainingSet.to_string(),
@@ -218,7 +218,7 @@ fn read_csv(path: &Path) -> Result<Matrix> {
     Ok(Matrix { values, names, theta_true: None })
 }
 
-fn unequal_lines(path: &Path, error: &csv::Error) -> DataError {
+fn unequal_lines(path: &Path, error: &csv::Error) -> FileError {
     match error.kind() {
         csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
             let line = pos.as_ref().map_or(0, csv::Position::line);

@@ -2,7 +2,7 @@
 
 use super::provenance::expect_kind;
 use super::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
-use crate::{DataError, Result};
+use crate::{FileError, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use netcdf::{AttributeValue, FileMut, GroupMut};
 use serde_json::{Map, Value};
@@ -39,7 +39,7 @@ impl Posterior {
         provenance: Provenance,
     ) -> Result<Self> {
         if parameter_names.len() != samples.ncols() {
-            return Err(DataError::Shape {
+            return Err(FileError::Shape {
                 what: "posterior samples".into(),
                 expected: format!("one column for each of {}", parameter_names.join(", ")),
                 found: format!("{} columns", samples.ncols()),

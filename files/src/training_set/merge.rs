@@ -1,8 +1,8 @@
 //! Putting the shards of a simulation run together.
 
 use super::{Opened, RowRange, Summary, TrainingSet, TrainingSetWriter, difference};
-use crate::file::{Existing, Provenance, file_error};
-use crate::{DataError, Result};
+use crate::{Existing, Provenance, file_error};
+use crate::{FileError, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -81,5 +81,5 @@ fn check(shards: &[TrainingSet]) -> Result<()> {
             return problem(format!("rows {end}..{start} are missing between {} and this file", a.path().display()));
         }
     }
-    Ok::<(), DataError>(())
+    Ok::<(), FileError>(())
 }

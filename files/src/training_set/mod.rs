@@ -8,42 +8,9 @@ pub use merge::merge;
 pub use reader::{TrainingRows, TrainingSet};
 pub use writer::{Opened, Summary, TrainingSetWriter};
 
-use crate::{DataError, Prior, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-
-/// How observations enter a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XTransform {
-    /// As they are.
-    #[default]
-    Identity,
-    /// As log x; every observation is positive.
-    Log,
-}
-
-impl XTransform {
-    /// The attribute's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::Log => "log",
-        }
-    }
-}
-
-impl std::str::FromStr for XTransform {
-    type Err = DataError;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "identity" => Ok(Self::Identity),
-            "log" => Ok(Self::Log),
-            other => Err(DataError::Prior(format!("x_transform is {other:?}, expected \"identity\" or \"log\""))),
-        }
-    }
-}
+use tallsbi_data::{Prior, XTransform};
 
 /// Which rows of a whole simulation run a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

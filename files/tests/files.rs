@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array2, Array3, array};
 use std::path::Path;
-use tallsbi_data::file::{
+use tallsbi_files::{
     Contents, Existing, FileKind, MatrixSource, Observations, OutputFile, Posterior, Provenance, RunAttributes,
     TrainingSet, kind_of, sha256_file,
 };
@@ -78,8 +78,8 @@ fn observations_round_trip() {
         .write(&path, Existing::Refuse, &provenance().with_parent(Path::new(file!())).unwrap_or_else(|_| provenance()))
         .unwrap();
     assert_eq!(Observations::read(&path).unwrap(), written);
-    assert!(matches!(Posterior::read(&path), Err(tallsbi_data::DataError::Kind { .. })));
-    assert!(matches!(TrainingSet::open(&path), Err(tallsbi_data::DataError::Kind { .. })));
+    assert!(matches!(Posterior::read(&path), Err(tallsbi_files::FileError::Kind { .. })));
+    assert!(matches!(TrainingSet::open(&path), Err(tallsbi_files::FileError::Kind { .. })));
 }
 
 #[test]

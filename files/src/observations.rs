@@ -2,7 +2,7 @@
 
 use super::provenance::expect_kind;
 use super::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
-use crate::{DataError, Result};
+use crate::{FileError, Result};
 use ndarray::{Array1, Array2, ArrayView2};
 use std::path::Path;
 
@@ -86,6 +86,6 @@ pub(super) fn check_finite<T: Copy + Into<f64>>(what: &str, values: ArrayView2<'
         .collect();
     match bad.first() {
         None => Ok(()),
-        Some(&row) => Err(DataError::NotFinite { what: what.into(), count: bad.len(), row }),
+        Some(&row) => Err(FileError::NotFinite { what: what.into(), count: bad.len(), row }),
     }
 }

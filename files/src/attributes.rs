@@ -1,7 +1,7 @@
 //! Attributes of HDF5 objects, in whatever form other languages write text.
 
 use super::{failed, file_error};
-use crate::{DataError, Result};
+use crate::{FileError, Result};
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Attribute, Location};
 use std::path::Path;
@@ -98,7 +98,7 @@ pub(super) fn names(path: &Path, location: &Location, name: &str) -> Result<Opti
 /// An unsigned integer attribute, from any integer type.
 pub(super) fn number(path: &Path, location: &Location, name: &str) -> Result<Option<u64>> {
     let Some(attribute) = find(location, name) else { return Ok(None) };
-    let bad = |message: &str| -> DataError { file_error(path, format!("attribute {name} {message}")) };
+    let bad = |message: &str| -> FileError { file_error(path, format!("attribute {name} {message}")) };
     let values = match attribute.dtype().and_then(|dtype| dtype.to_descriptor()) {
         Ok(TypeDescriptor::Integer(_)) => attribute
             .read_raw::<i64>()

@@ -131,7 +131,7 @@ impl Staging {
         std::fs::remove_file(&self.path).map_err(|error| failed(&self.path, "cannot be removed", &error))
     }
 
-    fn write_error(&self, error: &io::Error) -> crate::DataError {
+    fn write_error(&self, error: &io::Error) -> crate::FileError {
         let what = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full".to_owned(),
             _ => error.to_string(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::file::{Contents, Existing, Provenance};
+use crate::{Contents, Existing, Provenance};
 use std::path::{Path, PathBuf};
 
 const WIDTH: usize = 3;
@@ -234,7 +234,7 @@ fn foreign_files() {
         let x = ndarray::ArrayD::<f64>::from_elem(x, 2.0);
         file.new_dataset_builder().with_data(&x).create("x").unwrap();
         if let Some(prior) = prior {
-            crate::file::attributes::write_text(&path, &file, "prior", prior).unwrap();
+            crate::attributes::write_text(&path, &file, "prior", prior).unwrap();
         }
         path
     };
@@ -301,7 +301,7 @@ fn rows_with_nan_are_skipped_and_counted() {
     x[[4, 0]] = f32::INFINITY;
     file.new_dataset_builder().with_data(&ndarray::Array2::<f32>::zeros((6, 2))).create("theta").unwrap();
     file.new_dataset_builder().with_data(&x).create("x").unwrap();
-    crate::file::attributes::write_text(&path, &file, "prior", &spec(RowRange::whole(1)).prior.to_json()).unwrap();
+    crate::attributes::write_text(&path, &file, "prior", &spec(RowRange::whole(1)).prior.to_json()).unwrap();
     drop(file);
     let set = TrainingSet::open(&path).unwrap();
     assert_eq!(set.count_invalid().unwrap(), 2);

@@ -1,5 +1,7 @@
 //! The files that pass between the parts: training sets, observations (HDF5) and posteriors (netCDF-4), with provenance.
 //!
+//! The only crate that links C libraries (HDF5, netCDF); the feature `static` builds them in.
+//!
 //! Every file of ours carries on its root `tallsbi_kind`, `tallsbi_version`, `created`, `command`, `seed`, `task` and
 //! `parents` ([`Provenance`]). Outputs appear under their name only when complete ([`OutputFile`]); training sets, which
 //! take long to make, are staged in a log that survives being killed ([`TrainingSetWriter`]).
@@ -7,6 +9,7 @@
 mod attributes;
 mod chunk;
 mod contents;
+mod error;
 mod matrix;
 mod observations;
 mod output;
@@ -16,25 +19,25 @@ mod staging;
 mod training_set;
 
 pub use contents::{ArrayEntry, Contents, Format};
+pub use error::{FileError, Result};
 pub use matrix::{Matrix, MatrixSource};
 pub use observations::Observations;
 pub use output::{Existing, OutputFile};
 pub use posterior::{Posterior, RunAttributes};
 pub use provenance::{FileKind, Parent, Provenance, kind_of, sha256_file};
 pub use training_set::{
-    Opened, RowRange, Summary, TrainingRows, TrainingSet, TrainingSetSpec, TrainingSetWriter, XTransform, merge,
+    Opened, RowRange, Summary, TrainingRows, TrainingSet, TrainingSetSpec, TrainingSetWriter, merge,
 };
 
-use crate::{DataError, Result};
 use std::path::Path;
 
 /// An error about a file.
-pub(crate) fn file_error(path: &Path, message: impl Into<String>) -> DataError {
-    DataError::File { path: path.to_owned(), message: message.into() }
+pub(crate) fn file_error(path: &Path, message: impl Into<String>) -> FileError {
+    FileError::File { path: path.to_owned(), message: message.into() }
 }
 
 /// Turns the error of a library that failed on a file into ours, on one line.
-pub(crate) fn failed(path: &Path, doing: &str, error: &dyn std::fmt::Display) -> DataError {
+pub(crate) fn failed(path: &Path, doing: &str, error: &dyn std::fmt::Display) -> FileError {
     let text = error.to_string();
     let line = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     file_error(path, format!("{doing}: {line}"))

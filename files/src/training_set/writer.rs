@@ -1,10 +1,10 @@
 //! Writing training sets that are larger than memory and may be interrupted at any moment.
 
 use super::{RowRange, TrainingSet, TrainingSetSpec, difference};
-use crate::file::output::check_target;
-use crate::file::staging::{PARTS, Staging};
-use crate::file::{Existing, FileKind, OutputFile, Provenance, attributes, chunk, failed, file_error};
-use crate::{DataError, Result};
+use crate::output::check_target;
+use crate::staging::{PARTS, Staging};
+use crate::{Existing, FileKind, OutputFile, Provenance, attributes, chunk, failed, file_error};
+use crate::{FileError, Result};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
@@ -171,7 +171,7 @@ impl TrainingSetWriter {
         let existing = if self.existing == Existing::Resume { Existing::Refuse } else { self.existing };
         let output = OutputFile::create(&self.target, existing)?;
         self.assemble(output.path()).map_err(|error| match error {
-            DataError::File { message, .. } => file_error(
+            FileError::File { message, .. } => file_error(
                 &self.target,
                 format!(
                     "{message}; all rows are kept in {}, run again with --resume",
@@ -290,8 +290,8 @@ fn check_spec(target: &Path, spec: &TrainingSetSpec) -> Result<()> {
     Ok(())
 }
 
-fn shape(path: &Path, what: &str, expected: String, found: String) -> DataError {
-    DataError::Shape { what: format!("{}: {what}", path.display()), expected, found }
+fn shape(path: &Path, what: &str, expected: String, found: String) -> FileError {
+    FileError::Shape { what: format!("{}: {what}", path.display()), expected, found }
 }
 
 fn write_spec(path: &Path, file: &hdf5::File, spec: &TrainingSetSpec) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Where a file came from.
 
 use super::{attributes, failed, file_error, open_hdf5};
-use crate::{DataError, Result};
+use crate::{FileError, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -109,7 +109,7 @@ impl Provenance {
 
     /// Reads what a file says about itself; missing attributes (files written by users) become "", 0 and [].
     pub(super) fn read(path: &Path, file: &hdf5::File) -> Result<Self> {
-        let text = |name| Ok::<_, DataError>(attributes::text(path, file, name)?.unwrap_or_default());
+        let text = |name| Ok::<_, FileError>(attributes::text(path, file, name)?.unwrap_or_default());
         let parents = text("parents")?;
         Ok(Self {
             version: text("tallsbi_version")?,
@@ -207,7 +207,7 @@ pub(super) fn kind_of_open(path: &Path, file: &hdf5::File) -> Result<Option<File
 pub(super) fn expect_kind(path: &Path, file: &hdf5::File, expected: FileKind) -> Result<()> {
     match kind_of_open(path, file)? {
         Some(found) if found != expected => {
-            Err(DataError::Kind { path: path.to_owned(), expected: expected.as_str(), found: found.to_string() })
+            Err(FileError::Kind { path: path.to_owned(), expected: expected.as_str(), found: found.to_string() })
         }
         _ => Ok(()),
     }

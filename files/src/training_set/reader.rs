@@ -1,14 +1,15 @@
 //! Reading training sets, ours and those written by other languages.
 
-use super::{RowRange, TrainingSetSpec, XTransform};
-use crate::file::provenance::expect_kind;
-use crate::file::{FileKind, Provenance, attributes, failed, file_error, open_hdf5};
-use crate::{DataError, Prior, Result};
+use super::{RowRange, TrainingSetSpec};
+use crate::provenance::expect_kind;
+use crate::{FileError, Result};
+use crate::{FileKind, Provenance, attributes, failed, file_error, open_hdf5};
 use hdf5::Dataset;
 use hdf5::types::TypeDescriptor;
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+use tallsbi_data::{DataError, Prior, XTransform};
 
 /// Values read at once when streaming, 4 bytes each.
 const BLOCK_VALUES: usize = 4 << 20;
@@ -131,7 +132,7 @@ impl TrainingSet {
     /// When the file cannot be read or the rows are not there.
     pub fn read_block(&self, start: u64, count: usize) -> Result<(Array2<f32>, Array3<f32>, Array1<u8>)> {
         if start + count as u64 > self.rows() {
-            return Err(DataError::Shape {
+            return Err(FileError::Shape {
                 what: format!("{}: rows asked for", self.path.display()),
                 expected: format!("within 0..{}", self.rows()),
                 found: format!("{start}..{}", start + count as u64),
@@ -163,7 +164,7 @@ impl TrainingSet {
     ///
     /// # Errors
     /// When the file cannot be read, and whatever `visit` returns.
-    pub fn for_each_block<E: From<DataError>>(
+    pub fn for_each_block<E: From<FileError>>(
         &self,
         mut visit: impl FnMut(Array2<f32>, Array3<f32>, Array1<u8>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
@@ -183,7 +184,7 @@ impl TrainingSet {
     /// When the file cannot be read.
     pub fn count_invalid(&self) -> Result<u64> {
         let mut invalid = 0;
-        self.for_each_block::<DataError>(|_, _, valid| {
+        self.for_each_block::<FileError>(|_, _, valid| {
             invalid += valid.iter().filter(|&&v| v == 0).count() as u64;
             Ok(())
         })?;
@@ -196,7 +197,7 @@ impl TrainingSet {
     /// # Errors
     /// When the file cannot be read, a parameter lies outside its prior, x is not positive although `x_transform` is "log",
     /// no row is valid, and whatever `visit` returns.
-    pub fn for_each_valid_block<E: From<DataError>>(
+    pub fn for_each_valid_block<E: From<FileError>>(
         &self,
         limit: Option<u64>,
         mut visit: impl FnMut(ArrayView2<'_, f32>, ArrayView3<'_, f32>) -> std::result::Result<(), E>,
@@ -235,7 +236,7 @@ impl TrainingSet {
         let (mut theta, mut x) = (Vec::new(), Vec::new());
         theta.reserve_exact(rows as usize * m);
         x.reserve_exact(rows as usize * width);
-        let invalid = self.for_each_valid_block::<DataError>(limit, |block_theta, block_x| {
+        let invalid = self.for_each_valid_block::<FileError>(limit, |block_theta, block_x| {
             theta.extend(block_theta);
             x.extend(block_x);
             Ok(())
@@ -306,7 +307,7 @@ fn read_prior(path: &Path, file: &hdf5::File, columns: Option<usize>) -> Result<
 /// Checks that the datasets fit each other and the prior; returns N.
 fn check_shapes(path: &Path, prior: &Prior, theta: &[usize], x: &[usize], valid: Option<&[usize]>) -> Result<usize> {
     let shape = |what: &str, expected: String, found: &[usize]| {
-        Err(DataError::Shape {
+        Err(FileError::Shape {
             what: format!("{}: {what}", path.display()),
             expected,
             found: format!("({})", found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
@@ -333,7 +334,7 @@ fn check_names(path: &Path, what: &str, names: &[String], expected: usize) -> Re
     if names.is_empty() || names.len() == expected {
         return Ok(());
     }
-    Err(DataError::Shape {
+    Err(FileError::Shape {
         what: format!("{}: attribute {what}", path.display()),
         expected: format!("{expected} names"),
         found: names.len().to_string(),
