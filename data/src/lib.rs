@@ -5,11 +5,13 @@
 //! * [`Symmetry`]: groups of maps that leave a posterior as it is.
 //! * [`XTransform`]: how observations enter a network.
 //! * [`Monitor`]: how long work tells how far it is, and is asked to stop.
+//! * [`Named`]: choices with names.
 //! * [`StreamKey`]: random numbers as pure functions of (seed, purpose, index).
 
 mod error;
 mod latent;
 mod monitor;
+mod named;
 mod prior;
 mod stream;
 mod symmetry;
@@ -17,7 +19,8 @@ mod x_transform;
 
 pub use error::{DataError, Result};
 pub use latent::LatentMap;
-pub use monitor::{Cancelled, Monitor, Progress, Silent, Stage};
+pub use monitor::{Cancelled, Monitor, Progress, Quiet, Silent, Stage};
+pub use named::{Choice, Named};
 pub use prior::{Component, Prior};
 pub use stream::{Purpose, StreamKey};
 pub use symmetry::{SignedPermutation, Symmetry};

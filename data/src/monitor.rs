@@ -86,6 +86,17 @@ impl Stage<'_> {
     }
 }
 
+/// Passes on that work shall stop, but not how far it is.
+pub struct Quiet<'a>(pub &'a dyn Monitor);
+
+impl Monitor for Quiet<'_> {
+    fn progress(&self, _: &Progress<'_>) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}
+
 /// Hears nothing and never stops.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;

@@ -7,7 +7,7 @@ use linfa::Dataset;
 use linfa::traits::{Fit, Predict};
 use ndarray::{Array1, Array2};
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::{Monitor, Silent, StreamKey};
+use tallsbi_data::{Monitor, Named, Silent, StreamKey};
 use tallsbi_diagnostics::classifier::{ClassifierKind, ClassifierParams, FittedClassifier, MlpClassifierParams};
 use tallsbi_diagnostics::{C2stOptions, DiagnosticsError, c2st};
 
@@ -94,7 +94,7 @@ fn bad_input_is_named() {
     constant.column_mut(0).fill(3.0);
     assert!(matches!(run(&constant, &x), DiagnosticsError::ConstantColumn { column: 0, .. }));
     assert!(matches!(run(&x, &gaussian(50, 3, 0.0, 1)), DiagnosticsError::Width { found: 3, expected: 2, .. }));
-    assert!("svm".parse::<ClassifierKind>().unwrap_err().to_string().contains("random-forest"));
+    assert!(ClassifierKind::from_name("svm").is_none());
     let options = C2stOptions { folds: 1, ..C2stOptions::default() };
     assert!(c2st(x.view(), x.view(), &options, StreamKey::root(0), &Silent).is_err());
     let options = C2stOptions {

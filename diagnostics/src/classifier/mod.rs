@@ -15,8 +15,7 @@ use linfa::traits::{Fit, PredictInplace};
 use linfa::{DatasetBase, ParamGuard};
 use ndarray::{Array1, Array2, ArrayView2};
 use serde::{Deserialize, Serialize};
-use std::str::FromStr;
-use tallsbi_data::{Monitor, Purpose, Silent, StreamKey};
+use tallsbi_data::{Choice, Monitor, Named, Purpose, Silent, StreamKey};
 
 pub use forest::{FittedForest, RandomForestParams};
 pub use logistic::{FittedLogistic, LogisticParams};
@@ -36,31 +35,13 @@ pub enum ClassifierKind {
     RandomForest,
 }
 
-impl FromStr for ClassifierKind {
-    type Err = DiagnosticsError;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "mlp" => Ok(Self::Mlp),
-            "logistic" => Ok(Self::Logistic),
-            "random-forest" => Ok(Self::RandomForest),
-            _ => Err(DiagnosticsError::Setting {
-                name: "classifier",
-                value: name.into(),
-                requirement: "must be mlp, logistic or random-forest",
-            }),
-        }
-    }
-}
-
-impl ClassifierKind {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mlp => "mlp",
-            Self::Logistic => "logistic",
-            Self::RandomForest => "random-forest",
-        }
+impl Named for ClassifierKind {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("mlp", "Multi-layer perceptron", Self::Mlp),
+            Choice::new("logistic", "Logistic regression", Self::Logistic),
+            Choice::new("random-forest", "Random forest", Self::RandomForest),
+        ]
     }
 }
 

@@ -9,6 +9,7 @@
 use super::cells::Term;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use tallsbi_data::{Choice, Named};
 
 /// Bound on the logarithm of L's diagonal: standard deviations beyond e^±15 of the standardised data's are no densities but a
 /// network far outside its training data, and must not overflow.
@@ -23,6 +24,15 @@ pub enum Covariance {
     Full,
     /// The diagonal only.
     Diagonal,
+}
+
+impl Named for Covariance {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("full", "Any", Self::Full),
+            Choice::new("diagonal", "Values of x independent given the parameters", Self::Diagonal),
+        ]
+    }
 }
 
 /// Where the numbers of a mixture lie in a network's outputs.

@@ -9,6 +9,7 @@ use crate::score::{Bridge, CompositionOptions, GaussOptions, JacOptions, MiniBat
 use crate::tempering::TemperingOptions;
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
+use tallsbi_data::{Choice, Named};
 
 /// How scores of single observations become the score given all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,21 @@ pub enum Method {
     Fnpe(FactorizedOptions),
     /// No scores: the product of the single posteriors' Gaussian approximations, in closed form. The baseline.
     Gaussian(GaussianOptions),
+}
+
+impl Named for Method {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("gauss", "Second order, constant covariances (GAUSS)", Self::Gauss(GaussOptions::default())),
+            Choice::new("jac", "Second order, Jacobians of the score (JAC)", Self::Jac(JacOptions::default())),
+            Choice::new("fnpe", "Sum of scores (F-NPSE, Geffner et al.)", Self::Fnpe(FactorizedOptions::default())),
+            Choice::new(
+                "gaussian",
+                "Product of the single posteriors' Gaussian approximations, drawn exactly: the baseline",
+                Self::Gaussian(GaussianOptions::default()),
+            ),
+        ]
+    }
 }
 
 impl Default for Method {

@@ -22,6 +22,17 @@ pub struct Ddim {
     pub grid: Grid,
 }
 
+impl Ddim {
+    /// The paper's η for the published number of steps nearest (in ratio) to `steps`: 0.2 for 50, 0.5 for 150, 0.8 for 400, 1 for 1000.
+    pub fn published_eta(steps: usize) -> f64 {
+        let ratio = |published: f64| (steps.max(1) as f64 / published).ln().abs();
+        [(50.0, 0.2), (150.0, 0.5), (400.0, 0.8), (1000.0, 1.0)]
+            .into_iter()
+            .min_by(|(a, _), (b, _)| ratio(*a).total_cmp(&ratio(*b)))
+            .map_or(1.0, |(_, eta)| eta)
+    }
+}
+
 impl Default for Ddim {
     fn default() -> Self {
         Self { steps: 1000, eta: 1.0, grid: Grid::Time }

@@ -2,6 +2,7 @@
 
 use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
+use tallsbi_data::{Choice, Named};
 
 /// The diffusion times between which a sampler works.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +30,15 @@ pub enum Grid {
     Time,
     /// Uniform in λ = ½ log(α/v) from start to end, then t = 0: as much care at small noise as at large.
     LogSnr,
+}
+
+impl Named for Grid {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("time", "Uniform in t (the paper)", Self::Time),
+            Choice::new("log-snr", "Uniform in the logarithm of the signal-to-noise ratio", Self::LogSnr),
+        ]
+    }
 }
 
 impl Grid {

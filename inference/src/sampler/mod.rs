@@ -19,7 +19,7 @@ use crate::{InferenceError, Result};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
-use tallsbi_data::Monitor;
+use tallsbi_data::{Choice, Monitor, Named};
 
 pub use ddim::Ddim;
 pub use dpm_solver::DpmSolver;
@@ -142,6 +142,46 @@ pub enum SamplerOptions {
     PredictorCorrector(PredictorCorrector),
     /// [`ProbabilityFlow`].
     ProbabilityFlow(ProbabilityFlow),
+}
+
+impl Named for SamplerOptions {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("ddim", "Denoising diffusion implicit models (1000 steps)", Self::Ddim(Ddim::default())),
+            Choice::new("dpm-solver", "DPM-Solver++(2M) (30 steps)", Self::DpmSolver(DpmSolver::default())),
+            Choice::new("edm-heun", "Heun's method on Karras' grid (25 steps)", Self::EdmHeun(EdmHeun::default())),
+            Choice::new(
+                "langevin",
+                "Annealed Langevin dynamics (400 steps of 5 rounds)",
+                Self::Langevin(Langevin::default()),
+            ),
+            Choice::new(
+                "tamed-langevin",
+                "Tamed Langevin dynamics (400 steps of 5 rounds)",
+                Self::TamedLangevin(TamedLangevin::default()),
+            ),
+            Choice::new(
+                "geffner",
+                "Geffner's deterministic Gaussian (1000 steps; fnpe only)",
+                Self::Geffner(Geffner::default()),
+            ),
+            Choice::new(
+                "reverse-sde",
+                "Reverse stochastic differential equation (1000 steps)",
+                Self::ReverseSde(ReverseSde::default()),
+            ),
+            Choice::new(
+                "predictor-corrector",
+                "Predictor and corrector (200 steps)",
+                Self::PredictorCorrector(PredictorCorrector::default()),
+            ),
+            Choice::new(
+                "probability-flow",
+                "Probability-flow ODE, adaptive",
+                Self::ProbabilityFlow(ProbabilityFlow::default()),
+            ),
+        ]
+    }
 }
 
 impl Default for SamplerOptions {

@@ -10,6 +10,7 @@ use crate::prior_score::Level;
 use crate::schedule::NoiseSchedule;
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
+use tallsbi_data::{Choice, Named};
 
 /// The prior's part of the bridging densities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,15 @@ pub enum Bridge {
     Diffused,
     /// (1-n) (1-t) ∇ log λ(θ): the undiffused prior, as the paper prints it.
     Clean,
+}
+
+impl Named for Bridge {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("diffused", "The diffused prior, as the authors' code has it", Self::Diffused),
+            Choice::new("clean", "The undiffused prior, as the paper prints it", Self::Clean),
+        ]
+    }
 }
 
 /// Σ_j s_j plus the bridge.

@@ -4,6 +4,7 @@ use crate::model::ConditionalSpec;
 use crate::model::density::{Covariance, MAX_COMPONENTS, MixtureLayout};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
+use tallsbi_data::{Choice, Named};
 use tallsbi_network::{Activation, ScheduleShape};
 
 /// What the network predicts.
@@ -20,6 +21,25 @@ pub enum Architecture {
     Noise,
     /// The likelihood p(x|θ) (see [`crate::model::likelihood`]).
     Likelihood,
+}
+
+impl Named for Architecture {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new(
+                "auto",
+                "likelihood where x has at most 64 values or is whole numbers only, else anchored",
+                Self::Auto,
+            ),
+            Choice::new("anchored", "A Gaussian posterior, and the rest of the score", Self::Anchored),
+            Choice::new("noise", "The noise, as published", Self::Noise),
+            Choice::new(
+                "likelihood",
+                "The likelihood of an observation, where that is simpler than the posterior",
+                Self::Likelihood,
+            ),
+        ]
+    }
 }
 
 /// Most parameters of a Gaussian that are learned unless asked for: those of 64 values with a full covariance.
@@ -50,6 +70,15 @@ pub enum LatentKind {
     Standardized,
 }
 
+impl Named for LatentKind {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("prior-gaussian", "The prior becomes N(0, I)", Self::PriorGaussian),
+            Choice::new("standardized", "Z-scores, as published", Self::Standardized),
+        ]
+    }
+}
+
 /// How noise levels are drawn in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +88,15 @@ pub enum NoiseLevels {
     LogUniform,
     /// t uniform in \[0, 1\], as published.
     UniformTime,
+}
+
+impl Named for NoiseLevels {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("log-uniform", "Uniform in the logarithm of the noise ratio", Self::LogUniform),
+            Choice::new("uniform-time", "Uniform in time, as published", Self::UniformTime),
+        ]
+    }
 }
 
 /// Optimisation of one network.

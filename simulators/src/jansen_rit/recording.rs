@@ -2,6 +2,7 @@
 
 use crate::{Result, SimulatorError};
 use serde::{Deserialize, Serialize};
+use tallsbi_data::{Choice, Named};
 
 /// Solver of the stochastic differential equation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -14,6 +15,15 @@ pub enum Solver {
     Strang,
 }
 
+impl Named for Solver {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("euler-maruyama", "Weak order 1", Self::EulerMaruyama),
+            Choice::new("strang", "Strang splitting, weak order 2", Self::Strang),
+        ]
+    }
+}
+
 /// What an observation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -23,6 +33,15 @@ pub enum Output {
     Psd,
     /// The signal itself, mean removed.
     Signal,
+}
+
+impl Named for Output {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("psd", "log10 of the power spectral density, 33 bins", Self::Psd),
+            Choice::new("signal", "The signal itself", Self::Signal),
+        ]
+    }
 }
 
 /// How a signal is simulated and recorded. The default is the paper's: 2 s burn-in, 8 s recorded at 128 Hz.

@@ -1,0 +1,131 @@
+//! The arguments of the command line.
+
+use crate::commands::{diagnose, inspect, merge, observe, reference, report, sample, simulate, study, tasks, train};
+use crate::context::Context;
+use clap::{Args, Parser, Subcommand};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use tallsbi::files::Existing;
+
+const LONG_ABOUT: &str = "\
+Infers the parameters of a simulator from many observations of the same thing.
+
+  tallsbi simulate slcp -n 30000 -o train.h5   a training set, or bring your own
+  tallsbi train train.h5 -o model.safetensors  one network for any number of observations
+  tallsbi observe slcp --from-prior -n 30 -o obs.h5  observations
+  tallsbi sample model.safetensors --observations obs.h5 -o posterior.nc
+  tallsbi reference slcp --observations obs.h5 -o reference.nc  the exact posterior, for tasks with a likelihood
+  tallsbi diagnose ...                         is the posterior right?
+
+Results go to standard output, progress and messages to standard error. Every random number follows from --seed: the same \
+command gives the same numbers for any number of threads, shards or interruptions.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C; what is complete is kept where a command has --resume).";
+
+/// Simulation-based inference from many observations of the same thing.
+#[derive(Debug, Parser)]
+#[command(name = "tallsbi", version, about, long_about = LONG_ABOUT, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Seed of all random numbers
+    #[arg(long, global = true, help_heading = "Global options", default_value_t = 0, value_name = "U64")]
+    pub seed: u64,
+    /// Threads to use [default: all]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// No progress and no messages but errors
+    #[arg(short, long, global = true, help_heading = "Global options", conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// More messages (-vv: all)
+    #[arg(short, long, global = true, help_heading = "Global options", action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Print results as JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Tasks(tasks::TasksArguments),
+    Simulate(simulate::SimulateArguments),
+    Merge(merge::MergeArguments),
+    Observe(observe::ObserveArguments),
+    Train(train::TrainArguments),
+    Sample(sample::SampleArguments),
+    Reference(reference::ReferenceArguments),
+    #[command(subcommand)]
+    Diagnose(diagnose::DiagnoseCommand),
+    Study(study::StudyArguments),
+    Report(report::ReportArguments),
+    Inspect(inspect::InspectArguments),
+}
+
+impl Command {
+    /// Whether it can run on the processes of an MPI job.
+    pub fn is_distributed(&self) -> bool {
+        matches!(self, Self::Simulate(_))
+    }
+
+    /// Runs the command.
+    pub fn run(self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Self::Tasks(arguments) => tasks::run(context, &arguments),
+            Self::Simulate(arguments) => simulate::run(context, &arguments),
+            Self::Merge(arguments) => merge::run(context, &arguments),
+            Self::Observe(arguments) => observe::run(context, &arguments),
+            Self::Train(arguments) => train::run(context, &arguments),
+            Self::Sample(arguments) => sample::run(context, &arguments),
+            Self::Reference(arguments) => reference::run(context, &arguments),
+            Self::Diagnose(command) => diagnose::run(context, &command),
+            Self::Study(arguments) => study::run(context, &arguments),
+            Self::Report(arguments) => report::run(context, &arguments),
+            Self::Inspect(arguments) => inspect::run(context, &arguments),
+        }
+    }
+}
+
+/// Where a command writes.
+#[derive(Debug, Args)]
+pub struct OutputArguments {
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace the output if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+impl OutputArguments {
+    /// What to do with an existing output.
+    pub fn existing(&self) -> Existing {
+        if self.force { Existing::Overwrite } else { Existing::Refuse }
+    }
+}
+
+/// Where a command that can be resumed writes.
+#[derive(Debug, Args)]
+pub struct ResumableOutputArguments {
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace the output if it exists, and start over
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
+    /// Continue an interrupted run; starts one if there is none
+    #[arg(long)]
+    pub resume: bool,
+}
+
+impl ResumableOutputArguments {
+    /// What to do with an existing output.
+    pub fn existing(&self) -> Existing {
+        match (self.force, self.resume) {
+            (true, _) => Existing::Overwrite,
+            (_, true) => Existing::Resume,
+            _ => Existing::Refuse,
+        }
+    }
+}

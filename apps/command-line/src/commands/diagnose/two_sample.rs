@@ -1,0 +1,243 @@
+//! Distances between a sample and a reference, or the truth.
+
+use crate::choice::choice;
+use crate::commands::parameter_values;
+use crate::context::{Context, usage};
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use serde_json::json;
+use tallsbi::data::Named;
+use tallsbi::diagnostics::classifier::{ClassifierKind, ClassifierParams};
+use tallsbi::diagnostics::mmd::{Bandwidth, PermutationOptions, permutation_test, unbiased_mmd2};
+use tallsbi::diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, DiagnosticsError, dirac};
+use tallsbi::files::{Matrix, MatrixSource};
+
+/// A sample and its reference.
+#[derive(Debug, Args)]
+pub struct PairArguments {
+    /// Samples: posterior file, FILE.h5:DATASET, FILE.h5:DATASET:INDEX or CSV
+    pub samples: String,
+    /// Reference samples, likewise
+    #[arg(long, value_name = "SOURCE")]
+    pub reference: String,
+}
+
+impl PairArguments {
+    fn read(&self) -> Result<(Matrix, Matrix)> {
+        let samples = MatrixSource::parse(&self.samples).read()?;
+        let reference = MatrixSource::parse(&self.reference).read()?;
+        let (m, expected) = (samples.values.ncols(), reference.values.ncols());
+        if m != expected {
+            bail!(
+                "{} has {m} columns, the reference {} has {expected}; compare samples of the same parameters",
+                self.samples,
+                self.reference
+            );
+        }
+        let both_named = !samples.names.is_empty() && !reference.names.is_empty();
+        if both_named && samples.names != reference.names {
+            bail!(
+                "{} has the columns {}, the reference {} has {}; bring them into the same order",
+                self.samples,
+                samples.names.join(", "),
+                self.reference,
+                reference.names.join(", ")
+            );
+        }
+        Ok((samples, reference))
+    }
+
+    /// The library's error with the user's name of the matrix it is about.
+    fn name(&self, error: DiagnosticsError) -> anyhow::Error {
+        match error.matrix() {
+            Some("samples") => named(&self.samples, error),
+            Some("reference") => named(&self.reference, error),
+            _ => error.into(),
+        }
+    }
+}
+
+/// The library's error about a matrix, with the user's name of it.
+pub fn named(source: &str, error: DiagnosticsError) -> anyhow::Error {
+    let text = error.to_string();
+    match error.matrix().and_then(|matrix| text.strip_prefix(matrix)) {
+        Some(fault) => anyhow!("{source}{fault}"),
+        None => error.into(),
+    }
+}
+
+/// Sliced Wasserstein distance (W2 over random directions)
+///
+/// Example: tallsbi diagnose sliced-wasserstein posterior.nc --reference reference.nc
+#[derive(Debug, Args)]
+pub struct SlicedWassersteinArguments {
+    #[command(flatten)]
+    pair: PairArguments,
+    /// Random directions
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PROJECTIONS)]
+    projections: usize,
+}
+
+pub fn sliced_wasserstein(context: &Context, arguments: &SlicedWassersteinArguments) -> Result<()> {
+    let (samples, reference) = arguments.pair.read()?;
+    let result = tallsbi::diagnostics::sliced_wasserstein(
+        reference.values.view(),
+        samples.values.view(),
+        arguments.projections,
+        context.key(),
+    )
+    .map_err(|error| arguments.pair.name(error))?;
+    let error = result.standard_error.map(|error| format!(" ± {error:.2e} (directions)")).unwrap_or_default();
+    context.print(format!("sliced Wasserstein distance {:.6}{error}", result.value), || {
+        json!({
+            "metric": "sliced-wasserstein",
+            "value": result.value,
+            "standard_error": result.standard_error,
+            "projections": result.projections,
+        })
+    })
+}
+
+/// Maximum mean discrepancy (unbiased MMD², Gaussian kernel, median width)
+///
+/// Example: tallsbi diagnose mmd posterior.nc --reference reference.nc --permutations 1000
+#[derive(Debug, Args)]
+pub struct MmdArguments {
+    #[command(flatten)]
+    pair: PairArguments,
+    /// Also test, with this many random relabellings
+    #[arg(long, value_name = "N")]
+    permutations: Option<usize>,
+}
+
+pub fn mmd(context: &Context, arguments: &MmdArguments) -> Result<()> {
+    let (samples, reference) = arguments.pair.read()?;
+    let (reference, samples) = (reference.values.view(), samples.values.view());
+    let monitor = &context.monitor();
+    let named = |error| arguments.pair.name(error);
+    let mmd = unbiased_mmd2(reference, samples, Bandwidth::default(), monitor).map_err(named)?;
+    let test = arguments.permutations.map(|permutations| {
+        let options = PermutationOptions { permutations, ..PermutationOptions::default() };
+        permutation_test(reference, samples, &options, context.key(), monitor)
+    });
+    let p_value = test.transpose().map_err(named)?.map(|test| test.p_value);
+    let tested = p_value.map(|p| format!(", p = {p:.4}")).unwrap_or_default();
+    context.print(
+        format!("MMD² {:.6} (kernel width {:.4}){tested}", mmd.squared, mmd.bandwidth),
+        || json!({ "metric": "mmd", "value": mmd.squared, "bandwidth": mmd.bandwidth, "p_value": p_value }),
+    )
+}
+
+/// Classifier two-sample test: accuracy of telling samples from reference, 0.5 where they are the same
+///
+/// Example: tallsbi diagnose c2st posterior.nc --reference shared/reference/slcp.h5:posterior/n30:3
+#[derive(Debug, Args)]
+pub struct C2stArguments {
+    #[command(flatten)]
+    pair: PairArguments,
+    /// What tells the samples apart
+    #[arg(long, value_parser = choice::<ClassifierKind>(), default_value = ClassifierKind::Mlp.name())]
+    classifier: ClassifierKind,
+    /// Parts of the cross-validation
+    #[arg(long, value_name = "K", default_value_t = C2stOptions::default().folds)]
+    folds: usize,
+    /// Independent cross-validations to average
+    #[arg(long, value_name = "N", default_value_t = C2stOptions::default().seeds)]
+    repeats: usize,
+}
+
+pub fn c2st(context: &Context, arguments: &C2stArguments) -> Result<()> {
+    let (samples, reference) = arguments.pair.read()?;
+    let options = C2stOptions {
+        folds: arguments.folds,
+        seeds: arguments.repeats,
+        classifier: ClassifierParams::from(arguments.classifier),
+    };
+    let result = tallsbi::diagnostics::c2st(
+        reference.values.view(),
+        samples.values.view(),
+        &options,
+        context.key(),
+        &context.monitor(),
+    )
+    .map_err(|error| arguments.pair.name(error))?;
+    context.print(format!("C2ST accuracy {:.4} ± {:.4}", result.accuracy, result.standard_error), || {
+        json!({
+            "metric": "c2st",
+            "value": result.accuracy,
+            "standard_error": result.standard_error,
+            "seed_deviation": result.seed_deviation,
+            "folds": options.folds,
+            "repeats": options.seeds,
+            "classifier": arguments.classifier.name(),
+        })
+    })
+}
+
+/// Distance of each marginal to the true parameters
+///
+/// Example: tallsbi diagnose dirac posterior.nc --theta 135,220,2000
+#[derive(Debug, Args)]
+pub struct DiracArguments {
+    /// Samples: posterior file, FILE.h5:DATASET, FILE.h5:DATASET:INDEX or CSV
+    samples: String,
+    #[command(flatten)]
+    truth: TruthArguments,
+}
+
+/// The true parameters.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct TruthArguments {
+    /// True parameters, in the order of the columns
+    #[arg(long, value_name = "A,B,..", allow_hyphen_values = true)]
+    theta: Option<String>,
+    /// Observations file that holds the true parameters
+    #[arg(long, value_name = "SOURCE")]
+    observations: Option<String>,
+}
+
+pub fn dirac(context: &Context, arguments: &DiracArguments) -> Result<()> {
+    let samples = MatrixSource::parse(&arguments.samples).read()?;
+    let theta = match (&arguments.truth.theta, &arguments.truth.observations) {
+        (Some(text), _) => parameter_values("--theta", text)?,
+        (None, Some(source)) => MatrixSource::parse(source)
+            .read()?
+            .theta_true
+            .with_context(|| format!("{source}: holds no theta_true; give --theta"))?
+            .to_vec(),
+        (None, None) => return Err(usage("give --theta or --observations")),
+    };
+    let m = samples.values.ncols();
+    if theta.len() != m {
+        return Err(usage(format!("{} true values for {m} columns of {}", theta.len(), arguments.samples)));
+    }
+    let view = samples.values.view();
+    let marginals = || Ok((dirac::mmd(view, &theta)?, dirac::mmd_scaled(view, &theta)?, dirac::mse(view, &theta)?));
+    let (mmd, scaled, mse) = marginals().map_err(|error: DiagnosticsError| match error.matrix() {
+        Some("samples") => named(&arguments.samples, error),
+        _ => error.into(),
+    })?;
+    let names: Vec<String> = match samples.names.is_empty() {
+        true => (1..=m).map(|i| format!("theta_{i}")).collect(),
+        false => samples.names.clone(),
+    };
+    let mut text = format!("MMD² to the true parameters {:.6} (mean over marginals)", mmd.mean);
+    for (i, name) in names.iter().enumerate() {
+        text += &format!(
+            "\n  {name}: MMD² {:.6}, in standard deviations {:.6}, MSE {:.6}",
+            mmd.marginals[i], scaled.marginals[i], mse.marginals[i]
+        );
+    }
+    context.print(text, || {
+        json!({
+            "metric": "dirac",
+            "value": mmd.mean,
+            "parameter_names": names,
+            "theta_true": theta,
+            "mmd": mmd,
+            "mmd_scaled": scaled,
+            "mse": mse,
+        })
+    })
+}

@@ -1,0 +1,75 @@
+//! `tallsbi observe`.
+
+use super::{TaskArguments, parameters};
+use crate::cli::OutputArguments;
+use crate::context::{Context, resumable};
+use anyhow::{Result, bail};
+use clap::Args;
+use ndarray::Array1;
+use serde_json::json;
+use std::num::NonZeroUsize;
+use tallsbi::draw_truth;
+use tallsbi::files::{Observations, OutputFile};
+
+/// Simulate observations at known parameters, to test inference on
+///
+/// The first rows do not depend on how many follow.
+///
+/// Example: tallsbi observe jrnmm --theta 135,220,2000,0 -n 30 -o obs.h5
+#[derive(Debug, Args)]
+pub struct ObserveArguments {
+    #[command(flatten)]
+    pub task: TaskArguments,
+    #[command(flatten)]
+    pub truth: TruthArguments,
+    /// Number of observations
+    #[arg(short = 'n', long = "observations", value_name = "N")]
+    pub n_obs: NonZeroUsize,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// The true parameters.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct TruthArguments {
+    /// True parameters, in the prior's order
+    #[arg(long, value_name = "A,B,..", allow_hyphen_values = true)]
+    pub theta: Option<String>,
+    /// Draw the true parameters from the prior
+    #[arg(long)]
+    pub from_prior: bool,
+}
+
+/// Runs the command.
+pub fn run(context: &Context, arguments: &ObserveArguments) -> Result<()> {
+    let task = arguments.task.build()?;
+    let output = &arguments.output.output;
+    OutputFile::check(output, arguments.output.existing())?;
+    let theta = match &arguments.truth.theta {
+        Some(text) => parameters("--theta", text, task.prior())?,
+        None => draw_truth(task.prior(), context.seed),
+    };
+    // The stored value is the one simulated at.
+    let stored: Vec<f32> = theta.iter().map(|&value| value as f32).collect();
+    let n = arguments.n_obs.get();
+    let x = match tallsbi::observe(task.as_ref(), &stored, n, context.seed, &context.monitor()) {
+        Err(error @ tallsbi::Error::FailedObservations { .. }) => {
+            bail!("{error}; choose other parameters or another --seed")
+        }
+        x => resumable(x, "nothing was written")?,
+    };
+    let observations = Observations {
+        x,
+        theta_true: Some(Array1::from(stored.clone())),
+        parameter_names: task.prior().names().to_vec(),
+        observation_names: task.observation_names(),
+    };
+    observations.write(output, arguments.output.existing(), &context.provenance(&arguments.task.task))?;
+    let path = output.display();
+    let shown: Vec<String> =
+        task.prior().names().iter().zip(&stored).map(|(name, value)| format!("{name}={value}")).collect();
+    context.print(format!("{path}: {n} observations at {}", shown.join(", ")), || {
+        json!({ "path": path.to_string(), "n_obs": n, "theta_true": stored, "parameter_names": task.prior().names() })
+    })
+}

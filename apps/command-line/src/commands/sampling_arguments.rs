@@ -1,0 +1,225 @@
+//! How posteriors are sampled, on the command line.
+
+use crate::choice::choice;
+use crate::context::{read_toml, usage};
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+use tallsbi::data::Named;
+use tallsbi::inference::sample::{Method, SampleOptions};
+use tallsbi::inference::sampler::{Ddim, Grid, SamplerOptions};
+use tallsbi::inference::score::{Bridge, MiniBatch};
+use tallsbi::on_disk::ModelFile;
+
+/// How posteriors are sampled.
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true, next_help_heading = "Sampling")]
+pub struct SamplingArguments {
+    /// How the scores of single observations become the score of all [default: gauss]
+    #[arg(long, value_parser = choice::<Method>())]
+    pub method: Option<Method>,
+    /// Algorithm that follows the score [default: dpm-solver]
+    #[arg(long, value_parser = choice::<SamplerOptions>())]
+    pub sampler: Option<SamplerOptions>,
+    /// Steps of the sampler [default: the sampler's own]
+    #[arg(long, value_name = "T")]
+    pub steps: Option<usize>,
+    /// Noise of ddim and dpm-solver, 0 (deterministic) to 1 [default: dpm-solver 1; ddim the paper's for its number of steps: 0.2
+    /// for 50, 0.5 for 150, 0.8 for 400, 1 for 1000]
+    #[arg(long)]
+    pub eta: Option<f64>,
+    /// Spacing of the times of ddim, reverse-sde and predictor-corrector [default: time]
+    #[arg(long, value_parser = choice::<Grid>())]
+    pub grid: Option<Grid>,
+    /// Relative step size of langevin [default: 0.5]
+    #[arg(long)]
+    pub tau: Option<f64>,
+    /// Rounds a noise level of langevin, tamed-langevin (5) and predictor-corrector (1)
+    #[arg(long, value_name = "L")]
+    pub rounds: Option<usize>,
+    /// Prior's part in fnpe [default: diffused]
+    #[arg(long, value_parser = choice::<Bridge>())]
+    pub bridge: Option<Bridge>,
+    /// Keep latent coordinates within ± this (the paper's "-clip": 3)
+    #[arg(long, value_name = "BOUND", num_args = 0..=1, default_missing_value = "3")]
+    pub clip: Option<f64>,
+    /// Take the prior's score from a model trained with --context-dropout
+    #[arg(long)]
+    pub learned_prior: bool,
+    /// Sum over a random subset of M observations at each evaluation (thousands of observations)
+    #[arg(long, value_name = "M")]
+    pub mini_batch: Option<usize>,
+    /// d of the damping d^t of scores in mini-batches, at most 1 [default: 1, none]
+    #[arg(long, value_name = "D")]
+    pub damping: Option<f64>,
+    /// Weight, below 1, of the diagonal in place of each estimated covariance of gauss [default: 0]
+    #[arg(long, value_name = "WEIGHT")]
+    pub shrinkage: Option<f64>,
+    /// Sampling options as TOML; options given here go before it
+    #[arg(long = "sampling-config", value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+}
+
+impl SamplingArguments {
+    /// The options for `samples` samples a posterior of `model`.
+    pub fn options(&self, model: &ModelFile, samples: usize) -> Result<SampleOptions> {
+        self.check_model(model)?;
+        let mut options: SampleOptions = match &self.config {
+            Some(path) => read_toml(path)?,
+            None => SampleOptions::default(),
+        };
+        options.samples = samples;
+        self.method_into(&mut options.method)?;
+        self.sampler_into(&mut options.sampler)?;
+        options.clip = self.clip.or(options.clip);
+        options.learned_prior |= self.learned_prior;
+        options.validate()?;
+        Ok(options)
+    }
+
+    fn method_into(&self, method: &mut Method) -> Result<()> {
+        *method = self.method.unwrap_or(*method);
+        match (&mut *method, self.shrinkage) {
+            (Method::Gauss(options), Some(weight)) => options.shrinkage = weight,
+            (Method::Gaussian(options), Some(weight)) => options.shrinkage = weight,
+            (_, Some(_)) => return Err(usage("--shrinkage goes with --method gauss or gaussian only")),
+            _ => {}
+        }
+        self.composition_into(method)
+    }
+
+    fn composition_into(&self, method: &mut Method) -> Result<()> {
+        let batch = self.mini_batch.map(|size| MiniBatch { size, damping: 1.0, control_variate: true });
+        let bridge = self.bridge;
+        let slot = match method {
+            Method::Gaussian(_) => return self.refuse_for_gaussian(),
+            Method::Gauss(options) => &mut options.composition.mini_batch,
+            Method::Jac(options) => &mut options.composition.mini_batch,
+            Method::Fnpe(options) => {
+                options.bridge = bridge.unwrap_or(options.bridge);
+                &mut options.mini_batch
+            }
+        };
+        *slot = batch.or(*slot);
+        match (slot, self.damping) {
+            (Some(batch), Some(damping)) => batch.damping = damping,
+            (None, Some(_)) => return Err(usage("--damping goes with --mini-batch only")),
+            _ => {}
+        }
+        match (bridge, method) {
+            (Some(_), Method::Gauss(_) | Method::Jac(_) | Method::Gaussian(_)) => {
+                Err(usage("--bridge goes with --method fnpe only"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The product of Gaussians is drawn without scores.
+    fn refuse_for_gaussian(&self) -> Result<()> {
+        let of_scores = [
+            ("--sampler", self.sampler.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--grid", self.grid.is_some()),
+            ("--bridge", self.bridge.is_some()),
+            ("--clip", self.clip.is_some()),
+            ("--mini-batch", self.mini_batch.is_some()),
+            ("--damping", self.damping.is_some()),
+        ];
+        match of_scores.iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                Err(usage(format!("{option} is for compositions of scores; --method gaussian is drawn exactly")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn sampler_into(&self, sampler: &mut SamplerOptions) -> Result<()> {
+        if let Some(chosen) = &self.sampler {
+            sampler.clone_from(chosen);
+        }
+        let (mut steps, mut rounds, mut eta, mut tau, mut grid) =
+            (self.steps, self.rounds, self.eta, self.tau, self.grid);
+        fn set<T: Copy>(slot: &mut T, given: &mut Option<T>) {
+            *slot = given.take().unwrap_or(*slot);
+        }
+        match sampler {
+            SamplerOptions::Ddim(ddim) => {
+                // The paper's η belongs to its numbers of steps, unless the file has chosen one.
+                if let (Some(steps), None, true) = (steps, eta, self.config.is_none() || self.sampler.is_some()) {
+                    ddim.eta = Ddim::published_eta(steps);
+                }
+                set(&mut ddim.steps, &mut steps);
+                set(&mut ddim.eta, &mut eta);
+                set(&mut ddim.grid, &mut grid);
+            }
+            SamplerOptions::DpmSolver(solver) => {
+                set(&mut solver.steps, &mut steps);
+                set(&mut solver.eta, &mut eta);
+            }
+            SamplerOptions::EdmHeun(solver) => set(&mut solver.steps, &mut steps),
+            SamplerOptions::Geffner(sampler) => set(&mut sampler.steps, &mut steps),
+            SamplerOptions::ReverseSde(solver) => {
+                set(&mut solver.steps, &mut steps);
+                set(&mut solver.grid, &mut grid);
+            }
+            SamplerOptions::Langevin(langevin) => {
+                set(&mut langevin.steps, &mut steps);
+                set(&mut langevin.rounds, &mut rounds);
+                set(&mut langevin.tau, &mut tau);
+            }
+            SamplerOptions::TamedLangevin(langevin) => {
+                set(&mut langevin.steps, &mut steps);
+                set(&mut langevin.rounds, &mut rounds);
+            }
+            SamplerOptions::PredictorCorrector(sampler) => {
+                set(&mut sampler.steps, &mut steps);
+                set(&mut sampler.rounds, &mut rounds);
+                set(&mut sampler.grid, &mut grid);
+            }
+            SamplerOptions::ProbabilityFlow(_) => {}
+        }
+        // What the sampler has taken is gone; what is left it does not have.
+        let left = [
+            ("--steps", steps.is_some()),
+            ("--rounds", rounds.is_some()),
+            ("--eta", eta.is_some()),
+            ("--tau", tau.is_some()),
+            ("--grid", grid.is_some()),
+        ];
+        match left.iter().find(|(_, left)| *left) {
+            Some((option, _)) => Err(usage(format!("{option}: the sampler {} has no such option", sampler.name()))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl SamplingArguments {
+    /// Refuses options that are for scores when the model is a likelihood.
+    fn check_model(&self, model: &ModelFile) -> Result<()> {
+        if !model.model.is_likelihood() {
+            return Ok(());
+        }
+        let for_scores = [
+            ("--method", self.method.is_some()),
+            ("--sampler", self.sampler.is_some()),
+            ("--steps", self.steps.is_some()),
+            ("--eta", self.eta.is_some()),
+            ("--grid", self.grid.is_some()),
+            ("--tau", self.tau.is_some()),
+            ("--rounds", self.rounds.is_some()),
+            ("--bridge", self.bridge.is_some()),
+            ("--clip", self.clip.is_some()),
+            ("--learned-prior", self.learned_prior),
+            ("--mini-batch", self.mini_batch.is_some()),
+            ("--damping", self.damping.is_some()),
+            ("--shrinkage", self.shrinkage.is_some()),
+        ];
+        match for_scores.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(usage(format!(
+                "{option} is for score models, but {} is a likelihood: it is sampled by tempering (options: --sampling-config)",
+                model.path().display()
+            ))),
+            None => Ok(()),
+        }
+    }
+}

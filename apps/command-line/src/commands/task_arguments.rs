@@ -1,0 +1,92 @@
+//! Which task, with which of its options.
+
+use crate::choice::choice;
+use crate::context::usage;
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Map, Value};
+use tallsbi::simulators::jansen_rit::{Output, Recording, Solver};
+use tallsbi::simulators::{Task, TaskOptions, task};
+
+/// A task and its options.
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+pub struct TaskArguments {
+    /// Name of the task; `tallsbi tasks` lists them
+    pub task: String,
+    /// Fix a parameter: it leaves the prior (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub fix: Vec<String>,
+    /// Number of parameters (gaussian_toy, gmm_toy)
+    #[arg(long, value_name = "M")]
+    pub dimension: Option<usize>,
+    /// Correlation between coordinates (gaussian_toy)
+    #[arg(long, value_name = "RHO", allow_negative_numbers = true)]
+    pub correlation: Option<f64>,
+    /// Solver of the stochastic differential equation (jrnmm) [default: strang]
+    #[arg(long, value_parser = choice::<Solver>())]
+    pub solver: Option<Solver>,
+    /// Time step, s (jrnmm) [default: 1/1024]
+    #[arg(long, value_name = "SECONDS")]
+    pub step: Option<f64>,
+    /// Time discarded before recording, s (jrnmm) [default: 2]
+    #[arg(long, value_name = "SECONDS")]
+    pub burn_in: Option<f64>,
+    /// Time recorded, s (jrnmm) [default: 8]
+    #[arg(long, value_name = "SECONDS")]
+    pub duration: Option<f64>,
+    /// Samples recorded per second, Hz (jrnmm) [default: 128]
+    #[arg(long, value_name = "HZ")]
+    pub sampling_rate: Option<f64>,
+    /// What an observation is (jrnmm) [default: psd]
+    #[arg(long, value_parser = choice::<Output>())]
+    pub record: Option<Output>,
+}
+
+impl TaskArguments {
+    /// The task's options; ones that are given at their default are left out.
+    pub fn options(&self) -> Result<TaskOptions> {
+        let default = Recording::default();
+        let given = self.step.is_some()
+            || self.burn_in.is_some()
+            || self.duration.is_some()
+            || self.sampling_rate.is_some()
+            || self.record.is_some();
+        let recording = given.then(|| Recording {
+            step: self.step.unwrap_or(default.step),
+            burn_in: self.burn_in.unwrap_or(default.burn_in),
+            duration: self.duration.unwrap_or(default.duration),
+            sampling_rate: self.sampling_rate.unwrap_or(default.sampling_rate),
+            output: self.record.unwrap_or(default.output),
+        });
+        let fix = self.fix.iter().map(|text| fixed(text)).collect::<Result<Vec<_>>>()?;
+        Ok(TaskOptions {
+            solver: self.solver,
+            recording,
+            dimension: self.dimension,
+            correlation: self.correlation,
+            fix,
+        })
+    }
+
+    /// Builds the task.
+    pub fn build(&self) -> Result<Box<dyn Task>> {
+        Ok(task(&self.task, &self.options()?)?)
+    }
+
+    /// The options that differ from the task's own, for the file.
+    pub fn settings(&self) -> Result<Map<String, Value>> {
+        let mut options = self.options()?;
+        options.solver = options.solver.filter(|solver| *solver != Solver::default());
+        options.recording = options.recording.filter(|recording| *recording != Recording::default());
+        let Value::Object(mut settings) = serde_json::to_value(options)? else { return Ok(Map::new()) };
+        settings.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+        Ok(settings)
+    }
+}
+
+fn fixed(text: &str) -> Result<(String, f64)> {
+    let parsed = text.split_once('=').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
+    let (name, value) = parsed.ok_or_else(|| usage(format!("--fix: {text:?} is not NAME=VALUE, such as g=0")))?;
+    Ok((name.to_owned(), value))
+}

@@ -1,0 +1,99 @@
+//! `tallsbi tasks`.
+
+use crate::context::Context;
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use tallsbi::data::Component;
+use tallsbi::simulators::{Task, TaskOptions, task, tasks};
+
+/// List the built-in tasks: dimensions, priors, what is known in closed form
+///
+/// Example: tallsbi tasks --json | jq '.[].name'
+#[derive(Debug, Args)]
+pub struct TasksArguments {}
+
+/// Runs the command.
+pub fn run(context: &Context, _arguments: &TasksArguments) -> Result<()> {
+    let all = tasks()
+        .into_iter()
+        .map(|name| Ok((name, task(name, &TaskOptions::default())?)))
+        .collect::<Result<Vec<(&str, Box<dyn Task>)>>>()?;
+    let text = all.iter().fold(String::new(), |text, (name, task)| text + &describe(name, task.as_ref()));
+    context.print(text.trim_end(), || all.iter().map(|(name, task)| to_json(name, task.as_ref())).collect())
+}
+
+/// What is known of a task's posterior in closed form.
+fn posterior(task: &dyn Task) -> Option<&'static str> {
+    let x = vec![0.0; task.dim_x()];
+    let one = ndarray::ArrayView2::from_shape((1, x.len()), &x).ok()?;
+    if task.exact_posterior(one).is_some() {
+        Some("exact for any number of observations")
+    } else if task.single_posterior(&x).is_some() {
+        Some("exact for one observation")
+    } else {
+        None
+    }
+}
+
+/// How `tallsbi reference` samples a task's posterior; `None` where it cannot.
+fn reference(task: &dyn Task) -> Option<String> {
+    let x = vec![0.0; task.dim_x()];
+    let one = ndarray::ArrayView2::from_shape((1, x.len()), &x).ok()?;
+    let modes = task.symmetry().order();
+    match (task.posterior_sampler(one), task.log_likelihood()) {
+        (Ok(Some(sampler)), _) => Some(sampler.method().to_owned()),
+        (_, Some(_)) if modes > 1 => Some(format!("NUTS, {modes} symmetric modes")),
+        (_, Some(_)) => Some("NUTS".to_owned()),
+        _ => None,
+    }
+}
+
+fn describe(name: &str, task: &dyn Task) -> String {
+    let mut text = format!("{name}: {}\n", task.description());
+    let prior = task.prior();
+    let mut known = Vec::new();
+    if task.log_likelihood().is_some() {
+        known.push("likelihood with gradient".to_owned());
+    }
+    known.extend(posterior(task).map(|p| format!("posterior {p}")));
+    known.extend(reference(task).map(|how| format!("reference posterior ({how})")));
+    let known = if known.is_empty() { "the simulator only".to_owned() } else { known.join(", ") };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "  {} parameters, {} observed values; {known}", prior.dim(), task.dim_x());
+    let units = task.parameter_units();
+    let mut at = 0;
+    for component in prior.components() {
+        let unit = units.get(at).filter(|unit| !unit.is_empty()).map(|unit| format!(" {unit}")).unwrap_or_default();
+        at += component.dim();
+        let _ = match component {
+            Component::Uniform { name, low, high } => writeln!(text, "  {name} ~ uniform({low}, {high}){unit}"),
+            Component::Lognormal { name, loc, scale } => {
+                writeln!(text, "  {name} ~ lognormal({loc:.4}, {scale}){unit}")
+            }
+            Component::Normal { name, loc, scale } => writeln!(text, "  {name} ~ normal({loc}, {scale}){unit}"),
+            Component::MultivariateNormal { names, .. } => {
+                writeln!(text, "  {} ~ multivariate normal", names.join(", "))
+            }
+        };
+    }
+    text + "\n"
+}
+
+fn to_json(name: &str, task: &dyn Task) -> Value {
+    json!({
+        "name": name,
+        "description": task.description(),
+        "dim_theta": task.prior().dim(),
+        "dim_x": task.dim_x(),
+        "parameter_names": task.prior().names(),
+        "parameter_units": task.parameter_units(),
+        "observation_names": task.observation_names(),
+        "x_transform": task.x_transform(),
+        "prior": task.prior(),
+        "likelihood": task.log_likelihood().is_some(),
+        "posterior": posterior(task),
+        "reference": reference(task),
+    })
+}

@@ -1,0 +1,112 @@
+//! What every command shares: global options, progress, interruption, output.
+
+use crate::interrupt::Interrupt;
+use crate::progress::{Bar, Bars};
+use anyhow::Result;
+use serde_json::Value;
+use std::io::Write;
+use tallsbi::Session;
+use tallsbi::data::{Cancelled, Monitor, StreamKey};
+use tallsbi::diagnostics::DiagnosticsError;
+use tallsbi::files::Provenance;
+use tallsbi::inference::InferenceError;
+use tallsbi::simulators::SimulatorError;
+pub use tallsbi_studies::options_file::read_toml;
+pub use tallsbi_studies::{UsageError, usage};
+
+/// Work that stopped because the user asked for it: exit code 130.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; {0}")]
+pub struct Interrupted(pub String);
+
+/// Whether an error says that work was stopped because the user asked for it, whichever library says so.
+pub fn is_cancelled(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<Interrupted>()
+            || cause.is::<Cancelled>()
+            || cause.downcast_ref().is_some_and(tallsbi::Error::is_cancelled)
+            || matches!(cause.downcast_ref(), Some(InferenceError::Cancelled(_)))
+            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Cancelled(_)))
+            || matches!(cause.downcast_ref(), Some(SimulatorError::Cancelled(_)))
+    })
+}
+
+/// Says how to go on where work was stopped.
+pub fn resumable<T>(result: Result<T, impl Into<anyhow::Error>>, how: &str) -> Result<T> {
+    result.map_err(|error| {
+        let error = error.into();
+        if is_cancelled(&error) { Interrupted(how.into()).into() } else { error }
+    })
+}
+
+/// How interrupted work goes on.
+pub const RESUME: &str = "run the same command with --resume to go on";
+
+/// Global options and services.
+#[derive(Debug)]
+pub struct Context {
+    /// The user's seed.
+    pub seed: u64,
+    /// Whether results are printed as JSON.
+    pub json: bool,
+    /// Whether progress is shown.
+    pub quiet: bool,
+    /// The command line, for provenance.
+    pub command: String,
+    /// Set when the user asked to stop.
+    pub interrupt: Interrupt,
+}
+
+impl Context {
+    /// The root of all random streams.
+    pub fn key(&self) -> StreamKey {
+        StreamKey::root(self.seed)
+    }
+
+    /// Provenance of a file this command makes.
+    pub fn provenance(&self, task: &str) -> Provenance {
+        Provenance::new(&self.command, self.seed, task)
+    }
+
+    /// A progress bar over `total` units; 0 where the total is not known.
+    pub fn bar(&self, label: &str, unit: &'static str, total: u64) -> Bar {
+        Bar::new(label, unit, total, self.quiet)
+    }
+
+    /// What work on files needs to know, watched by `monitor`.
+    pub fn session<'a>(&self, monitor: &'a dyn Monitor) -> Session<'a> {
+        Session { seed: self.seed, command: self.command.clone(), monitor }
+    }
+
+    /// Shows the progress of a library's work and stops it on Ctrl-C.
+    pub fn monitor(&self) -> Bars<'_> {
+        Bars::new(self)
+    }
+
+    /// Prints a result: the JSON with `--json`, else the text.
+    pub fn print(&self, text: impl std::fmt::Display, json: impl FnOnce() -> Value) -> Result<()> {
+        let out = if self.json { format!("{}\n", json()) } else { format!("{text}\n") };
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()) {
+            // A reader that has seen enough (`| head`) is no error.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// The command line as the user could type it again.
+pub fn command_line() -> String {
+    let quote = |argument: &str| {
+        let plain = |c: char| c.is_alphanumeric() || "-_=./,:+%@".contains(c);
+        if !argument.is_empty() && argument.chars().all(plain) {
+            argument.to_owned()
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    };
+    std::iter::once("tallsbi".to_owned())
+        .chain(std::env::args_os().skip(1).map(|argument| quote(&argument.to_string_lossy())))
+        .collect::<Vec<_>>()
+        .join(" ")
+}

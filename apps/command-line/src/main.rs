@@ -1,0 +1,143 @@
+//! The command line of tallsbi: simulate, train, sample the tall posterior, validate, report.
+
+mod choice;
+mod cli;
+mod commands;
+mod context;
+mod interrupt;
+mod progress;
+
+use clap::Parser;
+use cli::Cli;
+use context::{Context, UsageError};
+use interrupt::Interrupt;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tallsbi::diagnostics::DiagnosticsError;
+use tallsbi::inference::InferenceError;
+use tallsbi::simulators::SimulatorError;
+
+fn main() -> ExitCode {
+    install_panic_hook();
+    // The hook has told the user; here a panic only becomes an exit code.
+    std::panic::catch_unwind(start).unwrap_or(ExitCode::from(1))
+}
+
+fn start() -> ExitCode {
+    let worker = tallsbi::distributed::is_worker();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // All processes of a job have the same arguments: one says what is wrong with them.
+        Err(error) if worker => return ExitCode::from(u8::from(error.use_stderr()) * 2),
+        Err(error) => return usage_exit(&error),
+    };
+    if !worker {
+        start_logging(&cli);
+    }
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !worker {
+                eprintln!("error: {}", tallsbi::one_line(error.as_ref()));
+            }
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    }
+    let context = Context {
+        seed: cli.seed,
+        json: cli.json,
+        quiet: cli.quiet || tallsbi::distributed::is_worker(),
+        command: context::command_line(),
+        interrupt: Interrupt::install()?,
+    };
+    if cfg!(feature = "mpi") && tallsbi::distributed::launched().is_some() && !cli.command.is_distributed() {
+        return Err(context::usage("only simulate runs on several processes; start this command without mpirun"));
+    }
+    cli.command.run(&context)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let any = |is: &dyn Fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
+    let wrong_usage = any(&|cause| {
+        cause.is::<UsageError>()
+            || matches!(cause.downcast_ref(), Some(tallsbi::Error::Interrupted { .. }))
+            || matches!(cause.downcast_ref(), Some(SimulatorError::UnknownTask { .. } | SimulatorError::Option { .. }))
+            || matches!(cause.downcast_ref(), Some(InferenceError::Option { .. }))
+            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Setting { .. }))
+    });
+    match (context::is_cancelled(error), wrong_usage) {
+        (true, _) => interrupt::EXIT_CODE,
+        (false, true) => 2,
+        (false, false) => 1,
+    }
+}
+
+/// Help and version as clap prints them; its errors on one line.
+fn usage_exit(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nothing can be done about a closed pipe.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        _ => {
+            let text = error.to_string();
+            let lines: Vec<&str> = text
+                .lines()
+                .map(str::trim)
+                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+                .filter(|line| !line.is_empty())
+                .collect();
+            eprintln!("{}; see --help", lines.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn start_logging(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => "error",
+        (false, 0) => {
+            "warn,tallsbi=info,tallsbi_studies=info,tallsbi_files=info,tallsbi::data=info,tallsbi::simulators=info,tallsbi::inference=info,tallsbi::diagnostics=info"
+        }
+        (false, 1) => {
+            "info,tallsbi=debug,tallsbi_studies=debug,tallsbi_files=debug,tallsbi::data=debug,tallsbi::simulators=debug,tallsbi::inference=debug,tallsbi::diagnostics=debug"
+        }
+        (false, _) => "trace",
+    };
+    let terminal = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_target(cli.verbose > 0)
+        .with_ansi(terminal)
+        .with_writer(|| progress::LogWriter);
+    if terminal { subscriber.without_time().init() } else { subscriber.init() }
+}
+
+/// A panic is a bug of ours: one line that says so, whatever thread it is on.
+fn install_panic_hook() {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    std::panic::set_hook(Box::new(|panic| {
+        if TOLD.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let message = panic.payload_as_str().unwrap_or("no message").lines().next().unwrap_or_default();
+        let place = panic.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+        eprintln!(
+            "error: internal error ({message}, at {place}); this is a bug, please report it with the command at {}",
+            env!("CARGO_PKG_REPOSITORY")
+        );
+    }));
+}

@@ -1,0 +1,134 @@
+//! Studies: what is asked, as TOML; the steps that answer it; what was found.
+//!
+//! * [`Study`] is what a study does: of models ([`StudyOptions`]), of samplers on toy problems ([`ToyOptions`]), of networks and
+//!   samplers against reference posteriors ([`BenchmarkOptions`]).
+//! * `Graph` runs content-addressed steps; what is done is not done again.
+//! * [`Results`] is what was found, as `results.json` has it and the report shows it.
+
+pub mod benchmark;
+mod graph;
+pub mod named_sampler;
+mod options;
+pub mod pipeline;
+pub mod record;
+mod recording;
+pub mod results;
+mod steps;
+mod summary;
+pub mod toy;
+
+pub use benchmark::{BenchmarkOptions, BenchmarkResults};
+pub use options::{Preset, StudyOptions};
+pub use record::StudyRecord;
+pub use results::StudyResults;
+pub use summary::quantile;
+pub use toy::{ToyOptions, ToyResults};
+
+use crate::error::usage;
+use crate::options_file::{line_of_option, parse_toml};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tallsbi::Session;
+
+/// Names of the built-in studies.
+pub const BUILT_IN: [&str; 3] = ["jrnmm", "benchmark", "toy"];
+
+/// What a study asks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Study {
+    /// Models: simulate, train, infer, validate.
+    Inference(Box<StudyOptions>),
+    /// Networks and samplers, against reference posteriors.
+    Benchmark(Box<BenchmarkOptions>),
+    /// Samplers, on problems whose posterior is known.
+    Toy(ToyOptions),
+}
+
+/// What a study found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Results {
+    /// Of a study of models.
+    Inference(StudyResults),
+    /// Of a study against reference posteriors.
+    Benchmark(BenchmarkResults),
+    /// Of a study of toy problems.
+    Toy(ToyResults),
+}
+
+/// The option `kind`, which every TOML of a study may begin with.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(default)]
+    kind: KindName,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum KindName {
+    #[default]
+    Inference,
+    Benchmark,
+    Toy,
+}
+
+impl Study {
+    /// A built-in study.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn built_in(name: &str, preset: Preset) -> Result<Self> {
+        match name {
+            "jrnmm" => Ok(Self::Inference(Box::new(StudyOptions::jansen_rit(preset)))),
+            "benchmark" => Ok(Self::Benchmark(Box::new(BenchmarkOptions::paper_section(preset)))),
+            "toy" => Ok(Self::Toy(ToyOptions::paper_section(preset))),
+            other => Err(usage(format!("{other:?} is not a built-in study; there are {}", BUILT_IN.join(", ")))),
+        }
+    }
+
+    /// A study from TOML; `origin` names the text in errors, which give the line.
+    ///
+    /// # Errors
+    /// Unknown or missing options, wrong types, values out of range.
+    pub fn parse(text: &str, origin: &str) -> Result<Self> {
+        let study = match parse_toml::<Kind>(text, origin)?.kind {
+            KindName::Inference => Self::Inference(Box::new(parse_toml(text, origin)?)),
+            KindName::Benchmark => Self::Benchmark(Box::new(parse_toml(text, origin)?)),
+            KindName::Toy => Self::Toy(parse_toml(text, origin)?),
+        };
+        study.validate().map_err(|error| {
+            let message = format!("{error:#}");
+            // Messages begin with the option.
+            let line = message.split(':').next().and_then(|option| line_of_option(text, option));
+            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+            usage(format!("{origin}: {line}{message}"))
+        })?;
+        Ok(study)
+    }
+
+    /// Checks ranges and combinations.
+    ///
+    /// # Errors
+    /// The first option that cannot be, by name.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Inference(options) => options.validate(),
+            Self::Benchmark(options) => options.validate(),
+            Self::Toy(options) => options.validate(),
+        }
+    }
+
+    /// Runs it in the folder `root`; `preset` names where the options came from.
+    ///
+    /// # Errors
+    /// Options that do not fit together, a step that fails, an interruption.
+    pub fn run(&self, session: &Session<'_>, preset: &str, root: &Path) -> Result<Results> {
+        Ok(match self {
+            Self::Inference(options) => Results::Inference(pipeline::run(session, options, preset, root)?),
+            Self::Benchmark(options) => Results::Benchmark(benchmark::run(session, options, preset, root)?),
+            Self::Toy(options) => Results::Toy(toy::run(session, options, preset, root)?),
+        })
+    }
+}

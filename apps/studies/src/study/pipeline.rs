@@ -1,0 +1,391 @@
+//! The steps of a study and what they found.
+
+use super::graph::{Graph, Step, StepId};
+use super::options::{RunOptions, StudyOptions};
+use super::record::StudyRecord;
+use super::results::{LossCurves, ObservationResults, PosteriorResults, RunResults, StudyResults, TrainingResults};
+use super::steps::{self, file, read_json, run_task};
+use super::summary;
+use crate::error::usage;
+use anyhow::{Context as _, Result};
+use ndarray::ArrayView2;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use tallsbi::Session;
+use tallsbi::data::{Prior, Purpose};
+use tallsbi::files::{Observations, Posterior, TrainingSet, sha256_file};
+use tallsbi::on_disk::load_model;
+
+/// Runs `options` in the folder `root` and returns what was found.
+///
+/// # Errors
+/// Options that do not fit the models, a step that fails, an interruption.
+pub fn run(session: &Session<'_>, options: &StudyOptions, preset: &str, root: &Path) -> Result<StudyResults> {
+    let mut graph = Graph::new(root);
+    let mut planned = Vec::new();
+    for run in &options.runs {
+        planned.push(plan(session, options, run, &mut graph)?);
+    }
+    let steps = graph.run(session)?;
+    let runs = options
+        .runs
+        .iter()
+        .zip(&planned)
+        .map(|(run, plan)| collect(options, run, plan, root))
+        .collect::<Result<_>>()?;
+    Ok(StudyResults { record: StudyRecord::new(session, &options.title, preset, options, steps)?, runs })
+}
+
+/// Folders of the steps of one run.
+struct Plan {
+    training: PathBuf,
+    model: PathBuf,
+    observations: PathBuf,
+    posteriors: Vec<PosteriorPlan>,
+}
+
+struct PosteriorPlan {
+    n: usize,
+    folder: String,
+    local_c2st: Option<PathBuf>,
+    coverage: Option<PathBuf>,
+}
+
+/// What all steps of one run need to know while they are planned.
+struct Planner<'a, 'g> {
+    session: &'a Session<'a>,
+    options: &'a StudyOptions,
+    run: &'a RunOptions,
+    graph: &'g mut Graph<'a>,
+}
+
+/// Rough costs in seconds on two cores, to share out the time left.
+pub(super) mod cost {
+    /// Of one simulation with its summary.
+    pub const SIMULATION: f64 = 7e-5;
+    /// Of one training row in one epoch.
+    pub const TRAINING_ROW: f64 = 6e-5;
+    /// Of one posterior sample given one observation, and what a sample costs without any.
+    pub const SAMPLE: (f64, f64) = (2e-5, 1e-4);
+    /// Of one classifier, a pair and observation, and what a pair costs besides.
+    pub const CLASSIFIER: (f64, f64) = (2e-5, 1e-4);
+}
+
+fn plan<'a>(
+    session: &'a Session<'a>,
+    options: &'a StudyOptions,
+    run: &'a RunOptions,
+    graph: &mut Graph<'a>,
+) -> Result<Plan> {
+    let mut planner = Planner { session, options, run, graph };
+    let available = planner.check()?;
+    let (training_id, training) = planner.training_set()?;
+    let model_id = planner.model(training_id, &training)?;
+    let model = planner.graph.folder(model_id).join(file::MODEL);
+    let observations_id = planner.observations(training_id, &training)?;
+    let observations = planner.graph.folder(observations_id).join(file::OBSERVATIONS);
+    let wanted: Vec<usize> = options.n_obs.iter().copied().filter(|&n| available.is_none_or(|all| n <= all)).collect();
+    let Some(&most) = wanted.last() else {
+        return Err(usage(format!(
+            "n_obs: the smallest is {}, but there are only {} observations",
+            options.n_obs[0],
+            available.unwrap_or(0)
+        )));
+    };
+    let calibration = planner.calibration(most)?;
+    let mut posteriors = Vec::new();
+    for &n in &wanted {
+        let posterior_id = planner.posterior(n, [model_id, observations_id], [&model, &observations]);
+        let posterior = planner.graph.folder(posterior_id).join(file::POSTERIOR);
+        let mut plan =
+            PosteriorPlan { n, folder: planner.graph.relative_folder(posterior_id), local_c2st: None, coverage: None };
+        if let Some((calibration_id, pairs)) = &calibration {
+            let known = Known {
+                ids: [model_id, observations_id, posterior_id, *calibration_id],
+                paths: [model.clone(), observations.clone(), posterior, pairs.clone()],
+            };
+            plan.local_c2st = planner.local_c2st(n, &known);
+            // At both ends: what holds there is hardly broken between.
+            plan.coverage = if n == most || n == wanted[0] { planner.coverage(n, &known) } else { None };
+        }
+        posteriors.push(plan);
+    }
+    Ok(Plan { training, model, observations: planner.graph.folder(observations_id), posteriors })
+}
+
+/// Model, observations, posterior and calibration pairs: the steps, and their files.
+struct Known {
+    ids: [StepId; 4],
+    paths: [PathBuf; 4],
+}
+
+impl<'a> Planner<'a, '_> {
+    fn name(&self, what: &str) -> String {
+        format!("{}-{what}", self.run.name)
+    }
+
+    /// Checks what can be checked before any work; the number of the user's observations, if they are the user's.
+    fn check(&self) -> Result<Option<usize>> {
+        let task = run_task(self.run)?;
+        let from_task = task.as_ref().map(|task| (task.prior().clone(), task.dim_x()));
+        let from_file = match &self.run.training_set {
+            Some(path) => {
+                let set = TrainingSet::open(path)?;
+                Some((set.prior().clone(), set.spec().dim_x))
+            }
+            None => None,
+        };
+        if let (Some(task), Some(file)) = (&from_task, &from_file)
+            && task != file
+        {
+            return Err(usage(format!(
+                "runs: {}: its training_set does not fit its task (priors or widths differ)",
+                self.run.name
+            )));
+        }
+        let (prior, dim_x) = from_file.or(from_task).context("a run has a task or a training set")?;
+        if let Some(theta) = &self.run.theta_true {
+            check_truth(&self.run.name, theta, &prior)?;
+        }
+        let Some(source) = &self.options.observations else { return Ok(None) };
+        let x = super::recording::read(source, dim_x, self.run.task.starts_with("jrnmm"))?;
+        Ok(Some(x.nrows()))
+    }
+
+    fn training_set(&mut self) -> Result<(Option<StepId>, PathBuf)> {
+        if let Some(path) = &self.run.training_set {
+            return Ok((None, path.clone()));
+        }
+        let (session, options, run) = (self.session, self.options, self.run);
+        let id = self.graph.add(Step {
+            name: self.name("training-set"),
+            options: json!({ "task": run.task, "options": run.options, "rows": options.simulations, "seed": session.seed }),
+            inputs: vec![],
+            cost: cost::SIMULATION * options.simulations as f64,
+            resumes: true,
+            action: Box::new(move |folder| {
+                let task = run_task(run)?.context("a simulated training set needs a task")?;
+                steps::simulation(session, task.as_ref(), options.simulations, 1, &folder.join(file::TRAINING))
+            }),
+        });
+        Ok((Some(id), self.graph.folder(id).join(file::TRAINING)))
+    }
+
+    /// What identifies a training set: nothing more where it is a step, its digest where it is the user's.
+    fn source(&self, training: Option<StepId>) -> Result<(Vec<StepId>, Option<String>)> {
+        match (training, &self.run.training_set) {
+            (None, Some(path)) => Ok((vec![], Some(sha256_file(path)?))),
+            (id, _) => Ok((id.into_iter().collect(), None)),
+        }
+    }
+
+    fn model(&mut self, training: Option<StepId>, path: &Path) -> Result<StepId> {
+        let (session, options, path) = (self.session, self.options, path.to_owned());
+        let (inputs, digest) = self.source(training)?;
+        let epochs = options.train.epochs(run_task(self.run)?.map_or(0, |task| task.dim_x()));
+        Ok(self.graph.add(Step {
+            name: self.name("model"),
+            options: json!({ "train": options.train, "data": digest, "seed": session.seed }),
+            inputs,
+            cost: cost::TRAINING_ROW * options.simulations as f64 * epochs as f64,
+            resumes: true,
+            action: Box::new(move |folder| steps::training(session, &options.train, &path, folder)),
+        }))
+    }
+
+    fn observations(&mut self, training: Option<StepId>, path: &Path) -> Result<StepId> {
+        let (session, options, run, path) = (self.session, self.options, self.run, path.to_owned());
+        let (inputs, digest) = self.source(training)?;
+        let source = match &options.observations {
+            Some(source) => {
+                let file = tallsbi::files::MatrixSource::parse(source).path;
+                json!({ "source": source, "sha256": sha256_file(&file)? })
+            }
+            None => {
+                json!({ "task": run.task, "options": run.options, "theta": run.theta_true, "n": options.n_obs.last() })
+            }
+        };
+        Ok(self.graph.add(Step {
+            name: self.name("observations"),
+            options: json!({ "from": source, "data": digest, "seed": session.seed }),
+            inputs,
+            cost: 1.0,
+            resumes: false,
+            action: Box::new(move |folder| steps::observations(session, options, run, &path, folder)),
+        }))
+    }
+
+    fn posterior(&mut self, n: usize, inputs: [StepId; 2], paths: [&Path; 2]) -> StepId {
+        let (session, options) = (self.session, self.options);
+        let [model, observations] = paths.map(Path::to_owned);
+        self.graph.add(Step {
+            name: self.name(&format!("posterior-n{n}")),
+            options: json!({
+                "n": n, "samples": options.posterior_samples, "sampling": options.sampling, "seed": session.seed,
+            }),
+            inputs: inputs.to_vec(),
+            cost: sampling_cost(options.posterior_samples, n),
+            resumes: false,
+            action: Box::new(move |folder| steps::posterior(session, options, n, &model, &observations, folder)),
+        })
+    }
+
+    /// Calibration pairs with `n` observations each, where a check wants them and there is a task to simulate them.
+    fn calibration(&mut self, n: usize) -> Result<Option<(StepId, PathBuf)>> {
+        let (session, run) = (self.session, self.run);
+        let pairs = self.options.local_c2st.pairs.max(self.options.coverage.pairs) as u64;
+        if pairs == 0 || run.task.is_empty() {
+            return Ok(None);
+        }
+        let id = self.graph.add(Step {
+            name: self.name("calibration"),
+            options: json!({ "task": run.task, "options": run.options, "rows": pairs, "n": n, "seed": session.seed }),
+            inputs: vec![],
+            cost: cost::SIMULATION * pairs as f64 * n as f64,
+            resumes: true,
+            action: Box::new(move |folder| {
+                let task = run_task(run)?.context("calibration pairs need a task")?;
+                let seeded = session.seeded(Purpose::Calibration);
+                steps::simulation(&seeded, task.as_ref(), pairs, n, &folder.join(file::CALIBRATION))
+            }),
+        });
+        Ok(Some((id, self.graph.folder(id).join(file::CALIBRATION))))
+    }
+
+    fn local_c2st(&mut self, n: usize, known: &Known) -> Option<PathBuf> {
+        let (session, options) = (self.session, self.options);
+        let pairs = options.local_c2st.pairs;
+        if pairs == 0 {
+            return None;
+        }
+        let [model_id, observations_id, posterior_id, calibration_id] = known.ids;
+        let [model, observations, posterior, calibration] = known.paths.clone();
+        let calibrated = calibration.clone();
+        let samples_id = self.graph.add(Step {
+            name: self.name(&format!("calibration-samples-n{n}")),
+            options: json!({ "n": n, "pairs": pairs, "sampling": options.sampling, "seed": session.seed }),
+            inputs: vec![model_id, calibration_id],
+            cost: sampling_cost(pairs, n),
+            resumes: false,
+            action: Box::new(move |folder| {
+                steps::calibration_samples(session, options, n, &model, &calibrated, folder)
+            }),
+        });
+        let samples = self.graph.folder(samples_id).join(file::CALIBRATION_SAMPLES);
+        let trials = options.local_c2st.test.trials as f64 + 1.0;
+        let id = self.graph.add(Step {
+            name: self.name(&format!("local-c2st-n{n}")),
+            options: json!({ "n": n, "study": options.local_c2st, "seed": session.seed }),
+            inputs: vec![calibration_id, samples_id, observations_id, posterior_id],
+            cost: trials * pairs as f64 * (cost::CLASSIFIER.1 + cost::CLASSIFIER.0 * n as f64),
+            resumes: false,
+            action: Box::new(move |folder| {
+                let inputs = [calibration.as_path(), &samples, &observations, &posterior];
+                steps::local_c2st(session, options, n, inputs, folder)
+            }),
+        });
+        Some(self.graph.folder(id).join(file::RESULT))
+    }
+
+    fn coverage(&mut self, n: usize, known: &Known) -> Option<PathBuf> {
+        let (session, options) = (self.session, self.options);
+        if options.coverage.pairs == 0 {
+            return None;
+        }
+        let [model_id, _, _, calibration_id] = known.ids;
+        let [model, _, _, calibration] = known.paths.clone();
+        let id = self.graph.add(Step {
+            name: self.name(&format!("coverage-n{n}")),
+            options: json!({
+                "n": n, "study": options.coverage, "sampling": options.sampling, "seed": session.seed,
+            }),
+            inputs: vec![model_id, calibration_id],
+            cost: sampling_cost(options.coverage.pairs * options.coverage.draws, n),
+            resumes: false,
+            action: Box::new(move |folder| steps::coverage(session, options, n, &model, &calibration, folder)),
+        });
+        Some(self.graph.folder(id).join(file::RESULT))
+    }
+}
+
+pub(super) fn sampling_cost(samples: usize, n: usize) -> f64 {
+    samples as f64 * (cost::SAMPLE.1 + cost::SAMPLE.0 * n as f64)
+}
+
+fn check_truth(run: &str, theta: &[f64], prior: &Prior) -> Result<()> {
+    if theta.len() != prior.dim() {
+        return Err(usage(format!(
+            "runs: {run}: theta_true has {} values for the {} parameters {}",
+            theta.len(),
+            prior.dim(),
+            prior.names().join(", ")
+        )));
+    }
+    let outside =
+        theta.iter().zip(prior.support()).zip(prior.names()).find(|((v, (low, high)), _)| *v < low || *v > high);
+    match outside {
+        None => Ok(()),
+        Some(((value, (low, high)), name)) => {
+            Err(usage(format!("runs: {run}: theta_true: {name} = {value} is outside the prior's [{low}, {high}]")))
+        }
+    }
+}
+
+/// Reads back what the steps of a run left.
+fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, root: &Path) -> Result<RunResults> {
+    let set = TrainingSet::open(&plan.training)?;
+    let prior = set.prior().clone();
+    let observations = Observations::read(&plan.observations.join(file::OBSERVATIONS))?;
+    let truth: Option<Vec<f64>> = observations.theta_true.map(|theta| theta.iter().map(|&v| v.into()).collect());
+    let model = load_model(&plan.model)?;
+    let posteriors = plan.posteriors.iter().map(|plan| posterior(plan, &prior, truth.as_deref(), root));
+    Ok(RunResults {
+        name: run.name.clone(),
+        label: if run.label.is_empty() { run.name.clone() } else { run.label.clone() },
+        task: run.task.clone(),
+        units: steps::units(run_task(run)?.as_deref(), &prior),
+        training: TrainingResults {
+            simulations: set.rows(),
+            invalid: set.count_invalid()?,
+            architecture: model.architecture().to_owned(),
+            networks: LossCurves::of(&model),
+        },
+        observations: ObservationResults {
+            source: options.observations.clone().unwrap_or_else(|| "simulated".into()),
+            count: observations.x.nrows(),
+            names: observations.observation_names,
+            support: read_json(&plan.observations.join(file::SUPPORT))?,
+        },
+        posteriors: posteriors.collect::<Result<_>>()?,
+        prior,
+        truth,
+    })
+}
+
+fn posterior(plan: &PosteriorPlan, prior: &Prior, truth: Option<&[f64]>, root: &Path) -> Result<PosteriorResults> {
+    let path = format!("{}/{}", plan.folder, file::POSTERIOR);
+    let held = Posterior::read(&root.join(&path))?;
+    let samples = held.matrix();
+    let finite = finite_rows(samples.view());
+    let prior_sd: Vec<f64> = prior.mean_and_sd().into_iter().map(|(_, sd)| sd).collect();
+    let covariance = summary::covariance(finite.view());
+    let counter = |name: &str| held.run.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    Ok(PosteriorResults {
+        n_obs: plan.n,
+        file: path,
+        samples: samples.nrows(),
+        diverged: counter("diverged"),
+        repaired: counter("repaired"),
+        marginals: summary::marginals(finite.view(), &prior_sd, truth)?,
+        correlation: summary::correlation(&covariance),
+        directions: summary::directions(&covariance, &prior_sd)?,
+        local_c2st: plan.local_c2st.as_deref().map(read_json).transpose()?,
+        coverage: plan.coverage.as_deref().map(read_json).transpose()?,
+    })
+}
+
+/// Samples without those that diverged to infinity, which are counted apart.
+fn finite_rows(samples: ArrayView2<'_, f64>) -> ndarray::Array2<f64> {
+    let kept: Vec<usize> = (0..samples.nrows()).filter(|&i| samples.row(i).iter().all(|v| v.is_finite())).collect();
+    samples.select(ndarray::Axis(0), &kept)
+}

@@ -1,0 +1,251 @@
+//! What the steps of a study do, each in a folder of its own.
+
+use super::options::{RunOptions, StudyOptions};
+use super::recording;
+use super::results::{CoverageResults, LocalC2stResults};
+use anyhow::{Context as _, Result};
+use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, s};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use std::time::Instant;
+use tallsbi::Session;
+use tallsbi::data::{Prior, Purpose};
+use tallsbi::diagnostics::sbc::RankOptions;
+use tallsbi::diagnostics::tarp;
+use tallsbi::distributed::Team;
+use tallsbi::files::{Existing, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
+use tallsbi::inference::sample::{SampleInfo, SampleOptions};
+use tallsbi::inference::train::TrainOptions;
+use tallsbi::on_disk::{Limits, ModelFile, posterior_attributes, simulate_file, train_file, training_set_spec};
+use tallsbi::simulators::{Task, task};
+use tallsbi::{calibration, draw_truth, observe};
+
+/// Files in the steps' folders.
+pub mod file {
+    /// Training set.
+    pub const TRAINING: &str = "train.h5";
+    /// Network.
+    pub const MODEL: &str = "model.safetensors";
+    /// Observations.
+    pub const OBSERVATIONS: &str = "observations.h5";
+    /// Comparison of observations and simulations.
+    pub const SUPPORT: &str = "support.json";
+    /// Posterior samples.
+    pub const POSTERIOR: &str = "posterior.nc";
+    /// Folder of estimated covariances, in the study's folder.
+    pub const COVARIANCES: &str = "covariances";
+    /// Calibration pairs.
+    pub const CALIBRATION: &str = "calibration.h5";
+    /// One posterior sample for each calibration pair, as a posterior file.
+    pub const CALIBRATION_SAMPLES: &str = "samples.nc";
+    /// Result of a diagnostic.
+    pub const RESULT: &str = "result.json";
+}
+
+/// The task of a run, where it has one.
+pub fn run_task(run: &RunOptions) -> Result<Option<Box<dyn Task>>> {
+    if run.task.is_empty() { Ok(None) } else { Ok(Some(task(&run.task, &run.options)?)) }
+}
+
+/// Units of the parameters of `prior`: the task's, where there is one that has these parameters.
+pub fn units(task: Option<&dyn Task>, prior: &Prior) -> Vec<String> {
+    let known = task.map(Task::parameter_units).filter(|units| units.len() == prior.dim());
+    known.unwrap_or_else(|| vec![String::new(); prior.dim()])
+}
+
+/// Simulates `rows` rows of `n_obs` observations into a training set; continues where it was interrupted.
+pub fn simulation(session: &Session<'_>, task: &dyn Task, rows: u64, n_obs: usize, output: &Path) -> Result<()> {
+    let spec = training_set_spec(task, RowRange::whole(rows), Some(n_obs), serde_json::Map::new());
+    Ok(simulate_file(session, &Team::alone(), task, spec, output, Existing::Resume).map(|_| ())?)
+}
+
+/// Trains; continues where it was interrupted.
+pub fn training(session: &Session<'_>, options: &TrainOptions, data: &Path, folder: &Path) -> Result<()> {
+    let output = folder.join(file::MODEL);
+    Ok(train_file(session, data, Limits::default(), options, &output, Existing::Resume).map(|_| ())?)
+}
+
+/// Simulated observations, or the user's, and how they compare with the simulations.
+pub fn observations(
+    session: &Session<'_>,
+    options: &StudyOptions,
+    run: &RunOptions,
+    training: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let set = TrainingSet::open(training)?;
+    let (dim_x, prior) = (set.spec().dim_x, set.prior().clone());
+    let (x, theta_true) = match &options.observations {
+        Some(source) => (recording::read(source, dim_x, run.task.starts_with("jrnmm"))?, None),
+        None => {
+            let task = run_task(run)?.context("observations can only be simulated by a task")?;
+            let theta = run.theta_true.clone().unwrap_or_else(|| draw_truth(&prior, session.seed));
+            let stored: Vec<f32> = theta.iter().map(|&value| value as f32).collect();
+            let most = options.n_obs.last().copied().unwrap_or(1);
+            (observe(task.as_ref(), &stored, most, session.seed, session.monitor)?, Some(Array1::from(stored)))
+        }
+    };
+    let rows = set.load(None)?;
+    let simulations = rows.x.index_axis(Axis(1), 0);
+    write_json(&folder.join(file::SUPPORT), &recording::support(simulations, x.view())?)?;
+    let observations = Observations {
+        x,
+        theta_true,
+        parameter_names: prior.names().to_vec(),
+        observation_names: set.spec().observation_names.clone(),
+    };
+    Ok(observations.write(&folder.join(file::OBSERVATIONS), Existing::Overwrite, &session.provenance(&run.task))?)
+}
+
+/// Samples the posterior given the first `n` observations.
+pub fn posterior(
+    session: &Session<'_>,
+    options: &StudyOptions,
+    n: usize,
+    model: &Path,
+    observations: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let path = model;
+    let mut model = ModelFile::load(model)?;
+    let held = Observations::read(observations)?;
+    let x = held.x.slice(s![..n, ..]).to_owned();
+    let sampling = SampleOptions { samples: options.posterior_samples, ..options.sampling.clone() };
+    keep_covariances(&mut model, &sampling, folder)?;
+    let started = Instant::now();
+    let (samples, info) = sampled(session, &model, &[x.view()], &sampling)?;
+    let run = posterior_attributes(&model.model, &sampling, &info, n, started.elapsed().as_secs_f64());
+    let provenance =
+        session.provenance(&model.model.trained().info.task).with_parent(path)?.with_parent(observations)?;
+    let names = model.model.trained().latent.prior().names().to_vec();
+    let samples = samples.index_axis_move(Axis(0), 0);
+    let posterior = Posterior::from_matrix(names, samples.view(), Some(x), run, provenance)?;
+    Ok(posterior.write(&folder.join(file::POSTERIOR), Existing::Overwrite)?)
+}
+
+/// Keeps the model's estimated covariances, if there are any, beside the steps' folders: posteriors given different numbers of the same
+/// observations share them.
+pub fn keep_covariances(model: &mut ModelFile, sampling: &SampleOptions, step: &Path) -> Result<()> {
+    match step.ancestors().nth(2) {
+        Some(study) if model.model.estimates_covariances(sampling) => {
+            Ok(model.keep_covariances(&study.join(file::COVARIANCES), sampling)?)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Calibration pairs: θ (N, m) and the first `n` observations of each, (N, n, d).
+fn pairs(calibration: &Path, pairs: usize, n: usize) -> Result<(Array2<f64>, Array3<f32>)> {
+    let rows = TrainingSet::open(calibration)?.load(Some(pairs as u64))?;
+    Ok((rows.theta.mapv(f64::from), rows.x.slice_move(s![.., ..n, ..])))
+}
+
+/// Samples of the posterior of each group, told of what should be known before they are believed.
+pub fn sampled(
+    session: &Session<'_>,
+    model: &ModelFile,
+    groups: &[ArrayView2<'_, f32>],
+    sampling: &SampleOptions,
+) -> Result<(Array3<f64>, SampleInfo)> {
+    let (samples, info) = model.sample(groups, session.key(), sampling, session.monitor)?;
+    for caution in model.model.cautions(&info, sampling, groups.len() * sampling.samples) {
+        tracing::warn!("{caution}");
+    }
+    Ok((samples, info))
+}
+
+/// One posterior sample for each calibration pair given its first `n` observations.
+pub fn calibration_samples(
+    session: &Session<'_>,
+    options: &StudyOptions,
+    n: usize,
+    model: &Path,
+    calibration: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let loaded = ModelFile::load(model)?.model;
+    let (_, x) = pairs(calibration, options.local_c2st.pairs, n)?;
+    let samples = calibration::draws(&loaded, &x, 1, &options.sampling, session.key(), None, session.monitor)?
+        .index_axis_move(Axis(1), 0);
+    let provenance = session.provenance(&loaded.trained().info.task).with_parent(model)?.with_parent(calibration)?;
+    let names = loaded.trained().latent.prior().names().to_vec();
+    let mut run = RunAttributes::new();
+    run.insert("n_obs".into(), n.into());
+    run.insert("draws_belong_to".into(), "calibration pairs, row by row".into());
+    let posterior = Posterior::from_matrix(names, samples.view(), None, run, provenance)?;
+    Ok(posterior.write(&folder.join(file::CALIBRATION_SAMPLES), Existing::Overwrite)?)
+}
+
+/// ℓ-C2ST of the posterior given the first `n` observations.
+pub fn local_c2st(
+    session: &Session<'_>,
+    options: &StudyOptions,
+    n: usize,
+    inputs: [&Path; 4],
+    folder: &Path,
+) -> Result<()> {
+    let [calibration, samples, observations, posterior] = inputs;
+    let (theta, x) = pairs(calibration, options.local_c2st.pairs, n)?;
+    let theta_q = Posterior::read(samples)?.matrix();
+    let observed = Observations::read(observations)?.x;
+    let posterior = Posterior::read(posterior)?.matrix();
+    let result = calibration::test_locally(
+        (theta.view(), theta_q.view(), &x),
+        (observed.slice(s![..n, ..]), posterior.view()),
+        &options.local_c2st.test,
+        session.seed,
+        session.monitor,
+    )?;
+    let result = LocalC2stResults {
+        statistic: result.statistic,
+        p_value: result.p_value,
+        null_statistics: result.null_statistics,
+        pairs: theta.nrows(),
+    };
+    write_json(&folder.join(file::RESULT), &result)
+}
+
+/// Expected coverage of posteriors given `n` observations.
+pub fn coverage(
+    session: &Session<'_>,
+    options: &StudyOptions,
+    n: usize,
+    model: &Path,
+    calibration: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let model = ModelFile::load(model)?.model;
+    let (theta, x) = pairs(calibration, options.coverage.pairs, n)?;
+    let count = options.coverage.draws;
+    let draws = calibration::draws(&model, &x, count, &options.sampling, session.key(), None, session.monitor)?;
+    let key = session.key().child(Purpose::Calibration);
+    let result = tarp::tarp(theta.view(), draws.view(), &RankOptions::default(), key, session.monitor)?;
+    let result = CoverageResults {
+        levels: result.levels,
+        coverage: result.coverage,
+        p_value: result.p_value,
+        area: result.area_to_curve,
+        pairs: theta.nrows(),
+    };
+    write_json(&folder.join(file::RESULT), &result)
+}
+
+/// CPU seconds that this process has used on all threads: other programs on the machine do not count.
+pub fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + 1e-9 * time.tv_nsec as f64
+}
+
+/// Reads what a step wrote as JSON.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: is damaged; remove its folder and resume", path.display()))
+}
+
+/// Writes what a step found as JSON.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    std::fs::write(path, serde_json::to_vec(value)?).with_context(|| format!("{}: cannot be written", path.display()))
+}

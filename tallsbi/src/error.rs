@@ -1,0 +1,153 @@
+//! Errors of this crate.
+
+use tallsbi_data::{Cancelled, DataError};
+use tallsbi_diagnostics::DiagnosticsError;
+use tallsbi_inference::InferenceError;
+use tallsbi_simulators::SimulatorError;
+
+/// What can go wrong in the main job: the errors of the libraries, and of what joins them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// From tasks and their simulators.
+    #[error(transparent)]
+    Simulator(SimulatorError),
+    /// From training and sampling.
+    #[error(transparent)]
+    Inference(InferenceError),
+    /// From checks of posteriors.
+    #[error(transparent)]
+    Diagnostics(DiagnosticsError),
+    /// From priors and latent maps.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// From files.
+    #[cfg(feature = "files")]
+    #[error(transparent)]
+    File(tallsbi_files::FileError),
+    /// The monitor asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// Arrays that do not fit each other, the model or the task.
+    #[error("{what}: expected {expected}, found {found}")]
+    Shape {
+        /// The array.
+        what: String,
+        /// What was expected.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// Something about a file or a set of rows, by its name.
+    #[error("{origin}: {message}")]
+    Input {
+        /// The file, or what the rows are.
+        origin: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// An error of a library about a file.
+    #[error("{origin}: {source}")]
+    About {
+        /// The file.
+        origin: String,
+        /// What happened.
+        source: Box<Error>,
+    },
+    /// Simulations failed where all are needed.
+    #[error("{failed} of {total} simulations at these parameters failed or are not finite")]
+    FailedObservations {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        total: usize,
+    },
+    /// A reference posterior of a task that has none.
+    #[error("task {task} has a simulator only, and a reference posterior needs a likelihood")]
+    NoLikelihood {
+        /// The task.
+        task: String,
+    },
+    /// What an interrupted run left, where a new one was asked for.
+    #[error("{path}: was left by an interrupted run")]
+    Interrupted {
+        /// The checkpoint.
+        path: String,
+    },
+    /// Another process of a distributed run failed.
+    #[error("process {rank}: {message}")]
+    Process {
+        /// Its rank.
+        rank: usize,
+        /// Its error.
+        message: String,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The same, saying which file or rows it is about.
+    pub fn about(self, origin: impl std::fmt::Display) -> Self {
+        match self {
+            Self::Cancelled(_) => self,
+            other => Self::About { origin: origin.to_string(), source: Box::new(other) },
+        }
+    }
+
+    /// Whether the monitor asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled(_))
+    }
+}
+
+// Cancellation is one and the same, whichever library saw it first.
+impl From<SimulatorError> for Error {
+    fn from(error: SimulatorError) -> Self {
+        match error {
+            SimulatorError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            other => Self::Simulator(other),
+        }
+    }
+}
+
+impl From<InferenceError> for Error {
+    fn from(error: InferenceError) -> Self {
+        match error {
+            InferenceError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            other => Self::Inference(other),
+        }
+    }
+}
+
+impl From<DiagnosticsError> for Error {
+    fn from(error: DiagnosticsError) -> Self {
+        match error {
+            DiagnosticsError::Cancelled(cancelled) => Self::Cancelled(cancelled),
+            other => Self::Diagnostics(other),
+        }
+    }
+}
+
+#[cfg(feature = "files")]
+impl From<tallsbi_files::FileError> for Error {
+    fn from(error: tallsbi_files::FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+/// An error and its causes on one line, without repetitions.
+pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Errors that are transparent repeat their cause.
+        if parts.last().is_none_or(|last| !last.contains(&text)) {
+            parts.push(text);
+        }
+        next = cause.source();
+    }
+    parts.join(": ").lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,64 @@
+//! Infers the parameters of a simulator from *many* observations of the same thing, from one network trained on single observations.
+//!
+//! A [`Task`](simulators::Task) simulates [`Simulations`]; [`train`] makes a [`Model`] of them; the model samples the posterior given any
+//! number of observations, and [`calibration`] checks such posteriors:
+//!
+//! ```
+//! use tallsbi::{Silent, TrainOptions, calibration, observe, simulate, task, train};
+//!
+//! let task = task("gaussian_linear", &Default::default())?;
+//! let simulations = simulate(&*task, 2_000, 1, 0, &Silent)?;
+//! let mut options = TrainOptions::default();
+//! options.likelihood.members = 1;
+//! # options.likelihood.optimizer.epochs = 2;
+//! # options.likelihood.hidden = vec![16];
+//! let model = train(&simulations, &options, 0, &Silent)?;
+//! let observations = observe(&*task, &[0.1; 10], 30, 0, &Silent)?;
+//! let posterior = model.sample(observations.view(), &Default::default(), 0, &Silent)?;
+//! println!("{:?}", posterior.theta.mean_axis(ndarray::Axis(0)));
+//! // Are the posteriors given 30 observations calibrated over the prior?
+//! let pairs = simulate(&*task, 50, 30, 1, &Silent)?;
+//! let check = calibration::sbc(&model, &pairs, &Default::default(), 0, &Silent)?;
+//! println!("p = {}", check.p_value);
+//! # Ok::<(), tallsbi::Error>(())
+//! ```
+//!
+//! * Nothing here prints: work tells a [`Monitor`] how far it is, and asks it whether to stop.
+//! * Same seed, same bytes, for any number of threads.
+//! * The libraries below are of use on their own: [`simulators`], [`inference`] (networks, compositions, samplers), [`diagnostics`]
+//!   (on plain arrays of draws, whoever drew them), [`data`] (priors, random streams).
+//! * With the feature `files`, `on_disk` does the same with files that are resumed after an interruption. Without it, no C library is
+//!   linked.
+
+pub mod calibration;
+mod error;
+mod model;
+mod reference;
+mod simulate;
+mod train;
+
+#[cfg(feature = "files")]
+pub mod distributed;
+#[cfg(feature = "files")]
+pub mod on_disk;
+#[cfg(feature = "files")]
+mod session;
+
+pub use error::{Error, Result, one_line};
+pub use model::{Caution, Model, Posterior};
+pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
+#[cfg(feature = "files")]
+pub use session::Session;
+pub use simulate::{Simulations, draw_parameters, draw_truth, observe, simulate};
+pub use tallsbi_data::{Monitor, Prior, Progress, Silent, StreamKey};
+pub use tallsbi_inference::sample::SampleOptions;
+pub use tallsbi_inference::train::TrainOptions;
+pub use tallsbi_simulators::{Task, TaskOptions, task};
+pub use train::train;
+
+pub use tallsbi_data as data;
+pub use tallsbi_diagnostics as diagnostics;
+#[cfg(feature = "files")]
+pub use tallsbi_files as files;
+pub use tallsbi_inference as inference;
+pub use tallsbi_simulators as simulators;

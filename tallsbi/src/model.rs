@@ -1,0 +1,182 @@
+//! A trained model, and the posteriors it gives.
+
+use crate::{Error, Result};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
+use tallsbi_data::{Component, Monitor, Named, StreamKey};
+use tallsbi_inference::model::{PreparedModel, TrainedModel};
+use tallsbi_inference::sample::{Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors};
+use tallsbi_inference::score::MomentCache;
+use tallsbi_inference::tempering::sample_tempered;
+
+/// A trained model, ready to be sampled from.
+pub struct Model {
+    trained: TrainedModel,
+    prepared: PreparedModel,
+}
+
+/// Samples of the posterior given n observations.
+#[derive(Debug, Clone)]
+pub struct Posterior {
+    /// Names of the parameters, in the order of the columns.
+    pub names: Vec<String>,
+    /// Samples (S, m).
+    pub theta: Array2<f64>,
+    /// n.
+    pub n_obs: usize,
+    /// Work and incidents.
+    pub info: SampleInfo,
+}
+
+/// What should be told of samples before they are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Caution {
+    /// Samples that ran away.
+    Diverged {
+        /// How many.
+        samples: u64,
+        /// Of how many.
+        total: u64,
+        /// Whether it may come from a uniform prior whose box denoised means are not kept in.
+        unbounded: bool,
+    },
+    /// Precisions that were not positive definite.
+    Repaired {
+        /// How many.
+        precisions: u64,
+        /// Of how many.
+        total: u64,
+    },
+}
+
+impl std::fmt::Display for Caution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Diverged { samples, total, .. } => write!(f, "{samples} of {total} samples diverged"),
+            Self::Repaired { precisions, total } => {
+                write!(f, "{precisions} of {total} precisions were not positive definite and were repaired")
+            }
+        }
+    }
+}
+
+impl Model {
+    /// Prepares a trained model for sampling.
+    pub fn new(trained: TrainedModel) -> Self {
+        Self { prepared: trained.prepare(), trained }
+    }
+
+    /// A model from the bytes of a safetensors file, ours or a published network's.
+    ///
+    /// # Errors
+    /// When they are neither, or damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Ok(Self::new(TrainedModel::from_bytes(bytes)?))
+    }
+
+    /// The bytes of its safetensors file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.trained.to_bytes()
+    }
+
+    /// Networks, maps and the record of training.
+    pub fn trained(&self) -> &TrainedModel {
+        &self.trained
+    }
+
+    /// Names of the parameters.
+    pub fn names(&self) -> &[String] {
+        self.trained.latent.prior().names()
+    }
+
+    /// Whether it learned the likelihood, which is sampled by tempering; otherwise scores, which are composed.
+    pub fn is_likelihood(&self) -> bool {
+        matches!(self.prepared, PreparedModel::Likelihood(_))
+    }
+
+    /// Whether sampling with these options estimates covariances from samples.
+    pub fn estimates_covariances(&self, options: &SampleOptions) -> bool {
+        matches!((&self.prepared, &options.method), (PreparedModel::Noise(_), Method::Gauss(_) | Method::Gaussian(_)))
+    }
+
+    /// Names of the composition and the sampler that posteriors come from.
+    pub fn sampling_names(&self, options: &SampleOptions) -> (&'static str, &'static str) {
+        match &self.prepared {
+            PreparedModel::Likelihood(_) => ("likelihood", "tempering"),
+            _ if matches!(options.method, Method::Gaussian(_)) => (options.method.name(), "exact"),
+            _ => (options.method.name(), options.sampler.name()),
+        }
+    }
+
+    /// Checks that observations of `dim_x` values can be given to the model; `origin` names them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they have another width than those it was trained on.
+    pub fn check_width(&self, origin: &str, dim_x: usize) -> Result<()> {
+        if dim_x == self.trained.dim_x() {
+            return Ok(());
+        }
+        let expected = format!("observations of {} values, which the model was trained on", self.trained.dim_x());
+        Err(Error::Shape { what: origin.into(), expected, found: format!("{dim_x} values") })
+    }
+
+    /// Samples the posterior given the observations (n, d).
+    ///
+    /// # Errors
+    /// When options are out of range, observations do not fit the model, or the monitor asked to stop.
+    pub fn sample(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        options: &SampleOptions,
+        seed: u64,
+        monitor: &dyn Monitor,
+    ) -> Result<Posterior> {
+        self.check_width("observations", observations.ncols())?;
+        let n_obs = observations.nrows();
+        let (samples, info) = self.sample_groups(&[observations], StreamKey::root(seed), options, None, monitor)?;
+        let theta = samples.index_axis_move(Axis(0), 0);
+        Ok(Posterior { names: self.names().to_vec(), theta, n_obs, info })
+    }
+
+    /// Samples the posterior of each group of observations (n, d): parameters (G, S, m), and what it took. Covariances that are
+    /// estimated are looked up and kept in `covariances`; results are the same without.
+    ///
+    /// # Errors
+    /// As [`Model::sample`].
+    pub fn sample_groups(
+        &self,
+        groups: &[ArrayView2<'_, f32>],
+        key: StreamKey,
+        options: &SampleOptions,
+        covariances: Option<&MomentCache>,
+        monitor: &dyn Monitor,
+    ) -> Result<(Array3<f64>, SampleInfo)> {
+        let request = SampleRequest { groups, first_group: 0, key, covariances };
+        let prior = self.trained.latent.latent_prior();
+        let samples = match &self.prepared {
+            PreparedModel::Noise(model) => sample_posteriors(model, &prior, &request, options, monitor),
+            PreparedModel::Anchored(model) => sample_posteriors(model, &prior, &request, options, monitor),
+            PreparedModel::Likelihood(model) => {
+                sample_tempered(model, &request, options.samples, &options.tempering, monitor)
+                    .map(|(samples, _)| samples)
+            }
+        }?;
+        Ok((samples.to_parameters(&self.trained.latent), samples.info))
+    }
+
+    /// What should be told of `total` samples drawn with these options.
+    pub fn cautions(&self, info: &SampleInfo, options: &SampleOptions, total: usize) -> Vec<Caution> {
+        let mut cautions = Vec::new();
+        if info.diverged > 0 {
+            // Outside its box a uniform prior's score, taken 1 - n times, drives samples away.
+            let prior = self.trained.latent.latent_prior();
+            let uniform = prior.components().iter().any(|component| matches!(component, Component::Uniform { .. }));
+            let unbounded = uniform && !options.threshold;
+            cautions.push(Caution::Diverged { samples: info.diverged, total: total as u64, unbounded });
+        }
+        if info.repaired > 0 {
+            cautions.push(Caution::Repaired { precisions: info.repaired, total: info.precisions });
+        }
+        cautions
+    }
+}

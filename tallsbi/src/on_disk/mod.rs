@@ -1,0 +1,13 @@
+//! The main job on files: simulated in pieces and resumed, trained with checkpoints, sampled into netCDF.
+
+mod covariance_file;
+mod model;
+mod posterior;
+mod simulate;
+mod train;
+
+pub use covariance_file::CovarianceFile;
+pub use model::{ModelFile, load_model, read_pairs};
+pub use posterior::{posterior_attributes, reference_attributes};
+pub use simulate::{serve, simulate_file, training_set_spec};
+pub use train::{Limits, train_file};

@@ -1,0 +1,93 @@
+//! Models and calibration pairs in files.
+
+use super::CovarianceFile;
+use crate::{Error, Model, Result, Simulations};
+use ndarray::{Array3, ArrayView2};
+use std::path::{Path, PathBuf};
+use tallsbi_data::{Monitor, StreamKey};
+use tallsbi_files::TrainingSet;
+use tallsbi_inference::model::TrainedModel;
+use tallsbi_inference::sample::{SampleInfo, SampleOptions};
+
+/// A model with the file it was read from, and perhaps a file of covariances beside it.
+pub struct ModelFile {
+    /// The model.
+    pub model: Model,
+    path: PathBuf,
+    covariances: Option<CovarianceFile>,
+}
+
+impl ModelFile {
+    /// Reads a model file, ours or a published network's.
+    ///
+    /// # Errors
+    /// As [`load_model`].
+    pub fn load(path: &Path) -> Result<Self> {
+        Ok(Self { model: Model::new(load_model(path)?), path: path.to_owned(), covariances: None })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Keeps covariances estimated with these options in a file in `folder`, and uses what is there already.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or the model's file not be read.
+    pub fn keep_covariances(&mut self, folder: &Path, options: &SampleOptions) -> Result<()> {
+        let dim = self.model.trained().dim_theta();
+        self.covariances = Some(CovarianceFile::open(folder, &self.path, dim, &options.moments)?);
+        Ok(())
+    }
+
+    /// Samples the posterior of each group of observations (n, d): parameters (G, S, m), and what it took.
+    ///
+    /// # Errors
+    /// As [`Model::sample`].
+    pub fn sample(
+        &self,
+        groups: &[ArrayView2<'_, f32>],
+        key: StreamKey,
+        options: &SampleOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<(Array3<f64>, SampleInfo)> {
+        let cache = self.covariances.as_ref().map(CovarianceFile::cache);
+        let samples = self.model.sample_groups(groups, key, options, cache, monitor)?;
+        if let Some(file) = &self.covariances {
+            file.save();
+        }
+        Ok(samples)
+    }
+}
+
+/// Reads a model file, ours or a published network's; [`Model::new`](crate::Model::new) prepares it for sampling.
+///
+/// # Errors
+/// When it is missing, cannot be read, is damaged or something else.
+pub fn load_model(path: &Path) -> Result<TrainedModel> {
+    let input = |message: String| Error::Input { origin: path.display().to_string(), message };
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => input("no such file; training writes models".into()),
+        _ => input(format!("cannot be read: {error}")),
+    })?;
+    TrainedModel::from_bytes(&bytes).map_err(|error| Error::from(error).about(path.display()))
+}
+
+/// The valid rows of a training set, at most the first `limit` rows of the file.
+///
+/// # Errors
+/// When it cannot be read, or θ lies outside its prior's support.
+pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
+    let set = TrainingSet::open(path)?;
+    let rows = set.load(limit)?;
+    Ok(Simulations {
+        prior: set.prior().clone(),
+        theta: rows.theta,
+        x: rows.x,
+        invalid: rows.invalid,
+        observation_names: set.spec().observation_names.clone(),
+        x_transform: set.spec().x_transform,
+        task: set.provenance().task.clone(),
+    })
+}

@@ -1,0 +1,154 @@
+//! Simulation into a training set that survives interruptions.
+
+use crate::distributed::{Block, Team};
+use crate::simulate::{draw_parameters, simulate_rows};
+use crate::{Result, Session};
+use serde_json::{Map, Value};
+use std::path::Path;
+use std::time::Instant;
+use tallsbi_data::{Cancelled, Monitor, Progress, Stage};
+use tallsbi_files::{Existing, Opened, RowRange, Summary, TrainingSetSpec, TrainingSetWriter};
+use tallsbi_simulators::Task;
+
+/// Bytes of rows that are simulated before they are written.
+const BLOCK_BYTES: usize = 32 << 20;
+
+/// A block should take about this long, s: what an interruption loses, and how soon it is obeyed.
+const BLOCK_SECONDS: f64 = 1.0;
+
+/// What a training set of `task` holds, `n_obs` observations a row; `settings` are the task's options where they are not its own.
+pub fn training_set_spec(
+    task: &dyn Task,
+    rows: RowRange,
+    n_obs: Option<usize>,
+    settings: Map<String, Value>,
+) -> TrainingSetSpec {
+    TrainingSetSpec {
+        prior: task.prior().clone(),
+        dim_x: task.dim_x(),
+        n_obs: n_obs.filter(|&k| k > 1),
+        observation_names: task.observation_names(),
+        x_transform: task.x_transform(),
+        rows,
+        settings,
+    }
+}
+
+/// Simulates a training set into `output`, or continues what an interrupted run left there. Returns what it holds, and rows
+/// a second if there was anything to do. All processes of `team` simulate, this one writes.
+///
+/// # Errors
+/// When the file cannot be written or is of another run, or the monitor asked to stop: what was simulated is kept then.
+pub fn simulate_file(
+    session: &Session<'_>,
+    team: &Team,
+    task: &dyn Task,
+    spec: TrainingSetSpec,
+    output: &Path,
+    existing: Existing,
+) -> Result<(Summary, Option<f64>)> {
+    let (rows, n_obs) = (spec.rows, spec.n_obs.unwrap_or(1));
+    match TrainingSetWriter::open(output, existing, spec, session.provenance(task.name()))? {
+        Opened::Complete(summary) => {
+            tracing::info!("{} is complete already", output.display());
+            Ok((summary, None))
+        }
+        Opened::Writing(mut writer) => {
+            let (first, started) = (writer.next_row(), Instant::now());
+            if first > 0 {
+                tracing::info!("continuing at row {first} of {}", rows.count);
+            }
+            Blocks { session, team, task, rows, n_obs }.simulate(&mut writer)?;
+            let rate = (rows.count - first) as f64 / started.elapsed().as_secs_f64().max(1e-9);
+            Ok((writer.finish()?, Some(rate)))
+        }
+    }
+}
+
+/// What a process does that works for another: simulates its part of each block, or says why it cannot.
+///
+/// # Errors
+/// Of communication.
+pub fn serve(
+    session: &Session<'_>,
+    team: Team,
+    task: std::result::Result<Box<dyn Task>, String>,
+    n_obs: usize,
+) -> Result<()> {
+    let task = match task {
+        Ok(task) => task,
+        Err(error) => return team.serve(session, 0, Err(error)),
+    };
+    let simulate = |block: Block, x: &mut [f32], valid: &mut [u8]| {
+        let theta = draw_parameters(task.prior(), session.key(), block.first, block.count);
+        simulate_rows(task.as_ref(), n_obs, session.key(), block.first, &theta, (x, valid), &Stage::silent())
+    };
+    team.serve(session, n_obs * task.dim_x(), Ok(&simulate))
+}
+
+/// A run, block by block.
+struct Blocks<'a> {
+    session: &'a Session<'a>,
+    team: &'a Team,
+    task: &'a dyn Task,
+    rows: RowRange,
+    n_obs: usize,
+}
+
+impl Blocks<'_> {
+    fn simulate(&self, writer: &mut TrainingSetWriter) -> Result<()> {
+        let Self { session, team, task, rows, n_obs } = self;
+        let (width, m) = (n_obs * task.dim_x(), task.prior().dim());
+        let chunk = writer.chunk_rows();
+        let most = (BLOCK_BYTES / (4 * (width + m)) / chunk).max(1) * chunk;
+        let mut size = chunk;
+        let (mut invalid, mut interrupted) = (0, false);
+        if team.size() > 1 {
+            tracing::info!("simulating on {} processes", team.size());
+        }
+        let (steady, name) = (Steady(session.monitor), format!("simulate {}", task.name()));
+        let stage = (&steady as &dyn Monitor).stage(&name, "rows", rows.count);
+        stage.advance(writer.next_row());
+        while writer.next_row() < rows.count {
+            if interrupted || session.monitor.cancelled() {
+                writer.checkpoint()?;
+                return Err(Cancelled.into());
+            }
+            let started = Instant::now();
+            let next = writer.next_row();
+            let block = Block { first: rows.first + next, count: (rows.count - next).min(size as u64) as usize };
+            let theta = draw_parameters(task.prior(), session.key(), block.first, block.count);
+            let mut x = vec![0.0; block.count * width];
+            let mut valid = vec![0; block.count];
+            let part = |part: Block, x: &mut [f32], valid: &mut [u8]| {
+                let start = (part.first - block.first) as usize;
+                let theta = &theta[start * m..(start + part.count) * m];
+                simulate_rows(*task, *n_obs, session.key(), part.first, theta, (x, valid), &stage)
+            };
+            let received = |rows: usize| stage.advance(rows as u64);
+            let simulated = team.simulate(block, &mut x, &mut valid, &received, &part)?;
+            interrupted = simulated.interrupted;
+            invalid += simulated.invalid;
+            if invalid > 0 {
+                stage.advance_noting(0, &format!("{invalid} failed"));
+            }
+            writer.append(&theta, &x, &valid)?;
+            let wanted = block.count as f64 * BLOCK_SECONDS / started.elapsed().as_secs_f64().max(1e-6);
+            size = ((wanted as usize / chunk).max(1) * chunk).min(most);
+        }
+        Ok(())
+    }
+}
+
+/// Tells progress but lets a block come to its end: what was simulated is kept, and the monitor is asked between blocks.
+struct Steady<'a>(&'a dyn Monitor);
+
+impl Monitor for Steady<'_> {
+    fn progress(&self, progress: &Progress<'_>) {
+        self.0.progress(progress);
+    }
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}

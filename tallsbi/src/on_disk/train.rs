@@ -1,0 +1,183 @@
+//! Training from a file into a file, with a checkpoint beside it.
+
+use crate::{Error, Result, Session};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tallsbi_data::{Prior, XTransform};
+use tallsbi_files::{Existing, OutputFile, Provenance, TrainingSet};
+use tallsbi_inference::InferenceError;
+use tallsbi_inference::model::TrainedModel;
+use tallsbi_inference::train::{
+    BoxError, Checkpoint, Last, Resumable, RowSource, Storage, TrainOptions, TrainingData, VisitRows, train_resumable,
+};
+
+/// Checkpoints are written at most this often: what a killed run loses.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How much of a training set is used, and of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Train on the first rows only; all if `None`.
+    pub rows: Option<u64>,
+    /// Bytes of observations that are held in memory, half of the machine's if `None`; more go to a scratch file beside the output.
+    pub memory: Option<u64>,
+}
+
+/// Trains a model on a training set into `output`, or continues from the checkpoint that an interrupted run left beside it.
+///
+/// # Errors
+/// When files cannot be read or written, an interrupted run is in the way, options are out of range, training diverges, or the monitor
+/// asked to stop: a checkpoint is kept then.
+pub fn train_file(
+    session: &Session<'_>,
+    data: &Path,
+    limits: Limits,
+    options: &TrainOptions,
+    output: &Path,
+    existing: Existing,
+) -> Result<TrainedModel> {
+    let refuse_model = if existing == Existing::Overwrite { existing } else { Existing::Refuse };
+    OutputFile::check(output, refuse_model)?;
+    let path = checkpoint_path(output);
+    if existing == Existing::Refuse && path.exists() {
+        return Err(Error::Interrupted { path: path.display().to_string() });
+    }
+    let set = TrainingSet::open(data)?;
+    let provenance = session.provenance(&set.provenance().task).with_parent(data)?;
+    let fingerprint = fingerprint(&provenance, options, limits.rows);
+    let resume = if existing == Existing::Resume { read_checkpoint(&path)? } else { None };
+    let storage = storage(&set, limits, output);
+    let rows = FileRows { set: &set, limit: limits.rows };
+    let prepared = TrainingData::read(&rows, options, session.key(), &storage)
+        .map_err(|error| Error::from(error).about(data.display()))?;
+    if prepared.invalid > 0 {
+        tracing::warn!("{}: {} rows are not valid and are left out", data.display(), prepared.invalid);
+    }
+    let started = Instant::now();
+    let mut written = Instant::now();
+    let keep = |last, checkpoint: &dyn Fn() -> Checkpoint| {
+        if last == Last::No && written.elapsed() <= CHECKPOINT_INTERVAL {
+            return Ok(());
+        }
+        written = Instant::now();
+        let bytes = serde_json::to_vec(&checkpoint())?;
+        Ok(OutputFile::write(&path, Existing::Overwrite, &bytes)?)
+    };
+    let run = Resumable { fingerprint: &fingerprint, resume, keep: Box::new(keep) };
+    let mut model = train_resumable(&prepared, options, session.key(), run, session.monitor)?;
+    describe(&mut model, &set, &provenance, options, started.elapsed());
+    OutputFile::write(output, refuse_model, &model.to_bytes())?;
+    if path.exists() {
+        std::fs::remove_file(&path).map_err(|error| trouble(&path, "cannot be removed", &error))?;
+    }
+    Ok(model)
+}
+
+/// Memory for observations, or a scratch file beside the output where they need more than `memory` bytes.
+fn storage(set: &TrainingSet, Limits { rows, memory }: Limits, output: &Path) -> Storage {
+    let needed = rows.unwrap_or(u64::MAX).min(set.rows()) * set.spec().x_width() as u64 * size_of::<f32>() as u64;
+    if needed <= memory.unwrap_or_else(default_memory) {
+        return Storage::Memory;
+    }
+    let folder = match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    tracing::info!("{} MiB of observations are kept in a scratch file in {}", needed >> 20, folder.display());
+    Storage::Scratch(folder)
+}
+
+/// Half of the machine's memory.
+fn default_memory() -> u64 {
+    let system = rustix::system::sysinfo();
+    system.totalram as u64 * u64::from(system.mem_unit.max(1)) / 2
+}
+
+/// All that decides the result: data, options, seed.
+fn fingerprint(provenance: &Provenance, options: &TrainOptions, rows: Option<u64>) -> String {
+    let data: Vec<&str> = provenance.parents.iter().map(|parent| parent.sha256.as_str()).collect();
+    let all = json!({
+        "data": data, "rows": rows, "options": options, "seed": provenance.seed, "version": provenance.version,
+    });
+    Sha256::digest(all.to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `<output>.checkpoint`.
+fn checkpoint_path(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".checkpoint");
+    name.into()
+}
+
+fn read_checkpoint(path: &Path) -> Result<Option<Checkpoint>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|error| trouble(path, "cannot be read", &error))?;
+    let checkpoint = serde_json::from_slice(&bytes)
+        .map_err(|error| trouble(path, "is not a checkpoint; remove it to start over", &error))?;
+    Ok(Some(checkpoint))
+}
+
+fn trouble(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::Input { origin: path.display().to_string(), message: format!("{what}: {error}") }
+}
+
+/// The rows of a training set, at most the first `limit`.
+struct FileRows<'a> {
+    set: &'a TrainingSet,
+    limit: Option<u64>,
+}
+
+impl RowSource for FileRows<'_> {
+    fn prior(&self) -> &Prior {
+        self.set.prior()
+    }
+
+    fn n_obs(&self) -> usize {
+        self.set.spec().n_obs.unwrap_or(1)
+    }
+
+    fn dim_x(&self) -> usize {
+        self.set.spec().dim_x
+    }
+
+    fn x_transform(&self) -> XTransform {
+        self.set.spec().x_transform
+    }
+
+    fn for_each_block(&self, visit: &mut VisitRows<'_>) -> std::result::Result<u64, InferenceError> {
+        // The visitor's own errors pass through as they are.
+        let mut stopped = None;
+        let visited = self.set.for_each_valid_block(self.limit, |theta, x| {
+            visit(theta, x).map_err(|error| {
+                stopped = Some(error);
+                BoxError::from("stopped")
+            })
+        });
+        match (visited, stopped) {
+            (_, Some(error)) => Err(error),
+            (visited, None) => visited.map_err(InferenceError::Caller),
+        }
+    }
+}
+
+/// Writes into the model what it is and where it came from.
+fn describe(
+    model: &mut TrainedModel,
+    set: &TrainingSet,
+    provenance: &Provenance,
+    options: &TrainOptions,
+    elapsed: Duration,
+) {
+    model.info.task.clone_from(&provenance.task);
+    model.info.observation_names.clone_from(&set.spec().observation_names);
+    // With a fixed time of creation the user wants equal bytes from equal runs.
+    let fixed = std::env::var_os("SOURCE_DATE_EPOCH").is_some();
+    model.info.training_seconds = if fixed { 0.0 } else { elapsed.as_secs_f64() };
+    let mut value = json!(provenance);
+    value["options"] = json!(options);
+    model.info.provenance = value;
+}

@@ -1,0 +1,183 @@
+//! Rows (θ, x) of a task: parameters from the prior, observations from the simulator.
+
+use crate::{Error, Result};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use rayon::prelude::*;
+use tallsbi_data::{Monitor, Prior, Purpose, Stage, StreamKey, XTransform};
+use tallsbi_inference::InferenceError;
+use tallsbi_inference::train::{RowSource, VisitRows};
+use tallsbi_simulators::{Rows, Task, simulate_parallel};
+
+/// Rows of θ drawn by one thread at a time.
+const PRIOR_CHUNK: usize = 1024;
+
+/// A training set in memory, or calibration pairs: parameters and observations of each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Simulations {
+    /// The prior θ is drawn from.
+    pub prior: Prior,
+    /// Parameters (N, m), those of the valid rows.
+    pub theta: Array2<f32>,
+    /// Observations (N, K, d), K of each θ.
+    pub x: Array3<f32>,
+    /// Rows left out because their simulation failed or is not finite.
+    pub invalid: u64,
+    /// Names of the d values; may be empty.
+    pub observation_names: Vec<String>,
+    /// How observations enter a network.
+    pub x_transform: XTransform,
+    /// The task they are from, or "".
+    pub task: String,
+}
+
+impl Simulations {
+    /// Rows that some simulator of the caller's made: θ (N, m) drawn from `prior`, x (N, K, d). Rows that are not finite are left out
+    /// and counted.
+    ///
+    /// # Errors
+    /// When shapes do not fit, or θ lies outside the prior's support.
+    pub fn new(prior: Prior, theta: ArrayView2<'_, f32>, x: ArrayView3<'_, f32>) -> Result<Self> {
+        let (n, m) = theta.dim();
+        if m != prior.dim() || x.dim().0 != n {
+            return Err(Error::Shape {
+                what: "simulations".into(),
+                expected: format!("theta (N, {}) and x (N, K, d)", prior.dim()),
+                found: format!("theta ({n}, {m}) and x {:?}", x.dim()),
+            });
+        }
+        let finite = |i: &usize| {
+            theta.row(*i).iter().all(|value| value.is_finite())
+                && x.index_axis(Axis(0), *i).iter().all(|value| value.is_finite())
+        };
+        let kept: Vec<usize> = (0..n).filter(finite).collect();
+        let theta = theta.select(Axis(0), &kept);
+        prior.check_support("theta", theta.view())?;
+        Ok(Self {
+            theta,
+            x: x.select(Axis(0), &kept),
+            invalid: (n - kept.len()) as u64,
+            observation_names: Vec::new(),
+            x_transform: XTransform::Identity,
+            task: String::new(),
+            prior,
+        })
+    }
+}
+
+impl RowSource for Simulations {
+    fn prior(&self) -> &Prior {
+        &self.prior
+    }
+
+    fn n_obs(&self) -> usize {
+        self.x.dim().1
+    }
+
+    fn dim_x(&self) -> usize {
+        self.x.dim().2
+    }
+
+    fn x_transform(&self) -> XTransform {
+        self.x_transform
+    }
+
+    fn for_each_block(&self, visit: &mut VisitRows<'_>) -> std::result::Result<u64, InferenceError> {
+        visit(self.theta.view(), self.x.view())?;
+        Ok(self.invalid)
+    }
+}
+
+/// Simulates `rows` parameters of the prior with `n_obs` observations of each; the rows that a file of the same seed holds.
+///
+/// # Errors
+/// When the task does not fit itself, or the monitor asked to stop.
+pub fn simulate(task: &dyn Task, rows: usize, n_obs: usize, seed: u64, monitor: &dyn Monitor) -> Result<Simulations> {
+    let key = StreamKey::root(seed);
+    let theta = draw_parameters(task.prior(), key, 0, rows);
+    let (mut x, mut valid) = (vec![0.0; rows * n_obs * task.dim_x()], vec![0; rows]);
+    let name = format!("simulate {}", task.name());
+    let stage = monitor.stage(&name, "rows", rows as u64);
+    simulate_rows(task, n_obs, key, 0, &theta, (&mut x, &mut valid), &stage)?;
+    let theta = array(theta, (rows, task.prior().dim()))?;
+    let x = Array3::from_shape_vec((rows, n_obs, task.dim_x()), x).map_err(|error| shape("x", &error))?;
+    Ok(Simulations {
+        observation_names: task.observation_names(),
+        x_transform: task.x_transform(),
+        task: task.name().to_owned(),
+        ..Simulations::new(task.prior().clone(), theta.view(), x.view())?
+    })
+}
+
+/// Simulates `n` observations (n, d) at `theta` (m values); the first ones do not depend on n.
+///
+/// # Errors
+/// When a simulation fails, or the monitor asked to stop.
+pub fn observe(task: &dyn Task, theta: &[f32], n: usize, seed: u64, monitor: &dyn Monitor) -> Result<Array2<f32>> {
+    if theta.len() != task.prior().dim() {
+        return Err(Error::Shape {
+            what: "theta".into(),
+            expected: format!("the parameters {}", task.prior().names().join(", ")),
+            found: format!("{} values", theta.len()),
+        });
+    }
+    let stage = monitor.stage("observe", "observations", n as u64);
+    // One row an observation, so that they run in parallel.
+    let repeated = Array2::from_shape_fn((n, theta.len()), |(_, i)| f64::from(theta[i]));
+    let key = StreamKey::root(seed).child(Purpose::Observation);
+    let rows = Rows { theta: repeated.view(), n_obs: 1, key, first_row: 0 };
+    let (mut x, mut valid) = (vec![0.0; n * task.dim_x()], vec![0; n]);
+    let failed = simulate_parallel(task, &rows, &mut x, &mut valid, &stage)?;
+    if failed > 0 {
+        return Err(Error::FailedObservations { failed, total: n });
+    }
+    array(x, (n, task.dim_x()))
+}
+
+/// True parameters to observe at, drawn from the prior.
+pub fn draw_truth(prior: &Prior, seed: u64) -> Vec<f64> {
+    let mut theta = vec![0.0; prior.dim()];
+    let key = StreamKey::root(seed).child(Purpose::Observation).child(Purpose::Prior);
+    prior.sample(&mut key.rng(0), &mut theta);
+    theta
+}
+
+/// θ of rows `first..first + count` of a run (count × m values), rounded to the single precision of files: observations belong to the
+/// stored values.
+pub fn draw_parameters(prior: &Prior, key: StreamKey, first: u64, count: usize) -> Vec<f32> {
+    let key = key.child(Purpose::Prior);
+    let m = prior.dim();
+    let mut theta = vec![0.0; count * m];
+    theta.par_chunks_mut(PRIOR_CHUNK * m).enumerate().for_each(|(chunk, rows)| {
+        let mut one = vec![0.0; m];
+        for (i, row) in rows.chunks_exact_mut(m).enumerate() {
+            prior.sample(&mut key.rng(first + (chunk * PRIOR_CHUNK + i) as u64), &mut one);
+            row.iter_mut().zip(&one).for_each(|(out, &value)| *out = value as f32);
+        }
+    });
+    theta
+}
+
+/// Simulates the rows from number `first` on at the given θ on all threads of this process; returns how many failed.
+pub(crate) fn simulate_rows(
+    task: &dyn Task,
+    n_obs: usize,
+    key: StreamKey,
+    first: u64,
+    theta: &[f32],
+    (x, valid): (&mut [f32], &mut [u8]),
+    stage: &Stage<'_>,
+) -> Result<usize> {
+    let m = task.prior().dim();
+    let exact: Vec<f64> = theta.iter().map(|&value| value.into()).collect();
+    let theta = ArrayView2::from_shape((theta.len() / m, m), &exact).map_err(|error| shape("theta", &error))?;
+    let rows = Rows { theta, n_obs, key: key.child(Purpose::Simulator), first_row: first };
+    Ok(simulate_parallel(task, &rows, x, valid, stage)?)
+}
+
+fn array(values: Vec<f32>, dim: (usize, usize)) -> Result<Array2<f32>> {
+    Array2::from_shape_vec(dim, values).map_err(|error| shape("rows", &error))
+}
+
+fn shape(what: &str, error: &ndarray::ShapeError) -> Error {
+    Error::Shape { what: what.into(), expected: "whole rows".into(), found: error.to_string() }
+}
