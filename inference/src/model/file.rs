@@ -151,7 +151,10 @@ impl TrainedModel {
                 }
                 let read = |index| read_mlp(&file, &format!("likelihood_{index}"), network.clone());
                 let members = (0..members).map(read).collect::<std::result::Result<_, _>>()?;
-                let symmetry = Symmetry::generated(dims.0, &symmetries)?;
+                // All elements but the identity are listed: what generates more of them is damaged.
+                let symmetry = Symmetry::generated_within(dims.0, &symmetries, symmetries.len() + 1)?
+                    .filter(|group| group.order() == symmetries.len() + 1)
+                    .ok_or_else(|| InferenceError::Model("its symmetries are not a group".into()))?;
                 Networks::Likelihood { members, layout, symmetry }
             }
         };

@@ -36,7 +36,8 @@ pub struct Checkpoint {
     pub current: Vec<TrainerState>,
 }
 
-/// Where checkpoints go. Called after each epoch, and with `last` before a run stops because its monitor asked it to; `checkpoint`
+/// Where checkpoints go. Called after each epoch, and with `last` before a run stops because its monitor asked it to, be it in the
+/// middle of an epoch, which is then done again; `checkpoint`
 /// makes what [`train_resumable`] resumes from (it copies the weights).
 pub type Keep<'a> = dyn FnMut(Last, &dyn Fn() -> Checkpoint) -> std::result::Result<(), BoxError> + 'a;
 
