@@ -129,7 +129,7 @@ impl Context {
         match stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()) {
             // A reader that has seen enough (`| head`) is no error.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
+            other => other.context("the result cannot be written to standard output"),
         }
     }
 }
