@@ -155,7 +155,9 @@ impl<'a> Run<'a> {
         let range = self.before..self.before + jobs.len();
         self.before = range.end;
         if self.done.len() >= range.end {
-            return Ok(range);
+            let lengths = self.done[range.clone()].iter().map(|(parameters, _)| parameters.len());
+            let fit = lengths.eq(jobs.iter().map(|job| job.initial.len()));
+            return if fit { Ok(range) } else { Err(other_networks()) };
         }
         let states = std::mem::take(&mut self.interrupted);
         if !states.is_empty() && states.len() != jobs.len() {

@@ -171,8 +171,7 @@ fn resumed_is_uninterrupted() {
                 assert!(finished == whole, "a run that ends before it is stopped");
                 continue;
             }
-            let json = serde_json::to_string(&kept.unwrap()).unwrap();
-            let checkpoint: Checkpoint = serde_json::from_str(&json).unwrap();
+            let checkpoint = Checkpoint::from_bytes(&kept.unwrap().to_bytes()).unwrap();
             let resume = |fingerprint| {
                 let keep: Box<Keep<'_>> = Box::new(|_, _| Ok(()));
                 let run = Resumable { fingerprint, resume: Some(checkpoint.clone()), keep };

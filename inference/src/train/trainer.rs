@@ -128,6 +128,14 @@ impl TrainerState {
     pub fn parameter_count(&self) -> usize {
         self.parameters.len()
     }
+
+    /// Whether all arrays are of the same network.
+    pub(super) fn is_consistent(&self) -> bool {
+        let n = self.parameter_count();
+        let lengths = [self.adam.parameter_count(), self.ema.average().len(), self.best.len()];
+        // A network that was given up is at the last epoch without a record of each.
+        lengths == [n; 3] && self.history.len() <= self.epoch && self.best_epoch <= self.history.len()
+    }
 }
 
 /// Rows to train and validate on, and where random numbers come from.
