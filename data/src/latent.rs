@@ -67,6 +67,23 @@ impl LatentMap {
         Ok(Self::Standardized { log: prior.log_coordinates(), mean, sd, prior: prior.clone() })
     }
 
+    /// Checks a map that was read from elsewhere.
+    ///
+    /// # Errors
+    /// As [`LatentMap::standardized`], and when a mean is not finite or other coordinates are logged than the prior says.
+    pub fn validate(&self) -> Result<()> {
+        let Self::Standardized { log, mean, sd, prior } = self else { return Ok(()) };
+        let made = Self::standardized(prior, mean.clone(), sd.clone())?;
+        if log == &prior.log_coordinates() && mean.iter().all(|mean| mean.is_finite()) && made == *self {
+            return Ok(());
+        }
+        Err(DataError::Shape {
+            what: "standardisation of theta".into(),
+            expected: "finite means, and logarithms where the prior is log-normal".into(),
+            found: format!("means {mean:?} and logarithms {log:?}"),
+        })
+    }
+
     /// The prior of θ.
     pub fn prior(&self) -> &Prior {
         match self {

@@ -43,6 +43,9 @@ pub enum InferenceError {
     /// A model file that is not one of ours or a reference network, or is damaged.
     #[error("model: {0}")]
     Model(String),
+    /// A checkpoint that cannot be gone on from.
+    #[error("checkpoint: {0}; remove it to start over")]
+    Checkpoint(String),
     /// The training set cannot be trained on.
     #[error("training set: {0}")]
     TrainingSet(String),

@@ -79,6 +79,11 @@ impl<T: Real> Adam<T> {
         Ok(Self { settings, step: 0, first: vec![T::ZERO; parameters], second: vec![T::ZERO; parameters] })
     }
 
+    /// Number of parameters it was made for: 0, which no network has, where its moments are of different lengths.
+    pub fn parameter_count(&self) -> usize {
+        if self.first.len() == self.second.len() { self.first.len() } else { 0 }
+    }
+
     /// Steps taken so far.
     pub fn step(&self) -> u64 {
         self.step

@@ -25,6 +25,12 @@ pub enum Activation {
     Tanh,
 }
 
+/// Widest layer: sums over more numbers are of no use in f32.
+pub const MAX_WIDTH: usize = 1 << 24;
+
+/// Most parameters of a network: 16 GiB in f32.
+pub const MAX_PARAMETERS: usize = 1 << 32;
+
 /// Definition of a multi-layer perceptron.
 ///
 /// A hidden layer is a ↦ φ(N(W a + b)) with the activation φ and, with `layer_norm`, N(u) = g ⊙ (u - mean u)/√(var u + ε) + c
@@ -51,20 +57,31 @@ pub struct MlpSpec {
 }
 
 impl MlpSpec {
-    /// Checks that all widths are positive.
+    /// Checks that all widths are positive, at most [`MAX_WIDTH`], and that there are at most [`MAX_PARAMETERS`] parameters.
     ///
     /// # Errors
-    /// [`NetworkError::InvalidSetting`] naming the first width that is zero.
+    /// [`NetworkError::InvalidSetting`] naming the first width that is not, or the number of parameters.
     pub fn validate(&self) -> Result<(), NetworkError> {
         let widths = [("input", self.input), ("output", self.output)].into_iter();
         for (name, width) in widths.chain(self.hidden.iter().map(|&width| ("hidden", width))) {
-            if width == 0 {
+            if !(1..=MAX_WIDTH).contains(&width) {
                 return Err(NetworkError::InvalidSetting {
                     name,
                     value: width.to_string(),
-                    requirement: "widths must be at least 1",
+                    requirement: "widths must be at least 1 and at most 2^24",
                 });
             }
+        }
+        let outputs = || self.hidden.iter().copied().chain([self.output]);
+        let inputs = [self.input].into_iter().chain(self.hidden.iter().copied());
+        // Each product is below 2⁴⁹.
+        let count = inputs.zip(outputs()).fold(0, |count: usize, (a, b)| count.saturating_add((a + 3) * b));
+        if count > MAX_PARAMETERS {
+            return Err(NetworkError::InvalidSetting {
+                name: "parameters",
+                value: count.to_string(),
+                requirement: "a network has at most 2^32 parameters (16 GiB)",
+            });
         }
         Ok(())
     }

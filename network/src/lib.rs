@@ -26,7 +26,7 @@ pub mod tensors;
 
 pub use adam::{Adam, AdamSettings, Ema, EmaSettings, clip_global_norm};
 pub use backward::Trace;
-pub use definition::{Activation, LastLayer, LayerLayout, Mlp, MlpSpec};
+pub use definition::{Activation, LastLayer, LayerLayout, MAX_PARAMETERS, MAX_WIDTH, Mlp, MlpSpec};
 pub use engine::Engine;
 pub use error::NetworkError;
 pub use forward::ForwardWorkspace;

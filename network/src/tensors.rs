@@ -66,11 +66,12 @@ pub fn read_tensor(file: &SafeTensors<'_>, name: &str) -> Result<(Vec<usize>, Ve
 /// # Errors
 /// As [`read_tensor`], and [`NetworkError::TensorShape`].
 pub fn read_tensor_of_shape(file: &SafeTensors<'_>, name: &str, expected: &[usize]) -> Result<Vec<f32>, NetworkError> {
-    let (found, values) = read_tensor(file, name)?;
-    if found != expected {
+    let tensor = file.tensor(name).map_err(|_| NetworkError::MissingTensor { name: name.to_owned() })?;
+    if tensor.shape() != expected {
+        let found = tensor.shape().to_vec();
         return Err(NetworkError::TensorShape { name: name.to_owned(), expected: expected.to_vec(), found });
     }
-    Ok(values)
+    Ok(read_tensor(file, name)?.1)
 }
 
 /// The definition of the network with this prefix, from the shapes of its tensors. Activation and residuals leave no
@@ -118,7 +119,8 @@ pub fn infer_spec(
 /// If a tensor is missing, has another shape than `spec` asks for, another type, or is not finite.
 pub fn read_mlp(file: &SafeTensors<'_>, prefix: &str, spec: MlpSpec) -> Result<Mlp<f32>, NetworkError> {
     spec.validate()?;
-    let mut parameters = Vec::with_capacity(spec.parameter_count());
+    // Grows with what is there: the definition may ask for more than the file holds.
+    let mut parameters = Vec::new();
     for (index, layer) in spec.layout().iter().enumerate() {
         for (name, shape, _) in tensors_of(layer) {
             parameters.extend(read_tensor_of_shape(file, &format!("{prefix}.{index}.{name}"), &shape)?);

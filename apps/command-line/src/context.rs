@@ -2,7 +2,7 @@
 
 use crate::interrupt::Interrupt;
 use crate::progress::{Bar, Bars};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::io::Write;
 use tallsbi::Session;
@@ -90,7 +90,7 @@ impl Context {
         match stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()) {
             // A reader that has seen enough (`| head`) is no error.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
+            other => other.context("the result cannot be written to standard output"),
         }
     }
 }

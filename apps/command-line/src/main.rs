@@ -11,18 +11,26 @@ use clap::Parser;
 use cli::Cli;
 use context::{Context, UsageError};
 use interrupt::Interrupt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tallsbi::diagnostics::DiagnosticsError;
 use tallsbi::inference::InferenceError;
 use tallsbi::simulators::SimulatorError;
 
 fn main() -> ExitCode {
     install_panic_hook();
-    // The hook has told the user; here a panic only becomes an exit code.
-    std::panic::catch_unwind(start).unwrap_or(ExitCode::from(1))
+    // The hook has told the user; here a panic only becomes an exit code. What a worker's panic stopped counts as failed too.
+    let code = std::panic::catch_unwind(start).unwrap_or(ExitCode::FAILURE);
+    if PANICKED.load(Ordering::SeqCst) { ExitCode::FAILURE } else { code }
 }
+
+/// Whether a thread has panicked.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// How long other threads may go on after a panic of one.
+const AFTER_PANIC: Duration = Duration::from_secs(2);
 
 fn start() -> ExitCode {
     let worker = tallsbi::distributed::is_worker();
@@ -39,7 +47,7 @@ fn start() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !worker {
-                eprintln!("error: {}", tallsbi::one_line(error.as_ref()));
+                progress::tell(&format!("error: {}", tallsbi::one_line(error.as_ref())));
             }
             ExitCode::from(exit_code(&error))
         }
@@ -100,7 +108,7 @@ fn usage_exit(error: &clap::Error) -> ExitCode {
                 .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
                 .filter(|line| !line.is_empty())
                 .collect();
-            eprintln!("{}; see --help", lines.join(" "));
+            progress::tell(&format!("{}; see --help", lines.join(" ")));
             ExitCode::from(2)
         }
     }
@@ -126,18 +134,25 @@ fn start_logging(cli: &Cli) {
     if terminal { subscriber.without_time().init() } else { subscriber.init() }
 }
 
-/// A panic is a bug of ours: one line that says so, whatever thread it is on.
+/// A panic is a bug of ours: one line that says so, whatever thread it is on, and the end of the process: other threads stop at the
+/// next safe place, or are stopped a little later.
 fn install_panic_hook() {
-    static TOLD: AtomicBool = AtomicBool::new(false);
     std::panic::set_hook(Box::new(|panic| {
-        if TOLD.swap(true, Ordering::SeqCst) {
+        if PANICKED.swap(true, Ordering::SeqCst) {
             return;
         }
         let message = panic.payload_as_str().unwrap_or("no message").lines().next().unwrap_or_default();
         let place = panic.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
-        eprintln!(
+        // Not above the progress bars: this thread may be in the middle of drawing one.
+        let _ = writeln!(
+            std::io::stderr(),
             "error: internal error ({message}, at {place}); this is a bug, please report it with the command at {}",
             env!("CARGO_PKG_REPOSITORY")
         );
+        interrupt::stop();
+        std::thread::spawn(|| {
+            std::thread::sleep(AFTER_PANIC);
+            std::process::exit(1);
+        });
     }));
 }

@@ -2,14 +2,21 @@
 
 use crate::context::Context;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::{Duration, Instant};
 use tallsbi::data::{Monitor, Progress};
 
 /// Without a terminal, progress is logged this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often counts are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What rates are measured over.
+const WINDOW: Duration = Duration::from_secs(60);
 
 /// Redraws a second on a terminal.
 const REDRAWS: u8 = 10;
@@ -18,15 +25,23 @@ const REDRAWS: u8 = 10;
 static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS)));
 
+/// Bars that are logged, looked at every [`TICK`].
+static LOGGED: LazyLock<Mutex<Vec<Weak<State>>>> = LazyLock::new(|| {
+    std::thread::spawn(log_regularly);
+    Mutex::default()
+});
+
 /// Progress of one piece of work; may be advanced from any thread.
 #[derive(Debug)]
-pub struct Bar {
+pub struct Bar(Arc<State>);
+
+#[derive(Debug)]
+struct State {
     label: String,
     unit: &'static str,
     total: u64,
     done: AtomicU64,
     resumed: AtomicU64,
-    started: Instant,
     note: Mutex<String>,
     sink: Sink,
 }
@@ -35,7 +50,7 @@ pub struct Bar {
 enum Sink {
     Silent,
     Terminal(ProgressBar),
-    Log(Mutex<Instant>),
+    Log(Mutex<Recent>),
 }
 
 impl Bar {
@@ -46,82 +61,97 @@ impl Bar {
         } else if std::io::stderr().is_terminal() {
             Sink::Terminal(terminal_bar(label, unit, total))
         } else {
-            Sink::Log(Mutex::new(Instant::now()))
+            Sink::Log(Mutex::new(Recent::new(Instant::now())))
         };
-        Self {
+        let state = Arc::new(State {
             label: label.into(),
             unit,
             total,
             done: 0.into(),
             resumed: 0.into(),
-            started: Instant::now(),
             note: Mutex::default(),
             sink,
+        });
+        if let (Sink::Log(_), Ok(mut logged)) = (&state.sink, LOGGED.lock()) {
+            logged.push(Arc::downgrade(&state));
         }
+        Self(state)
     }
 
     /// Says that `done` units were there before this run.
     pub fn resume_at(&self, done: u64) {
-        self.resumed.store(done, Ordering::Relaxed);
-        self.done.store(done, Ordering::Relaxed);
-        if let Sink::Terminal(bar) = &self.sink {
-            bar.set_position(done);
-            bar.reset_eta();
+        self.0.resumed.store(done, Ordering::Relaxed);
+        self.0.done.store(done, Ordering::Relaxed);
+        match &self.0.sink {
+            Sink::Silent => {}
+            Sink::Terminal(bar) => {
+                bar.set_position(done);
+                bar.reset_eta();
+            }
+            Sink::Log(recent) => {
+                if let Ok(mut recent) = recent.lock() {
+                    recent.resume(Instant::now(), done);
+                }
+            }
         }
     }
 
     /// Counts `units` more.
     pub fn advance(&self, units: u64) {
-        let done = self.done.fetch_add(units, Ordering::Relaxed) + units;
+        let done = self.0.done.fetch_add(units, Ordering::Relaxed) + units;
         self.show(done);
     }
 
     /// Sets the number of finished units.
     pub fn set(&self, done: u64) {
-        self.done.store(done, Ordering::Relaxed);
+        self.0.done.store(done, Ordering::Relaxed);
         self.show(done);
     }
 
     /// Shows a note beside the progress: a loss, a count.
     pub fn note(&self, note: impl Into<String>) {
         let note = note.into();
-        if let Sink::Terminal(bar) = &self.sink {
+        if let Sink::Terminal(bar) = &self.0.sink {
             bar.set_message(note.clone());
         }
-        if let Ok(mut held) = self.note.lock() {
+        if let Ok(mut held) = self.0.note.lock() {
             *held = note;
         }
     }
 
-    /// Units a second in this run.
-    pub fn rate(&self) -> f64 {
-        let done = self.done.load(Ordering::Relaxed).saturating_sub(self.resumed.load(Ordering::Relaxed));
-        done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
-    }
-
     /// Removes the bar.
     pub fn finish(&self) {
-        if let Sink::Terminal(bar) = &self.sink {
+        if let Sink::Terminal(bar) = &self.0.sink {
             bar.finish_and_clear();
         }
     }
 
     fn show(&self, done: u64) {
-        match &self.sink {
-            Sink::Silent => {}
-            Sink::Terminal(bar) => bar.set_position(done),
-            Sink::Log(last) => {
-                let Ok(mut last) = last.try_lock() else { return };
-                if last.elapsed() >= LOG_INTERVAL {
-                    *last = Instant::now();
-                    tracing::info!("{}", self.line(done));
-                }
-            }
+        if let Sink::Terminal(bar) = &self.0.sink {
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl State {
+    /// Logs a line if it is time for one.
+    fn tick(&self, now: Instant) {
+        let Sink::Log(recent) = &self.sink else { return };
+        let Ok(mut recent) = recent.lock() else { return };
+        let done = self.done.load(Ordering::Relaxed);
+        recent.see(now, done);
+        if recent.is_due(now) {
+            tracing::info!("{}", self.line(done, recent.rate(now, done)));
         }
     }
 
-    fn line(&self, done: u64) -> String {
-        let rate = self.rate();
+    fn line(&self, done: u64, rate: f64) -> String {
         let total = self.total;
         let mut line = format!("{}: {done}", self.label);
         if total > 0 {
@@ -174,10 +204,67 @@ impl Monitor for Bars<'_> {
     }
 }
 
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.finish();
+/// Logs all bars that need it, for ever.
+fn log_regularly() {
+    loop {
+        std::thread::sleep(TICK);
+        let Ok(mut logged) = LOGGED.lock() else { return };
+        logged.retain(|state| state.strong_count() > 0);
+        let bars: Vec<Arc<State>> = logged.iter().filter_map(Weak::upgrade).collect();
+        drop(logged);
+        bars.iter().for_each(|state| state.tick(Instant::now()));
     }
+}
+
+/// When lines were logged, and the counts of the last minute.
+#[derive(Debug)]
+struct Recent {
+    logged: Instant,
+    /// Times at which the count was seen to have changed, and the count: the first at the beginning of [`WINDOW`] or before.
+    seen: VecDeque<(Instant, u64)>,
+}
+
+impl Recent {
+    fn new(now: Instant) -> Self {
+        Self { logged: now, seen: VecDeque::from([(now, 0)]) }
+    }
+
+    /// Counts from `done` on.
+    fn resume(&mut self, now: Instant, done: u64) {
+        self.seen = VecDeque::from([(now, done)]);
+    }
+
+    fn see(&mut self, now: Instant, done: u64) {
+        if self.seen.back().is_none_or(|&(_, last)| last != done) {
+            self.seen.push_back((now, done));
+        }
+        // Of work that moves more rarely, the last two changes are kept.
+        while self.seen.len() > 2 && now.duration_since(self.seen[1].0) >= WINDOW {
+            self.seen.pop_front();
+        }
+    }
+
+    /// Whether a line is due; then the next one is after [`LOG_INTERVAL`].
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now.duration_since(self.logged) >= LOG_INTERVAL;
+        if due {
+            self.logged = now;
+        }
+        due
+    }
+
+    /// Units a second over the last minute.
+    fn rate(&self, now: Instant, done: u64) -> f64 {
+        self.seen.front().map_or(0.0, |&(from, before)| {
+            done.saturating_sub(before) as f64 / now.duration_since(from).as_secs_f64().max(1e-9)
+        })
+    }
+}
+
+/// Writes a line to standard error, above the bars. If nobody can read it any more, because the terminal or the reader of a pipe is
+/// gone or the device is full, nothing can be done, and it is no reason to stop.
+pub fn tell(line: &str) {
+    let _ = LogWriter.write_all(format!("{line}\n").as_bytes());
 }
 
 fn readable(rate: f64) -> String {
@@ -204,12 +291,51 @@ fn terminal_bar(label: &str, unit: &str, total: u64) -> ProgressBar {
 pub struct LogWriter;
 
 impl Write for LogWriter {
+    /// Never fails: whoever logs would tell of it on standard error, and panic where that cannot be written to.
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        BARS.suspend(|| std::io::stderr().write_all(bytes))?;
+        let _ = BARS.suspend(|| std::io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts as they are seen second by second; the rate at the end.
+    fn rate(counts: impl IntoIterator<Item = (u64, u64)>) -> f64 {
+        let start = Instant::now();
+        let mut recent = Recent::new(start);
+        let (mut now, mut last) = (start, 0);
+        for (second, done) in counts {
+            now = start + Duration::from_secs(second);
+            recent.see(now, done);
+            last = done;
+        }
+        recent.rate(now, last)
+    }
+
+    #[test]
+    fn rates_are_of_the_last_minute() {
+        assert!((rate((1..=300).map(|s| (s, 10 * s))) - 10.0).abs() < 1e-9);
+        // Ten a second, an hour's pause, two a second for a minute and a half.
+        let slow = (1..=90).map(|s| (3700 + s, 1000 + 2 * s));
+        let paused = (1..=100).map(|s| (s, 10 * s)).chain(slow);
+        assert!((rate(paused) - 2.0).abs() < 0.1);
+        // An epoch every two minutes.
+        let epochs = rate((1..=1000).map(|s| (s, s / 120)));
+        assert!((1.0 / 240.0..=1.0 / 120.0).contains(&epochs), "{epochs}");
+    }
+
+    #[test]
+    fn a_line_is_due_every_ten_seconds_whether_or_not_anything_moved() {
+        let start = Instant::now();
+        let mut recent = Recent::new(start);
+        let due = |s: &u64| recent.is_due(start + Duration::from_secs(*s));
+        assert_eq!((1..=45).filter(due).collect::<Vec<u64>>(), [10, 20, 30, 40]);
     }
 }

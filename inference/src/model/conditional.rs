@@ -7,10 +7,16 @@
 use crate::{InferenceError, Result};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use tallsbi_network::{Activation, Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec};
+use tallsbi_network::{Activation, Engine, ForwardWorkspace, LastLayer, MAX_WIDTH, Mlp, MlpSpec};
 
 /// Rows evaluated at a time: two tiles of a 256-wide hidden layer stay in a 2 MiB second-level cache.
 pub const TILE_ROWS: usize = 128;
+
+/// Most time frequencies: beyond some tens their cosines are noise in f32.
+const MAX_FREQUENCIES: usize = 1024;
+
+/// Largest set of observations.
+const MAX_SET: usize = 65_536;
 
 /// Widths of an embedding network (paper App. E: 3 hidden layers of 64, output 32 for JRNMM).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,11 +112,15 @@ impl ConditionalSpec {
         if embeddings.iter().any(|e| e.as_ref().is_some_and(|e| e.output == 0 || e.hidden.contains(&0))) {
             return fail("embedding", "layers must be at least 1 wide");
         }
-        if self.frequencies == 0 {
-            return fail("frequencies", "needs at least one time frequency");
+        if self.frequencies == 0 || self.frequencies > MAX_FREQUENCIES {
+            return fail("frequencies", "needs at least one time frequency and at most 1024");
         }
-        if self.n_max == 0 {
-            return fail("n_max", "must be at least 1");
+        if self.n_max == 0 || self.n_max > MAX_SET {
+            return fail("n_max", "must be at least 1 and at most 65536");
+        }
+        let widths = embeddings.into_iter().flatten().flat_map(|e| e.hidden.iter().chain([&e.output]));
+        if self.hidden.iter().chain(widths).any(|&width| width > MAX_WIDTH) {
+            return fail("hidden", "layers are at most 2^24 wide");
         }
         Ok(())
     }

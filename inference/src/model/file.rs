@@ -5,8 +5,10 @@
 //! safetensors writes several in no fixed order, and the same training must give the same bytes.
 
 use super::anchored::AnchoredSettings;
+use super::checks;
 use super::conditional::{ConditionalNetwork, ConditionalSpec};
 use super::density::MixtureLayout;
+use super::digest;
 use super::noise::NoiseSettings;
 use super::observation_map::ObservationMap;
 use super::reference;
@@ -29,6 +31,9 @@ const FORMAT: u32 = 1;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Description {
+    /// SHA-256, see [`digest`]; files of version 0.1.0 have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
     format: u32,
     tallsbi_version: String,
     architecture: ArchitectureDescription,
@@ -95,6 +100,7 @@ impl TrainedModel {
             }
         };
         let description = Description {
+            digest: Some(digest::PLACEHOLDER.to_owned()),
             format: FORMAT,
             tallsbi_version: env!("CARGO_PKG_VERSION").to_owned(),
             architecture,
@@ -103,6 +109,7 @@ impl TrainedModel {
             info: self.info.clone(),
         };
         let json = serde_json::to_string(&description).expect("plain numbers and strings serialise");
+        let json = digest::seal(&json, &tensors);
         let metadata = HashMap::from([(METADATA_KEY.to_owned(), json)]);
         safetensors::serialize(tensors, Some(metadata)).expect("names are distinct and sizes fit")
     }
@@ -122,7 +129,9 @@ impl TrainedModel {
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let Some(json) = metadata.get(METADATA_KEY) else {
-            return reference::read(&file, &metadata);
+            let model = reference::read(&file, &metadata)?;
+            checks::check(&model)?;
+            return Ok(model);
         };
         let description: Description = serde_json::from_str(json).map_err(|error| {
             InferenceError::Model(format!(
@@ -135,7 +144,11 @@ impl TrainedModel {
                 description.format, description.tallsbi_version
             )));
         }
+        if let Some(given) = &description.digest {
+            digest::verify(json, given, &file)?;
+        }
         let dims = (description.latent.dim(), description.observation_map.dim());
+        checks::check_widths(dims.0, dims.1)?;
         let networks = match description.architecture {
             ArchitectureDescription::Noise { network, settings, positions } => {
                 Networks::Noise { network: conditional(&file, network, dims)?, positions, settings }
@@ -146,21 +159,27 @@ impl TrainedModel {
                 settings,
             },
             ArchitectureDescription::Likelihood { network, members, layout, symmetries } => {
-                if (network.input, network.output, layout.dim) != (dims.0, layout.outputs(), dims.1) || members == 0 {
+                checks::check_layout(&layout, dims.1)?;
+                if (network.input, network.output) != (dims.0, layout.outputs()) || members == 0 {
                     return Err(InferenceError::Model("its likelihood network does not fit its maps".into()));
                 }
                 let read = |index| read_mlp(&file, &format!("likelihood_{index}"), network.clone());
                 let members = (0..members).map(read).collect::<std::result::Result<_, _>>()?;
-                let symmetry = Symmetry::generated(dims.0, &symmetries)?;
+                // All elements but the identity are listed: what generates more of them is damaged.
+                let symmetry = Symmetry::generated_within(dims.0, &symmetries, symmetries.len() + 1)?
+                    .filter(|group| group.order() == symmetries.len() + 1)
+                    .ok_or_else(|| InferenceError::Model("its symmetries are not a group".into()))?;
                 Networks::Likelihood { members, layout, symmetry }
             }
         };
-        Ok(Self {
+        let model = Self {
             networks,
             latent: description.latent,
             observation_map: description.observation_map,
             info: description.info,
-        })
+        };
+        checks::check(&model)?;
+        Ok(model)
     }
 }
 
@@ -174,6 +193,7 @@ fn conditional_tensors(network: &ConditionalNetwork) -> Vec<(String, TensorData)
 
 fn conditional(file: &SafeTensors<'_>, spec: ConditionalSpec, dims: (usize, usize)) -> Result<ConditionalNetwork> {
     let (m, d) = dims;
+    spec.validate()?;
     let embedding = |prefix: &str, embedding: &Option<super::EmbeddingSpec>, input| {
         embedding.as_ref().map(|e| read_mlp(file, prefix, spec.embedding_spec(e, input))).transpose()
     };

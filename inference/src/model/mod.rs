@@ -2,8 +2,10 @@
 
 pub mod anchored;
 pub mod cells;
+mod checks;
 pub mod conditional;
 pub mod density;
+mod digest;
 mod file;
 pub mod likelihood;
 pub mod noise;

@@ -59,6 +59,7 @@ pub(super) fn read(file: &SafeTensors<'_>, metadata: &HashMap<String, String>) -
         x_embedding: embedding(&x_embedding),
         n_max,
     };
+    spec.validate()?;
     let log_x = get("x_space")? == "log";
     let positions = standardisations(file, n_max, log_x)?;
     let dims = (prior.dim(), positions[0].dim());
@@ -92,7 +93,7 @@ fn standardisations(file: &SafeTensors<'_>, n_max: usize, log: bool) -> Result<V
     let (shape, mean) = read_tensor(file, "x_mean")?;
     let (sd_shape, sd) = read_tensor(file, "x_std")?;
     let d = shape.last().copied().unwrap_or(0);
-    if shape != sd_shape || d == 0 || mean.len() != n_max * d {
+    if shape != sd_shape || d == 0 || n_max.checked_mul(d) != Some(mean.len()) {
         return Err(InferenceError::Model(format!(
             "x_mean has shape {shape:?} and x_std {sd_shape:?}, expected {n_max} standardisation(s) in both"
         )));

@@ -5,11 +5,11 @@ use super::density::{DensityObjective, Direction, Input};
 use super::options::{DensityForm, MOST_OUTPUTS, OptimizerOptions};
 use super::run::{Job, Run};
 use super::trainer::{Plan, validate};
-use crate::Result;
 use crate::model::cells::{Cells, Interval};
 use crate::model::density::MAX_COMPONENTS;
 use crate::model::trained::Networks;
 use crate::model::{Covariance, MixtureLayout};
+use crate::{InferenceError, Result};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 use std::ops::Range;
@@ -25,6 +25,12 @@ const SYMMETRIC: f64 = 0.1;
 
 /// Largest group that is tried: all changes of sign of five parameters. A larger one means that the network ignores θ.
 const MAX_SYMMETRIES: usize = 32;
+
+/// Most parameters whose signs are changed to look for symmetries: a thousand validations cost some tens of epochs.
+const MAX_FLIPPED: usize = 1000;
+
+/// Most parameters among which exchanges are looked for: 32 have 992.
+const MAX_EXCHANGED: usize = 32;
 
 /// How many times the components of the largest mixture are tried next if it is the best.
 const GROWTH: usize = 4;
@@ -186,7 +192,11 @@ impl<'a> Run<'a> {
     fn symmetric(&mut self, candidate: &Candidate, first: &mut usize) -> Result<(Symmetry, Input)> {
         let options = &self.options.likelihood;
         let none = Symmetry::none(self.data.dim_theta);
-        let symmetry = if options.symmetries { self.symmetries(candidate, *first)? } else { none.clone() };
+        let found = if options.symmetries { self.symmetries(candidate, *first) } else { Ok(none.clone()) };
+        let symmetry = match found {
+            Err(InferenceError::Cancelled(_)) => return Err(self.stopped(&Vec::new)),
+            found => found?,
+        };
         if symmetry.order() == 1 {
             return Ok((none, Input::Plain));
         }
@@ -206,7 +216,8 @@ impl<'a> Run<'a> {
         Ok((symmetry, input))
     }
 
-    /// The group of the signed permutations of latent parameters that hardly change the validation loss of a trained network.
+    /// The group of the signed permutations of latent parameters that hardly change the validation loss of a trained network; none if
+    /// it is larger than a network can show.
     fn symmetries(&self, candidate: &Candidate, trained: usize) -> Result<Symmetry> {
         let data = self.data;
         let layout = self.layout(&candidate.form);
@@ -219,17 +230,24 @@ impl<'a> Run<'a> {
             key: self.key.indexed(1 + candidate.stream as u64),
         };
         let loss = |input: Input| {
-            validate(&DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input), &plan)
+            let objective = DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input);
+            validate(&objective, &plan, self.monitor)
         };
-        let own = loss(Input::Plain);
+        let own = loss(Input::Plain)?;
         let m = data.dim_theta;
-        let flips = (0..m).map(|i| SignedPermutation::flip(m, &[i]));
-        let pairs = (0..m).flat_map(|i| (0..i).map(move |j| (j, i)));
-        let exchanges = pairs.flat_map(|pair| [false, true].map(|negate| SignedPermutation::exchange(m, pair, negate)));
-        let harmless = |map: &SignedPermutation| loss(Input::Image(map.clone())) - own < SYMMETRIC;
-        let maps: Vec<SignedPermutation> = flips.chain(exchanges).filter(harmless).collect();
-        let group = Symmetry::generated(m, &maps)?;
-        Ok(if group.order() <= MAX_SYMMETRIES { group } else { Symmetry::none(m) })
+        let mut group = Symmetry::none(m);
+        let mut maps = Vec::new();
+        for map in maps_to_try(m) {
+            if loss(Input::Image(map.clone()))? - own >= SYMMETRIC {
+                continue;
+            }
+            maps.push(map);
+            match Symmetry::generated_within(m, &maps, MAX_SYMMETRIES)? {
+                Some(larger) => group = larger,
+                None => return Ok(Symmetry::none(m)),
+            }
+        }
+        Ok(group)
     }
 
     /// The optimisation that a trained network had.
@@ -330,6 +348,15 @@ impl<'a> Run<'a> {
             initial: network.parameters().to_vec(),
         })
     }
+}
+
+/// Changes of sign of each of `m` parameters, then exchanges of two, with and without a change of both signs.
+fn maps_to_try(m: usize) -> impl Iterator<Item = SignedPermutation> {
+    let flips = (0..m.min(MAX_FLIPPED)).map(move |i| SignedPermutation::flip(m, &[i]));
+    let exchanged = if m <= MAX_EXCHANGED { m } else { 0 };
+    let pairs = (0..exchanged).flat_map(|i| (0..i).map(move |j| (j, i)));
+    let both = move |pair| [false, true].map(|negate| SignedPermutation::exchange(m, pair, negate));
+    flips.chain(pairs.flat_map(both))
 }
 
 #[cfg(test)]

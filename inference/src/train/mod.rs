@@ -1,5 +1,6 @@
 //! Training of networks on single observations (paper Sec. 2.2, App. E, F).
 
+mod checkpoint;
 mod data;
 mod denoising;
 mod density;
@@ -9,9 +10,10 @@ mod noising;
 mod options;
 mod run;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trainer;
 
+pub use checkpoint::Checkpoint;
 pub use data::{RowSource, TrainingData, VisitRows};
 pub use features::{Features, Storage};
 pub use options::{
@@ -20,23 +22,12 @@ pub use options::{
 };
 pub use trainer::{EpochRecord, TrainerState};
 
-use crate::model::trained::{TrainedModel, TrainingRecord};
+use crate::model::trained::TrainedModel;
 use crate::{InferenceError, Result};
-use serde::{Deserialize, Serialize};
 use tallsbi_data::{Monitor, StreamKey};
 
-/// Where a training run stands; enough to go on to the same bytes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// What the run depends on; a checkpoint of another run is refused.
-    pub fingerprint: String,
-    /// Weights and records of the networks trained before the current ones.
-    done: Vec<(Vec<f32>, TrainingRecord)>,
-    /// The networks being trained.
-    pub current: Vec<TrainerState>,
-}
-
-/// Where checkpoints go. Called after each epoch, and with `last` before a run stops because its monitor asked it to; `checkpoint`
+/// Where checkpoints go. Called after each epoch, and with `last` before a run stops because its monitor asked it to, be it in the
+/// middle of an epoch, which is then done again; `checkpoint`
 /// makes what [`train_resumable`] resumes from (it copies the weights).
 pub type Keep<'a> = dyn FnMut(Last, &dyn Fn() -> Checkpoint) -> std::result::Result<(), BoxError> + 'a;
 

@@ -13,7 +13,7 @@ use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSet
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
 use std::ops::Range;
-use tallsbi_data::{Monitor, Progress, Purpose, StreamKey};
+use tallsbi_data::{Cancelled, Monitor, Progress, Purpose, StreamKey};
 use tallsbi_network::{Activation, Engine, LastLayer, Mlp, MlpSpec};
 
 /// A network to be fitted.
@@ -37,7 +37,7 @@ pub struct Run<'a> {
     pub(super) key: StreamKey,
     fingerprint: &'a str,
     checkpoints: Box<Keep<'a>>,
-    monitor: &'a dyn Monitor,
+    pub(super) monitor: &'a dyn Monitor,
     /// Weights and records of the networks of finished stages.
     pub(super) done: Vec<(Vec<f32>, TrainingRecord)>,
     /// States of the stage that an interrupted run was in.
@@ -155,7 +155,9 @@ impl<'a> Run<'a> {
         let range = self.before..self.before + jobs.len();
         self.before = range.end;
         if self.done.len() >= range.end {
-            return Ok(range);
+            let lengths = self.done[range.clone()].iter().map(|(parameters, _)| parameters.len());
+            let fit = lengths.eq(jobs.iter().map(|job| job.initial.len()));
+            return if fit { Ok(range) } else { Err(other_networks()) };
         }
         let states = std::mem::take(&mut self.interrupted);
         if !states.is_empty() && states.len() != jobs.len() {
@@ -182,14 +184,19 @@ impl<'a> Run<'a> {
             // An epoch of each. A thread that has none helps with the batches of the others.
             let active = trainers.par_iter_mut().zip(&optional).with_max_len(1);
             let active = active.filter(|(trainer, _)| !trainer.is_finished());
-            let epoch = |(trainer, &optional): (&mut Trainer<'_, O>, &bool)| match trainer.epoch() {
+            let monitor = self.monitor;
+            let epoch = |(trainer, &optional): (&mut Trainer<'_, O>, &bool)| match trainer.epoch(monitor) {
                 Err(InferenceError::Diverged { .. }) if optional => {
                     trainer.give_up();
                     Ok(())
                 }
                 other => other,
             };
-            active.map(epoch).collect::<Vec<_>>().into_iter().collect::<Result<()>>()?;
+            let outcomes: Vec<Result<()>> = active.map(epoch).collect();
+            if outcomes.iter().any(|outcome| matches!(outcome, Err(InferenceError::Cancelled(_)))) {
+                return Err(self.stopped(&|| trainers.iter().map(|trainer| trainer.state().clone()).collect()));
+            }
+            outcomes.into_iter().collect::<Result<()>>()?;
             self.tell(stage, &trainers)?;
         }
         for ((trainer, name), options) in trainers.into_iter().zip(names).zip(&optimizers) {
@@ -207,6 +214,17 @@ impl<'a> Run<'a> {
             self.done.push((parameters, record));
         }
         Ok(range)
+    }
+
+    /// Keeps a checkpoint of a run that was cancelled between the ends of epochs; the error to return.
+    pub(super) fn stopped(&mut self, current: &dyn Fn() -> Vec<TrainerState>) -> InferenceError {
+        let Self { checkpoints, done, fingerprint, .. } = self;
+        let checkpoint =
+            || Checkpoint { fingerprint: (*fingerprint).to_owned(), done: done.clone(), current: current() };
+        match checkpoints(Last::Yes, &checkpoint) {
+            Ok(()) => Cancelled.into(),
+            Err(error) => InferenceError::Caller(error),
+        }
     }
 
     /// Tells the monitor how far the stage is, and keeps a checkpoint.

@@ -12,7 +12,7 @@ use crate::model::{ConditionalSpec, Covariance, EmbeddingSpec};
 use ndarray::{Array2, Array3};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use tallsbi_data::{Monitor, Prior, Progress, Purpose, SignedPermutation, Silent, Symmetry};
 use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
 
@@ -171,8 +171,7 @@ fn resumed_is_uninterrupted() {
                 assert!(finished == whole, "a run that ends before it is stopped");
                 continue;
             }
-            let json = serde_json::to_string(&kept.unwrap()).unwrap();
-            let checkpoint: Checkpoint = serde_json::from_str(&json).unwrap();
+            let checkpoint = Checkpoint::from_bytes(&kept.unwrap().to_bytes()).unwrap();
             let resume = |fingerprint| {
                 let keep: Box<Keep<'_>> = Box::new(|_, _| Ok(()));
                 let run = Resumable { fingerprint, resume: Some(checkpoint.clone()), keep };
@@ -183,6 +182,73 @@ fn resumed_is_uninterrupted() {
             let resumed = resume("run").unwrap();
             assert!(resumed == whole, "{architecture:?} resumed after {epochs} epochs");
         }
+    }
+}
+
+/// Cancels at the n-th time that it is asked, from whatever thread.
+struct CancelAt(AtomicIsize);
+
+impl Monitor for CancelAt {
+    fn progress(&self, _: &Progress<'_>) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::Relaxed) <= 0
+    }
+}
+
+/// Wherever training is cancelled, within an epoch, a validation or the search for symmetries, it stops with a checkpoint from which it
+/// comes to the same bytes.
+#[test]
+fn cancelled_anywhere_goes_on_to_the_same_bytes() {
+    for architecture in [Architecture::Anchored, Architecture::Likelihood] {
+        let options = TrainOptions { architecture, ..small() };
+        let data = toy(600, 1, &options);
+        let key = StreamKey::root(4);
+        let count = CancelAt(isize::MAX.into());
+        let whole = train(&data, &options, key, &count).unwrap();
+        let asked = isize::MAX - count.0.into_inner();
+        for place in 0..12 {
+            let mut kept = None;
+            let mut keep = |last, checkpoint: &dyn Fn() -> Checkpoint| {
+                kept = (last == Last::Yes).then(checkpoint);
+                Ok(())
+            };
+            let run = Resumable { fingerprint: "run", resume: None, keep: Box::new(&mut keep) };
+            let stopped = train_resumable(&data, &options, key, run, &CancelAt((asked * place / 12).into()));
+            assert!(matches!(stopped, Err(InferenceError::Cancelled(_))), "{architecture:?} at {place}");
+            let run = Resumable { fingerprint: "run", resume: kept, keep: Box::new(|_, _| Ok(())) };
+            assert!(run.resume.is_some());
+            let resumed = train_resumable(&data, &options, key, run, &Silent).unwrap();
+            assert!(resumed == whole, "{architecture:?} at {place}");
+        }
+    }
+}
+
+/// What a network does not depend on is symmetric in every way: of twelve such parameters, all changes of sign and exchanges generate
+/// 2¹² · 12! maps, and of 800 the exchanges alone are 639 200.
+#[test]
+fn many_parameters_that_are_not_identified_have_no_symmetry() {
+    for m in [12, 800] {
+        let mut rng = StreamKey::root(11).child(Purpose::Simulator).rng(0);
+        let marginals = (0..m).map(|i| format!(r#"{{"name":"p{i}","dist":"normal","loc":0,"scale":1}}"#));
+        let prior = Prior::from_json(&format!("[{}]", marginals.collect::<Vec<_>>().join(","))).unwrap();
+        let theta = Array2::from_shape_simple_fn((300, m), || StandardNormal.sample(&mut rng));
+        let x = Array3::from_shape_simple_fn((300, 1, 1), || StandardNormal.sample(&mut rng));
+        let optimizer = OptimizerOptions { epochs: 2, ..OptimizerOptions::default() };
+        let candidates = vec![DensityForm { components: 1, covariance: Covariance::Diagonal }];
+        let hidden = vec![8];
+        let likelihood =
+            LikelihoodOptions { hidden, candidates, optimizer, members: 1, ..LikelihoodOptions::default() };
+        let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };
+        let key = StreamKey::root(0);
+        let data = TrainingData::prepare(theta.view(), x.view(), &prior, false, &options, key).unwrap();
+        let asked = CancelAt(isize::MAX.into());
+        let model = train(&data, &options, key, &asked).unwrap();
+        let Networks::Likelihood { symmetry, .. } = &model.networks else { panic!("a likelihood") };
+        assert_eq!(symmetry.order(), 1);
+        // A measure of the work that does not depend on the machine: tens of epochs, not thousands.
+        let asked = isize::MAX - asked.0.into_inner();
+        assert!(asked < 5000, "{asked} chunks of rows for {m} parameters");
     }
 }
 

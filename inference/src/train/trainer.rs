@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 use tallsbi_network::{
     Adam, AdamSettings, Ema, EmaSettings, GradientAccumulator, LearningRateSchedule, clip_global_norm,
 };
@@ -128,6 +128,14 @@ impl TrainerState {
     pub fn parameter_count(&self) -> usize {
         self.parameters.len()
     }
+
+    /// Whether all arrays are of the same network.
+    pub(super) fn is_consistent(&self) -> bool {
+        let n = self.parameter_count();
+        let lengths = [self.adam.parameter_count(), self.ema.average().len(), self.best.len()];
+        // A network that was given up is at the last epoch without a record of each.
+        lengths == [n; 3] && self.history.len() <= self.epoch && self.best_epoch <= self.history.len()
+    }
 }
 
 /// Rows to train and validate on, and where random numbers come from.
@@ -210,16 +218,26 @@ impl<'a, O: Objective> Trainer<'a, O> {
     /// One pass over the training rows, then the averaged weights' loss on the validation rows.
     ///
     /// # Errors
-    /// [`InferenceError::Diverged`] when a loss is not finite or explodes.
-    pub fn epoch(&mut self) -> Result<()> {
+    /// [`InferenceError::Diverged`] when a loss is not finite or explodes; [`InferenceError::Cancelled`], with the state that was
+    /// before the epoch, when the monitor cancels it.
+    pub fn epoch(&mut self, monitor: &dyn Monitor) -> Result<()> {
+        let before = self.state.clone();
+        let outcome = self.try_epoch(monitor);
+        if matches!(outcome, Err(InferenceError::Cancelled(_))) {
+            self.state = before;
+        }
+        outcome
+    }
+
+    fn try_epoch(&mut self, monitor: &dyn Monitor) -> Result<()> {
         if self.state.initial_loss.is_none() {
             self.objective.load(&self.state.parameters);
-            self.state.initial_loss = Some(validate(&self.objective, &self.plan));
+            self.state.initial_loss = Some(validate(&self.objective, &self.plan, monitor)?);
         }
-        let (training_loss, gradient_norm, learning_rate) = self.pass();
+        let (training_loss, gradient_norm, learning_rate) = self.pass(monitor)?;
         let state = &mut self.state;
         self.objective.load(state.ema.average());
-        let validation_loss = validate(&self.objective, &self.plan);
+        let validation_loss = validate(&self.objective, &self.plan, monitor)?;
         let record = EpochRecord { training_loss, validation_loss, learning_rate, gradient_norm };
         check(&record, state)?;
         state.history.push(record);
@@ -233,7 +251,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
     }
 
     /// The steps of an epoch; mean loss, mean norm of the gradient, last learning rate.
-    fn pass(&mut self) -> (f64, f64, f64) {
+    fn pass(&mut self, monitor: &dyn Monitor) -> Result<(f64, f64, f64)> {
         let Self { objective, plan, state, schedule, accumulator, gradient, .. } = self;
         let epoch = state.epoch as u64;
         let mut order = plan.training.to_vec();
@@ -248,19 +266,23 @@ impl<'a, O: Objective> Trainer<'a, O> {
             objective.load(&state.parameters);
             let shared = &*objective;
             loss_sum += accumulator.compute(rows.len(), gradient, |positions, gradient, workspace| {
-                shared.loss(&batch, positions, workspace, Some(gradient))
+                if monitor.cancelled() { 0.0 } else { shared.loss(&batch, positions, workspace, Some(gradient)) }
             }) / rows.len() as f64;
+            monitor.check()?;
             norm_sum += clip_global_norm(gradient, plan.options.max_gradient_norm);
             rate = schedule.at(state.adam.step());
             state.adam.update(&mut state.parameters, gradient, rate);
             state.ema.update(&state.parameters);
         }
-        (loss_sum / steps, norm_sum / steps, rate)
+        Ok((loss_sum / steps, norm_sum / steps, rate))
     }
 }
 
 /// The mean loss over the validation rows with their fixed noise.
-pub fn validate<O: Objective>(objective: &O, plan: &Plan<'_>) -> f64 {
+///
+/// # Errors
+/// [`InferenceError::Cancelled`].
+pub fn validate<O: Objective>(objective: &O, plan: &Plan<'_>, monitor: &dyn Monitor) -> Result<f64> {
     let rows = plan.validation;
     let noise = plan.key.child(Purpose::ValidationNoise);
     let batch = Batch { rows, noise, level_offset: 0.0, validation: true };
@@ -270,11 +292,15 @@ pub fn validate<O: Objective>(objective: &O, plan: &Plan<'_>) -> f64 {
             || objective.workspace(),
             |workspace, chunk| {
                 let start = chunk * CHUNK_ROWS;
+                if monitor.cancelled() {
+                    return 0.0;
+                }
                 objective.loss(&batch, start..(start + CHUNK_ROWS).min(rows.len()), workspace, None)
             },
         )
         .collect();
-    losses.iter().sum::<f64>() / rows.len() as f64
+    monitor.check()?;
+    Ok(losses.iter().sum::<f64>() / rows.len() as f64)
 }
 
 fn check(record: &EpochRecord, state: &TrainerState) -> Result<()> {

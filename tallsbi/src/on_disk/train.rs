@@ -62,8 +62,7 @@ pub fn train_file(
             return Ok(());
         }
         written = Instant::now();
-        let bytes = serde_json::to_vec(&checkpoint())?;
-        Ok(OutputFile::write(&path, Existing::Overwrite, &bytes)?)
+        Ok(OutputFile::write(&path, Existing::Overwrite, &checkpoint().to_bytes())?)
     };
     let run = Resumable { fingerprint: &fingerprint, resume, keep: Box::new(keep) };
     let mut model = train_resumable(&prepared, options, session.key(), run, session.monitor)?;
@@ -116,9 +115,7 @@ fn read_checkpoint(path: &Path) -> Result<Option<Checkpoint>> {
         return Ok(None);
     }
     let bytes = std::fs::read(path).map_err(|error| trouble(path, "cannot be read", &error))?;
-    let checkpoint = serde_json::from_slice(&bytes)
-        .map_err(|error| trouble(path, "is not a checkpoint; remove it to start over", &error))?;
-    Ok(Some(checkpoint))
+    Checkpoint::from_bytes(&bytes).map(Some).map_err(|error| Error::from(error).about(path.display()))
 }
 
 fn trouble(path: &Path, what: &str, error: &dyn std::fmt::Display) -> Error {

@@ -52,6 +52,15 @@ impl Place {
         self.json(&format!("inspect {name}"))["digest"].as_str().unwrap().to_owned()
     }
 
+    /// Runs it with standard output on a full device; it must fail with an error that starts so.
+    pub fn fails_on_full_stdout(&self, arguments: &str, expected: &str) {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tallsbi"));
+        let output = command.current_dir(self.path()).args(arguments.split_whitespace()).stdout(full).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && error.starts_with(expected), "tallsbi {arguments}: {error}");
+    }
+
     /// Runs it; it must fail with this exit code and one line of error that contains `expected`.
     pub fn fails(&self, arguments: &str, code: i32, expected: &str) {
         let output = self.command(arguments).output().unwrap();
