@@ -6,6 +6,7 @@ use super::density::MixtureLayout;
 use super::likelihood::LikelihoodModel;
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
+use crate::notes::Note;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::LatentMap;
 use tallsbi_data::Symmetry;
@@ -84,6 +85,9 @@ pub struct ModelInfo {
     pub n_train: usize,
     /// Loss curves.
     pub training: Vec<TrainingRecord>,
+    /// What was noticed in the training set and in training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// Seconds of training.
     pub training_seconds: f64,
     /// Options, seed, command, parents: free JSON written by the command line.

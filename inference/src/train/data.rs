@@ -5,6 +5,7 @@ use super::options::{LatentKind, TrainOptions};
 use crate::model::ObservationMap;
 use crate::model::cells::Cells;
 use crate::model::observation_map::Moments;
+use crate::notes::Note;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use rand::seq::SliceRandom;
@@ -36,6 +37,8 @@ pub struct TrainingData {
     pub validation: Vec<u32>,
     /// Rows of a file that were left out because they are not valid.
     pub invalid: u64,
+    /// What was noticed in the rows.
+    pub notes: Vec<Note>,
 }
 
 /// Rows to train on and rows held out.
@@ -172,6 +175,7 @@ impl TrainingData {
             training,
             validation: order,
             invalid,
+            notes: Vec::new(),
         })
     }
 

@@ -4,7 +4,6 @@ use super::TrainedModel;
 use super::density::{DensityObjective, Direction, Input};
 use super::options::{DensityForm, MOST_OUTPUTS, OptimizerOptions};
 use super::run::{Job, Run};
-use super::trainer::{Plan, validate};
 use crate::Result;
 use crate::model::cells::{Cells, Interval};
 use crate::model::density::MAX_COMPONENTS;
@@ -13,36 +12,29 @@ use crate::model::{Covariance, MixtureLayout};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 use std::ops::Range;
-use tallsbi_data::{Purpose, SignedPermutation, Symmetry};
+use tallsbi_data::Purpose;
 use tallsbi_network::{Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec};
 
 /// What a less simple network must gain, in nats: less is chance.
-const WORTH: f64 = 0.01;
-
-/// What a map of θ may cost a network that was trained without it, in nats: more than its errors on the two sides of a true symmetry,
-/// less than what a false one costs. Whether the symmetry is used is decided by a network trained with it.
-const SYMMETRIC: f64 = 0.1;
-
-/// Largest group that is tried: all changes of sign of five parameters. A larger one means that the network ignores θ.
-const MAX_SYMMETRIES: usize = 32;
+pub(super) const WORTH: f64 = 0.01;
 
 /// How many times the components of the largest mixture are tried next if it is the best.
 const GROWTH: usize = 4;
 
 /// A network that is tried.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
-    form: DensityForm,
+pub(super) struct Candidate {
+    pub(super) form: DensityForm,
     /// Without hidden layers.
-    linear: bool,
+    pub(super) linear: bool,
     /// Whether it may be chosen, or is there for a mixture to start from only.
-    eligible: bool,
+    pub(super) eligible: bool,
     /// Which rows are held out.
-    fold: usize,
+    pub(super) fold: usize,
     /// Which of the run's streams it is initialised and trained from.
-    stream: usize,
+    pub(super) stream: usize,
     /// The network of a single Gaussian that a mixture starts from, its number in the run.
-    origin: Option<usize>,
+    pub(super) origin: Option<usize>,
 }
 
 impl<'a> Run<'a> {
@@ -181,59 +173,8 @@ impl<'a> Run<'a> {
         Ok(best)
     }
 
-    /// Finds the symmetries of the network `first`, trains one with them and puts it in its place unless it is worse; the symmetries
-    /// in use and the input that they mean.
-    fn symmetric(&mut self, candidate: &Candidate, first: &mut usize) -> Result<(Symmetry, Input)> {
-        let options = &self.options.likelihood;
-        let none = Symmetry::none(self.data.dim_theta);
-        let symmetry = if options.symmetries { self.symmetries(candidate, *first)? } else { none.clone() };
-        if symmetry.order() == 1 {
-            return Ok((none, Input::Plain));
-        }
-        let input = Input::Canonical(symmetry.clone());
-        let name = format!("likelihood, {}, with {} symmetries", self.describe(candidate), symmetry.order());
-        let own = Candidate { stream: options.candidates.len(), ..*candidate };
-        let optimizer = self.optimizer_of(*first);
-        let job = self.job(name, &own, input.clone(), &optimizer)?;
-        let trained = self.fit("likelihood, symmetric", vec![job])?;
-        let loss = |network: usize| self.done[network].1.best_validation_loss;
-        if loss(*first) < loss(trained.start) - WORTH {
-            self.keep(trained, *first);
-            return Ok((none, Input::Plain));
-        }
-        self.keep(*first..*first + 1, trained.start);
-        *first = trained.start;
-        Ok((symmetry, input))
-    }
-
-    /// The group of the signed permutations of latent parameters that hardly change the validation loss of a trained network.
-    fn symmetries(&self, candidate: &Candidate, trained: usize) -> Result<Symmetry> {
-        let data = self.data;
-        let layout = self.layout(&candidate.form);
-        let mut network = self.density(candidate)?;
-        network.parameters_mut().copy_from_slice(&self.done[trained].0);
-        let plan = Plan {
-            training: &data.training,
-            validation: &data.validation,
-            options: &self.options.likelihood.optimizer,
-            key: self.key.indexed(1 + candidate.stream as u64),
-        };
-        let loss = |input: Input| {
-            validate(&DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input), &plan)
-        };
-        let own = loss(Input::Plain);
-        let m = data.dim_theta;
-        let flips = (0..m).map(|i| SignedPermutation::flip(m, &[i]));
-        let pairs = (0..m).flat_map(|i| (0..i).map(move |j| (j, i)));
-        let exchanges = pairs.flat_map(|pair| [false, true].map(|negate| SignedPermutation::exchange(m, pair, negate)));
-        let harmless = |map: &SignedPermutation| loss(Input::Image(map.clone())) - own < SYMMETRIC;
-        let maps: Vec<SignedPermutation> = flips.chain(exchanges).filter(harmless).collect();
-        let group = Symmetry::generated(m, &maps)?;
-        Ok(if group.order() <= MAX_SYMMETRIES { group } else { Symmetry::none(m) })
-    }
-
     /// The optimisation that a trained network had.
-    fn optimizer_of(&self, network: usize) -> OptimizerOptions {
+    pub(super) fn optimizer_of(&self, network: usize) -> OptimizerOptions {
         let record = &self.done[network].1;
         OptimizerOptions {
             learning_rate: record.learning_rate,
@@ -242,20 +183,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn layout(&self, form: &DensityForm) -> MixtureLayout {
+    pub(super) fn layout(&self, form: &DensityForm) -> MixtureLayout {
         let DensityForm { components, covariance } = *form;
         // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
         let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
         MixtureLayout { components, dim: self.data.dim_x, covariance, cells }
     }
 
-    fn describe(&self, candidate: &Candidate) -> String {
+    pub(super) fn describe(&self, candidate: &Candidate) -> String {
         let cells = if self.layout(&candidate.form).cells { " of counts' cells" } else { "" };
         format!("{}{cells}{}", candidate.form, if candidate.linear { ", linear" } else { "" })
     }
 
     /// The untrained network of a candidate.
-    fn density(&self, candidate: &Candidate) -> Result<Mlp<f32>> {
+    pub(super) fn density(&self, candidate: &Candidate) -> Result<Mlp<f32>> {
         let options = &self.options.likelihood;
         let layout = self.layout(&candidate.form);
         let spec = MlpSpec {
@@ -310,7 +251,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn job(
+    pub(super) fn job(
         &self,
         name: String,
         candidate: &Candidate,

@@ -8,6 +8,7 @@ mod likelihood;
 mod noising;
 mod options;
 mod run;
+mod symmetry;
 #[cfg(test)]
 mod tests;
 mod trainer;

@@ -4,7 +4,7 @@ use crate::model::ConditionalSpec;
 use crate::model::density::{Covariance, MAX_COMPONENTS, MixtureLayout};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Choice, Named};
+use tallsbi_data::{Choice, Named, SignedPermutation};
 use tallsbi_network::{Activation, ScheduleShape};
 
 /// What the network predicts.
@@ -278,8 +278,13 @@ pub struct LikelihoodOptions {
     /// Whether single Gaussians are tried with a linear network too, before all others.
     pub linear: bool,
     /// Whether to look for maps of θ (changes of sign, exchanges of two parameters) that leave the likelihood as it is, and to use
-    /// them unless a network validates worse with them, by more than 0.01 nats: modes that they exchange get their exact weights.
+    /// them if the rows cannot be told from symmetric ones and no network validates better without them, by more than 0.01 nats: modes
+    /// that they exchange get their exact weights.
     pub symmetries: bool,
+    /// Maps of the latent θ that are known to leave the likelihood as it is; no others are looked for then. They are used unless the rows
+    /// contradict them beyond any doubt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<SignedPermutation>,
     /// Networks whose outputs are averaged if the form is one Gaussian: what they do not agree on is error. Each holds other rows out.
     pub members: usize,
     /// Multiples of the optimiser's learning rate, each > 0, that are tried too, with the form that was best: the network is replaced if one
@@ -299,6 +304,7 @@ impl Default for LikelihoodOptions {
             layer_norm: true,
             residual: true,
             symmetries: true,
+            declared: Vec::new(),
             linear: true,
             candidates: vec![form(1, Covariance::Diagonal), form(1, Covariance::Full), form(4, Covariance::Full)],
             members: 4,

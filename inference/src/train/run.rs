@@ -10,6 +10,7 @@ use super::{Checkpoint, Keep, Last, Resumable, TrainingData};
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
+use crate::notes::Note;
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -44,6 +45,8 @@ pub struct Run<'a> {
     interrupted: Vec<TrainerState>,
     /// Networks of the stages before the next one.
     before: usize,
+    /// What the model's users should know.
+    pub(super) notes: Vec<Note>,
 }
 
 impl<'a> Run<'a> {
@@ -58,7 +61,8 @@ impl<'a> Run<'a> {
         let Resumable { fingerprint, resume, keep } = run;
         let (done, interrupted) =
             resume.map_or_else(Default::default, |checkpoint| (checkpoint.done, checkpoint.current));
-        Self { data, options, key, fingerprint, checkpoints: keep, monitor, done, interrupted, before: 0 }
+        let notes = data.notes.clone();
+        Self { data, options, key, fingerprint, checkpoints: keep, monitor, done, interrupted, before: 0, notes }
     }
 
     /// The Gaussian anchor, then the residual.
@@ -239,6 +243,7 @@ impl<'a> Run<'a> {
             info: ModelInfo {
                 n_train: data.training.len() + data.validation.len(),
                 training: self.done.into_iter().map(|(_, record)| record).collect(),
+                notes: self.notes,
                 ..ModelInfo::default()
             },
         }
