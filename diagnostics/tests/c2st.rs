@@ -118,8 +118,7 @@ fn bad_input_is_named() {
 fn unequal_samples_are_compared_in_equal_numbers() {
     let (few, many) = (gaussian(200, 2, 0.0, 3), gaussian(2000, 2, 0.0, 4));
     let options = C2stOptions { classifier: ClassifierKind::Logistic.into(), ..C2stOptions::default() };
-    let run =
-        |x: &Array2<f64>, y: &Array2<f64>| c2st(x.view(), y.view(), &options, StreamKey::root(5), Monitor::silent());
+    let run = |x: &Array2<f64>, y: &Array2<f64>| c2st(x.view(), y.view(), &options, StreamKey::root(5), &Silent);
     for (x, y) in [(&few, &many), (&many, &few)] {
         let same = run(x, y).unwrap();
         assert!((same.accuracy - 0.5).abs() < 0.1, "{same:?}");
@@ -135,6 +134,6 @@ fn copies_are_counted() {
     let (x, few) = (gaussian(300, 2, 0.0, 3), gaussian(30, 2, 0.0, 4));
     let copied = Array2::from_shape_fn((300, 2), |(i, j)| few[[i / 10, j]]);
     let options = C2stOptions { classifier: ClassifierKind::Logistic.into(), ..C2stOptions::default() };
-    let result = c2st(x.view(), copied.view(), &options, StreamKey::root(5), Monitor::silent()).unwrap();
+    let result = c2st(x.view(), copied.view(), &options, StreamKey::root(5), &Silent).unwrap();
     assert_eq!((result.reference.distinct, result.samples.distinct), (300, 30));
 }

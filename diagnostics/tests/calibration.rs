@@ -129,7 +129,7 @@ fn power_is_told_and_collapsed_draws_are_refused() {
     let options = RankOptions::default();
     let test = |pairs_: usize, draws_: usize, shift: f64| {
         let (theta, draws, _) = pairs(pairs_, draws_, shift, 1.0, 5);
-        sbc(theta.view(), draws.view(), &options, StreamKey::root(3), Monitor::silent()).unwrap()
+        sbc(theta.view(), draws.view(), &options, StreamKey::root(3), &Silent).unwrap()
     };
     assert!(test(500, 99, 0.0).visible_shift < 0.14 && test(2, 99, 0.0).visible_shift > 2.0);
     assert!(test(500, 1, 0.0).visible_shift > 0.23);
@@ -141,6 +141,6 @@ fn power_is_told_and_collapsed_draws_are_refused() {
         let first = pair.row(0).to_owned();
         pair.outer_iter_mut().for_each(|mut draw| draw.assign(&first));
     }
-    let error = sbc(theta.view(), draws.view(), &options, StreamKey::root(3), Monitor::silent()).unwrap_err();
+    let error = sbc(theta.view(), draws.view(), &options, StreamKey::root(3), &Silent).unwrap_err();
     assert_eq!(error, DiagnosticsError::Collapsed { what: "posterior draws", distinct: 1, rows: 40 });
 }
