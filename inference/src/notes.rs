@@ -28,6 +28,60 @@ pub enum Note {
         /// Smallest p-value of the maps' tests, corrected for their number.
         p_value: f64,
     },
+    /// Columns of the training set that hold one value only: they say nothing, whatever is observed there.
+    ConstantColumns {
+        /// From 0.
+        columns: Vec<usize>,
+    },
+    /// A column of single-precision values whose spread is a few units in the last place.
+    CoarseColumn {
+        /// From 0.
+        column: usize,
+        /// Its mean.
+        mean: f64,
+        /// Its standard deviation in units in the last place of the mean.
+        units: f64,
+        /// Whether it is used nevertheless; else it counts as constant.
+        used: bool,
+    },
+    /// Rows with a value such as -9999 that lies far beyond all others; they count as failed simulations.
+    Marks {
+        /// From 0.
+        column: usize,
+        /// The marks.
+        values: Vec<f64>,
+        /// Rows that have one.
+        rows: usize,
+    },
+    /// Rows with a value far from all others.
+    FarRows {
+        /// From 0.
+        column: usize,
+        /// How many.
+        rows: usize,
+        /// The first of them.
+        first: Vec<FarValue>,
+        /// Whether their values enter as the most extreme of the others; else they are used as they are, being too many.
+        bounded: bool,
+        /// Whether these rows are left out.
+        dropped: bool,
+    },
+    /// Simulations that failed.
+    Failed {
+        /// How many.
+        failed: u64,
+        /// Of how many.
+        rows: u64,
+        /// The parameter in which they differ most from the others, and by how many of its standard deviations.
+        differs: Option<(usize, f64)>,
+    },
+    /// What the likelihood has learned of failures.
+    Success {
+        /// Whether the probability of success depends on θ, and is a factor of the likelihood.
+        informs: bool,
+        /// Smallest p-value of the tests that it does not depend on θ, corrected for their number.
+        p_value: f64,
+    },
     /// A declared symmetry that the training rows contradict; it is not used.
     SymmetryRefuted {
         /// The tests' p-value.
@@ -35,6 +89,17 @@ pub enum Note {
         /// Training rows that it was tested on.
         rows: usize,
     },
+}
+
+/// A value that lies far from the others of its column.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FarValue {
+    /// Its row, from 0.
+    pub row: u64,
+    /// The value.
+    pub value: f64,
+    /// Its distance from the median in robust standard deviations.
+    pub distance: f64,
 }
 
 /// Squared z of a test that sees an asymmetry in nine of ten training sets: corrected for some ten tests it needs 3.5 and gets 4.8.
@@ -59,9 +124,75 @@ impl fmt::Display for Note {
                  (p = {p_value:.2}; they would show {:.1e} nats an observation)",
                 visible_asymmetry(*rows)
             ),
+            Self::ConstantColumns { columns } => {
+                let list: Vec<String> = columns.iter().take(10).map(ToString::to_string).collect();
+                let more = if columns.len() > 10 { format!(" and {} others", columns.len() - 10) } else { String::new() };
+                let (plural, hold) = if columns.len() == 1 { ("", "holds") } else { ("s", "hold") };
+                write!(f, "column{plural} {}{more} of x {hold} one value only: what is observed there is not used", list.join(", "))
+            }
+            Self::CoarseColumn { column, mean, units, used } => {
+                let how = if *used { "loses digits" } else { "is taken for a constant" };
+                write!(
+                    f,
+                    "column {column} of x {how}: it is single precision, and its spread about {mean:e} is {units:.1} units in the last \
+                     place; store it in double precision, or less an offset"
+                )
+            }
+            Self::Marks { column, values, rows } => {
+                let list: Vec<String> = values.iter().map(|value| number(*value)).collect();
+                write!(f, "{rows} rows have {} in column {column} of x, far beyond all others: they are taken for failed", list.join(" or "))
+            }
+            Self::FarRows { column, rows, first, bounded, dropped } => {
+                let list = first.iter().map(|far| {
+                    format!(
+                        "row {}, column {column}: {}, {} robust sd from the rest",
+                        far.row,
+                        number(far.value),
+                        number(far.distance.round())
+                    )
+                });
+                let list: Vec<String> = list.collect();
+                let more = if *rows > first.len() { format!("; {} more", rows - first.len()) } else { String::new() };
+                let what = match (dropped, bounded) {
+                    (true, _) => "left out",
+                    (_, true) => "taken as the most extreme of the others",
+                    _ => "used as they are, being many",
+                };
+                write!(f, "{}{more}: {what}", list.join("; "))
+            }
+            Self::Failed { failed, rows, differs } => {
+                write!(f, "{failed} of {rows} simulations failed")?;
+                match differs {
+                    Some((parameter, shift)) => {
+                        let side = if *shift > 0.0 { "large" } else { "small" };
+                        write!(f, ", mostly at {side} values of parameter {parameter} ({shift:+.2} sd)")
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Success { informs: true, .. } => {
+                f.write_str("that an observation exists tells of the parameters: the probability of success is a factor of the likelihood")
+            }
+            Self::Success { informs: false, p_value } => {
+                write!(f, "failures do not depend on the parameters as far as the rows tell (p = {p_value:.2})")
+            }
             Self::SymmetryRefuted { p_value, rows } => {
                 write!(f, "the declared symmetry is not used: {rows} rows contradict it (p = {p_value:.1e})")
             }
         }
     }
+}
+
+/// A number as people write it.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-4..1e6).contains(&size) {
+        let text = format!("{value:.3e}");
+        // 1.000e10 is 1e10.
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let digits = digits.trim_end_matches('0').trim_end_matches('.');
+        return format!("{digits}e{exponent}");
+    }
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

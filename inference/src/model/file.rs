@@ -1,7 +1,7 @@
 //! Model files: safetensors, readable from Python as they are.
 //!
 //! Tensors are named `{network}.{layer}.{weight|bias|norm_weight|norm_bias}` with the networks `net` (the trunk),
-//! `embed_theta`, `embed_x`, `anchor` and `likelihood_{k}`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
+//! `embed_theta`, `embed_x`, `anchor`, `likelihood_{k}` and `success`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
 //! safetensors writes several in no fixed order, and the same training must give the same bytes.
 
 use super::anchored::AnchoredSettings;
@@ -10,7 +10,7 @@ use super::density::MixtureLayout;
 use super::noise::NoiseSettings;
 use super::observation_map::ObservationMap;
 use super::reference;
-use super::trained::{ModelInfo, Networks, TrainedModel};
+use super::trained::{ModelInfo, Networks, Success, TrainedModel};
 use crate::{InferenceError, Result};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,16 @@ enum ArchitectureDescription {
         /// Elements but the identity.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         symmetries: Vec<SignedPermutation>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        success: Option<SuccessDescription>,
     },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuccessDescription {
+    network: MlpSpec,
+    observations: usize,
 }
 
 impl TrainedModel {
@@ -82,15 +91,20 @@ impl TrainedModel {
                     settings: *settings,
                 }
             }
-            Networks::Likelihood { members, layout, symmetry } => {
+            Networks::Likelihood { members, layout, symmetry, success } => {
                 for (index, member) in members.iter().enumerate() {
                     tensors.extend(mlp_tensors(member, &format!("likelihood_{index}")));
                 }
+                tensors.extend(success.iter().flat_map(|success| mlp_tensors(&success.network, "success")));
                 ArchitectureDescription::Likelihood {
                     network: members[0].spec().clone(),
                     members: members.len(),
                     layout: *layout,
                     symmetries: symmetry.elements()[1..].to_vec(),
+                    success: success.as_ref().map(|success| SuccessDescription {
+                        network: success.network.spec().clone(),
+                        observations: success.observations,
+                    }),
                 }
             }
         };
@@ -145,14 +159,15 @@ impl TrainedModel {
                 residual: conditional(&file, network, dims)?,
                 settings,
             },
-            ArchitectureDescription::Likelihood { network, members, layout, symmetries } => {
+            ArchitectureDescription::Likelihood { network, members, layout, symmetries, success } => {
                 if (network.input, network.output, layout.dim) != (dims.0, layout.outputs(), dims.1) || members == 0 {
                     return Err(InferenceError::Model("its likelihood network does not fit its maps".into()));
                 }
                 let read = |index| read_mlp(&file, &format!("likelihood_{index}"), network.clone());
                 let members = (0..members).map(read).collect::<std::result::Result<_, _>>()?;
                 let symmetry = Symmetry::generated(dims.0, &symmetries)?;
-                Networks::Likelihood { members, layout, symmetry }
+                let success = success.map(|success| read_success(&file, success, dims.0)).transpose()?;
+                Networks::Likelihood { members, layout, symmetry, success }
             }
         };
         Ok(Self {
@@ -162,6 +177,14 @@ impl TrainedModel {
             info: description.info,
         })
     }
+}
+
+fn read_success(file: &SafeTensors<'_>, description: SuccessDescription, dim_theta: usize) -> Result<Success> {
+    let SuccessDescription { network, observations } = description;
+    if (network.input, network.output) != (dim_theta, 1) || observations == 0 {
+        return Err(InferenceError::Model("its network of the probability of success does not fit its maps".into()));
+    }
+    Ok(Success { network: read_mlp(file, "success", network)?, observations })
 }
 
 fn conditional_tensors(network: &ConditionalNetwork) -> Vec<(String, TensorData)> {

@@ -41,7 +41,18 @@ pub enum Networks {
         layout: MixtureLayout,
         /// Maps of the latent θ that leave the likelihood as it is: the networks see one point of each orbit.
         symmetry: Symmetry,
+        /// θ → log-odds that all observations of a row succeed, where that depends on θ.
+        success: Option<Success>,
     },
+}
+
+/// The probability p(z) = 1/(1 + e^-f(z)) that a row of simulations succeeds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Success {
+    /// f.
+    pub network: Mlp<f32>,
+    /// Observations a row had in training, K: one succeeds with probability p^(1/K).
+    pub observations: usize,
 }
 
 /// Loss curves and outcome of one network's training.
@@ -148,8 +159,9 @@ impl TrainedModel {
             Networks::Anchored { anchor, residual, settings } => {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
             }
-            Networks::Likelihood { members, layout, symmetry } => {
-                PreparedModel::Likelihood(LikelihoodModel::new(members, *layout, symmetry.clone(), map))
+            Networks::Likelihood { members, layout, symmetry, success } => {
+                let model = LikelihoodModel::new(members, *layout, symmetry.clone(), map);
+                PreparedModel::Likelihood(model.with_success(success.as_ref()))
             }
         }
     }

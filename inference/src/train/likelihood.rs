@@ -57,6 +57,7 @@ impl<'a> Run<'a> {
             }
             kept.extend(self.fit("likelihood, more members", jobs)?);
         }
+        let success = self.success(&input)?;
         let template = self.density(&candidate)?;
         let member = |index: usize| {
             let mut network = template.clone();
@@ -65,7 +66,7 @@ impl<'a> Run<'a> {
         };
         let members = kept.into_iter().map(member).collect();
         let layout = self.layout(&candidate.form);
-        Ok(self.model(Networks::Likelihood { members, layout, symmetry }))
+        Ok(self.model(Networks::Likelihood { members, layout, symmetry, success }))
     }
 
     /// Trains networks of each form with each of the optimisers: single Gaussians, then mixtures that start from them, and larger mixtures

@@ -99,6 +99,54 @@ impl Named for NoiseLevels {
     }
 }
 
+/// What is done about single rows whose values lie far from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outliers {
+    /// Such values enter as the most extreme of the others; rows with marks of failure such as -9999 count as failed.
+    #[default]
+    Bound,
+    /// Such rows are left out.
+    Drop,
+    /// Nothing: they are used as they are.
+    Keep,
+}
+
+impl Named for Outliers {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("bound", "Single far values enter as the most extreme of the others", Self::Bound),
+            Choice::new("drop", "Rows that have one are left out", Self::Drop),
+            Choice::new("keep", "They are used as they are, marks such as -9999 too", Self::Keep),
+        ]
+    }
+}
+
+/// What failed simulations say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failures {
+    /// Observations are draws that succeeded, and would have failed as often as simulations do: each multiplies the likelihood by the
+    /// probability of success.
+    #[default]
+    Inform,
+    /// Nothing: the likelihood is that of observations given that they succeed.
+    Condition,
+}
+
+impl Named for Failures {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("inform", "That an observation exists tells of the parameters", Self::Inform),
+            Choice::new("condition", "Nothing: observations are given to succeed", Self::Condition),
+        ]
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Optimisation of one network.
 ///
 /// | name | default | purpose | range |
@@ -339,6 +387,12 @@ pub struct TrainOptions {
     pub context_dropout: f64,
     /// Fraction of the parameters held out to validate on.
     pub validation_fraction: f64,
+    /// What is done about values far from all others.
+    #[serde(skip_serializing_if = "is_default")]
+    pub outliers: Outliers,
+    /// What failed simulations say of θ; for likelihoods.
+    #[serde(skip_serializing_if = "is_default")]
+    pub failures: Failures,
 }
 
 impl Default for TrainOptions {
@@ -354,6 +408,8 @@ impl Default for TrainOptions {
             noise_levels: NoiseLevels::default(),
             context_dropout: 0.0,
             validation_fraction: 0.1,
+            outliers: Outliers::default(),
+            failures: Failures::default(),
         }
     }
 }

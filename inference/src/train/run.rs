@@ -156,6 +156,17 @@ impl<'a> Run<'a> {
 
     /// Trains the networks of a stage side by side, or takes them from those done; returns where in `done` they are.
     pub(super) fn fit<O: Objective + Send>(&mut self, stage: &str, jobs: Vec<Job<O>>) -> Result<Range<usize>> {
+        let splits = jobs.iter().map(|job| self.data.fold(job.fold)).collect();
+        self.fit_split(stage, jobs, splits)
+    }
+
+    /// The same with rows of the objectives' own.
+    pub(super) fn fit_split<O: Objective + Send>(
+        &mut self,
+        stage: &str,
+        jobs: Vec<Job<O>>,
+        splits: Vec<Split>,
+    ) -> Result<Range<usize>> {
         let range = self.before..self.before + jobs.len();
         self.before = range.end;
         if self.done.len() >= range.end {
@@ -168,7 +179,6 @@ impl<'a> Run<'a> {
         let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
         let optimizers: Vec<OptimizerOptions> = jobs.iter().map(|job| job.optimizer.clone()).collect();
         let optional: Vec<bool> = jobs.iter().map(|job| job.optional).collect();
-        let splits: Vec<Split> = jobs.iter().map(|job| self.data.fold(job.fold)).collect();
         let key = self.key;
         let mut states = states.into_iter();
         let mut trainers = Vec::with_capacity(jobs.len());

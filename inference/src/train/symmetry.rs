@@ -206,12 +206,12 @@ mod tests {
     use super::super::features::Features;
     use super::super::tests::{small, toy};
     use super::super::{
-        Architecture, DensityForm, LikelihoodOptions, OptimizerOptions, TrainOptions, TrainingData, Unmonitored, train,
+        Architecture, DensityForm, LikelihoodOptions, OptimizerOptions, TrainOptions, TrainingData, train,
     };
     use super::*;
     use crate::model::Covariance;
     use crate::model::trained::{Networks, TrainedModel};
-    use tallsbi_data::StreamKey;
+    use tallsbi_data::{Silent, StreamKey};
 
     fn options() -> TrainOptions {
         let optimizer = OptimizerOptions { epochs: 12, learning_rate: 3e-3, ..OptimizerOptions::default() };
@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn trained(data: &TrainingData, options: &TrainOptions) -> TrainedModel {
-        train(data, options, StreamKey::root(0), "", None, &mut Unmonitored).unwrap()
+        train(data, options, StreamKey::root(0), &Silent).unwrap()
     }
 
     fn order(model: &TrainedModel) -> usize {
