@@ -82,6 +82,44 @@ pub enum Note {
         /// Smallest p-value of the tests that it does not depend on θ, corrected for their number.
         p_value: f64,
     },
+    /// Observations that lie outside the range of the simulations.
+    Unlike {
+        /// How many.
+        observations: usize,
+        /// Of how many.
+        of: usize,
+        /// The farthest of them.
+        farthest: Vec<Outside>,
+    },
+    /// A column that is constant in the training set and has another value in an observation: the model does not use it.
+    ConstantDiffers {
+        /// The observation, from 0.
+        observation: usize,
+        /// From 0.
+        column: usize,
+        /// What is observed.
+        value: f64,
+        /// The training set's constant.
+        constant: f64,
+    },
+    /// Observations of real numbers that are copies of others: they are not independent.
+    Copies {
+        /// How many.
+        copies: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// More observations than a model from so many rows can be trusted with.
+    ManyObservations {
+        /// n.
+        n: usize,
+        /// Rows it was trained on.
+        rows: usize,
+        /// What n it can be trusted to, about.
+        trusted: usize,
+        /// Whether it is a symmetry that the rows do not show to hold beyond.
+        symmetry: bool,
+    },
     /// A declared symmetry that the training rows contradict; it is not used.
     SymmetryRefuted {
         /// The tests' p-value.
@@ -100,6 +138,19 @@ pub struct FarValue {
     pub value: f64,
     /// Its distance from the median in robust standard deviations.
     pub distance: f64,
+}
+
+/// A value outside the range of the simulations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Outside {
+    /// The observation, from 0.
+    pub observation: usize,
+    /// Its column, from 0.
+    pub column: usize,
+    /// The value.
+    pub value: f64,
+    /// How far beyond the simulations' range, in standard deviations of the simulations.
+    pub beyond: f64,
 }
 
 /// Squared z of a test that sees an asymmetry in nine of ten training sets: corrected for some ten tests it needs 3.5 and gets 4.8.
@@ -175,6 +226,41 @@ impl fmt::Display for Note {
             }
             Self::Success { informs: false, p_value } => {
                 write!(f, "failures do not depend on the parameters as far as the rows tell (p = {p_value:.2})")
+            }
+            Self::Unlike { observations, of, farthest } => {
+                let list = farthest.iter().map(|out| {
+                    format!(
+                        "observation {}, column {}: {}, {:.1} sd beyond all simulations",
+                        out.observation,
+                        out.column,
+                        number(out.value),
+                        out.beyond
+                    )
+                });
+                let list: Vec<String> = list.collect();
+                write!(
+                    f,
+                    "{observations} of {of} observations are unlike the simulations ({}): the model says nothing about such data, do not trust \
+                     the posterior",
+                    list.join("; ")
+                )
+            }
+            Self::ConstantDiffers { observation, column, value, constant } => write!(
+                f,
+                "observation {observation} has {} in column {column}, which is {} in all simulations: the model does not use it",
+                number(*value),
+                number(*constant)
+            ),
+            Self::Copies { copies, of } => {
+                write!(f, "{copies} of {of} observations are copies of others: they count as independent ones, which they are not")
+            }
+            Self::ManyObservations { n, rows, trusted, symmetry } => {
+                let what = if *symmetry { "its symmetry is" } else { "a network from them is" };
+                write!(
+                    f,
+                    "{n} observations, but {rows} training rows: {what} known well enough for about {trusted}; with more the posterior may be too \
+                     narrow and off"
+                )
             }
             Self::SymmetryRefuted { p_value, rows } => {
                 write!(f, "the declared symmetry is not used: {rows} rows contradict it (p = {p_value:.1e})")

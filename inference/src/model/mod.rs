@@ -9,6 +9,7 @@ pub mod likelihood;
 pub(crate) mod moments;
 pub mod noise;
 pub mod observation_map;
+mod outside;
 mod reference;
 mod tile;
 pub mod trained;

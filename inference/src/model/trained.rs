@@ -96,6 +96,9 @@ pub struct ModelInfo {
     pub n_train: usize,
     /// Loss curves.
     pub training: Vec<TrainingRecord>,
+    /// Lowest and highest standardised value of each column over the training rows; empty if unknown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub range: Vec<[f32; 2]>,
     /// What was noticed in the training set and in training.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,

@@ -37,6 +37,8 @@ pub struct TrainingData {
     pub training: Vec<u32>,
     /// Parameters held out.
     pub validation: Vec<u32>,
+    /// Lowest and highest standardised value of each column.
+    pub range: Vec<[f32; 2]>,
     /// Rows of a file that were left out because they are not valid.
     pub invalid: u64,
     /// What was noticed in the rows.
@@ -180,6 +182,7 @@ impl TrainingData {
         }
         let observation_map = screened.moments.clone().finish();
         let mut features = storage.writer(n * n_obs * dim_x)?;
+        let mut range = vec![[f32::INFINITY, f32::NEG_INFINITY]; dim_x];
         let (mut theta, mut failed) = (Vec::with_capacity(n * m), Vec::new());
         blocks(&mut |block| {
             let mut x = Vec::new();
@@ -194,7 +197,11 @@ impl TrainingData {
                 }
             }
             let x = ArrayView2::from_shape((x.len() / dim_x, dim_x), &x).expect("whole rows of d");
-            features.write(&observation_map.features(x)?)
+            let standardised = observation_map.features(x)?;
+            for row in standardised.chunks_exact(dim_x) {
+                row.iter().zip(&mut range).for_each(|(&z, [low, high])| (*low, *high) = (low.min(z), high.max(z)));
+            }
+            features.write(&standardised)
         })?;
         let theta = Array2::from_shape_vec((n, m), theta).expect("whole rows of m");
         let map = match options.latent {
@@ -222,6 +229,7 @@ impl TrainingData {
             n_obs,
             map,
             observation_map,
+            range,
             training,
             validation: order,
             invalid: screened.unseen + all_failed,

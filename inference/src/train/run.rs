@@ -253,6 +253,7 @@ impl<'a> Run<'a> {
             info: ModelInfo {
                 n_train: data.training.len() + data.validation.len(),
                 training: self.done.into_iter().map(|(_, record)| record).collect(),
+                range: data.range.clone(),
                 notes: self.notes,
                 ..ModelInfo::default()
             },
