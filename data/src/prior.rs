@@ -298,14 +298,14 @@ impl Prior {
     ///
     /// # Errors
     /// [`DataError::Support`] naming `what`, the first offending row and parameter.
-    pub fn check_support(&self, what: &str, theta: ndarray::ArrayView2<'_, f32>) -> Result<()> {
+    pub fn check_support<T: Copy + Into<f64>>(&self, what: &str, theta: ndarray::ArrayView2<'_, T>) -> Result<()> {
         let support = self.support();
         for (row, values) in theta.outer_iter().enumerate() {
             for (i, &value) in values.iter().enumerate() {
                 let (low, high) = support[i];
+                let value: f64 = value.into();
                 // Files hold f32: a bound may be missed by its rounding.
-                let slack = f64::from(f32::EPSILON) * low.abs().max(high.abs()).min(f64::MAX).max(value.abs().into());
-                let value = f64::from(value);
+                let slack = f64::from(f32::EPSILON) * low.abs().max(high.abs()).min(f64::MAX).max(value.abs());
                 if value.is_finite() && (value < low - slack || value > high + slack) {
                     return Err(DataError::Support {
                         what: what.into(),

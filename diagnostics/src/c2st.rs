@@ -2,6 +2,9 @@
 //!
 //! As sbibm's `c2st`: both samples are z-scored with the reference's mean and (unbiased) standard deviation, and the statistic is
 //! the mean accuracy of a classifier over the folds of a shuffled cross-validation. 0.5 means indistinguishable, 1 disjoint.
+//!
+//! Of samples of unequal size, as many rows of the larger one are drawn as the smaller has: sbibm counts the hits over all rows, so that a
+//! classifier that always names the larger sample has 0.95 with 100 rows against 2000.
 
 use crate::classifier::{ClassifierParams, MatrixRows, MlpClassifierParams};
 use crate::{DiagnosticsError, Result, check};
@@ -66,6 +69,27 @@ pub struct C2st {
     pub seed_deviation: Option<f64>,
     /// Accuracy of each fold, seed by seed.
     pub fold_accuracies: Vec<Vec<f64>>,
+    /// Rows of each sample that were used, drawn from the larger one if they are of unequal size.
+    pub rows: usize,
+    /// Rows of the reference, and how many of them differ: copies lie in training and test rows at once and are told apart.
+    pub reference: RowCount,
+    /// The same of the samples.
+    pub samples: RowCount,
+}
+
+/// Rows of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCount {
+    /// All of them.
+    pub rows: usize,
+    /// Those that differ.
+    pub distinct: usize,
+}
+
+impl RowCount {
+    fn of(matrix: ArrayView2<'_, f64>) -> Self {
+        Self { rows: matrix.nrows(), distinct: check::distinct_rows(matrix) }
+    }
 }
 
 /// Accuracy of a classifier that tells `samples` (M, d) from `reference` (N, d).
@@ -85,9 +109,10 @@ pub fn c2st(
     options.validate()?;
     check::two_samples(reference, samples, options.folds.max(2))?;
     let (mean, sd) = mean_and_sd(reference);
+    let counts = (RowCount::of(reference), RowCount::of(samples));
     let rows = MatrixRows::standardized(&[reference.view(), samples.view()], &mean, &sd);
     let n = reference.nrows();
-    let total = n + samples.nrows();
+    let size = n.min(samples.nrows());
     let label = |row: usize| row >= n;
     let stage = monitor.stage("folds", "folds", (options.folds * options.seeds) as u64);
     let accuracies = (0..options.folds * options.seeds)
@@ -96,7 +121,11 @@ pub fn c2st(
         .map(|task| {
             let (seed, fold) = (task / options.folds, task % options.folds);
             let key = key.indexed(seed as u64);
-            let (training, testing) = fold_rows(total, options.folds, fold, key);
+            let (mut training, mut testing) = fold_rows(2 * size, options.folds, fold, key);
+            if n != samples.nrows() {
+                let chosen = balanced(n, samples.nrows(), key);
+                training.iter_mut().chain(&mut testing).for_each(|row| *row = chosen[*row]);
+            }
             let key = key.child(Purpose::Classifier).indexed(fold as u64);
             let fitted = options.classifier.fit_rows(&rows, &training, &label, key, monitor)?;
             let right = fitted
@@ -109,10 +138,25 @@ pub fn c2st(
             Ok(right as f64 / testing.len() as f64)
         })
         .collect::<Result<Vec<f64>>>()?;
-    Ok(summarize(accuracies.chunks(options.folds).map(<[f64]>::to_vec).collect()))
+    Ok(summarize(accuracies.chunks(options.folds).map(<[f64]>::to_vec).collect(), size, counts))
 }
 
-fn summarize(fold_accuracies: Vec<Vec<f64>>) -> C2st {
+/// As many rows of two samples of `n` and `other` rows: all of the smaller, some of the larger, in their order in both together.
+fn balanced(n: usize, other: usize, key: StreamKey) -> Vec<usize> {
+    let mut rng = key.child(Purpose::Subset).rng(0);
+    let mut part = |range: std::ops::Range<usize>| {
+        let mut rows: Vec<usize> = range.collect();
+        if rows.len() > n.min(other) {
+            rows.shuffle(&mut rng);
+            rows.truncate(n.min(other));
+            rows.sort_unstable();
+        }
+        rows
+    };
+    [part(0..n), part(n..n + other)].concat()
+}
+
+fn summarize(fold_accuracies: Vec<Vec<f64>>, rows: usize, (reference, samples): (RowCount, RowCount)) -> C2st {
     let means: Vec<f64> = fold_accuracies.iter().map(|folds| mean(folds)).collect();
     let errors: Vec<f64> = fold_accuracies.iter().map(|folds| deviation(folds) / (folds.len() as f64).sqrt()).collect();
     C2st {
@@ -120,6 +164,9 @@ fn summarize(fold_accuracies: Vec<Vec<f64>>) -> C2st {
         standard_error: mean(&errors),
         seed_deviation: (means.len() > 1).then(|| deviation(&means)),
         fold_accuracies,
+        rows,
+        reference,
+        samples,
     }
 }
 

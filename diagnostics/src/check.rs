@@ -28,6 +28,28 @@ pub(crate) fn varies(what: &'static str, matrix: ArrayView2<'_, f64>) -> Result<
     Ok(())
 }
 
+/// How many rows differ, bit by bit.
+pub(crate) fn distinct_rows(matrix: ArrayView2<'_, f64>) -> usize {
+    let bits = |row: ndarray::ArrayView1<'_, f64>| row.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
+    matrix.outer_iter().map(bits).collect::<std::collections::HashSet<_>>().len()
+}
+
+/// Draws of one posterior of which at least a tenth differ. Copies of whole draws are what resampling leaves; piles on a bound of the
+/// prior are in single coordinates and are no fault.
+pub(crate) fn not_collapsed(what: &'static str, draws: ArrayView2<'_, f64>) -> Result<()> {
+    let (distinct, rows) = (distinct_rows(draws), draws.nrows());
+    if rows >= FEW_DRAWS && distinct * COPIES < rows {
+        return Err(DiagnosticsError::Collapsed { what, distinct, rows });
+    }
+    Ok(())
+}
+
+/// Below this many draws nothing is said about copies among them.
+const FEW_DRAWS: usize = 20;
+
+/// Draws of which each has more copies than this have collapsed.
+const COPIES: usize = 10;
+
 /// As many columns as another matrix.
 pub(crate) fn same_width(
     what: &'static str,

@@ -78,6 +78,16 @@ pub enum DiagnosticsError {
         /// What it must be.
         requirement: &'static str,
     },
+    /// Draws of a posterior that has collapsed: most are copies of others, so that nothing can be tested with them.
+    #[error("{what}: only {distinct} of {rows} draws differ; the sampler has collapsed, draw them anew")]
+    Collapsed {
+        /// The matrix.
+        what: &'static str,
+        /// Different rows.
+        distinct: usize,
+        /// All rows.
+        rows: usize,
+    },
     /// More than half of all pairs of points coincide, so that no kernel width can be read off them.
     #[error("{what}: the median pairwise distance is 0 (most rows are equal); give a fixed bandwidth or other samples")]
     ZeroBandwidth {
@@ -110,6 +120,7 @@ impl DiagnosticsError {
             | Self::ConstantColumn { what, .. }
             | Self::Width { what, .. }
             | Self::Rows { what, .. }
+            | Self::Collapsed { what, .. }
             | Self::ZeroBandwidth { what } => Some(what),
             Self::Setting { .. } | Self::Classifier { .. } | Self::Cancelled(_) | Self::Linfa(_) => None,
         }

@@ -28,7 +28,7 @@ pub mod sbc;
 mod sliced_wasserstein;
 pub mod tarp;
 
-pub use c2st::{C2st, C2stOptions, c2st};
+pub use c2st::{C2st, C2stOptions, RowCount, c2st};
 pub use convergence::{Convergence, convergence};
 pub use ecdf::EcdfTest;
 pub use error::{DiagnosticsError, Result};

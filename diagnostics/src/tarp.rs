@@ -32,6 +32,8 @@ pub struct Tarp {
     pub rank_test: RankTest,
     /// The ECDF test's p-value.
     pub p_value: f64,
+    /// [`crate::sbc::visible_shift`] of so many pairs and draws; TARP sees shifts of single parameters later than that.
+    pub visible_shift: f64,
 }
 
 /// TARP with references uniform in the box of the true parameters.
@@ -101,7 +103,9 @@ pub fn tarp_with_references(
     let largest_deviation =
         levels.iter().zip(&coverage).map(|(level, covered)| (covered - level).abs()).fold(0.0, f64::max);
     let rank_test = rank_test(ranks, count, options)?;
-    Ok(Tarp { levels, coverage, area_to_curve, largest_deviation, p_value: rank_test.ecdf.p_value, rank_test })
+    let visible_shift = crate::sbc::visible_shift(theta.nrows(), count);
+    let p_value = rank_test.ecdf.p_value;
+    Ok(Tarp { levels, coverage, area_to_curve, largest_deviation, p_value, rank_test, visible_shift })
 }
 
 /// Smallest and largest value of every parameter.

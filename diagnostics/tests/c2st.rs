@@ -112,3 +112,28 @@ fn bad_input_is_named() {
     let result = c2st(x.view(), (&x + 1.0).view(), &C2stOptions::default(), StreamKey::root(0), &Cancel);
     assert_eq!(result.unwrap_err(), DiagnosticsError::Cancelled(tallsbi_data::Cancelled));
 }
+
+/// sbibm's definition gives 0.95 for 100 against 2000 of the same distribution, whatever the classifier sees.
+#[test]
+fn unequal_samples_are_compared_in_equal_numbers() {
+    let (few, many) = (gaussian(200, 2, 0.0, 3), gaussian(2000, 2, 0.0, 4));
+    let options = C2stOptions { classifier: ClassifierKind::Logistic.into(), ..C2stOptions::default() };
+    let run = |x: &Array2<f64>, y: &Array2<f64>| c2st(x.view(), y.view(), &options, StreamKey::root(5), &Silent);
+    for (x, y) in [(&few, &many), (&many, &few)] {
+        let same = run(x, y).unwrap();
+        assert!((same.accuracy - 0.5).abs() < 0.1, "{same:?}");
+        assert_eq!((same.rows, same.reference.rows, same.samples.rows), (200, x.nrows(), y.nrows()));
+    }
+    let moved = run(&gaussian(200, 2, 1.0, 3), &many).unwrap().accuracy;
+    // Φ(√2/2) for a shift of one in both coordinates.
+    assert!((moved - 0.76).abs() < 0.06, "{moved}");
+}
+
+#[test]
+fn copies_are_counted() {
+    let (x, few) = (gaussian(300, 2, 0.0, 3), gaussian(30, 2, 0.0, 4));
+    let copied = Array2::from_shape_fn((300, 2), |(i, j)| few[[i / 10, j]]);
+    let options = C2stOptions { classifier: ClassifierKind::Logistic.into(), ..C2stOptions::default() };
+    let result = c2st(x.view(), copied.view(), &options, StreamKey::root(5), &Silent).unwrap();
+    assert_eq!((result.reference.distinct, result.samples.distinct), (300, 30));
+}

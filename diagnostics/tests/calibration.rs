@@ -122,3 +122,25 @@ fn bad_input_is_named() {
     assert!(rank_test(vec![0, 1], 10, &RankOptions { bins: 1, ..RankOptions::default() }).is_err());
     assert!(rank_test(vec![0, 1], 10, &RankOptions { confidence: 1.0, ..RankOptions::default() }).is_err());
 }
+
+/// What pairs and draws can show is told with the p-value; draws that are copies of one another are refused.
+#[test]
+fn power_is_told_and_collapsed_draws_are_refused() {
+    let options = RankOptions::default();
+    let test = |pairs_: usize, draws_: usize, shift: f64| {
+        let (theta, draws, _) = pairs(pairs_, draws_, shift, 1.0, 5);
+        sbc(theta.view(), draws.view(), &options, StreamKey::root(3), &Silent).unwrap()
+    };
+    assert!(test(500, 99, 0.0).visible_shift < 0.14 && test(2, 99, 0.0).visible_shift > 2.0);
+    assert!(test(500, 1, 0.0).visible_shift > 0.23);
+    let seen = test(500, 99, test(500, 99, 0.0).visible_shift * 1.2);
+    assert!(seen.p_value < 0.05, "{}", seen.p_value);
+
+    let (theta, mut draws, _) = pairs(60, 40, 0.0, 1.0, 5);
+    for mut pair in draws.outer_iter_mut() {
+        let first = pair.row(0).to_owned();
+        pair.outer_iter_mut().for_each(|mut draw| draw.assign(&first));
+    }
+    let error = sbc(theta.view(), draws.view(), &options, StreamKey::root(3), &Silent).unwrap_err();
+    assert_eq!(error, DiagnosticsError::Collapsed { what: "posterior draws", distinct: 1, rows: 40 });
+}

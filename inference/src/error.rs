@@ -65,6 +65,18 @@ pub enum InferenceError {
         /// What to do.
         remedy: &'static str,
     },
+    /// Particles that a sampler could not move to the posterior.
+    #[error(
+        "the posterior cannot be sampled: {reason} ({distinct} of {particles} particles differ); the observations may be unlike all that the model can produce"
+    )]
+    Collapsed {
+        /// What was seen.
+        reason: &'static str,
+        /// Particles that differ.
+        distinct: usize,
+        /// All particles.
+        particles: usize,
+    },
     /// A reference posterior that cannot be sampled.
     #[error("reference posterior: {0}")]
     Reference(String),

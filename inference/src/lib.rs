@@ -3,6 +3,7 @@
 pub mod analytic;
 pub mod error;
 pub mod model;
+pub mod notes;
 pub mod precision;
 pub mod prior_score;
 pub mod reference;

@@ -140,3 +140,39 @@ fn the_number_of_threads_does_not_change_samples() {
     });
     assert!(runs[0] == runs[1] && runs[1] == runs[2]);
 }
+
+/// A likelihood that is a number nowhere, or that only rounding tells from 0: no samples are better than wrong ones.
+#[test]
+fn what_cannot_be_reached_is_an_error() {
+    /// NaN everywhere, or a needle that no particle hits.
+    struct Hopeless(f64);
+    impl Likelihood for Hopeless {
+        type Context = ();
+        type Workspace = ();
+        fn dim_theta(&self) -> usize {
+            1
+        }
+        fn context(&self, _: ArrayView2<'_, f32>) -> tallsbi_inference::Result<()> {
+            Ok(())
+        }
+        fn workspace(&self) {}
+        fn evaluate(&self, (): &(), theta: &[f64], (): &mut (), local: &mut Local) {
+            local.resize(theta.len(), 1);
+            local.values.iter_mut().zip(theta).for_each(|(value, z)| *value = self.0 * (z * 1e6).sin() * 1e6);
+            local.gradients.fill(0.0);
+            local.informations.fill(0.0);
+        }
+    }
+    let x = Array2::zeros((2, 1));
+    for scale in [f64::NAN, 1e6] {
+        let one = [x.view()];
+        let request = SampleRequest { groups: &one, first_group: 0, key: StreamKey::root(3), covariances: None };
+        let options = TemperingOptions::default();
+        let error = sample_tempered(&Hopeless(scale), &request, 100, &options, &Silent).unwrap_err().to_string();
+        assert!(error.starts_with("the posterior cannot be sampled: "), "{error}");
+        let two = [x.view(), x.view()];
+        let request = SampleRequest { groups: &two, ..request };
+        let (samples, _) = sample_tempered(&Hopeless(scale), &request, 100, &options, &Silent).unwrap();
+        assert_eq!(samples.info.collapsed, 2);
+    }
+}

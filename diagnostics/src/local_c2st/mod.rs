@@ -122,7 +122,7 @@ impl LocalC2st {
     /// The p-value is exact if the calibration pairs and q's samples are independent and the samples here are not among them.
     ///
     /// # Errors
-    /// Samples or an observation of other widths than in training, no samples, values that are not finite, or cancellation.
+    /// Samples or an observation of other widths than in training, no samples or a few that are copied again and again, values that are not finite, or cancellation.
     pub fn evaluate(
         &self,
         samples: ArrayView2<'_, f64>,
@@ -131,6 +131,7 @@ impl LocalC2st {
     ) -> Result<LocalC2stResult> {
         check::finite("posterior samples", samples, 1)?;
         check::same_width("posterior samples", samples, "theta", self.dim_theta())?;
+        check::not_collapsed("posterior samples", samples)?;
         let x = ArrayView2::from_shape((1, observation.len()), observation).expect("a slice is a row");
         check::finite("observation", x, 1)?;
         check::same_width("observation", x, "x", self.dim_x())?;

@@ -78,14 +78,23 @@ pub(super) fn check_layout(layout: &MixtureLayout, d: usize) -> Result<()> {
 
 fn check_map(map: &ObservationMap, what: &'static str) -> Result<()> {
     let d = map.dim();
-    let ObservationMap { log: _, mean, sd, counts, lowest, highest } = map;
+    let ObservationMap { log: _, mean, sd, counts, lowest, highest, offset } = map;
     let optional = [counts.len(), lowest.len(), highest.len()];
-    if sd.len() != d || !(optional == [0; 3] || optional == [d; 3]) {
+    let fitting = optional == [0; 3] || optional == [d; 3];
+    if sd.len() != d || !fitting || !(offset.is_empty() || offset.len() == d) {
         return Err(unfit(what, "one sd, and one or no counts, lowest and highest for each mean"));
     }
     let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+    let offset = offset.iter().all(|value| value.is_finite());
     let ordered = lowest.iter().zip(highest).all(|(low, high)| low <= high);
-    if !(finite(mean) && finite(sd) && finite(lowest) && finite(highest) && ordered && sd.iter().all(|&sd| sd >= 0.0)) {
+    if !(offset
+        && finite(mean)
+        && finite(sd)
+        && finite(lowest)
+        && finite(highest)
+        && ordered
+        && sd.iter().all(|&sd| sd >= 0.0))
+    {
         return Err(unfit(what, "finite numbers, no negative sd, and no lowest above highest"));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Model files: safetensors, readable from Python as they are.
 //!
 //! Tensors are named `{network}.{layer}.{weight|bias|norm_weight|norm_bias}` with the networks `net` (the trunk),
-//! `embed_theta`, `embed_x`, `anchor` and `likelihood_{k}`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
+//! `embed_theta`, `embed_x`, `anchor`, `likelihood_{k}` and `success`; everything else is JSON under the metadata key [`METADATA_KEY`]. One key, because
 //! safetensors writes several in no fixed order, and the same training must give the same bytes.
 
 use super::anchored::AnchoredSettings;
@@ -12,7 +12,7 @@ use super::digest;
 use super::noise::NoiseSettings;
 use super::observation_map::ObservationMap;
 use super::reference;
-use super::trained::{ModelInfo, Networks, TrainedModel};
+use super::trained::{ModelInfo, Networks, Success, TrainedModel};
 use crate::{InferenceError, Result};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,16 @@ enum ArchitectureDescription {
         /// Elements but the identity.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         symmetries: Vec<SignedPermutation>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        success: Option<SuccessDescription>,
     },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuccessDescription {
+    network: MlpSpec,
+    observations: usize,
 }
 
 impl TrainedModel {
@@ -87,15 +96,20 @@ impl TrainedModel {
                     settings: *settings,
                 }
             }
-            Networks::Likelihood { members, layout, symmetry } => {
+            Networks::Likelihood { members, layout, symmetry, success } => {
                 for (index, member) in members.iter().enumerate() {
                     tensors.extend(mlp_tensors(member, &format!("likelihood_{index}")));
                 }
+                tensors.extend(success.iter().flat_map(|success| mlp_tensors(&success.network, "success")));
                 ArchitectureDescription::Likelihood {
                     network: members[0].spec().clone(),
                     members: members.len(),
                     layout: *layout,
                     symmetries: symmetry.elements()[1..].to_vec(),
+                    success: success.as_ref().map(|success| SuccessDescription {
+                        network: success.network.spec().clone(),
+                        observations: success.observations,
+                    }),
                 }
             }
         };
@@ -158,7 +172,7 @@ impl TrainedModel {
                 residual: conditional(&file, network, dims)?,
                 settings,
             },
-            ArchitectureDescription::Likelihood { network, members, layout, symmetries } => {
+            ArchitectureDescription::Likelihood { network, members, layout, symmetries, success } => {
                 checks::check_layout(&layout, dims.1)?;
                 if (network.input, network.output) != (dims.0, layout.outputs()) || members == 0 {
                     return Err(InferenceError::Model("its likelihood network does not fit its maps".into()));
@@ -169,7 +183,8 @@ impl TrainedModel {
                 let symmetry = Symmetry::generated_within(dims.0, &symmetries, symmetries.len() + 1)?
                     .filter(|group| group.order() == symmetries.len() + 1)
                     .ok_or_else(|| InferenceError::Model("its symmetries are not a group".into()))?;
-                Networks::Likelihood { members, layout, symmetry }
+                let success = success.map(|success| read_success(&file, success, dims.0)).transpose()?;
+                Networks::Likelihood { members, layout, symmetry, success }
             }
         };
         let model = Self {
@@ -181,6 +196,14 @@ impl TrainedModel {
         checks::check(&model)?;
         Ok(model)
     }
+}
+
+fn read_success(file: &SafeTensors<'_>, description: SuccessDescription, dim_theta: usize) -> Result<Success> {
+    let SuccessDescription { network, observations } = description;
+    if (network.input, network.output) != (dim_theta, 1) || observations == 0 {
+        return Err(InferenceError::Model("its network of the probability of success does not fit its maps".into()));
+    }
+    Ok(Success { network: read_mlp(file, "success", network)?, observations })
 }
 
 fn conditional_tensors(network: &ConditionalNetwork) -> Vec<(String, TensorData)> {

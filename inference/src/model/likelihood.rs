@@ -9,6 +9,7 @@
 use super::cells::{Cells, Interval, term};
 use super::density::{MixtureLayout, MixtureScratch};
 use super::observation_map::ObservationMap;
+use super::trained::Success;
 use crate::Result;
 use crate::precision::dot;
 use crate::tempering::{Likelihood, Local};
@@ -19,6 +20,9 @@ use tallsbi_network::{Engine, Mlp, TangentWorkspace};
 /// Observations' worth of likelihood up to which particles follow some of the networks in place of all, if their averages differ by
 /// as much as one member's own error: an error of a tenth of a nat an observation still weighs little there.
 const COARSE_OBSERVATIONS: f64 = 2.25;
+
+/// Prior standard deviations within which networks are evaluated: no training set has many rows beyond. Means go on linearly.
+const RANGE: f32 = 5.0;
 
 /// Particles evaluated together.
 const TILE_ROWS: usize = 32;
@@ -31,6 +35,8 @@ pub struct LikelihoodModel {
     cells: Option<Cells>,
     symmetry: Symmetry,
     map: ObservationMap,
+    /// The log-odds that a row of simulations succeeds, and how many observations a row had.
+    success: Option<(Engine<f32>, f64)>,
     /// The first half of several networks, and up to how many observations' worth it stands in for all.
     coarse: Option<(Box<Self>, f64)>,
 }
@@ -51,7 +57,16 @@ impl LikelihoodModel {
             let difference = 1.0 / half as f64 - 1.0 / all as f64;
             (Box::new(coarse), COARSE_OBSERVATIONS / difference)
         });
-        Self { members: members.iter().map(Engine::new).collect(), layout, cells, symmetry, map, coarse }
+        let members = members.iter().map(Engine::new).collect();
+        Self { members, layout, cells, symmetry, map, success: None, coarse }
+    }
+
+    /// The same, each observation multiplied by the probability that it succeeds.
+    #[must_use]
+    pub fn with_success(self, success: Option<&Success>) -> Self {
+        let coarse = self.coarse.map(|(model, observations)| (Box::new(model.with_success(success)), observations));
+        let success = success.map(|success| (Engine::new(&success.network), success.observations as f64));
+        Self { success, coarse, ..self }
     }
 }
 
@@ -106,7 +121,11 @@ pub struct LikelihoodWorkspace {
     own: Vec<f32>,
     own_tangents: Vec<f32>,
     network: TangentWorkspace<f32>,
+    /// Of the log-odds of success.
+    success: Option<TangentWorkspace<f32>>,
     row: RowScratch,
+    /// How far each coordinate of a tile lies beyond the range that networks are used in.
+    beyond: Vec<f32>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -162,7 +181,9 @@ impl Likelihood for LikelihoodModel {
             own: vec![0.0; TILE_ROWS * spec.output],
             own_tangents: vec![0.0; TILE_ROWS * m * spec.output],
             network: TangentWorkspace::new(spec, TILE_ROWS, m),
+            success: self.success.as_ref().map(|(engine, _)| TangentWorkspace::new(engine.spec(), TILE_ROWS, m)),
             row: RowScratch::default(),
+            beyond: vec![0.0; TILE_ROWS * m],
         }
     }
 
@@ -175,7 +196,18 @@ impl Likelihood for LikelihoodModel {
     ) {
         let (m, outputs) = (self.dim_theta(), self.layout.outputs());
         local.resize(theta.len() / m, m);
-        let LikelihoodWorkspace { input, tangents, out, out_tangents, own, own_tangents, network, row } = workspace;
+        let LikelihoodWorkspace {
+            input,
+            tangents,
+            out,
+            out_tangents,
+            own,
+            own_tangents,
+            network,
+            success,
+            row,
+            beyond,
+        } = workspace;
         for (tile, theta) in theta.chunks(TILE_ROWS * m).enumerate() {
             let rows = theta.len() / m;
             let input = &mut input[..rows * m];
@@ -188,6 +220,12 @@ impl Likelihood for LikelihoodModel {
                     element
                 })
                 .collect();
+            let beyond = &mut beyond[..rows * m];
+            for (value, beyond) in input.iter_mut().zip(&mut *beyond) {
+                let within = value.clamp(-RANGE, RANGE);
+                *beyond = *value - within;
+                *value = within;
+            }
             let out = &mut out[..rows * outputs];
             let out_tangents = &mut out_tangents[..rows * m * outputs];
             let (own, own_tangents) = (&mut own[..out.len()], &mut own_tangents[..out_tangents.len()]);
@@ -199,8 +237,9 @@ impl Likelihood for LikelihoodModel {
                 out.iter_mut().zip(&*own).for_each(|(sum, value)| *sum += share * value);
                 out_tangents.iter_mut().zip(&*own_tangents).for_each(|(sum, value)| *sum += share * value);
             }
-            for (i, (out, tangents)) in out.chunks(outputs).zip(out_tangents.chunks(m * outputs)).enumerate() {
+            for (i, (out, tangents)) in out.chunks_mut(outputs).zip(out_tangents.chunks_mut(m * outputs)).enumerate() {
                 let index = tile * TILE_ROWS + i;
+                self.continue_linearly(&beyond[i * m..(i + 1) * m], out, tangents);
                 local.values[index] = self.log_likelihood(context, out, row);
                 let gradient = &mut local.gradients[index * m..(index + 1) * m];
                 for (gradient, tangent) in gradient.iter_mut().zip(tangents.chunks(outputs)) {
@@ -208,13 +247,42 @@ impl Likelihood for LikelihoodModel {
                 }
                 let information = &mut local.informations[index * m * m..(index + 1) * m * m];
                 self.information(context.n, tangents, row, information);
-                transpose(images[i], gradient, information);
+            }
+            if let (Some((engine, observations)), Some(network)) = (&self.success, success.as_mut()) {
+                let (own, own_tangents) = (&mut own[..rows], &mut own_tangents[..rows * m]);
+                engine.tangent(input, &tangents[..rows * m * m], m, network, own, own_tangents);
+                for (i, (log_odds, slope)) in own.iter().zip(own_tangents.chunks_exact(m)).enumerate() {
+                    let slope: Vec<f64> = slope.iter().map(|&value| value.into()).collect();
+                    let log_odds =
+                        (0..m).fold(f64::from(*log_odds), |sum, a| sum + slope[a] * f64::from(beyond[i * m + a]));
+                    succeed(context.n / observations, log_odds, &slope, local, tile * TILE_ROWS + i);
+                }
+            }
+            for (i, image) in images.iter().enumerate() {
+                let index = tile * TILE_ROWS + i;
+                let gradient = &mut local.gradients[index * m..(index + 1) * m];
+                transpose(image, gradient, &mut local.informations[index * m * m..(index + 1) * m * m]);
             }
         }
     }
 }
 
 impl LikelihoodModel {
+    /// Continues the means linearly from where the networks are evaluated to a point that lies further out, by `beyond`; weights and
+    /// precisions stay. Exact for linear models; for others no promise, but the sign of a trend is kept.
+    fn continue_linearly(&self, beyond: &[f32], out: &mut [f32], tangents: &mut [f32]) {
+        let (layout, outputs) = (self.layout, self.layout.outputs());
+        for (a, &distance) in beyond.iter().enumerate().filter(|(_, distance)| **distance != 0.0) {
+            let mut own = vec![0.0; outputs];
+            for c in 0..layout.components {
+                let means = layout.mean_offset(c)..layout.mean_offset(c) + layout.dim;
+                own[means.clone()].copy_from_slice(&tangents[a * outputs..(a + 1) * outputs][means]);
+            }
+            out.iter_mut().zip(&own).for_each(|(out, slope)| *out += distance * slope);
+            tangents[a * outputs..(a + 1) * outputs].copy_from_slice(&own);
+        }
+    }
+
     /// Σ_j log p(x_j|θ); leaves its gradient with respect to the outputs in `row.slope`.
     fn log_likelihood(&self, context: &LikelihoodContext, out: &[f32], row: &mut RowScratch) -> f64 {
         let (layout, d) = (self.layout, self.layout.dim);
@@ -287,6 +355,21 @@ impl LikelihoodModel {
                     out[b * m + a] = out[a * m + b];
                 }
             }
+        }
+    }
+}
+
+/// Adds n log p, p = 1/(1 + e^-f), its gradient n (1 - p) ∂f, and to the metric its negative second derivative n p (1 - p) ∂f ∂fᵀ,
+/// the curvature of f left out.
+pub(crate) fn succeed(n: f64, log_odds: f64, slope: &[f64], local: &mut Local, index: usize) {
+    let m = slope.len();
+    // log p without overflow.
+    local.values[index] -= n * ((-log_odds.abs()).exp().ln_1p() + (-log_odds).max(0.0));
+    let failure = 1.0 / (1.0 + log_odds.exp());
+    for a in 0..m {
+        local.gradients[index * m + a] += n * failure * slope[a];
+        for b in 0..m {
+            local.informations[(index * m + a) * m + b] += n * failure * (1.0 - failure) * slope[a] * slope[b];
         }
     }
 }

@@ -1,13 +1,17 @@
 //! From simulator outputs to network inputs: transform, then z-score.
 
+use super::moments::Moments;
 use crate::{InferenceError, Result};
-use ndarray::{ArrayView2, ArrayView3};
+use ndarray::{Array2, ArrayView2, ArrayView3};
 use serde::{Deserialize, Serialize};
 
 /// How simulator outputs enter the network: z = (f(x) - mean)/sd per column, f the logarithm or the identity.
 ///
 /// Columns that are constant in the training set (sd = 0) carry no information and enter as 0. Columns of counts are known as such,
 /// because a density of them needs them spread out.
+///
+/// Where values are large beside their spread (times in seconds since 1970, pressures), an offset is subtracted in double precision
+/// first, by [`ObservationMap::centre`]; everything else here, `mean`, `lowest` and `highest` included, is about what is left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObservationMap {
@@ -26,15 +30,15 @@ pub struct ObservationMap {
     /// Highest value over the training set, (d), where there are counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub highest: Vec<f32>,
+    /// What is subtracted from x before it becomes single precision, (d); empty if nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offset: Vec<f64>,
 }
-
-/// Variance of a uniform distribution over a cell of width 1.
-const CELL_VARIANCE: f64 = 1.0 / 12.0;
 
 impl ObservationMap {
     /// z = (x - mean)/sd.
     pub fn standardize(mean: Vec<f32>, sd: Vec<f32>) -> Self {
-        Self { log: false, mean, sd, counts: Vec::new(), lowest: Vec::new(), highest: Vec::new() }
+        Self { log: false, mean, sd, counts: Vec::new(), lowest: Vec::new(), highest: Vec::new(), offset: Vec::new() }
     }
 
     /// Fits mean and standard deviation on the training outputs `x` (N, K, d): K observations of each of N parameters. Without
@@ -70,16 +74,24 @@ impl ObservationMap {
         }
     }
 
+    /// Observations `x` (n, d) less the offsets, in single precision: what everything that takes observations of this map's model is to
+    /// be given. Other widths are left to the checks there.
+    pub fn centre(&self, x: ArrayView2<'_, f64>) -> Array2<f32> {
+        Array2::from_shape_fn(x.dim(), |(row, column)| {
+            (x[[row, column]] - self.offset.get(column).copied().unwrap_or(0.0)) as f32
+        })
+    }
+
     /// Number of columns d.
     pub fn dim(&self) -> usize {
         self.mean.len()
     }
 
-    /// Network inputs of the rows of `x` (n, d), row-major.
+    /// Network inputs of the rows of `x` (n, d), row-major; the offsets are already subtracted from them.
     ///
     /// # Errors
     /// When the width is not d, a value is not finite, or its logarithm is not.
-    pub fn features(&self, x: ArrayView2<'_, f32>) -> Result<Vec<f32>> {
+    pub fn features<T: Copy + Into<f64>>(&self, x: ArrayView2<'_, T>) -> Result<Vec<f32>> {
         if x.ncols() != self.dim() {
             return Err(InferenceError::Shape {
                 what: "observations",
@@ -90,7 +102,7 @@ impl ObservationMap {
         let mut features = Vec::with_capacity(x.len());
         for (row, values) in x.outer_iter().enumerate() {
             for (i, &value) in values.iter().enumerate() {
-                let value = self.transform(f64::from(value));
+                let value = self.transform(value.into());
                 if !value.is_finite() {
                     return Err(InferenceError::ObservationNotFinite { row });
                 }
@@ -102,83 +114,10 @@ impl ObservationMap {
     }
 }
 
-/// What [`ObservationMap::fit`] needs to know of the training outputs, block by block. However they are split, the same result.
-#[derive(Debug, Clone)]
-pub struct Moments {
-    log: bool,
-    rows: u64,
-    sum: Vec<f64>,
-    square: Vec<f64>,
-    whole: Vec<bool>,
-    lowest: Vec<f32>,
-    highest: Vec<f32>,
-}
-
-impl Moments {
-    /// Of no rows of `d` columns yet.
-    pub fn new(d: usize, log: bool) -> Self {
-        Self {
-            log,
-            rows: 0,
-            sum: vec![0.0; d],
-            square: vec![0.0; d],
-            whole: vec![!log; d],
-            lowest: vec![f32::INFINITY; d],
-            highest: vec![f32::NEG_INFINITY; d],
-        }
-    }
-
-    /// Takes in more rows, (n, K, d).
-    ///
-    /// # Errors
-    /// When `log` was asked for and an output is not positive.
-    pub fn add(&mut self, x: ArrayView3<'_, f32>) -> Result<()> {
-        for row in x.rows() {
-            for (i, &value) in row.iter().enumerate() {
-                if self.log && value <= 0.0 {
-                    return Err(InferenceError::TrainingSet(format!(
-                        "x_transform is \"log\" but column {i} of x holds {value}; use \"identity\" or positive outputs"
-                    )));
-                }
-                self.whole[i] &= value.fract() == 0.0;
-                self.lowest[i] = self.lowest[i].min(value);
-                self.highest[i] = self.highest[i].max(value);
-                let value = if self.log { f64::from(value).ln() } else { f64::from(value) };
-                self.sum[i] += value;
-                self.square[i] += value * value;
-            }
-            self.rows += 1;
-        }
-        Ok(())
-    }
-
-    /// The map that standardises what was seen.
-    pub fn finish(self) -> ObservationMap {
-        let rows = self.rows as f64;
-        let (mean, sd) = self
-            .sum
-            .iter()
-            .zip(&self.square)
-            .zip(&self.whole)
-            .map(|((sum, square), &count)| {
-                let mean = sum / rows;
-                // Counts as they are spread out: else a column that is nearly always 0 would have no scale.
-                let square = square / rows + if count { CELL_VARIANCE } else { 0.0 };
-                let variance = (square - mean * mean) * rows / (rows - 1.0).max(1.0);
-                // Below the rounding of the sums the column is constant.
-                let constant = variance <= 1e-12 * square.max(f64::MIN_POSITIVE);
-                (mean as f32, if constant { 0.0 } else { variance.sqrt() as f32 })
-            })
-            .unzip();
-        let (counts, lowest, highest) =
-            if self.whole.contains(&true) { (self.whole, self.lowest, self.highest) } else { Default::default() };
-        ObservationMap { log: self.log, mean, sd, counts, lowest, highest }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notes::Note;
     use ndarray::Array3;
 
     /// Columns: counts, nearly always 0; counts; categories; real numbers; a constant.
@@ -216,6 +155,24 @@ mod tests {
             assert!((count(&spread, 0) - (u - 0.5)).abs() < 1e-5 && (count(&spread, 1) - (49.5 + u)).abs() < 1e-4);
             assert_eq!((spread[2], spread[3], spread[4]), (plain[2], plain[3], plain[4] + u - 0.5));
         }
+    }
+
+    /// A day in seconds since 1970, in double precision; the same in single precision, where it is nearly a constant.
+    #[test]
+    fn large_offsets_keep_their_digits() {
+        let exact = |i: usize| 1.7e9 + (i as f64 * 0.7).sin();
+        let mut moments = Moments::new(2, false);
+        moments.add(Array3::from_shape_fn((400, 1, 2), |(i, _, j)| exact(i) + [0.0, 0.25][j]).view()).unwrap();
+        assert!(moments.notes().is_empty());
+        let map = moments.finish();
+        let x = ndarray::arr2(&[[exact(3), exact(3) + 0.25]]);
+        for feature in map.features(map.centre(x.view()).view()).unwrap() {
+            assert!((f64::from(feature) - (2.1f64).sin() / 0.5f64.sqrt()).abs() < 0.02, "{feature}");
+        }
+        let mut moments = Moments::new(1, false);
+        moments.add(Array3::from_shape_fn((400, 1, 1), |(i, _, _)| 1e5f32 + 0.02 * (i as f32).sin()).view()).unwrap();
+        assert!(matches!(moments.notes()[..], [Note::CoarseColumn { column: 0, used: false, .. }]));
+        assert_eq!(moments.finish().sd, [0.0]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::density::MixtureLayout;
 use super::likelihood::LikelihoodModel;
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
+use crate::notes::Note;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::LatentMap;
 use tallsbi_data::Symmetry;
@@ -40,7 +41,18 @@ pub enum Networks {
         layout: MixtureLayout,
         /// Maps of the latent θ that leave the likelihood as it is: the networks see one point of each orbit.
         symmetry: Symmetry,
+        /// θ → log-odds that all observations of a row succeed, where that depends on θ.
+        success: Option<Success>,
     },
+}
+
+/// The probability p(z) = 1/(1 + e^-f(z)) that a row of simulations succeeds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Success {
+    /// f.
+    pub network: Mlp<f32>,
+    /// Observations a row had in training, K: one succeeds with probability p^(1/K).
+    pub observations: usize,
 }
 
 /// Loss curves and outcome of one network's training.
@@ -84,6 +96,12 @@ pub struct ModelInfo {
     pub n_train: usize,
     /// Loss curves.
     pub training: Vec<TrainingRecord>,
+    /// Lowest and highest standardised value of each column over the training rows; empty if unknown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub range: Vec<[f32; 2]>,
+    /// What was noticed in the training set and in training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// Seconds of training.
     pub training_seconds: f64,
     /// Options, seed, command, parents: free JSON written by the command line.
@@ -144,8 +162,9 @@ impl TrainedModel {
             Networks::Anchored { anchor, residual, settings } => {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
             }
-            Networks::Likelihood { members, layout, symmetry } => {
-                PreparedModel::Likelihood(LikelihoodModel::new(members, *layout, symmetry.clone(), map))
+            Networks::Likelihood { members, layout, symmetry, success } => {
+                let model = LikelihoodModel::new(members, *layout, symmetry.clone(), map);
+                PreparedModel::Likelihood(model.with_success(success.as_ref()))
             }
         }
     }

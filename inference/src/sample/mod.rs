@@ -51,10 +51,17 @@ pub struct SampleInfo {
     pub clamped: u64,
     /// Samples that are not finite or beyond ±[`DIVERGED`] in latent space; they are in the output as they are.
     pub diverged: u64,
+    /// Posteriors among several whose samples are not from them, because particles could not follow ([`crate::tempering`]).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub collapsed: u64,
     /// Noise ratio at the start.
     pub start_noise: f64,
     /// Smallest noise ratio at which a group's sampler stopped; 0 when it went to t = 0 by itself.
     pub end_noise: f64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Latent coordinates beyond this many prior standard deviations (about) count as diverged.

@@ -148,7 +148,8 @@ fn ladder<L: Likelihood>(likelihood: &L) -> Vec<(&L, f64)> {
 /// A group's samples are a function of (likelihood, observations, options, key, group index) alone.
 ///
 /// # Errors
-/// When options are out of range, observations do not fit, or the monitor asks to stop.
+/// When options are out of range, observations do not fit, or the monitor asks to stop; when the particles of a single group cannot follow
+/// its posterior. Of several groups such ones are counted in [`SampleInfo::collapsed`], and their samples are not from their posteriors.
 pub fn sample_tempered<L: Likelihood>(
     likelihood: &L,
     request: &SampleRequest<'_, '_>,
@@ -181,15 +182,20 @@ pub fn sample_tempered<L: Likelihood>(
                 }
             }
             run.settle(monitor)?;
+            let fault = run.fault();
             run.symmetrise(&key(Purpose::Symmetry));
             stage.advance(samples as u64);
-            Ok(run.take(samples))
+            match fault {
+                Some(error) if request.groups.len() == 1 => Err(error),
+                fault => Ok((run.take(samples), fault.is_some())),
+            }
         })
         .collect();
     let mut latent = Vec::with_capacity(total * m);
     let mut evidences = Vec::with_capacity(request.groups.len());
     let mut info = SampleInfo::default();
-    for (theta, evidence, evaluations) in groups? {
+    for ((theta, evidence, evaluations), collapsed) in groups? {
+        info.collapsed += u64::from(collapsed);
         latent.extend(theta);
         evidences.push(evidence);
         info.evaluations = info.evaluations.max(evaluations);

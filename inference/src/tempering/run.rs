@@ -2,12 +2,13 @@
 
 use super::kernel::{Buffers, Kernel};
 use super::{Likelihood, Local, TemperingOptions};
-use crate::Result;
 use crate::precision::dot;
+use crate::{InferenceError, Result};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
+use std::collections::HashSet;
 use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Particles that move together: fixed, so that results do not depend on the number of threads.
@@ -21,6 +22,16 @@ const ADAPTATION: f64 = 0.5;
 
 /// Bounds of the step size; for a Gaussian target √2 lands on the mode in one step.
 const STEP_RANGE: (f64, f64) = (0.02, 1.4);
+
+/// Levels at most: from the prior to a posterior that can be reached it takes some tens, whatever n.
+const MAX_LEVELS: u64 = 400;
+
+/// Levels in a row at which particles hardly move ([`STILL`] of the way they should) before it is given up.
+const STUCK_LEVELS: usize = 8;
+const STILL: f64 = 0.02;
+
+/// One particle in so many must differ from the others, in the end.
+const COPIES: usize = 20;
 
 /// The particles of one posterior.
 pub(super) struct Run<'a, L: Likelihood> {
@@ -36,6 +47,10 @@ pub(super) struct Run<'a, L: Likelihood> {
     level: u64,
     log_evidence: f64,
     pub(super) evaluations: u64,
+    /// Levels in a row at which particles hardly moved.
+    still: usize,
+    /// Why the particles do not follow the posterior, if they do not.
+    fault: Option<&'static str>,
 }
 
 impl<'a, L: Likelihood> Run<'a, L> {
@@ -70,6 +85,8 @@ impl<'a, L: Likelihood> Run<'a, L> {
             level: 0,
             log_evidence: 0.0,
             evaluations: 1,
+            still: 0,
+            fault: None,
         };
         run.evaluate();
         run
@@ -105,7 +122,11 @@ impl<'a, L: Likelihood> Run<'a, L> {
 
     /// From the present β to `end`, level by level.
     pub(super) fn anneal(&mut self, end: f64, monitor: &dyn Monitor) -> Result<()> {
-        while self.beta < end {
+        while self.beta < end && self.fault.is_none() {
+            if !self.local.values.iter().any(|value| value.is_finite()) {
+                self.fault = Some("the likelihood is 0 or overflows at all particles");
+                break;
+            }
             let rest = end - self.beta;
             let increment = self.increment(rest);
             let changes: Vec<f64> = self.local.values.iter().map(|value| increment * value).collect();
@@ -114,13 +135,37 @@ impl<'a, L: Likelihood> Run<'a, L> {
             if self.beta < 1.0 {
                 self.travel(self.options.travel, monitor)?;
             }
+            if self.still >= STUCK_LEVELS {
+                self.fault = Some("particles no longer move");
+            } else if self.level >= MAX_LEVELS {
+                self.fault = Some("it is too far from the prior");
+            }
         }
         Ok(())
     }
 
     /// The moves at β = 1.
     pub(super) fn settle(&mut self, monitor: &dyn Monitor) -> Result<()> {
-        self.travel(self.options.final_travel, monitor)
+        if self.fault.is_some() {
+            return Ok(());
+        }
+        self.travel(self.options.final_travel, monitor)?;
+        if self.distinct() * COPIES < self.particles() {
+            self.fault = Some("particles are copies of a few");
+        }
+        Ok(())
+    }
+
+    /// How many particles differ.
+    fn distinct(&self) -> usize {
+        let bits = |theta: &[f64]| theta.iter().map(|value| value.to_bits()).collect::<Vec<u64>>();
+        self.theta.chunks_exact(self.likelihood.dim_theta()).map(bits).collect::<HashSet<_>>().len()
+    }
+
+    /// That the particles do not follow the posterior, if they do not.
+    pub(super) fn fault(&self) -> Option<InferenceError> {
+        let reason = self.fault?;
+        Some(InferenceError::Collapsed { reason, distinct: self.distinct(), particles: self.particles() })
     }
 
     fn travel(&mut self, budget: f64, monitor: &dyn Monitor) -> Result<()> {
@@ -133,6 +178,7 @@ impl<'a, L: Likelihood> Run<'a, L> {
                 break;
             }
         }
+        self.still = if travelled < STILL * budget { self.still + 1 } else { 0 };
         Ok(())
     }
 

@@ -2,9 +2,10 @@
 
 use super::features::{Features, Storage};
 use super::options::{LatentKind, TrainOptions};
+use super::screen::{Blocks, screen};
 use crate::model::ObservationMap;
 use crate::model::cells::Cells;
-use crate::model::observation_map::Moments;
+use crate::notes::Note;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use rand::seq::SliceRandom;
@@ -18,6 +19,8 @@ const MIN_ROWS: usize = 20;
 pub struct TrainingData {
     /// z, (N, m).
     pub latent: Vec<f32>,
+    /// z of failed simulations, (F, m).
+    pub failed: Vec<f32>,
     /// Standardised observations, (N, K, d).
     pub features: Features,
     /// m.
@@ -34,8 +37,12 @@ pub struct TrainingData {
     pub training: Vec<u32>,
     /// Parameters held out.
     pub validation: Vec<u32>,
+    /// Lowest and highest standardised value of each column.
+    pub range: Vec<[f32; 2]>,
     /// Rows of a file that were left out because they are not valid.
     pub invalid: u64,
+    /// What was noticed in the rows.
+    pub notes: Vec<Note>,
 }
 
 /// Rows to train on and rows held out.
@@ -49,6 +56,22 @@ pub struct Split {
 
 /// Sees blocks of parameters (n, m) and observations (n, K, d) in order.
 pub type VisitRows<'a> = dyn FnMut(ArrayView2<'_, f32>, ArrayView3<'_, f32>) -> Result<()> + 'a;
+
+/// Some rows in order, those that failed included.
+#[derive(Debug, Clone, Copy)]
+pub struct RowBlock<'a> {
+    /// Number of the first row.
+    pub first: u64,
+    /// Parameters (n, m).
+    pub theta: ArrayView2<'a, f64>,
+    /// Observations (n, K, d).
+    pub x: ArrayView3<'a, f64>,
+    /// Whether each row is valid: finite and not marked as failed. Of those that are not, x may be anything.
+    pub valid: &'a [bool],
+}
+
+/// Sees blocks of all rows in order.
+pub type VisitBlocks<'a> = dyn FnMut(&RowBlock<'_>) -> Result<()> + 'a;
 
 /// Simulated rows (θ, x) that can be gone through several times, block by block: those of a file that is larger than memory, for
 /// example. All are valid: finite, θ within the prior's support, x positive where its logarithm is taken.
@@ -70,16 +93,32 @@ pub trait RowSource {
     /// # Errors
     /// What `visit` returns, and its own as [`InferenceError::Caller`].
     fn for_each_block(&self, visit: &mut VisitRows<'_>) -> Result<u64>;
+
+    /// Shows all rows in order, in double precision, those that failed as far as they are known; returns how many are not shown. What
+    /// is not shown cannot tell where simulations fail. By default the valid ones of [`RowSource::for_each_block`].
+    ///
+    /// # Errors
+    /// As there.
+    fn for_each_row_block(&self, visit: &mut VisitBlocks<'_>) -> Result<u64> {
+        let mut first = 0;
+        self.for_each_block(&mut |theta, x| {
+            let valid = vec![true; theta.nrows()];
+            let (theta, x) = (theta.mapv(f64::from), x.mapv(f64::from));
+            visit(&RowBlock { first, theta: theta.view(), x: x.view(), valid: &valid })?;
+            first += valid.len() as u64;
+            Ok(())
+        })
+    }
 }
 
 impl TrainingData {
-    /// Prepares `theta` (N, m) and `x` (N, K, d), both in the simulator's units and finite.
+    /// Prepares `theta` (N, m) and `x` (N, K, d), both in the simulator's units; rows of x that are not finite are failed simulations.
     ///
     /// # Errors
     /// When shapes do not fit, there are too few rows, a parameter is constant, or θ lies outside the prior's support.
-    pub fn prepare(
-        theta: ArrayView2<'_, f32>,
-        x: ArrayView3<'_, f32>,
+    pub fn prepare<T: Copy + Into<f64>>(
+        theta: ArrayView2<'_, T>,
+        x: ArrayView3<'_, T>,
         prior: &Prior,
         log_x: bool,
         options: &TrainOptions,
@@ -94,24 +133,27 @@ impl TrainingData {
             });
         }
         prior.check_support("training set, theta", theta)?;
-        let rows = |visit: &mut VisitRows<'_>| visit(theta, x).map(|()| 0);
-        Self::from_blocks(&rows, (x.dim().1, x.dim().2), prior, log_x, (options, key, &Storage::Memory))
+        let (theta, x) = (theta.mapv(Into::into), x.mapv(Into::into));
+        let valid: Vec<bool> = x.outer_iter().map(|row| row.iter().all(|value: &f64| value.is_finite())).collect();
+        let block = RowBlock { first: 0, theta: theta.view(), x: x.view(), valid: &valid };
+        let blocks = |visit: &mut VisitBlocks<'_>| visit(&block).map(|()| 0);
+        Self::from_blocks(&blocks, (x.dim().1, x.dim().2), prior, log_x, (options, key, &Storage::Memory))
     }
 
-    /// Prepares the rows of a source, going through it twice: beside the standardised observations, which lie where `storage` says,
-    /// only the parameters are held in memory.
+    /// Prepares the rows of a source, going through it twice (four times where values lie far out): beside the standardised observations,
+    /// which lie where `storage` says, only the parameters are held in memory.
     ///
     /// # Errors
     /// As [`TrainingData::prepare`], and when the source cannot be read or the scratch file not be written.
     pub fn read(source: &dyn RowSource, options: &TrainOptions, key: StreamKey, storage: &Storage) -> Result<Self> {
-        let rows = |visit: &mut VisitRows<'_>| source.for_each_block(visit);
+        let blocks = |visit: &mut VisitBlocks<'_>| source.for_each_row_block(visit);
         let shape = (source.n_obs(), source.dim_x());
         let log_x = source.x_transform() == XTransform::Log;
-        Self::from_blocks(&rows, shape, source.prior(), log_x, (options, key, storage))
+        Self::from_blocks(&blocks, shape, source.prior(), log_x, (options, key, storage))
     }
 
     fn from_blocks(
-        rows: &dyn Fn(&mut VisitRows<'_>) -> Result<u64>,
+        blocks: &Blocks<'_>,
         (n_obs, dim_x): (usize, usize),
         prior: &Prior,
         log_x: bool,
@@ -127,35 +169,52 @@ impl TrainingData {
             });
         }
         let m = prior.dim();
-        let mut theta = Vec::new();
-        let mut moments = Moments::new(dim_x, log_x);
-        let invalid = rows(&mut |block, x| {
-            theta.extend(block);
-            moments.add(x)
-        })?;
-        let n = theta.len() / m;
+        let mut screened = screen(blocks, dim_x, log_x, options.outliers)?;
+        let n = screened.rows;
         if n < MIN_ROWS {
             let message = format!("has {n} valid rows; at least {MIN_ROWS} are needed");
             return Err(InferenceError::TrainingSet(message));
         }
-        let observation_map = moments.finish();
+        let mut notes = std::mem::take(&mut screened.notes);
+        if notes.iter().any(|note| matches!(note, Note::ConstantColumns { columns } if columns.len() == dim_x)) {
+            let message = "x is the same in every row: it says nothing about the parameters".into();
+            return Err(InferenceError::TrainingSet(message));
+        }
+        let observation_map = screened.moments.clone().finish();
         let mut features = storage.writer(n * n_obs * dim_x)?;
-        rows(&mut |_, x| {
-            let flat = x.to_shape((x.dim().0 * n_obs, dim_x));
-            let flat = flat.map_err(|error| InferenceError::TrainingSet(error.to_string()))?;
-            features.write(&observation_map.features(flat.view())?)
+        let mut range = vec![[f32::INFINITY, f32::NEG_INFINITY]; dim_x];
+        let (mut theta, mut failed) = (Vec::with_capacity(n * m), Vec::new());
+        blocks(&mut |block| {
+            let mut x = Vec::new();
+            for (index, (parameters, rows)) in block.theta.outer_iter().zip(block.x.outer_iter()).enumerate() {
+                if screened.uses(block, index) {
+                    theta.extend(parameters);
+                    let offset = |column: usize| observation_map.offset.get(column).copied().unwrap_or(0.0);
+                    let value = |(at, &value): (usize, &f64)| screened.bound(at % dim_x, value) - offset(at % dim_x);
+                    x.extend(rows.iter().enumerate().map(value));
+                } else if !block.valid[index] || screened.marked.contains(&(block.first + index as u64)) {
+                    failed.extend(parameters);
+                }
+            }
+            let x = ArrayView2::from_shape((x.len() / dim_x, dim_x), &x).expect("whole rows of d");
+            let standardised = observation_map.features(x)?;
+            for row in standardised.chunks_exact(dim_x) {
+                row.iter().zip(&mut range).for_each(|(&z, [low, high])| (*low, *high) = (low.min(z), high.max(z)));
+            }
+            features.write(&standardised)
         })?;
         let theta = Array2::from_shape_vec((n, m), theta).expect("whole rows of m");
         let map = match options.latent {
             LatentKind::PriorGaussian => LatentMap::prior_gaussian(prior),
             LatentKind::Standardized => standardized(theta.view(), prior)?,
         };
-        let mut latent = vec![0.0f32; n * m];
-        let (mut physical, mut z) = (vec![0.0; m], vec![0.0; m]);
-        for (row, out) in theta.axis_iter(Axis(0)).zip(latent.chunks_exact_mut(m)) {
-            physical.iter_mut().zip(row).for_each(|(p, &value)| *p = f64::from(value));
-            map.to_latent(&physical, &mut z);
-            out.iter_mut().zip(&z).for_each(|(o, &value)| *o = value as f32);
+        let latent = to_latent(&map, theta.as_slice().expect("in order"));
+        let all_failed = (failed.len() / m) as u64;
+        // A simulation at parameters that are not numbers tells nothing.
+        let failed = finite_rows(&to_latent(&map, &failed), m);
+        if all_failed > 0 {
+            let differs = differing(&latent, &failed, m);
+            notes.push(Note::Failed { failed: all_failed, rows: n as u64 + all_failed, differs });
         }
         let mut order: Vec<u32> = (0..n as u32).collect();
         order.shuffle(&mut key.child(Purpose::Split).rng(0));
@@ -163,15 +222,18 @@ impl TrainingData {
         let training = order.split_off(held_out);
         Ok(Self {
             latent,
+            failed,
             features: features.finish()?,
             dim_theta: m,
             dim_x,
             n_obs,
             map,
             observation_map,
+            range,
             training,
             validation: order,
-            invalid,
+            invalid: screened.unseen + all_failed,
+            notes,
         })
     }
 
@@ -202,15 +264,47 @@ impl TrainingData {
     }
 }
 
+/// z of parameters (rows, m).
+fn to_latent(map: &LatentMap, theta: &[f64]) -> Vec<f32> {
+    let m = map.dim();
+    let mut z = vec![0.0; m];
+    let row = |theta: &[f64]| {
+        map.to_latent(theta, &mut z);
+        z.iter().map(|&value| value as f32).collect::<Vec<f32>>()
+    };
+    theta.chunks_exact(m).flat_map(row).collect()
+}
+
+fn finite_rows(z: &[f32], m: usize) -> Vec<f32> {
+    z.chunks_exact(m).filter(|row| row.iter().all(|value| value.is_finite())).flatten().copied().collect()
+}
+
+/// The parameter in whose mean failed rows differ most from the others, and by how many of the others' standard deviations, if that
+/// is beyond chance.
+fn differing(latent: &[f32], failed: &[f32], m: usize) -> Option<(usize, f64)> {
+    let mean = |z: &[f32], i: usize| {
+        let n = (z.len() / m) as f64;
+        let values = || z.iter().skip(i).step_by(m).map(|&value| f64::from(value));
+        let mean = values().sum::<f64>() / n;
+        (mean, (values().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt(), n)
+    };
+    let shift = |i: usize| {
+        let ((own, sd, _), (theirs, _, n)) = (mean(latent, i), mean(failed, i));
+        let shift = (theirs - own) / sd;
+        (shift.is_finite() && shift.abs() > 4.0 / n.sqrt()).then_some((i, shift))
+    };
+    (0..m).filter_map(shift).max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))
+}
+
 /// The paper's latent map, with mean and (unbiased) standard deviation of θ, or of log θ for log-normal priors.
-fn standardized(theta: ArrayView2<'_, f32>, prior: &Prior) -> Result<LatentMap> {
+fn standardized(theta: ArrayView2<'_, f64>, prior: &Prior) -> Result<LatentMap> {
     let log = prior.log_coordinates();
     let n = theta.nrows() as f64;
     let (mean, sd): (Vec<f64>, Vec<f64>) = theta
         .axis_iter(Axis(1))
         .zip(log)
         .map(|(column, log)| {
-            let values = || column.iter().map(|&v| if log { f64::from(v).ln() } else { f64::from(v) });
+            let values = || column.iter().map(|&v| if log { v.ln() } else { v });
             let mean = values().sum::<f64>() / n;
             (mean, (values().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt())
         })

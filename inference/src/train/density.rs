@@ -6,7 +6,7 @@ use crate::model::cells::{Cells, Interval};
 use crate::model::density::{MixtureLayout, MixtureScratch};
 use rand::RngExt;
 use std::ops::Range;
-use tallsbi_data::{SignedPermutation, Symmetry};
+use tallsbi_data::{SignedPermutation, StreamKey, Symmetry};
 use tallsbi_network::{Engine, ForwardWorkspace, Mlp, Trace};
 
 /// What is conditioned on what.
@@ -53,18 +53,75 @@ impl<'a> DensityObjective<'a> {
         Self { input, ..self }
     }
 
+    /// Calls `visit` with each row and its score, the gradient of the log-densities of all its observations with respect to the outputs.
+    pub fn scores(&self, rows: &[u32], noise: StreamKey, mut visit: impl FnMut(u32, &[f64])) {
+        let mut workspace = self.workspace();
+        let data = self.data;
+        let outputs = self.engine.spec().output;
+        let mut sums = vec![0.0; rows.len() * outputs];
+        for observation in 0..data.n_obs {
+            for (chunk, sums) in rows.chunks(CHUNK_ROWS).zip(sums.chunks_mut(CHUNK_ROWS * outputs)) {
+                self.assemble_chosen(
+                    chunk
+                        .iter()
+                        .map(|&row| (row, observation, noise, u64::from(row) * data.n_obs as u64 + observation as u64)),
+                    &mut workspace,
+                );
+                let DensityWorkspace { input, target, out, mixture, intervals, forward, .. } = &mut workspace;
+                let out = &mut out[..chunk.len() * outputs];
+                self.engine.forward(&input[..chunk.len() * self.engine.spec().input], forward, out);
+                let parts =
+                    out.chunks_exact(outputs).zip(target.chunks_exact(self.layout.dim)).zip(sums.chunks_mut(outputs));
+                for ((out, target), sum) in parts {
+                    self.layout.expand(out, mixture);
+                    self.accumulate(target, 1.0, (mixture, intervals), Some(sum));
+                }
+            }
+        }
+        rows.iter().zip(sums.chunks_exact(outputs)).for_each(|(&row, sum)| visit(row, sum));
+    }
+
+    /// log p of a target under the expanded row; adds `weight` times its gradient.
+    fn accumulate(
+        &self,
+        target: &[f64],
+        weight: f64,
+        (mixture, intervals): (&mut MixtureScratch, &mut Vec<Interval>),
+        gradient: Option<&mut [f64]>,
+    ) -> f64 {
+        match &self.cells {
+            None => self.layout.accumulate(target, weight, mixture, gradient),
+            Some(cells) => {
+                intervals.clear();
+                intervals.extend(target.iter().enumerate().map(|(i, &value)| cells.interval(i, value)));
+                self.layout.accumulate_intervals(intervals, weight, mixture, gradient) + cells.constant()
+            }
+        }
+    }
+
     /// Fills the inputs; returns the targets through `target`, row by row.
     fn assemble(&self, batch: &Batch<'_>, positions: Range<usize>, workspace: &mut DensityWorkspace) {
         let data = self.data;
-        let input = self.engine.spec().input;
-        let rows = batch.rows[positions.clone()].iter();
-        let inputs = workspace.input.chunks_exact_mut(input);
-        let targets = workspace.target.chunks_exact_mut(self.layout.dim);
-        for (position, ((&row, input), target)) in rows.zip(inputs).zip(targets).enumerate() {
-            // Which of a parameter's K observations: drawn anew each step, the first ones in turn for validation.
+        // Which of a parameter's K observations: drawn anew each step, the first ones in turn for validation.
+        let chosen = batch.rows[positions.clone()].iter().enumerate().map(|(position, &row)| {
             let index = (positions.start + position) as u64;
             let choice = if batch.validation { index } else { batch.noise.seed(index) };
-            let features = data.feature_row(row as usize, (choice % data.n_obs as u64) as usize);
+            (row, (choice % data.n_obs as u64) as usize, batch.noise, index)
+        });
+        self.assemble_chosen(chosen, workspace);
+    }
+
+    /// The same for rows and their observations, with the streams that spread counts.
+    fn assemble_chosen(
+        &self,
+        chosen: impl Iterator<Item = (u32, usize, StreamKey, u64)>,
+        workspace: &mut DensityWorkspace,
+    ) {
+        let data = self.data;
+        let inputs = workspace.input.chunks_exact_mut(self.engine.spec().input);
+        let targets = workspace.target.chunks_exact_mut(self.layout.dim);
+        for (((row, observation, noise, index), input), target) in chosen.zip(inputs).zip(targets) {
+            let features = data.feature_row(row as usize, observation);
             let latent = data.latent_row(row as usize);
             let (given, wanted) = match self.direction {
                 Direction::Posterior => (features, latent),
@@ -77,7 +134,7 @@ impl<'a> DensityObjective<'a> {
             }
             target.iter_mut().zip(wanted).for_each(|(target, &value)| *target = f64::from(value));
             if self.direction == Direction::Likelihood {
-                let mut rng = batch.noise.rng(index);
+                let mut rng = noise.rng(index);
                 let cells = |column| self.cells.as_ref().is_some_and(|cells| cells.has(column));
                 data.observation_map.dequantize(target, cells, || rng.random());
             }
@@ -146,14 +203,7 @@ impl Objective for DensityObjective<'_> {
             self.layout.expand(outputs, mixture);
             slope.fill(0.0);
             let wanted = gradient.is_some().then_some(slope.as_mut_slice());
-            loss -= match &self.cells {
-                None => self.layout.accumulate(target, -scale, mixture, wanted),
-                Some(cells) => {
-                    intervals.clear();
-                    intervals.extend(target.iter().enumerate().map(|(i, &value)| cells.interval(i, value)));
-                    self.layout.accumulate_intervals(intervals, -scale, mixture, wanted) + cells.constant()
-                }
-            };
+            loss -= self.accumulate(target, -scale, (mixture, intervals), wanted);
             if gradient.is_some() {
                 out_gradient.iter_mut().zip(&*slope).for_each(|(out, &value)| *out = value as f32);
             }

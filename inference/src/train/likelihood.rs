@@ -4,51 +4,37 @@ use super::TrainedModel;
 use super::density::{DensityObjective, Direction, Input};
 use super::options::{DensityForm, MOST_OUTPUTS, OptimizerOptions};
 use super::run::{Job, Run};
-use super::trainer::{Plan, validate};
+use crate::Result;
 use crate::model::cells::{Cells, Interval};
 use crate::model::density::MAX_COMPONENTS;
 use crate::model::trained::Networks;
 use crate::model::{Covariance, MixtureLayout};
-use crate::{InferenceError, Result};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 use std::ops::Range;
-use tallsbi_data::{Purpose, SignedPermutation, Symmetry};
+use tallsbi_data::Purpose;
 use tallsbi_network::{Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec};
 
 /// What a less simple network must gain, in nats: less is chance.
-const WORTH: f64 = 0.01;
-
-/// What a map of θ may cost a network that was trained without it, in nats: more than its errors on the two sides of a true symmetry,
-/// less than what a false one costs. Whether the symmetry is used is decided by a network trained with it.
-const SYMMETRIC: f64 = 0.1;
-
-/// Largest group that is tried: all changes of sign of five parameters. A larger one means that the network ignores θ.
-const MAX_SYMMETRIES: usize = 32;
-
-/// Most parameters whose signs are changed to look for symmetries: a thousand validations cost some tens of epochs.
-const MAX_FLIPPED: usize = 1000;
-
-/// Most parameters among which exchanges are looked for: 32 have 992.
-const MAX_EXCHANGED: usize = 32;
+pub(super) const WORTH: f64 = 0.01;
 
 /// How many times the components of the largest mixture are tried next if it is the best.
 const GROWTH: usize = 4;
 
 /// A network that is tried.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
-    form: DensityForm,
+pub(super) struct Candidate {
+    pub(super) form: DensityForm,
     /// Without hidden layers.
-    linear: bool,
+    pub(super) linear: bool,
     /// Whether it may be chosen, or is there for a mixture to start from only.
-    eligible: bool,
+    pub(super) eligible: bool,
     /// Which rows are held out.
-    fold: usize,
+    pub(super) fold: usize,
     /// Which of the run's streams it is initialised and trained from.
-    stream: usize,
+    pub(super) stream: usize,
     /// The network of a single Gaussian that a mixture starts from, its number in the run.
-    origin: Option<usize>,
+    pub(super) origin: Option<usize>,
 }
 
 impl<'a> Run<'a> {
@@ -71,6 +57,7 @@ impl<'a> Run<'a> {
             }
             kept.extend(self.fit("likelihood, more members", jobs)?);
         }
+        let success = self.success(&input)?;
         let template = self.density(&candidate)?;
         let member = |index: usize| {
             let mut network = template.clone();
@@ -79,7 +66,7 @@ impl<'a> Run<'a> {
         };
         let members = kept.into_iter().map(member).collect();
         let layout = self.layout(&candidate.form);
-        Ok(self.model(Networks::Likelihood { members, layout, symmetry }))
+        Ok(self.model(Networks::Likelihood { members, layout, symmetry, success }))
     }
 
     /// Trains networks of each form with each of the optimisers: single Gaussians, then mixtures that start from them, and larger mixtures
@@ -187,71 +174,8 @@ impl<'a> Run<'a> {
         Ok(best)
     }
 
-    /// Finds the symmetries of the network `first`, trains one with them and puts it in its place unless it is worse; the symmetries
-    /// in use and the input that they mean.
-    fn symmetric(&mut self, candidate: &Candidate, first: &mut usize) -> Result<(Symmetry, Input)> {
-        let options = &self.options.likelihood;
-        let none = Symmetry::none(self.data.dim_theta);
-        let found = if options.symmetries { self.symmetries(candidate, *first) } else { Ok(none.clone()) };
-        let symmetry = match found {
-            Err(InferenceError::Cancelled(_)) => return Err(self.stopped(&Vec::new)),
-            found => found?,
-        };
-        if symmetry.order() == 1 {
-            return Ok((none, Input::Plain));
-        }
-        let input = Input::Canonical(symmetry.clone());
-        let name = format!("likelihood, {}, with {} symmetries", self.describe(candidate), symmetry.order());
-        let own = Candidate { stream: options.candidates.len(), ..*candidate };
-        let optimizer = self.optimizer_of(*first);
-        let job = self.job(name, &own, input.clone(), &optimizer)?;
-        let trained = self.fit("likelihood, symmetric", vec![job])?;
-        let loss = |network: usize| self.done[network].1.best_validation_loss;
-        if loss(*first) < loss(trained.start) - WORTH {
-            self.keep(trained, *first);
-            return Ok((none, Input::Plain));
-        }
-        self.keep(*first..*first + 1, trained.start);
-        *first = trained.start;
-        Ok((symmetry, input))
-    }
-
-    /// The group of the signed permutations of latent parameters that hardly change the validation loss of a trained network; none if
-    /// it is larger than a network can show.
-    fn symmetries(&self, candidate: &Candidate, trained: usize) -> Result<Symmetry> {
-        let data = self.data;
-        let layout = self.layout(&candidate.form);
-        let mut network = self.density(candidate)?;
-        network.parameters_mut().copy_from_slice(&self.done[trained].0);
-        let plan = Plan {
-            training: &data.training,
-            validation: &data.validation,
-            options: &self.options.likelihood.optimizer,
-            key: self.key.indexed(1 + candidate.stream as u64),
-        };
-        let loss = |input: Input| {
-            let objective = DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input);
-            validate(&objective, &plan, self.monitor)
-        };
-        let own = loss(Input::Plain)?;
-        let m = data.dim_theta;
-        let mut group = Symmetry::none(m);
-        let mut maps = Vec::new();
-        for map in maps_to_try(m) {
-            if loss(Input::Image(map.clone()))? - own >= SYMMETRIC {
-                continue;
-            }
-            maps.push(map);
-            match Symmetry::generated_within(m, &maps, MAX_SYMMETRIES)? {
-                Some(larger) => group = larger,
-                None => return Ok(Symmetry::none(m)),
-            }
-        }
-        Ok(group)
-    }
-
     /// The optimisation that a trained network had.
-    fn optimizer_of(&self, network: usize) -> OptimizerOptions {
+    pub(super) fn optimizer_of(&self, network: usize) -> OptimizerOptions {
         let record = &self.done[network].1;
         OptimizerOptions {
             learning_rate: record.learning_rate,
@@ -260,20 +184,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn layout(&self, form: &DensityForm) -> MixtureLayout {
+    pub(super) fn layout(&self, form: &DensityForm) -> MixtureLayout {
         let DensityForm { components, covariance } = *form;
         // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
         let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
         MixtureLayout { components, dim: self.data.dim_x, covariance, cells }
     }
 
-    fn describe(&self, candidate: &Candidate) -> String {
+    pub(super) fn describe(&self, candidate: &Candidate) -> String {
         let cells = if self.layout(&candidate.form).cells { " of counts' cells" } else { "" };
         format!("{}{cells}{}", candidate.form, if candidate.linear { ", linear" } else { "" })
     }
 
     /// The untrained network of a candidate.
-    fn density(&self, candidate: &Candidate) -> Result<Mlp<f32>> {
+    pub(super) fn density(&self, candidate: &Candidate) -> Result<Mlp<f32>> {
         let options = &self.options.likelihood;
         let layout = self.layout(&candidate.form);
         let spec = MlpSpec {
@@ -328,7 +252,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn job(
+    pub(super) fn job(
         &self,
         name: String,
         candidate: &Candidate,
@@ -348,15 +272,6 @@ impl<'a> Run<'a> {
             initial: network.parameters().to_vec(),
         })
     }
-}
-
-/// Changes of sign of each of `m` parameters, then exchanges of two, with and without a change of both signs.
-fn maps_to_try(m: usize) -> impl Iterator<Item = SignedPermutation> {
-    let flips = (0..m.min(MAX_FLIPPED)).map(move |i| SignedPermutation::flip(m, &[i]));
-    let exchanged = if m <= MAX_EXCHANGED { m } else { 0 };
-    let pairs = (0..exchanged).flat_map(|i| (0..i).map(move |j| (j, i)));
-    let both = move |pair| [false, true].map(|negate| SignedPermutation::exchange(m, pair, negate));
-    flips.chain(pairs.flat_map(both))
 }
 
 #[cfg(test)]

@@ -9,16 +9,19 @@ mod likelihood;
 mod noising;
 mod options;
 mod run;
+mod screen;
+mod success;
+mod symmetry;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trainer;
 
 pub use checkpoint::Checkpoint;
-pub use data::{RowSource, TrainingData, VisitRows};
+pub use data::{RowBlock, RowSource, TrainingData, VisitBlocks, VisitRows};
 pub use features::{Features, Storage};
 pub use options::{
-    AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, MOST_OUTPUTS, NoiseLevels,
-    OptimizerOptions, SearchOptions, TrainOptions,
+    AnchorOptions, Architecture, DensityForm, Failures, LatentKind, LikelihoodOptions, MOST_OUTPUTS, NoiseLevels,
+    OptimizerOptions, Outliers, SearchOptions, TrainOptions,
 };
 pub use trainer::{EpochRecord, TrainerState};
 

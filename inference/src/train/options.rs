@@ -4,7 +4,7 @@ use crate::model::ConditionalSpec;
 use crate::model::density::{Covariance, MAX_COMPONENTS, MixtureLayout};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Choice, Named};
+use tallsbi_data::{Choice, Named, SignedPermutation};
 use tallsbi_network::{Activation, ScheduleShape};
 
 /// What the network predicts.
@@ -97,6 +97,54 @@ impl Named for NoiseLevels {
             Choice::new("uniform-time", "Uniform in time, as published", Self::UniformTime),
         ]
     }
+}
+
+/// What is done about single rows whose values lie far from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outliers {
+    /// Such values enter as the most extreme of the others; rows with marks of failure such as -9999 count as failed.
+    #[default]
+    Bound,
+    /// Such rows are left out.
+    Drop,
+    /// Nothing: they are used as they are.
+    Keep,
+}
+
+impl Named for Outliers {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("bound", "Single far values enter as the most extreme of the others", Self::Bound),
+            Choice::new("drop", "Rows that have one are left out", Self::Drop),
+            Choice::new("keep", "They are used as they are, marks such as -9999 too", Self::Keep),
+        ]
+    }
+}
+
+/// What failed simulations say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failures {
+    /// Observations are draws that succeeded, and would have failed as often as simulations do: each multiplies the likelihood by the
+    /// probability of success.
+    #[default]
+    Inform,
+    /// Nothing: the likelihood is that of observations given that they succeed.
+    Condition,
+}
+
+impl Named for Failures {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("inform", "That an observation exists tells of the parameters", Self::Inform),
+            Choice::new("condition", "Nothing: observations are given to succeed", Self::Condition),
+        ]
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Optimisation of one network.
@@ -278,8 +326,13 @@ pub struct LikelihoodOptions {
     /// Whether single Gaussians are tried with a linear network too, before all others.
     pub linear: bool,
     /// Whether to look for maps of θ (changes of sign, exchanges of two parameters) that leave the likelihood as it is, and to use
-    /// them unless a network validates worse with them, by more than 0.01 nats: modes that they exchange get their exact weights.
+    /// them if the rows cannot be told from symmetric ones and no network validates better without them, by more than 0.01 nats: modes
+    /// that they exchange get their exact weights.
     pub symmetries: bool,
+    /// Maps of the latent θ that are known to leave the likelihood as it is; no others are looked for then. They are used unless the rows
+    /// contradict them beyond any doubt.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub declared: Vec<SignedPermutation>,
     /// Networks whose outputs are averaged if the form is one Gaussian: what they do not agree on is error. Each holds other rows out.
     pub members: usize,
     /// Multiples of the optimiser's learning rate, each > 0, that are tried too, with the form that was best: the network is replaced if one
@@ -299,6 +352,7 @@ impl Default for LikelihoodOptions {
             layer_norm: true,
             residual: true,
             symmetries: true,
+            declared: Vec::new(),
             linear: true,
             candidates: vec![form(1, Covariance::Diagonal), form(1, Covariance::Full), form(4, Covariance::Full)],
             members: 4,
@@ -333,6 +387,12 @@ pub struct TrainOptions {
     pub context_dropout: f64,
     /// Fraction of the parameters held out to validate on.
     pub validation_fraction: f64,
+    /// What is done about values far from all others.
+    #[serde(skip_serializing_if = "is_default")]
+    pub outliers: Outliers,
+    /// What failed simulations say of θ; for likelihoods.
+    #[serde(skip_serializing_if = "is_default")]
+    pub failures: Failures,
 }
 
 impl Default for TrainOptions {
@@ -348,6 +408,8 @@ impl Default for TrainOptions {
             noise_levels: NoiseLevels::default(),
             context_dropout: 0.0,
             validation_fraction: 0.1,
+            outliers: Outliers::default(),
+            failures: Failures::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::{Checkpoint, Keep, Last, Resumable, TrainingData};
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
+use crate::notes::Note;
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -44,6 +45,8 @@ pub struct Run<'a> {
     interrupted: Vec<TrainerState>,
     /// Networks of the stages before the next one.
     before: usize,
+    /// What the model's users should know.
+    pub(super) notes: Vec<Note>,
 }
 
 impl<'a> Run<'a> {
@@ -58,7 +61,8 @@ impl<'a> Run<'a> {
         let Resumable { fingerprint, resume, keep } = run;
         let (done, interrupted) =
             resume.map_or_else(Default::default, |checkpoint| (checkpoint.done, checkpoint.current));
-        Self { data, options, key, fingerprint, checkpoints: keep, monitor, done, interrupted, before: 0 }
+        let notes = data.notes.clone();
+        Self { data, options, key, fingerprint, checkpoints: keep, monitor, done, interrupted, before: 0, notes }
     }
 
     /// The Gaussian anchor, then the residual.
@@ -152,6 +156,17 @@ impl<'a> Run<'a> {
 
     /// Trains the networks of a stage side by side, or takes them from those done; returns where in `done` they are.
     pub(super) fn fit<O: Objective + Send>(&mut self, stage: &str, jobs: Vec<Job<O>>) -> Result<Range<usize>> {
+        let splits = jobs.iter().map(|job| self.data.fold(job.fold)).collect();
+        self.fit_split(stage, jobs, splits)
+    }
+
+    /// The same with rows of the objectives' own.
+    pub(super) fn fit_split<O: Objective + Send>(
+        &mut self,
+        stage: &str,
+        jobs: Vec<Job<O>>,
+        splits: Vec<Split>,
+    ) -> Result<Range<usize>> {
         let range = self.before..self.before + jobs.len();
         self.before = range.end;
         if self.done.len() >= range.end {
@@ -166,7 +181,6 @@ impl<'a> Run<'a> {
         let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
         let optimizers: Vec<OptimizerOptions> = jobs.iter().map(|job| job.optimizer.clone()).collect();
         let optional: Vec<bool> = jobs.iter().map(|job| job.optional).collect();
-        let splits: Vec<Split> = jobs.iter().map(|job| self.data.fold(job.fold)).collect();
         let key = self.key;
         let mut states = states.into_iter();
         let mut trainers = Vec::with_capacity(jobs.len());
@@ -257,6 +271,8 @@ impl<'a> Run<'a> {
             info: ModelInfo {
                 n_train: data.training.len() + data.validation.len(),
                 training: self.done.into_iter().map(|(_, record)| record).collect(),
+                range: data.range.clone(),
+                notes: self.notes,
                 ..ModelInfo::default()
             },
         }

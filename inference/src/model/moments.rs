@@ -1,0 +1,216 @@
+//! What an [`ObservationMap`] is fitted to: sums over the training outputs, block by block.
+
+use super::observation_map::ObservationMap;
+use crate::notes::Note;
+use crate::{InferenceError, Result};
+use ndarray::ArrayView3;
+
+/// Variance of a uniform distribution over a cell of width 1.
+const CELL_VARIANCE: f64 = 1.0 / 12.0;
+
+/// Squares beside which a variance has lost its digits in sums of squares, and beside which (f32 values) it is rounding.
+const LARGE: f64 = 1e-10;
+const ROUNDING: f64 = 1e-12;
+
+/// Standard deviations below so many units in the last place of single precision are told where all values are single precision.
+const FEW_UNITS: f64 = 64.0;
+
+/// Values kept to read quantiles off, all columns together, and rows of them at least and at most.
+const KEPT: usize = 1 << 22;
+const KEPT_ROWS: (usize, usize) = (256, 4096);
+
+/// One column.
+#[derive(Debug, Clone)]
+struct Column {
+    sum: f64,
+    square: f64,
+    /// Its first value, from which the next two are counted.
+    first: f64,
+    moved_sum: f64,
+    moved_square: f64,
+    whole: bool,
+    /// Whether all values are single precision.
+    single: bool,
+    lowest: f64,
+    highest: f64,
+}
+
+/// What a map needs to know of the training outputs, block by block. However they are split, the same result.
+#[derive(Debug, Clone)]
+pub struct Moments {
+    log: bool,
+    rows: u64,
+    columns: Vec<Column>,
+    /// Every `stride`-th row.
+    kept: Vec<f64>,
+    stride: u64,
+}
+
+/// Location and spread of a column that single rows do not move.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Robust {
+    /// The median of f(x).
+    pub median: f64,
+    /// Standard deviation by the quartiles or the 5 % and 95 % quantiles, whichever is larger.
+    pub scale: f64,
+    /// Lowest f(x).
+    pub lowest: f64,
+    /// Highest f(x).
+    pub highest: f64,
+}
+
+/// Mean and standard deviation of a column, and what is subtracted in double precision before.
+struct Scale {
+    offset: f64,
+    mean: f64,
+    sd: f64,
+    /// Standard deviation in units of the last place of single precision, where all values are single precision.
+    units: Option<f64>,
+}
+
+impl Moments {
+    /// Of no rows of `d` columns yet.
+    pub fn new(d: usize, log: bool) -> Self {
+        let column = Column {
+            sum: 0.0,
+            square: 0.0,
+            first: f64::NAN,
+            moved_sum: 0.0,
+            moved_square: 0.0,
+            whole: !log,
+            single: true,
+            lowest: f64::INFINITY,
+            highest: f64::NEG_INFINITY,
+        };
+        Self { log, rows: 0, columns: vec![column; d], kept: Vec::new(), stride: 1 }
+    }
+
+    /// Takes in more rows, (n, K, d).
+    ///
+    /// # Errors
+    /// When `log` was asked for and an output is not positive.
+    pub fn add<T: Copy + Into<f64>>(&mut self, x: ArrayView3<'_, T>) -> Result<()> {
+        let d = self.columns.len();
+        let most = (KEPT / d.max(1)).clamp(KEPT_ROWS.0, KEPT_ROWS.1);
+        for row in x.rows() {
+            let keep = self.rows.is_multiple_of(self.stride);
+            for (i, (&value, column)) in row.iter().zip(&mut self.columns).enumerate() {
+                let value: f64 = value.into();
+                if self.log && value <= 0.0 {
+                    return Err(InferenceError::TrainingSet(format!(
+                        "x_transform is \"log\" but column {i} of x holds {value}; use \"identity\" or positive outputs"
+                    )));
+                }
+                column.whole &= value.fract() == 0.0;
+                column.single &= f64::from(value as f32) == value;
+                column.lowest = column.lowest.min(value);
+                column.highest = column.highest.max(value);
+                let value = if self.log { value.ln() } else { value };
+                column.sum += value;
+                column.square += value * value;
+                if self.rows == 0 {
+                    column.first = value;
+                }
+                let moved = value - column.first;
+                column.moved_sum += moved;
+                column.moved_square += moved * moved;
+                if keep {
+                    self.kept.push(value);
+                }
+            }
+            self.rows += 1;
+            if self.kept.len() > 2 * most * d {
+                let thinned = self.kept.chunks_exact(d).step_by(2).flatten().copied().collect();
+                self.kept = thinned;
+                self.stride *= 2;
+            }
+        }
+        Ok(())
+    }
+
+    /// d.
+    pub fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Robust location and spread of each column, and its extremes.
+    pub fn robust(&self) -> Vec<Robust> {
+        let d = self.columns.len();
+        let transform = |value: f64| if self.log { value.ln() } else { value };
+        let column = |(i, column): (usize, &Column)| {
+            let mut sorted: Vec<f64> = self.kept.iter().skip(i).step_by(d).copied().collect();
+            sorted.sort_unstable_by(f64::total_cmp);
+            let at = |p: f64| sorted[((sorted.len() - 1) as f64 * p).round() as usize];
+            // The distances of a normal distribution's quantiles.
+            let scale = ((at(0.75) - at(0.25)) / 1.349).max((at(0.95) - at(0.05)) / 3.290);
+            Robust { median: at(0.5), scale, lowest: transform(column.lowest), highest: transform(column.highest) }
+        };
+        self.columns.iter().enumerate().map(column).collect()
+    }
+
+    fn scale(&self, column: &Column) -> Scale {
+        let rows = self.rows as f64;
+        let mean = column.sum / rows;
+        // Counts as they are spread out: else a column that is nearly always 0 would have no scale.
+        let cells = if column.whole { CELL_VARIANCE } else { 0.0 };
+        let unbiased = rows / (rows - 1.0).max(1.0);
+        let square = column.square / rows + cells;
+        let variance = (square - mean * mean) * unbiased;
+        if variance > LARGE * square {
+            return Scale { offset: 0.0, mean, sd: variance.sqrt(), units: None };
+        }
+        // The sums of squares have no digits left: those counted from the first value have.
+        let moved = column.moved_sum / rows;
+        let variance = (column.moved_square / rows - moved * moved + cells) * unbiased;
+        let unit = f64::from(f32::EPSILON) * mean.abs();
+        let units = (column.single && !column.whole && unit > 0.0).then(|| variance.max(0.0).sqrt() / unit);
+        let rounding = column.single && !column.whole && variance <= ROUNDING * square;
+        if rounding || variance <= (4.0 * f64::EPSILON * mean).powi(2) || variance <= f64::MIN_POSITIVE {
+            return Scale { offset: 0.0, mean, sd: 0.0, units };
+        }
+        if self.log {
+            return Scale { offset: 0.0, mean, sd: variance.sqrt(), units };
+        }
+        let offset = if column.whole { (column.first + moved).round() } else { column.first + moved };
+        Scale { offset, mean: column.first - offset + moved, sd: variance.sqrt(), units }
+    }
+
+    /// Columns that are constant, or so nearly that single precision hardly tells their values apart.
+    pub fn notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        let constant = |column: &Column| column.lowest == column.highest;
+        let columns: Vec<usize> = (0..self.columns.len()).filter(|&i| constant(&self.columns[i])).collect();
+        if !columns.is_empty() {
+            notes.push(Note::ConstantColumns { columns });
+        }
+        for (index, column) in self.columns.iter().enumerate().filter(|(_, column)| !constant(column)) {
+            let scale = self.scale(column);
+            if let Some(units) = scale.units.filter(|units| *units < FEW_UNITS || scale.sd == 0.0) {
+                notes.push(Note::CoarseColumn {
+                    column: index,
+                    mean: scale.mean + scale.offset,
+                    units,
+                    used: scale.sd > 0.0,
+                });
+            }
+        }
+        notes
+    }
+
+    /// The map that standardises what was seen.
+    pub fn finish(self) -> ObservationMap {
+        let scales: Vec<Scale> = self.columns.iter().map(|column| self.scale(column)).collect();
+        let offset: Vec<f64> = scales.iter().map(|scale| scale.offset).collect();
+        let (mean, sd) = scales.iter().map(|scale| (scale.mean as f32, scale.sd as f32)).unzip();
+        let (mut counts, mut lowest, mut highest) = (Vec::new(), Vec::new(), Vec::new());
+        if self.columns.iter().any(|column| column.whole) {
+            for (column, offset) in self.columns.iter().zip(&offset) {
+                counts.push(column.whole);
+                lowest.push((column.lowest - offset) as f32);
+                highest.push((column.highest - offset) as f32);
+            }
+        }
+        let offset = if offset.iter().all(|&value| value == 0.0) { Vec::new() } else { offset };
+        ObservationMap { log: self.log, mean, sd, counts, lowest, highest, offset }
+    }
+}

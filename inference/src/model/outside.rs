@@ -1,0 +1,183 @@
+//! Observations that a model knows nothing about.
+
+use super::trained::TrainedModel;
+use crate::Result;
+use crate::notes::{Note, Outside, SymmetryGround};
+use ndarray::ArrayView2;
+use std::collections::HashSet;
+
+/// How far beyond the range of the simulations a value is unlike them: standard deviations, and a share of the range. The next of as many
+/// simulations lies beyond by less.
+const BEYOND: f64 = 0.5;
+const SHARE: f64 = 0.1;
+
+/// Relative difference from a constant that is no rounding.
+const ROUNDING: f64 = 1e-5;
+
+/// The farthest values that are told.
+const TOLD: usize = 3;
+
+/// Training rows for each observation that a network needs: of P effective parameters, N rows leave an error of P/2N nats an observation.
+const ROWS_AN_OBSERVATION: usize = 50;
+
+impl TrainedModel {
+    /// What is to be said about observations `x` (n, d), [centred](super::ObservationMap::centre), before their posterior is sampled.
+    ///
+    /// # Errors
+    /// When they do not fit the model or are not finite.
+    pub fn examine(&self, x: ArrayView2<'_, f32>) -> Result<Vec<Note>> {
+        let features = self.observation_map.features(x)?;
+        let mut notes = Vec::new();
+        notes.extend(self.unlike(x, &features));
+        notes.extend(self.constant_differs(x));
+        notes.extend(self.copies(x));
+        notes.extend(self.many(x.nrows()));
+        Ok(notes)
+    }
+
+    /// A value of a column as it was observed.
+    fn observed(&self, column: usize, value: f32) -> f64 {
+        f64::from(value) + self.observation_map.offset.get(column).copied().unwrap_or(0.0)
+    }
+
+    fn unlike(&self, x: ArrayView2<'_, f32>, features: &[f32]) -> Option<Note> {
+        let d = x.ncols();
+        let mut outside = Vec::new();
+        let mut unlike = 0;
+        for (observation, row) in features.chunks_exact(d).enumerate() {
+            let worst = row
+                .iter()
+                .zip(&self.info.range)
+                .map(|(&z, &[low, high])| {
+                    let beyond = f64::from((z - high).max(low - z));
+                    if beyond > BEYOND + SHARE * f64::from(high - low) { beyond } else { 0.0 }
+                })
+                .enumerate()
+                .max_by(|a, b| a.1.total_cmp(&b.1));
+            if let Some((column, beyond)) = worst.filter(|(_, beyond)| *beyond > 0.0) {
+                unlike += 1;
+                let value = self.observed(column, x[[observation, column]]);
+                outside.push(Outside { observation, column, value, beyond });
+            }
+        }
+        outside.sort_by(|a, b| b.beyond.total_cmp(&a.beyond));
+        outside.truncate(TOLD);
+        (unlike > 0).then_some(Note::Unlike { observations: unlike, of: x.nrows(), farthest: outside })
+    }
+
+    fn constant_differs(&self, x: ArrayView2<'_, f32>) -> Option<Note> {
+        let map = &self.observation_map;
+        let constant = |column: usize| {
+            // Of whole numbers the spread is that of a cell: theirs are constant if lowest and highest are one.
+            let ends = map.lowest.get(column).zip(map.highest.get(column)).filter(|_| map.counts[column]);
+            match ends {
+                Some((low, high)) => (low == high).then_some(f64::from(*low)),
+                None if map.sd[column] == 0.0 => {
+                    let mean = f64::from(map.mean[column]);
+                    Some(if map.log { mean.exp() } else { mean })
+                }
+                None => None,
+            }
+        };
+        let mut values = x.indexed_iter();
+        values.find_map(|((observation, column), &value)| {
+            let constant = constant(column)?;
+            let differs = (f64::from(value) - constant).abs() > ROUNDING * constant.abs().max(f64::MIN_POSITIVE);
+            let (value, constant) = (self.observed(column, value), self.observed(column, constant as f32));
+            differs.then_some(Note::ConstantDiffers { observation, column, value, constant })
+        })
+    }
+
+    fn copies(&self, x: ArrayView2<'_, f32>) -> Option<Note> {
+        let map = &self.observation_map;
+        let real = |column: usize| map.sd[column] > 0.0 && !map.counts.get(column).copied().unwrap_or(false);
+        if !(0..x.ncols()).any(real) {
+            return None;
+        }
+        let bits = |row: ndarray::ArrayView1<'_, f32>| row.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+        let distinct = x.outer_iter().map(bits).collect::<HashSet<_>>().len();
+        let copies = x.nrows() - distinct;
+        (copies > 0).then_some(Note::Copies { copies, of: x.nrows() })
+    }
+
+    fn many(&self, n: usize) -> Option<Note> {
+        let rows = self.info.n_train;
+        let trusted = rows / ROWS_AN_OBSERVATION;
+        let tested = |note: &Note| matches!(note, Note::Symmetry { ground: SymmetryGround::Tested, .. });
+        let symmetry = self.info.notes.iter().any(tested);
+        (rows > 0 && n > trusted.max(1)).then_some(Note::ManyObservations {
+            n,
+            rows,
+            trusted: trusted.max(1),
+            symmetry,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Covariance, MixtureLayout, ModelInfo, Networks, ObservationMap};
+    use ndarray::arr2;
+    use tallsbi_data::{LatentMap, Prior, StreamKey, Symmetry};
+    use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
+
+    /// Two columns within ±3 sd about 10 and 1.7·10⁹, a third that is always 4.
+    fn model() -> TrainedModel {
+        let layout = MixtureLayout { components: 1, dim: 3, covariance: Covariance::Diagonal, cells: false };
+        let spec = MlpSpec {
+            input: 1,
+            hidden: Vec::new(),
+            output: layout.outputs(),
+            activation: Activation::Gelu,
+            layer_norm: false,
+            residual: false,
+        };
+        let member = Mlp::random(spec, LastLayer::Random, &mut StreamKey::root(0).rng(0)).unwrap();
+        let prior = Prior::from_json(r#"[{"name":"a","dist":"normal","loc":0,"scale":1}]"#).unwrap();
+        let map = ObservationMap::standardize(vec![10.0, 0.0, 4.0], vec![2.0, 0.5, 0.0]);
+        TrainedModel {
+            networks: Networks::Likelihood {
+                members: vec![member],
+                layout,
+                symmetry: Symmetry::none(1),
+                success: None,
+            },
+            latent: LatentMap::prior_gaussian(&prior),
+            observation_map: ObservationMap { offset: vec![0.0, 1.7e9, 0.0], ..map },
+            info: ModelInfo {
+                n_train: 5000,
+                range: vec![[-3.0, 3.0], [-3.0, 3.0], [0.0, 0.0]],
+                ..ModelInfo::default()
+            },
+        }
+    }
+
+    fn notes(x: &[[f64; 3]]) -> Vec<String> {
+        let model = model();
+        let x = model.observation_map.centre(arr2(x).view());
+        model.examine(x.view()).unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_lies_outside_is_told() {
+        assert!(notes(&[[10.0, 1.7e9, 4.0], [16.5, 1.7e9 + 1.6, 4.0]]).is_empty());
+        let said = notes(&[[30.0, 1.7e9, 4.0], [10.0, 1.7e9 + 4.0, 4.0]]);
+        assert!(
+            said[0].starts_with(
+                "2 of 2 observations are unlike the simulations (observation 0, column 0: 30, 7.0 sd beyond"
+            )
+        );
+        assert!(said[0].contains("observation 1, column 1: 1.7e9, 5.0 sd beyond"), "{}", said[0]);
+        let said = notes(&[[10.0, 1.7e9, 5.0]]);
+        assert!(said[0].starts_with("observation 0 has 5 in column 2, which is 4 in all simulations"), "{}", said[0]);
+    }
+
+    #[test]
+    fn copies_and_too_many_observations_are_told() {
+        assert!(notes(&[[9.0, 1.7e9, 4.0]; 5])[0].starts_with("4 of 5 observations are copies"));
+        let many: Vec<[f64; 3]> = (0..200).map(|i| [10.0 + 0.01 * f64::from(i), 1.7e9, 4.0]).collect();
+        assert!(notes(&many)[0].starts_with("200 observations, but 5000 training rows: a network"));
+        assert!(notes(&many[..100]).is_empty());
+    }
+}

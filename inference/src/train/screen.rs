@@ -1,0 +1,292 @@
+//! Which rows are trained on, and which values are held back: marks of failure and single broken rows.
+//!
+//! Columns whose largest value is far out beside their robust spread are gone through once more. A value such as -9999 or 10²⁰ that lies
+//! beyond all others is a mark of failure, and its row a failed one. A few values beyond a gap ([`GAP`]) are broken rows: they must move
+//! neither the standardisation nor the network.
+
+use super::data::{RowBlock, VisitBlocks};
+use super::options::Outliers;
+use crate::Result;
+use crate::model::moments::{Moments, Robust};
+use crate::notes::{FarValue, Note};
+use ndarray::{ArrayView3, Axis};
+use std::collections::BTreeSet;
+
+/// Robust standard deviations beyond which a value is looked at, and beyond which it may be broken.
+const FAR: f64 = 20.0;
+const BROKEN: f64 = 50.0;
+
+/// How many times as far out as the next value a broken one is. The largest of values with Cauchy tails is so in one of 15 sets.
+const GAP: f64 = 15.0;
+
+/// Largest share of values that are single broken ones; more are a second mode.
+const RARE: f64 = 0.002;
+
+/// Values that tools write for what is missing, up to their sign: the last is netCDF's.
+const MARKS: [f64; 12] =
+    [99.0, 999.0, 9999.0, 99_999.0, 999_999.0, 1e20, 1e30, 1e34, 1e35, 1e36, 1e37, 9.969_209_968_386_869e36];
+
+/// Goes through all rows; returns how many were left out before.
+pub(super) type Blocks<'a> = dyn Fn(&mut VisitBlocks<'_>) -> Result<u64> + 'a;
+
+/// Rows and values that are used.
+#[derive(Debug)]
+pub(super) struct Screened {
+    /// Of the values that are used.
+    pub moments: Moments,
+    /// Rows that are left out although they are valid.
+    pub dropped: BTreeSet<u64>,
+    /// Of these, rows with a mark of failure.
+    pub marked: BTreeSet<u64>,
+    /// Lowest and highest value of each column that is used; others enter as these. Empty if all are used.
+    pub bounds: Vec<(f64, f64)>,
+    /// Rows that are used.
+    pub rows: usize,
+    /// Rows that were left out by the source.
+    pub unseen: u64,
+    /// What was found.
+    pub notes: Vec<Note>,
+}
+
+impl Screened {
+    /// Whether row number `row` is used.
+    pub fn uses(&self, block: &RowBlock<'_>, index: usize) -> bool {
+        block.valid[index] && !self.dropped.contains(&(block.first + index as u64))
+    }
+
+    /// A value of a column within the bounds.
+    pub fn bound(&self, column: usize, value: f64) -> f64 {
+        self.bounds.get(column).map_or(value, |&(low, high)| value.clamp(low, high))
+    }
+}
+
+/// A value that is far out.
+#[derive(Debug, Clone, Copy)]
+struct Far {
+    row: u64,
+    value: f64,
+    /// Distance from the median in robust standard deviations.
+    distance: f64,
+}
+
+/// A column with values that are far out.
+#[derive(Debug)]
+struct Suspect {
+    column: usize,
+    robust: Robust,
+    far: Vec<Far>,
+    /// Largest distance of the others, and their lowest and highest value.
+    inner: f64,
+    range: (f64, f64),
+}
+
+/// Reads the rows once, and again where values are far out.
+pub(super) fn screen(blocks: &Blocks<'_>, dim_x: usize, log: bool, outliers: Outliers) -> Result<Screened> {
+    let mut moments = Moments::new(dim_x, log);
+    let mut rows = 0;
+    let unseen = blocks(&mut |block| {
+        rows += block.valid.iter().filter(|&&valid| valid).count();
+        add(&mut moments, (block.first, block.x, block.valid), |_| true)
+    })?;
+    let screened = |moments| Screened {
+        moments,
+        dropped: BTreeSet::new(),
+        marked: BTreeSet::new(),
+        bounds: Vec::new(),
+        rows,
+        unseen,
+        notes: Vec::new(),
+    };
+    let mut suspects = if rows == 0 { Vec::new() } else { suspects(&moments) };
+    if suspects.is_empty() || outliers == Outliers::Keep {
+        let notes = moments.notes();
+        return Ok(Screened { notes, ..screened(moments) });
+    }
+    collect(blocks, log, &mut suspects)?;
+    let mut result = screened(Moments::new(dim_x, log));
+    for suspect in &mut suspects {
+        judge(suspect, outliers, &mut result);
+    }
+    result.rows -= result.dropped.len();
+    let (mut moments, dropped, bounds) = (Moments::new(dim_x, log), result.dropped.clone(), result.bounds.clone());
+    blocks(&mut |block| {
+        let used = |row: u64| !dropped.contains(&row);
+        if bounds.is_empty() {
+            return add(&mut moments, (block.first, block.x, block.valid), used);
+        }
+        let mut x = block.x.to_owned();
+        for mut row in x.rows_mut() {
+            row.iter_mut().zip(&bounds).for_each(|(value, &(low, high))| *value = value.clamp(low, high));
+        }
+        add(&mut moments, (block.first, x.view(), block.valid), used)
+    })?;
+    result.notes.extend(moments.notes());
+    result.moments = moments;
+    Ok(result)
+}
+
+/// Takes in the valid rows of a block that are used.
+fn add(
+    moments: &mut Moments,
+    (first, x, valid): (u64, ArrayView3<'_, f64>, &[bool]),
+    used: impl Fn(u64) -> bool,
+) -> Result<()> {
+    let kept: Vec<usize> = (0..valid.len()).filter(|&i| valid[i] && used(first + i as u64)).collect();
+    if kept.len() == valid.len() {
+        return moments.add(x);
+    }
+    moments.add(x.select(Axis(0), &kept).view())
+}
+
+/// Columns whose extremes are far out.
+fn suspects(moments: &Moments) -> Vec<Suspect> {
+    let far = |(column, robust): (usize, Robust)| {
+        let reach = (robust.highest - robust.median).max(robust.median - robust.lowest);
+        let suspect = robust.scale > 0.0 && reach > BROKEN * robust.scale;
+        let range = (f64::INFINITY, f64::NEG_INFINITY);
+        suspect.then(|| Suspect { column, robust, far: Vec::new(), inner: 0.0, range })
+    };
+    moments.robust().into_iter().enumerate().filter_map(far).collect()
+}
+
+fn collect(blocks: &Blocks<'_>, log: bool, suspects: &mut [Suspect]) -> Result<()> {
+    blocks(&mut |block: &RowBlock<'_>| {
+        let x: ArrayView3<'_, f64> = block.x;
+        for (index, row) in x.outer_iter().enumerate().filter(|(index, _)| block.valid[*index]) {
+            for suspect in suspects.iter_mut() {
+                let Robust { median, scale, .. } = suspect.robust;
+                for &value in row.column(suspect.column) {
+                    let distance = ((if log { value.ln() } else { value }) - median).abs() / scale;
+                    if distance > FAR {
+                        suspect.far.push(Far { row: block.first + index as u64, value, distance });
+                    } else {
+                        suspect.keep(value, distance);
+                    }
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+impl Suspect {
+    fn keep(&mut self, value: f64, distance: f64) {
+        self.inner = self.inner.max(distance);
+        self.range = (self.range.0.min(value), self.range.1.max(value));
+    }
+}
+
+/// Decides about the far values of a column.
+fn judge(suspect: &mut Suspect, outliers: Outliers, result: &mut Screened) {
+    suspect.far.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+    let is_mark = |far: &Far| MARKS.iter().any(|mark| (far.value.abs() / mark - 1.0).abs() < 1e-6);
+    let (marks, others): (Vec<Far>, Vec<Far>) = std::mem::take(&mut suspect.far).into_iter().partition(is_mark);
+    let (marks, unmarked): (Vec<Far>, Vec<Far>) =
+        marks.into_iter().partition(|far| far.distance > BROKEN && far.distance > GAP * suspect.inner);
+    if !marks.is_empty() {
+        result.marked.extend(marks.iter().map(|far| far.row));
+        result.dropped.extend(marks.iter().map(|far| far.row));
+        result.notes.push(Note::Marks { column: suspect.column, values: distinct(&marks), rows: marks.len() });
+    }
+    let mut others = [others, unmarked].concat();
+    others.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+    let mut inner = suspect.inner;
+    let mut first = others.len();
+    for (index, far) in others.iter().enumerate() {
+        if far.distance > BROKEN && far.distance > GAP * inner {
+            first = index;
+            break;
+        }
+        inner = inner.max(far.distance);
+    }
+    let broken = others.split_off(first);
+    others.iter().for_each(|far| suspect.keep(far.value, far.distance));
+    if broken.is_empty() {
+        return;
+    }
+    let rare = broken.len() <= 3 || (broken.len() as f64) < RARE * result.rows as f64;
+    let dropped = rare && outliers == Outliers::Drop;
+    if dropped {
+        result.dropped.extend(broken.iter().map(|far| far.row));
+    } else if rare {
+        let everything = (f64::NEG_INFINITY, f64::INFINITY);
+        let columns = result.moments.columns();
+        if result.bounds.is_empty() {
+            result.bounds = vec![everything; columns];
+        }
+        result.bounds[suspect.column] = suspect.range;
+    }
+    let mut first: Vec<FarValue> =
+        broken.iter().map(|far| FarValue { row: far.row, value: far.value, distance: far.distance }).collect();
+    first.sort_by_key(|far| far.row);
+    first.truncate(3);
+    result.notes.push(Note::FarRows { column: suspect.column, rows: broken.len(), first, bounded: rare, dropped });
+}
+
+/// The different values, in order of their first row.
+fn distinct(far: &[Far]) -> Vec<f64> {
+    let mut values: Vec<f64> = Vec::new();
+    for far in far {
+        if !values.contains(&far.value) {
+            values.push(far.value);
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, Array3};
+
+    /// 4000 rows of a normal column, a constant rate of the other, some values replaced.
+    fn screened(outliers: Outliers, replaced: &[(usize, f64)]) -> Screened {
+        let mut x = Array3::from_shape_fn((4000, 1, 2), |(i, _, j)| 3.0 + ((i * 37 + j) as f64 * 0.7).sin());
+        replaced.iter().for_each(|&(row, value)| x[[row, 0, 1]] = value);
+        let theta = Array2::zeros((4000, 1));
+        let valid = vec![true; 4000];
+        let blocks = |visit: &mut VisitBlocks<'_>| {
+            for first in [0, 1500] {
+                let range = ndarray::s![first..if first == 0 { 1500 } else { 4000 }, .., ..];
+                let part = x.slice(range);
+                let count = part.dim().0;
+                let theta = theta.slice(ndarray::s![..count, ..]);
+                visit(&RowBlock { first: first as u64, theta, x: part, valid: &valid[..count] })?;
+            }
+            Ok(0)
+        };
+        screen(&blocks, 2, false, outliers).unwrap()
+    }
+
+    #[test]
+    fn a_broken_row_is_named_and_held_back() {
+        for (value, decimal) in [(1e10, "1e10"), (-5e3, "-5000")] {
+            let found = screened(Outliers::Bound, &[(1234, value)]);
+            let plain = screened(Outliers::Bound, &[]);
+            let map = |screened: Screened| screened.moments.finish();
+            let text = found.notes[0].to_string();
+            assert!(text.starts_with(&format!("row 1234, column 1: {decimal}")), "{text}");
+            assert_eq!((found.rows, found.dropped.len(), plain.notes.len()), (4000, 0, 0));
+            assert!((found.bound(1, value) - 3.0).abs() < 1.1);
+            let (found, plain) = (map(found), map(plain));
+            assert!((found.sd[1] / plain.sd[1] - 1.0).abs() < 1e-3 && found.sd[0] == plain.sd[0]);
+        }
+        let dropped = screened(Outliers::Drop, &[(1234, 1e10)]);
+        assert_eq!((dropped.rows, dropped.dropped.len(), dropped.marked.len()), (3999, 1, 0));
+        let kept = screened(Outliers::Keep, &[(1234, 1e10)]);
+        assert!(kept.notes.is_empty() && kept.moments.finish().sd[1] > 1e6);
+    }
+
+    #[test]
+    fn marks_of_failure_are_failures_and_second_modes_are_not() {
+        let marks: Vec<(usize, f64)> = (0..400).map(|i| (10 * i, if i % 2 == 0 { -9999.0 } else { 1e20 })).collect();
+        let found = screened(Outliers::Bound, &marks);
+        assert_eq!((found.rows, found.marked.len()), (3600, 400));
+        assert!(matches!(&found.notes[..], [Note::Marks { column: 1, rows: 400, values }] if values.len() == 2));
+        let mode: Vec<(usize, f64)> = (0..100).map(|i| (10 * i, 80.0 + 0.01 * i as f64)).collect();
+        let found = screened(Outliers::Bound, &mode);
+        assert_eq!((found.rows, found.bounds.len()), (4000, 0));
+        assert!(matches!(found.notes[..], [Note::FarRows { bounded: false, rows: 100, .. }]));
+    }
+}
