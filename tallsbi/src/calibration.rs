@@ -89,9 +89,9 @@ pub fn local_c2st(
             found: pairs.x.dim().1.to_string(),
         });
     }
-    let x = pairs.x.slice(s![.., ..n, ..]).to_owned();
+    let (theta, x) = pairs.valid_rows();
+    let x = x.slice_move(s![.., ..n, ..]);
     let theta_q = draws(model, &x, 1, sampling, StreamKey::root(seed), None, monitor)?.index_axis_move(Axis(1), 0);
-    let theta = pairs.theta.mapv(f64::from);
     test_locally((theta.view(), theta_q.view(), &x), (observations, posterior), options, seed, monitor)
 }
 
@@ -147,8 +147,9 @@ fn drawn(
     monitor: &dyn Monitor,
 ) -> Result<Drawn> {
     check_pairs(model, pairs)?;
-    let draws = draws(model, &pairs.x, options.draws, &options.sampling, StreamKey::root(seed), None, monitor)?;
-    Ok(Drawn { theta: pairs.theta.mapv(f64::from), draws })
+    let (theta, x) = pairs.valid_rows();
+    let draws = draws(model, &x, options.draws, &options.sampling, StreamKey::root(seed), None, monitor)?;
+    Ok(Drawn { theta, draws })
 }
 
 /// Checks that pairs have the model's parameters and observations.

@@ -1,11 +1,11 @@
 //! Rows (θ, x) of a task: parameters from the prior, observations from the simulator.
 
 use crate::{Error, Result};
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rayon::prelude::*;
 use tallsbi_data::{Monitor, Prior, Purpose, Stage, StreamKey, XTransform};
 use tallsbi_inference::InferenceError;
-use tallsbi_inference::train::{RowSource, VisitRows};
+use tallsbi_inference::train::{RowBlock, RowSource, VisitBlocks, VisitRows};
 use tallsbi_simulators::{Rows, Task, simulate_parallel};
 
 /// Rows of θ drawn by one thread at a time.
@@ -16,12 +16,12 @@ const PRIOR_CHUNK: usize = 1024;
 pub struct Simulations {
     /// The prior θ is drawn from.
     pub prior: Prior,
-    /// Parameters (N, m), those of the valid rows.
-    pub theta: Array2<f32>,
-    /// Observations (N, K, d), K of each θ.
-    pub x: Array3<f32>,
-    /// Rows left out because their simulation failed or is not finite.
-    pub invalid: u64,
+    /// Parameters (N, m).
+    pub theta: Array2<f64>,
+    /// Observations (N, K, d), K of each θ; anything where a row is not valid.
+    pub x: Array3<f64>,
+    /// Whether each row is valid; the others are simulations that failed.
+    pub valid: Vec<bool>,
     /// Names of the d values; may be empty.
     pub observation_names: Vec<String>,
     /// How observations enter a network.
@@ -31,12 +31,12 @@ pub struct Simulations {
 }
 
 impl Simulations {
-    /// Rows that some simulator of the caller's made: θ (N, m) drawn from `prior`, x (N, K, d). Rows that are not finite are left out
-    /// and counted.
+    /// Rows that some simulator of the caller's made: θ (N, m) drawn from `prior`, x (N, K, d). Rows of x that are not finite are
+    /// simulations that failed.
     ///
     /// # Errors
     /// When shapes do not fit, or θ lies outside the prior's support.
-    pub fn new(prior: Prior, theta: ArrayView2<'_, f32>, x: ArrayView3<'_, f32>) -> Result<Self> {
+    pub fn new(prior: Prior, theta: Array2<f64>, x: Array3<f64>) -> Result<Self> {
         let (n, m) = theta.dim();
         if m != prior.dim() || x.dim().0 != n {
             return Err(Error::Shape {
@@ -45,22 +45,21 @@ impl Simulations {
                 found: format!("theta ({n}, {m}) and x {:?}", x.dim()),
             });
         }
-        let finite = |i: &usize| {
-            theta.row(*i).iter().all(|value| value.is_finite())
-                && x.index_axis(Axis(0), *i).iter().all(|value| value.is_finite())
-        };
-        let kept: Vec<usize> = (0..n).filter(finite).collect();
-        let theta = theta.select(Axis(0), &kept);
         prior.check_support("theta", theta.view())?;
-        Ok(Self {
-            theta,
-            x: x.select(Axis(0), &kept),
-            invalid: (n - kept.len()) as u64,
-            observation_names: Vec::new(),
-            x_transform: XTransform::Identity,
-            task: String::new(),
-            prior,
-        })
+        let valid = x.outer_iter().map(|row| row.iter().all(|value| value.is_finite())).collect();
+        let (observation_names, x_transform, task) = (Vec::new(), XTransform::Identity, String::new());
+        Ok(Self { prior, theta, x, valid, observation_names, x_transform, task })
+    }
+
+    /// Rows whose simulation failed.
+    pub fn invalid(&self) -> usize {
+        self.valid.iter().filter(|&&valid| !valid).count()
+    }
+
+    /// Parameters (V, m) and observations (V, K, d) of the V valid rows.
+    pub fn valid_rows(&self) -> (Array2<f64>, Array3<f32>) {
+        let kept: Vec<usize> = (0..self.valid.len()).filter(|&row| self.valid[row]).collect();
+        (self.theta.select(Axis(0), &kept), self.x.select(Axis(0), &kept).mapv(|value| value as f32))
     }
 }
 
@@ -82,8 +81,14 @@ impl RowSource for Simulations {
     }
 
     fn for_each_block(&self, visit: &mut VisitRows<'_>) -> std::result::Result<u64, InferenceError> {
-        visit(self.theta.view(), self.x.view())?;
-        Ok(self.invalid)
+        let (theta, x) = self.valid_rows();
+        visit(theta.mapv(|value| value as f32).view(), x.view())?;
+        Ok(self.invalid() as u64)
+    }
+
+    fn for_each_row_block(&self, visit: &mut VisitBlocks<'_>) -> std::result::Result<u64, InferenceError> {
+        visit(&RowBlock { first: 0, theta: self.theta.view(), x: self.x.view(), valid: &self.valid })?;
+        Ok(0)
     }
 }
 
@@ -98,13 +103,13 @@ pub fn simulate(task: &dyn Task, rows: usize, n_obs: usize, seed: u64, monitor: 
     let name = format!("simulate {}", task.name());
     let stage = monitor.stage(&name, "rows", rows as u64);
     simulate_rows(task, n_obs, key, 0, &theta, (&mut x, &mut valid), &stage)?;
-    let theta = array(theta, (rows, task.prior().dim()))?;
+    let theta = array(theta, (rows, task.prior().dim()))?.mapv(f64::from);
     let x = Array3::from_shape_vec((rows, n_obs, task.dim_x()), x).map_err(|error| shape("x", &error))?;
     Ok(Simulations {
         observation_names: task.observation_names(),
         x_transform: task.x_transform(),
         task: task.name().to_owned(),
-        ..Simulations::new(task.prior().clone(), theta.view(), x.view())?
+        ..Simulations::new(task.prior().clone(), theta, x.mapv(f64::from))?
     })
 }
 

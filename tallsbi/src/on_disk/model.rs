@@ -83,9 +83,9 @@ pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
     let rows = set.load(limit)?;
     Ok(Simulations {
         prior: set.prior().clone(),
-        theta: rows.theta,
-        x: rows.x,
-        invalid: rows.invalid,
+        valid: vec![true; rows.theta.nrows()],
+        theta: rows.theta.mapv(f64::from),
+        x: rows.x.mapv(f64::from),
         observation_names: set.spec().observation_names.clone(),
         x_transform: set.spec().x_transform,
         task: set.provenance().task.clone(),
