@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 /// | `tolerance` | 0.1 | error of the posterior's mean that simulations may leave, in its own sd | (0, 1\] |
 /// | `width` | 3 | k: proposals have k² times the posterior's covariance | \[1.5, 20\] |
 /// | `defensive` | 0.1 | share of a round's parameters from the proposal before | \[0, 0.9\] |
-/// | `degree` | 3 | highest degree of means | 1 to 4 |
-/// | `variance_degree` | 2 | highest degree of log-variances | 0 to 4 |
+/// | `degree` | 4 | highest degree of means | 1 to 4 |
+/// | `variance_degree` | 3 | highest degree of log-variances | 0 to 4 |
 /// | `coupling_degree` | 2 | highest degree of couplings between values; none for diagonal covariances | 0 to 4 |
 /// | `components` | 4 | local likelihoods side by side at most, for several modes | ≥ 1 |
 /// | `growth` | 10 | from round to round the posterior follows so many times more observations' worth of likelihood | > 1 |
@@ -62,8 +62,8 @@ impl Default for RefineOptions {
             tolerance: 0.1,
             width: 3.0,
             defensive: 0.1,
-            degree: 3,
-            variance_degree: 2,
+            degree: 4,
+            variance_degree: 3,
             coupling_degree: Some(2),
             components: 4,
             growth: 10.0,

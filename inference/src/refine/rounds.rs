@@ -83,8 +83,9 @@ const WITHIN: f64 = 0.9995;
 /// Observations' worth that a start from the prior is taken for.
 const PRIOR_WORTH: f64 = 0.3;
 
-/// A round before the last makes this share of what is needed in the end.
-const SCOUTING: f64 = 0.25;
+/// Share of a budget that scouting rounds may take, and one of them.
+const SCOUTING: f64 = 0.5;
+const SCOUTING_ROUND: f64 = 0.15;
 
 /// Rows of a scouting round at least, a coefficient of degree 2.
 const SCOUTING_ROWS: usize = 40;
@@ -97,7 +98,17 @@ struct State {
     rows: Rows,
     proposal: Option<Proposal>,
     made: usize,
+    /// Whether the last two posteriors agree well enough to follow more of the likelihood, or to spend what is left.
+    agreed: bool,
+    /// Whether they followed the same share of it.
+    same: bool,
 }
+
+/// Movements, in sd, up to which two rounds' posteriors agree.
+const AGREED: f64 = 1.0;
+
+/// Ratios of standard deviations up to which they do.
+const AGREED_WIDTH: f64 = 1.6;
 
 /// Refines at observations.
 ///
@@ -125,7 +136,7 @@ pub fn refine(
     let mut result: Option<(RefinedModel, Array2<f64>, f64)> = None;
     let mut verdict = Verdict::NotSettled { reason: "no simulations were allowed; give a larger budget".into() };
     for round in 0..options.rounds.unwrap_or(MOST_ROUNDS) {
-        let worth = (state.worth * options.growth).min(n as f64).max(1.0);
+        let worth = if state.agreed { (state.worth * options.growth).min(n as f64) } else { state.worth };
         let size = round_size(&problem, &state, worth, options, round);
         if size == 0 {
             break;
@@ -152,7 +163,8 @@ impl State {
             Some(start) => (start.draws.iter().copied().collect(), start.worth),
             None => (Proposal::prior(m).draw(None, 0.0, key.child(Purpose::SamplerStart), 0, 2000), PRIOR_WORTH),
         };
-        Self { draws, worth, moved: None, rows: problem.earlier.clone(), proposal: None, made: 0 }
+        let worth = worth.min(problem.x.nrows() as f64);
+        Self { draws, worth, moved: None, rows: problem.earlier.clone(), proposal: None, made: 0, agreed: problem.start.is_none(), same: false }
     }
 }
 
@@ -164,17 +176,17 @@ fn round_size(problem: &Problem<'_>, state: &State, worth: f64, options: &Refine
         return size.min(left);
     }
     let quadratic = (m + 1) * (m + 2) / 2;
-    let needed = rows_needed(n, m, options.width, options.tolerance).max(2 * SCOUTING_ROWS * quadratic);
-    let scouting = (rows_needed(worth as usize, m, options.width, 2.0 * options.tolerance))
-        .max(SCOUTING_ROWS * quadratic)
-        .min((SCOUTING * options.budget.unwrap_or(usize::MAX) as f64) as usize);
+    let all = options.budget.unwrap_or(usize::MAX) as f64;
+    let spent = state.made as f64 >= SCOUTING * all;
     let last = options.rounds.is_some_and(|rounds| round + 1 == rounds);
-    let settling = state.worth >= n as f64 && round > 0;
-    if last || settling {
+    let settling = state.worth >= n as f64 && state.agreed && state.same && round > 0;
+    if last || settling || spent {
         // With a budget, all that is left: more rows never harm.
+        let needed = rows_needed(n, m, options.width, options.tolerance).max(2 * SCOUTING_ROWS * quadratic);
         return options.budget.map_or(needed, |_| left);
     }
-    scouting.min(left)
+    let scouting = rows_needed(worth as usize, m, options.width, 2.0 * options.tolerance);
+    scouting.max(SCOUTING_ROWS * quadratic).min((SCOUTING_ROUND * all) as usize).min(left)
 }
 
 type Outcome = (RefinedModel, Array2<f64>, f64);
@@ -215,8 +227,12 @@ fn one_round(
         predicted_error: predicted_error(&model, &canonical, m, worth, &used),
         at_edge: reach[0].at_edge,
     };
-    // A first round's start says nothing of the posterior's movement, nor does one that followed less of the likelihood.
-    state.moved = (state.worth >= worth).then_some(shift);
+    // A posterior that followed less of the likelihood is to be within its own, wider sd.
+    let same = state.worth >= worth;
+    let jump = if same { moved } else { movement(&canonical, &state.draws, m).0 };
+    state.agreed = jump <= AGREED && (!same || widened <= AGREED_WIDTH);
+    state.same = same;
+    state.moved = same.then_some(shift);
     (state.draws, state.worth, state.proposal) = (canonical, worth, Some(proposal));
     let draws = Array2::from_shape_vec((options.samples, m), draws).expect("one row a sample");
     Ok((record, (model, draws, reach[0].log_evidence)))
@@ -265,10 +281,9 @@ fn learn(
         let latent = Chart { bounded: vec![false; m], frame: frame.clone() };
         let mut best: Fitted = fit(latent, &near, problem.log, radius, options.forms())?;
         if uniform.contains(&true) {
-            let mut native = Chart::fit(uniform.clone(), &near.u)?;
+            let native = Chart::fit(uniform.clone(), &near.u)?;
             // Its region is that of the rows.
             let reach = near.u.chunks_exact(m).map(|u| native.at(u).iter().map(|v| v * v).sum::<f64>()).fold(0.0, f64::max);
-            native.frame.factor.iter_mut().for_each(|entry| *entry *= 1.0);
             let other = fit(native, &near, problem.log, reach.sqrt(), options.forms())?;
             if other.held_out > best.held_out {
                 best = other;
