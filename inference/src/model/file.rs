@@ -11,6 +11,7 @@ use super::noise::NoiseSettings;
 use super::observation_map::ObservationMap;
 use super::reference;
 use super::trained::{ModelInfo, Networks, TrainedModel};
+use crate::refine::RefinedDescription;
 use crate::{InferenceError, Result};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,9 @@ enum ArchitectureDescription {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         symmetries: Vec<SignedPermutation>,
     },
+    Refined {
+        refinement: RefinedDescription,
+    },
 }
 
 impl TrainedModel {
@@ -93,6 +97,7 @@ impl TrainedModel {
                     symmetries: symmetry.elements()[1..].to_vec(),
                 }
             }
+            Networks::Refined(model) => ArchitectureDescription::Refined { refinement: model.describe() },
         };
         let description = Description {
             format: FORMAT,
@@ -154,6 +159,7 @@ impl TrainedModel {
                 let symmetry = Symmetry::generated(dims.0, &symmetries)?;
                 Networks::Likelihood { members, layout, symmetry }
             }
+            ArchitectureDescription::Refined { refinement } => Networks::Refined(refinement.model(dims.0, dims.1)?),
         };
         Ok(Self {
             networks,

@@ -6,6 +6,7 @@ use super::density::MixtureLayout;
 use super::likelihood::LikelihoodModel;
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
+use crate::refine::RefinedModel;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::LatentMap;
 use tallsbi_data::Symmetry;
@@ -41,6 +42,8 @@ pub enum Networks {
         /// Maps of the latent θ that leave the likelihood as it is: the networks see one point of each orbit.
         symmetry: Symmetry,
     },
+    /// Likelihoods in closed form around the posterior of given observations.
+    Refined(RefinedModel),
 }
 
 /// Loss curves and outcome of one network's training.
@@ -112,6 +115,8 @@ pub enum PreparedModel {
     Anchored(AnchoredModel),
     /// A likelihood.
     Likelihood(LikelihoodModel),
+    /// A refined likelihood.
+    Refined(RefinedModel),
 }
 
 impl TrainedModel {
@@ -131,6 +136,7 @@ impl TrainedModel {
             Networks::Noise { .. } => "noise",
             Networks::Anchored { .. } => "anchored",
             Networks::Likelihood { .. } => "likelihood",
+            Networks::Refined(_) => "refined",
         }
     }
 
@@ -147,6 +153,7 @@ impl TrainedModel {
             Networks::Likelihood { members, layout, symmetry } => {
                 PreparedModel::Likelihood(LikelihoodModel::new(members, *layout, symmetry.clone(), map))
             }
+            Networks::Refined(model) => PreparedModel::Refined(model.clone()),
         }
     }
 }

@@ -121,10 +121,8 @@ pub(super) fn fit_counts(
     let mut beta = vec![0.0; width];
     beta[0] = family.link(mean);
     let objective = |beta: &[f64]| -> f64 {
-        let likelihood: f64 = rows
-            .iter()
-            .map(|&i| family.term(1.0, x[i], dot(&phi[i * stride..i * stride + width], beta)).value)
-            .sum();
+        let likelihood: f64 =
+            rows.iter().map(|&i| family.term(1.0, x[i], dot(&phi[i * stride..i * stride + width], beta)).value).sum();
         likelihood - 0.5 * PENALTY * dot(&beta[1..], &beta[1..])
     };
     let mut value = objective(&beta);
@@ -182,7 +180,8 @@ mod tests {
                 Binomial::new(50, p).unwrap().sample(&mut rng) as f64
             })
             .collect();
-        let poisson: Vec<f64> = (0..n).map(|i| Poisson::new(eta(i, 1.0, 0.5).exp()).unwrap().sample(&mut rng)).collect();
+        let poisson: Vec<f64> =
+            (0..n).map(|i| Poisson::new(eta(i, 1.0, 0.5).exp()).unwrap().sample(&mut rng)).collect();
         let negative: Vec<f64> = (0..n)
             .map(|i| {
                 let rate: f64 = Gamma::new(3.0, eta(i, 1.0, 0.5).exp() / 3.0).unwrap().sample(&mut rng);

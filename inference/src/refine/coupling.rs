@@ -15,12 +15,7 @@ pub(super) struct Coupled {
 const SHARE: usize = 10;
 
 /// Tries to couple column `i` with earlier ones: each alone first, at the degree that serves it best, then all that served together.
-pub(super) fn couple(
-    design: &Design,
-    marginals: &[Option<&Marginal>],
-    i: usize,
-    forms: Forms,
-) -> Option<Coupled> {
+pub(super) fn couple(design: &Design, marginals: &[Option<&Marginal>], i: usize, forms: Forms) -> Option<Coupled> {
     let (most, own) = (forms.coupling?, marginals[i]?);
     let weights: Vec<f64> = own.variance.held_out.iter().map(|s| (-s).exp()).collect();
     let loss = |predicted: &[f64]| -> f64 {

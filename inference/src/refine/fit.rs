@@ -64,8 +64,9 @@ impl Design {
         let m = chart.bounded.len();
         let n = rows.u.len() / m;
         // The highest degree that the rows can carry.
-        let degrees: Vec<usize> =
-            (0..=degree).filter(|&k| k < 2 || Basis::new(m, k).is_ok_and(|b| b.len() * ROWS_A_COEFFICIENT <= n)).collect();
+        let degrees: Vec<usize> = (0..=degree)
+            .filter(|&k| k < 2 || Basis::new(m, k).is_ok_and(|b| b.len() * ROWS_A_COEFFICIENT <= n))
+            .collect();
         let basis = Basis::new(m, degrees[degrees.len() - 1])?;
         let p = basis.len();
         if n < ROWS_A_COEFFICIENT * basis.count(1) {
@@ -107,9 +108,11 @@ fn gaussian(square: f64, s: f64) -> f64 {
 
 /// The first of the largest values, where a later one must be larger by the margin.
 pub(super) fn best<T>(candidates: impl Iterator<Item = (f64, T)>) -> Option<(f64, T)> {
-    candidates.filter(|(value, _)| value.is_finite()).reduce(|best, next| {
-        if next.0 > best.0 + MARGIN { next } else { best }
-    })
+    candidates.filter(|(value, _)| value.is_finite()).reduce(
+        |best, next| {
+            if next.0 > best.0 + MARGIN { next } else { best }
+        },
+    )
 }
 
 /// A Gaussian column before couplings.
@@ -145,10 +148,8 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
             Kind::Other(_) => None,
         })
         .collect();
-    let coupled: Vec<Option<coupling::Coupled>> = (0..d)
-        .into_par_iter()
-        .map(|i| coupling::couple(&design, &marginals, i, forms))
-        .collect();
+    let coupled: Vec<Option<coupling::Coupled>> =
+        (0..d).into_par_iter().map(|i| coupling::couple(&design, &marginals, i, forms)).collect();
     let held_out = fits.iter().zip(&coupled).map(|((value, _), c)| c.as_ref().map_or(*value, |c| c.value)).sum();
     let columns = fits
         .into_iter()

@@ -73,10 +73,15 @@ impl RoundRecord {
         }
         if !(self.at_edge <= MOST_AT_EDGE) {
             let share = 100.0 * self.at_edge;
-            return not(format!("{share:.0} % of the posterior lie at the edge of what was simulated; run more rounds"));
+            return not(format!(
+                "{share:.0} % of the posterior lie at the edge of what was simulated; run more rounds"
+            ));
         }
         if !(self.moved <= MOVED + 2.0 * noise) {
-            return not(format!("the posterior moved by {:.2} of its sd in the last round; run more rounds", self.moved));
+            return not(format!(
+                "the posterior moved by {:.2} of its sd in the last round; run more rounds",
+                self.moved
+            ));
         }
         if !(self.widened <= WIDENED + noise) {
             return not(format!("an sd changed by a factor of {:.2} in the last round; run more rounds", self.widened));
@@ -125,8 +130,8 @@ pub(super) fn predicted_error(model: &RefinedModel, draws: &[f64], m: usize, n: 
         let mut phi = vec![0.0; likelihood.basis.len()];
         likelihood.basis.evaluate(&v, &mut phi);
         let informative = likelihood.columns.iter().map(super::Column::coefficients).filter(|&width| width > 1);
-        let (sum, columns) =
-            informative.fold((0.0, 0.0), |(sum, columns), width| (sum + dot(&phi[..width], &phi[..width]), columns + 1.0));
+        let (sum, columns) = informative
+            .fold((0.0, 0.0), |(sum, columns), width| (sum + dot(&phi[..width], &phi[..width]), columns + 1.0));
         total += sum / f64::max(columns, 1.0) / rows;
         count += 1.0;
     }
@@ -185,7 +190,8 @@ mod tests {
 
     #[test]
     fn movement_is_in_the_newer_sd() {
-        let draws = |c: f64, s: f64| (0..1000).map(|i| c + s * (2f64.sqrt() * (f64::from(i) * 1.7).sin())).collect::<Vec<_>>();
+        let draws =
+            |c: f64, s: f64| (0..1000).map(|i| c + s * (2f64.sqrt() * (f64::from(i) * 1.7).sin())).collect::<Vec<_>>();
         let (moved, widened, shift) = movement(&draws(0.0, 1.0), &draws(1.0, 2.0), 1);
         assert!((moved - 0.5).abs() < 0.01 && (widened - 2.0).abs() < 0.01 && (shift[0] - 1.0).abs() < 0.01);
     }

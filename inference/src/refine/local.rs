@@ -221,11 +221,8 @@ fn gaussian_term(
     let precision = (-s).exp();
     let mut residual = scratch.residual[i];
     let mut slope: Vec<f64> = scratch.mean_slopes[i * m..(i + 1) * m].iter().map(|a| -a).collect();
-    let couplings: Vec<(usize, f64, Vec<f64>)> = column
-        .coupling
-        .iter()
-        .map(|(j, b)| (*j, dot(b, &scratch.phi[..b.len()]), scratch.slope(b, m)))
-        .collect();
+    let couplings: Vec<(usize, f64, Vec<f64>)> =
+        column.coupling.iter().map(|(j, b)| (*j, dot(b, &scratch.phi[..b.len()]), scratch.slope(b, m))).collect();
     for (j, b, b_slope) in &couplings {
         residual -= b * scratch.residual[*j];
         for a in 0..m {

@@ -7,11 +7,11 @@ use super::model::{Component, RefinedModel};
 use super::options::RefineOptions;
 use super::proposal::{Proposal, around};
 use super::sample::sample_refined;
-use crate::sample::{Monitor, SampleRequest};
+use crate::sample::SampleRequest;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
-use tallsbi_data::{LatentMap, Purpose, StreamKey, Symmetry};
+use tallsbi_data::{LatentMap, Monitor, Purpose, Quiet, StreamKey, Symmetry};
 
 /// Simulates one observation of each row of θ (rows, m): x (rows, d) and whether each has a result. Row i is a pure function of its θ, the key and
 /// `first_row` + i.
@@ -122,30 +122,34 @@ pub fn refine(
     simulator: &dyn Simulate,
     options: &RefineOptions,
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Refinement> {
     options.validate()?;
     let (n, m) = (problem.x.nrows(), problem.latent.dim());
     if !problem.latent.is_prior_gaussian() {
-        let message = "a refinement works where the prior is N(0, I); give a model whose latent space is prior-gaussian".into();
+        let message =
+            "a refinement works where the prior is N(0, I); give a model whose latent space is prior-gaussian".into();
         return Err(InferenceError::Option { option: "latent", message });
     }
     let key = key.child(Purpose::Refinement);
     let mut state = State::new(&problem, m, key);
+    let stage = monitor.stage("refine", "simulations", options.budget.unwrap_or(0) as u64);
     let mut records: Vec<RoundRecord> = Vec::new();
     let mut result: Option<(RefinedModel, Array2<f64>, f64)> = None;
     let mut verdict = Verdict::NotSettled { reason: "no simulations were allowed; give a larger budget".into() };
     for round in 0..options.rounds.unwrap_or(MOST_ROUNDS) {
+        stage.check()?;
         let worth = if state.agreed { (state.worth * options.growth).min(n as f64) } else { state.worth };
         let size = round_size(&problem, &state, worth, options, round);
         if size == 0 {
             break;
         }
-        let (record, outcome) = one_round(&problem, simulator, options, &mut state, (round, size, worth), key, monitor)?;
+        let (record, outcome) =
+            one_round(&problem, simulator, options, &mut state, (round, size, worth), key, monitor)?;
         verdict = record.verdict(records.last(), n, options.tolerance);
         records.push(record);
         result = Some(outcome);
-        (monitor.progress)(state.made, options.budget.unwrap_or(state.made));
+        stage.advance_noting(size as u64, "");
         if options.rounds.is_none() && verdict.is_settled() {
             break;
         }
@@ -164,7 +168,16 @@ impl State {
             None => (Proposal::prior(m).draw(None, 0.0, key.child(Purpose::SamplerStart), 0, 2000), PRIOR_WORTH),
         };
         let worth = worth.min(problem.x.nrows() as f64);
-        Self { draws, worth, moved: None, rows: problem.earlier.clone(), proposal: None, made: 0, agreed: problem.start.is_none(), same: false }
+        Self {
+            draws,
+            worth,
+            moved: None,
+            rows: problem.earlier.clone(),
+            proposal: None,
+            made: 0,
+            agreed: problem.start.is_none(),
+            same: false,
+        }
     }
 }
 
@@ -198,22 +211,22 @@ fn one_round(
     state: &mut State,
     (round, size, worth): (usize, usize, f64),
     key: StreamKey,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<(RoundRecord, Outcome)> {
     let m = problem.latent.dim();
     let key = key.indexed(round as u64);
     let parts = vec![(1.0, around(&state.draws, m, options.width, state.moved.as_deref())?)];
     let proposal = Proposal { parts };
-    let u = proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
+    let u =
+        proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
     let failed = state.simulate(problem, simulator, &u, key)?;
     let (model, used, held_out) = learn(problem, &proposal, &state.rows, options)?;
     let groups = [problem.x];
     let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
-    let silent = Monitor { progress: &|_, _| {}, cancelled: monitor.cancelled };
-    let (samples, reach) = sample_refined(&model, &request, options.samples, Some(worth), &options.tempering, silent)?;
+    let (samples, reach) =
+        sample_refined(&model, &request, options.samples, Some(worth), &options.tempering, &Quiet(monitor))?;
     let draws: Vec<f64> = samples.latent.iter().copied().collect();
-    let canonical: Vec<f64> =
-        draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
+    let canonical: Vec<f64> = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
     let (moved, widened, shift) = movement(&state.draws, &canonical, m);
     let record = RoundRecord {
         simulations: size,
@@ -240,7 +253,13 @@ fn one_round(
 
 impl State {
     /// Simulates at `u` and keeps the rows with a result; returns how many had none.
-    fn simulate(&mut self, problem: &Problem<'_>, simulator: &dyn Simulate, u: &[f64], key: StreamKey) -> Result<usize> {
+    fn simulate(
+        &mut self,
+        problem: &Problem<'_>,
+        simulator: &dyn Simulate,
+        u: &[f64],
+        key: StreamKey,
+    ) -> Result<usize> {
         let m = problem.latent.dim();
         let rows = u.len() / m;
         let mut theta = Array2::zeros((rows, m));
@@ -283,7 +302,8 @@ fn learn(
         if uniform.contains(&true) {
             let native = Chart::fit(uniform.clone(), &near.u)?;
             // Its region is that of the rows.
-            let reach = near.u.chunks_exact(m).map(|u| native.at(u).iter().map(|v| v * v).sum::<f64>()).fold(0.0, f64::max);
+            let reach =
+                near.u.chunks_exact(m).map(|u| native.at(u).iter().map(|v| v * v).sum::<f64>()).fold(0.0, f64::max);
             let other = fit(native, &near, problem.log, reach.sqrt(), options.forms())?;
             if other.held_out > best.held_out {
                 best = other;

@@ -2,11 +2,11 @@
 
 use super::model::RefinedModel;
 use crate::Result;
-use crate::sample::{Monitor, SampleInfo, SampleRequest, Samples};
+use crate::sample::{SampleInfo, SampleRequest, Samples};
 use crate::tempering::{TemperingOptions, sample_tempered};
 use ndarray::{Array3, Axis};
 use rand::RngExt;
-use tallsbi_data::Purpose;
+use tallsbi_data::{Monitor, Purpose};
 
 /// Samples beyond this share of a component's radius are at its edge.
 const EDGE: f64 = 0.85;
@@ -24,10 +24,10 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Whether the posterior leads elsewhere: then its samples are no answer, and the model must be refined at these observations.
-    pub fn leads_elsewhere(&self) -> bool {
+    /// Whether a posterior with this share of samples at the edge leads elsewhere: then its samples are no answer, and the model must be refined at these observations.
+    pub fn leads_elsewhere(at_edge: f64) -> bool {
         // Written so that NaN does too.
-        !(self.at_edge <= MOST_AT_EDGE)
+        !(at_edge <= MOST_AT_EDGE)
     }
 }
 
@@ -41,7 +41,7 @@ pub fn sample_refined(
     samples: usize,
     worth: Option<f64>,
     options: &TemperingOptions,
-    monitor: Monitor<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<(Samples, Vec<Reach>)> {
     let (groups, m) = (request.groups.len(), model.components[0].frame.dim());
     let mut runs = Vec::with_capacity(model.components.len());
@@ -71,7 +71,8 @@ pub fn sample_refined(
         for (index, (drawn, _)) in runs.iter().enumerate() {
             cumulative += (logs[index] - log_evidence).exp();
             let last = index + 1 == runs.len();
-            let end = if last { samples } else { ((cumulative * samples as f64 + offset) as usize).clamp(slot, samples) };
+            let end =
+                if last { samples } else { ((cumulative * samples as f64 + offset) as usize).clamp(slot, samples) };
             for (k, target) in (slot..end).enumerate() {
                 // Evenly spaced ones of the component's.
                 let z = drawn.latent.slice(ndarray::s![group, k * samples / (end - slot), ..]);
@@ -86,6 +87,7 @@ pub fn sample_refined(
         let edge = out.outer_iter().filter(|u| !(model.reach(&u.to_vec()) <= EDGE)).count();
         reaches.push(Reach { at_edge: edge as f64 / samples as f64, log_evidence });
     }
+    info.at_edge = reaches.iter().map(|reach| reach.at_edge).fold(0.0, f64::max);
     info.diverged = latent.iter().filter(|u| !u.is_finite()).count() as u64;
     Ok((Samples { latent, info }, reaches))
 }
