@@ -65,6 +65,8 @@ pub enum Purpose {
     Reference = 21,
     /// Symmetries applied to the samples of a reference posterior.
     Symmetry = 22,
+    /// Proposals and simulations of a refinement at observations.
+    Refinement = 23,
 }
 
 /// A node in the tree of random streams.

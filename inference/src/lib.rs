@@ -7,6 +7,7 @@ pub mod notes;
 pub mod precision;
 pub mod prior_score;
 pub mod reference;
+pub mod refine;
 pub mod sample;
 pub mod sampler;
 pub mod schedule;

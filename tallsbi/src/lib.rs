@@ -34,6 +34,7 @@ pub mod calibration;
 mod error;
 mod model;
 mod reference;
+mod refine;
 mod simulate;
 mod train;
 
@@ -47,10 +48,12 @@ mod session;
 pub use error::{Error, Result, one_line};
 pub use model::{Caution, Model, Posterior};
 pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
+pub use refine::{RefineFrom, Refined, refine};
 #[cfg(feature = "files")]
 pub use session::Session;
 pub use simulate::{Simulations, draw_parameters, draw_truth, observe, simulate};
 pub use tallsbi_data::{Monitor, Prior, Progress, Silent, StreamKey};
+pub use tallsbi_inference::refine::RefineOptions;
 pub use tallsbi_inference::sample::SampleOptions;
 pub use tallsbi_inference::train::TrainOptions;
 pub use tallsbi_simulators::{Task, TaskOptions, task};

@@ -4,6 +4,7 @@ use crate::{Error, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use tallsbi_data::{Component, Monitor, Named, StreamKey};
 use tallsbi_inference::model::{PreparedModel, TrainedModel};
+use tallsbi_inference::refine::{Reach, sample_refined};
 use tallsbi_inference::sample::{Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors};
 use tallsbi_inference::score::MomentCache;
 use tallsbi_inference::tempering::sample_tempered;
@@ -40,6 +41,11 @@ pub enum Caution {
         /// Whether it may come from a uniform prior whose box denoised means are not kept in.
         unbounded: bool,
     },
+    /// The posterior leads out of the region in which a refined model was simulated: its samples are no answer.
+    Elsewhere {
+        /// Percent of the samples at the edge of that region.
+        percent: u64,
+    },
     /// Precisions that were not positive definite.
     Repaired {
         /// How many.
@@ -53,6 +59,9 @@ impl std::fmt::Display for Caution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Diverged { samples, total, .. } => write!(f, "{samples} of {total} samples diverged"),
+            Self::Elsewhere { percent } => {
+                write!(f, "{percent} % of the samples lie at the edge of what the refined model knows")
+            }
             Self::Repaired { precisions, total } => {
                 write!(f, "{precisions} of {total} precisions were not positive definite and were repaired")
             }
@@ -84,6 +93,11 @@ impl Model {
         &self.trained
     }
 
+    /// The networks as they are evaluated.
+    pub fn prepared(&self) -> &PreparedModel {
+        &self.prepared
+    }
+
     /// Names of the parameters.
     pub fn names(&self) -> &[String] {
         self.trained.latent.prior().names()
@@ -91,7 +105,7 @@ impl Model {
 
     /// Whether it learned the likelihood, which is sampled by tempering; otherwise scores, which are composed.
     pub fn is_likelihood(&self) -> bool {
-        matches!(self.prepared, PreparedModel::Likelihood(_))
+        matches!(self.prepared, PreparedModel::Likelihood(_) | PreparedModel::Refined(_))
     }
 
     /// Whether sampling with these options estimates covariances from samples.
@@ -103,6 +117,7 @@ impl Model {
     pub fn sampling_names(&self, options: &SampleOptions) -> (&'static str, &'static str) {
         match &self.prepared {
             PreparedModel::Likelihood(_) => ("likelihood", "tempering"),
+            PreparedModel::Refined(_) => ("refined", "tempering"),
             _ if matches!(options.method, Method::Gaussian(_)) => (options.method.name(), "exact"),
             _ => (options.method.name(), options.sampler.name()),
         }
@@ -160,6 +175,10 @@ impl Model {
                 sample_tempered(model, &request, options.samples, &options.tempering, monitor)
                     .map(|(samples, _)| samples)
             }
+            PreparedModel::Refined(model) => {
+                sample_refined(model, &request, options.samples, None, &options.tempering, monitor)
+                    .map(|(samples, _)| samples)
+            }
         }?;
         Ok((samples.to_parameters(&self.trained.latent), samples.info))
     }
@@ -173,6 +192,9 @@ impl Model {
             let uniform = prior.components().iter().any(|component| matches!(component, Component::Uniform { .. }));
             let unbounded = uniform && !options.threshold;
             cautions.push(Caution::Diverged { samples: info.diverged, total: total as u64, unbounded });
+        }
+        if Reach::leads_elsewhere(info.at_edge) {
+            cautions.push(Caution::Elsewhere { percent: (100.0 * info.at_edge).round() as u64 });
         }
         if info.repaired > 0 {
             cautions.push(Caution::Repaired { precisions: info.repaired, total: info.precisions });

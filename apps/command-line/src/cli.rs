@@ -1,6 +1,8 @@
 //! The arguments of the command line.
 
-use crate::commands::{diagnose, inspect, merge, observe, reference, report, sample, simulate, study, tasks, train};
+use crate::commands::{
+    diagnose, inspect, merge, observe, reference, refine, report, sample, simulate, study, tasks, train,
+};
 use crate::context::Context;
 use clap::{Args, Parser, Subcommand};
 use std::num::NonZeroUsize;
@@ -14,6 +16,7 @@ Infers the parameters of a simulator from many observations of the same thing.
   tallsbi train train.h5 -o model.safetensors  one network for any number of observations
   tallsbi observe slcp --from-prior -n 30 -o obs.h5  observations
   tallsbi sample model.safetensors --observations obs.h5 -o posterior.nc
+  tallsbi refine model.safetensors --observations obs.h5 -o refined.safetensors  right at these, for any n
   tallsbi reference slcp --observations obs.h5 -o reference.nc  the exact posterior, for tasks with a likelihood
   tallsbi diagnose ...                         is the posterior right?
 
@@ -55,6 +58,7 @@ pub enum Command {
     Observe(observe::ObserveArguments),
     Train(train::TrainArguments),
     Sample(sample::SampleArguments),
+    Refine(refine::RefineArguments),
     Reference(reference::ReferenceArguments),
     #[command(subcommand)]
     Diagnose(diagnose::DiagnoseCommand),
@@ -78,6 +82,7 @@ impl Command {
             Self::Observe(arguments) => observe::run(context, &arguments),
             Self::Train(arguments) => train::run(context, &arguments),
             Self::Sample(arguments) => sample::run(context, &arguments),
+            Self::Refine(arguments) => refine::run(context, &arguments),
             Self::Reference(arguments) => reference::run(context, &arguments),
             Self::Diagnose(command) => diagnose::run(context, &command),
             Self::Study(arguments) => study::run(context, &arguments),

@@ -48,6 +48,8 @@ pub(super) fn check(model: &TrainedModel) -> Result<()> {
             let cells = !layout.cells || Cells::new(&model.observation_map).is_some();
             if cells { Ok(()) } else { Err(unfit("layout.cells", "columns of counts in observation_map")) }
         }
+        // Checked when it is made of its description.
+        Networks::Refined(_) => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ use super::noise::NoiseSettings;
 use super::observation_map::ObservationMap;
 use super::reference;
 use super::trained::{ModelInfo, Networks, Success, TrainedModel};
+use crate::refine::RefinedDescription;
 use crate::{InferenceError, Result};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,9 @@ enum ArchitectureDescription {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         success: Option<SuccessDescription>,
     },
+    Refined {
+        refinement: RefinedDescription,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +116,7 @@ impl TrainedModel {
                     }),
                 }
             }
+            Networks::Refined(model) => ArchitectureDescription::Refined { refinement: model.describe() },
         };
         let description = Description {
             digest: Some(digest::PLACEHOLDER.to_owned()),
@@ -186,6 +191,7 @@ impl TrainedModel {
                 let success = success.map(|success| read_success(&file, success, dims.0)).transpose()?;
                 Networks::Likelihood { members, layout, symmetry, success }
             }
+            ArchitectureDescription::Refined { refinement } => Networks::Refined(refinement.model(dims.0, dims.1)?),
         };
         let model = Self {
             networks,

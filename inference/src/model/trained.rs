@@ -7,6 +7,7 @@ use super::likelihood::LikelihoodModel;
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
 use crate::notes::Note;
+use crate::refine::RefinedModel;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::LatentMap;
 use tallsbi_data::Symmetry;
@@ -44,6 +45,8 @@ pub enum Networks {
         /// θ → log-odds that all observations of a row succeed, where that depends on θ.
         success: Option<Success>,
     },
+    /// Likelihoods in closed form around the posterior of given observations.
+    Refined(RefinedModel),
 }
 
 /// The probability p(z) = 1/(1 + e^-f(z)) that a row of simulations succeeds.
@@ -130,6 +133,8 @@ pub enum PreparedModel {
     Anchored(AnchoredModel),
     /// A likelihood.
     Likelihood(LikelihoodModel),
+    /// A refined likelihood.
+    Refined(RefinedModel),
 }
 
 impl TrainedModel {
@@ -149,6 +154,7 @@ impl TrainedModel {
             Networks::Noise { .. } => "noise",
             Networks::Anchored { .. } => "anchored",
             Networks::Likelihood { .. } => "likelihood",
+            Networks::Refined(_) => "refined",
         }
     }
 
@@ -166,6 +172,7 @@ impl TrainedModel {
                 let model = LikelihoodModel::new(members, *layout, symmetry.clone(), map);
                 PreparedModel::Likelihood(model.with_success(success.as_ref()))
             }
+            Networks::Refined(model) => PreparedModel::Refined(model.clone()),
         }
     }
 }

@@ -58,10 +58,13 @@ pub struct SampleInfo {
     pub start_noise: f64,
     /// Smallest noise ratio at which a group's sampler stopped; 0 when it went to t = 0 by itself.
     pub end_noise: f64,
+    /// From refined models: share of samples at the edge of the region in which simulations were made, the largest of all posteriors.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub at_edge: f64,
 }
 
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Latent coordinates beyond this many prior standard deviations (about) count as diverged.

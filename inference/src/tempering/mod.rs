@@ -9,6 +9,7 @@
 
 mod kernel;
 mod run;
+mod worth;
 
 use crate::sample::{DIVERGED, SampleInfo, SampleRequest, Samples};
 use crate::{InferenceError, Result};
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 use run::Run;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{Monitor, Purpose, Symmetry};
+pub use worth::Worth;
 
 /// A likelihood of many observations as a function of latent parameters.
 pub trait Likelihood: Sync {

@@ -6,6 +6,7 @@ pub mod merge;
 pub mod model;
 pub mod observe;
 pub mod reference;
+pub mod refine;
 pub mod report;
 pub mod sample;
 pub mod sampling_arguments;

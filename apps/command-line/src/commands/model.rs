@@ -31,6 +31,7 @@ fn warn(model: &Model, info: &SampleInfo, options: &SampleOptions, total: usize)
                 );
             }
             Caution::Diverged { .. } => tracing::warn!("{caution}; use more --steps, another --sampler, or --clip"),
+            Caution::Elsewhere { .. } => tracing::warn!("{caution}; refine at these observations"),
             other => tracing::warn!("{other}"),
         }
     }

@@ -88,13 +88,14 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     })
 }
 
-fn moments(samples: ArrayView2<'_, f64>) -> (Vec<f64>, Vec<f64>) {
+/// Mean and standard deviation of each parameter.
+pub fn moments(samples: ArrayView2<'_, f64>) -> (Vec<f64>, Vec<f64>) {
     let mean = samples.mean_axis(Axis(0)).map(|mean| mean.to_vec()).unwrap_or_default();
     (mean, samples.std_axis(Axis(0), 0.0).to_vec())
 }
 
 /// Mean and standard deviation of each parameter, a line each.
-fn summary(names: &[String], samples: ArrayView2<'_, f64>) -> String {
+pub fn summary(names: &[String], samples: ArrayView2<'_, f64>) -> String {
     let (mean, sd) = moments(samples);
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let line = |((name, mean), sd): ((&String, f64), f64)| format!("  {name:width$}  {mean:.5} ± {sd:.5}");

@@ -44,6 +44,22 @@ pub struct TaskArguments {
 }
 
 impl TaskArguments {
+    /// The task of this name as it is.
+    pub fn plain(task: String) -> Self {
+        Self {
+            task,
+            fix: Vec::new(),
+            dimension: None,
+            correlation: None,
+            solver: None,
+            step: None,
+            burn_in: None,
+            duration: None,
+            sampling_rate: None,
+            record: None,
+        }
+    }
+
     /// The task's options; ones that are given at their default are left out.
     pub fn options(&self) -> Result<TaskOptions> {
         let default = Recording::default();

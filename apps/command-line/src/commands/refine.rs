@@ -1,0 +1,201 @@
+//! `tallsbi refine`.
+
+use super::{TaskArguments, observed};
+use crate::cli::OutputArguments;
+use crate::context::{Context, resumable, usage};
+use anyhow::{Result, bail};
+use clap::Args;
+use ndarray::ArrayView2;
+use serde_json::{Value, json};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Instant;
+use tallsbi::files::{OutputFile, Posterior};
+use tallsbi::inference::refine::Verdict;
+use tallsbi::on_disk::{ModelFile, posterior_attributes, read_pairs};
+use tallsbi::{Model, RefineFrom, RefineOptions, Refined, SampleOptions};
+
+/// Make a model right at given observations, by simulations where their posterior is
+///
+/// Rounds of drawing parameters around the present posterior, simulating, and learning the likelihood there in closed form. The first
+/// posterior is the model's; without a model it starts from the prior. The result is a model for these observations that says
+/// when others lead elsewhere.
+///
+/// Example: tallsbi refine model.safetensors --observations obs.h5 -o refined.safetensors --posterior refined.nc
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+pub struct RefineArguments {
+    /// Model to start from [default: the prior]
+    pub model: Option<PathBuf>,
+    /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
+    #[arg(long, value_name = "SOURCE")]
+    pub observations: String,
+    /// Task to simulate; `tallsbi tasks` lists them [default: the model's]
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<String>,
+    /// Fix a parameter of the task: it leaves the prior (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub fix: Vec<String>,
+    /// Condition on the first N observations [default: all]
+    #[arg(long, value_name = "N")]
+    pub n_obs: Option<NonZeroUsize>,
+    /// Simulations a round
+    #[arg(short = 'n', long, value_name = "N", default_value = "auto")]
+    pub per_round: Auto,
+    /// Rounds
+    #[arg(long, value_name = "R", default_value = "auto")]
+    pub rounds: Auto,
+    /// Simulations in all at most
+    #[arg(long, value_name = "N")]
+    pub budget: Option<NonZeroUsize>,
+    /// Error of the posterior's mean to aim at, in its own standard deviation [default: 0.1]
+    #[arg(long, value_name = "SD")]
+    pub tolerance: Option<f64>,
+    /// Simulations made before (a training set): they count where they are near
+    #[arg(long, value_name = "FILE")]
+    pub simulations: Option<PathBuf>,
+    /// Number of samples
+    #[arg(long, value_name = "S", default_value = "1000")]
+    pub samples: NonZeroUsize,
+    /// File for the posterior
+    #[arg(long, value_name = "FILE")]
+    pub posterior: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// A number, or what serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Auto(Option<usize>);
+
+impl FromStr for Auto {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<NonZeroUsize>() {
+            _ if text == "auto" => Ok(Self(None)),
+            Ok(number) => Ok(Self(Some(number.get()))),
+            Err(_) => Err("a number from 1 on, or auto".into()),
+        }
+    }
+}
+
+impl RefineArguments {
+    fn options(&self) -> Result<RefineOptions> {
+        let default = RefineOptions::default();
+        let options = RefineOptions {
+            per_round: self.per_round.0,
+            rounds: self.rounds.0,
+            budget: self.budget.map(NonZeroUsize::get),
+            tolerance: self.tolerance.unwrap_or(default.tolerance),
+            samples: self.samples.get(),
+            ..default
+        };
+        options.validate()?;
+        Ok(options)
+    }
+
+    fn task(&self, model: Option<&Model>) -> Result<TaskArguments> {
+        let known = model.map(|model| model.trained().info.task.clone()).filter(|task| !task.is_empty());
+        let Some(task) = self.task.clone().or(known) else {
+            return Err(usage("--task: the model does not know its task; name the one to simulate"));
+        };
+        Ok(TaskArguments { fix: self.fix.clone(), ..TaskArguments::plain(task) })
+    }
+}
+
+/// Runs the command.
+pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
+    let options = arguments.options()?;
+    let base = arguments.model.as_deref().map(ModelFile::load).transpose()?.map(|file| file.model);
+    let named = arguments.task(base.as_ref())?;
+    let task = named.build()?;
+    for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
+        OutputFile::check(target, arguments.output.existing())?;
+    }
+    let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
+    if x.ncols() != task.dim_x() {
+        let (wanted, found) = (task.dim_x(), x.ncols());
+        bail!("{}: observations of {found} values, {} has {wanted}", arguments.observations, named.task);
+    }
+    let simulations = arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?;
+    let from = RefineFrom { base: base.as_ref(), simulations: simulations.as_ref() };
+    let started = Instant::now();
+    let refined = tallsbi::refine(task.as_ref(), x.view(), from, &options, context.seed, &context.monitor());
+    let refined = resumable(refined, "nothing was written")?;
+    let seconds = started.elapsed().as_secs_f64();
+    write(context, arguments, (&refined, x.view(), &source), &options, seconds, &named.task)?;
+    report(context, arguments, &refined, seconds)
+}
+
+fn write(
+    context: &Context,
+    arguments: &RefineArguments,
+    (refined, x, source): (&Refined, ArrayView2<'_, f32>, &std::path::Path),
+    options: &RefineOptions,
+    seconds: f64,
+    task: &str,
+) -> Result<()> {
+    let existing = arguments.output.existing();
+    let mut provenance = context.provenance(task).with_parent(source)?;
+    for parent in [&arguments.model, &arguments.simulations].into_iter().flatten() {
+        provenance = provenance.with_parent(parent)?;
+    }
+    let mut trained = refined.model.trained().clone();
+    trained.info.provenance = json!({
+        "command": provenance.command,
+        "seed": provenance.seed,
+        "parents": provenance.parents,
+        "options": options,
+        "rounds": refined.rounds,
+        "verdict": refined.verdict,
+    });
+    OutputFile::write(&arguments.output.output, existing, &trained.to_bytes())?;
+    if let Some(path) = &arguments.posterior {
+        let posterior = &refined.posterior;
+        let sampling = SampleOptions { samples: options.samples, ..SampleOptions::default() };
+        let mut run = posterior_attributes(&refined.model, &sampling, &posterior.info, x.nrows(), seconds);
+        run.insert("simulations".into(), refined.simulations.into());
+        run.insert("settled".into(), if refined.verdict.is_settled() { "yes" } else { "no" }.into());
+        let names = posterior.names.clone();
+        Posterior::from_matrix(names, posterior.theta.view(), Some(x.to_owned()), run, provenance)?
+            .write(path, existing)?;
+    }
+    Ok(())
+}
+
+fn report(context: &Context, arguments: &RefineArguments, refined: &Refined, seconds: f64) -> Result<()> {
+    let path = arguments.output.output.display();
+    let verdict = match &refined.verdict {
+        Verdict::Settled => "settled".to_owned(),
+        Verdict::NotSettled { reason } => format!("not settled: {reason}"),
+    };
+    let rounds = refined.rounds.iter().enumerate().map(|(round, record)| {
+        format!(
+            "  round {}: {} simulations, {:.0} observations' worth from {} rows, moved by {:.2} sd, may err by {:.2} sd",
+            round + 1,
+            record.simulations,
+            record.worth,
+            record.rows,
+            record.moved,
+            record.predicted_error
+        )
+    });
+    let text = format!(
+        "{path}: refined at {} observations with {} simulations, {seconds:.1} s; {verdict}\n{}\n{}",
+        refined.posterior.n_obs,
+        refined.simulations,
+        rounds.collect::<Vec<_>>().join("\n"),
+        super::sample::summary(&refined.posterior.names, refined.posterior.theta.view())
+    );
+    context.print(text, || {
+        let (mean, sd) = super::sample::moments(refined.posterior.theta.view());
+        let posterior = arguments.posterior.as_ref().map_or(Value::Null, |path| path.display().to_string().into());
+        json!({
+            "path": path.to_string(), "posterior": posterior, "simulations": refined.simulations,
+            "seconds": seconds, "verdict": refined.verdict, "rounds": refined.rounds,
+            "parameter_names": refined.posterior.names, "mean": mean, "sd": sd,
+        })
+    })
+}

@@ -1,0 +1,268 @@
+//! Local likelihoods in closed form from simulations, their forms chosen by held-out likelihood.
+//!
+//! For each value of an observation, in a row: the degree of its mean by least squares; the degree of its log-variance by a gamma regression on
+//! held-out residuals; if that is not constant, the mean again by weighted least squares; couplings to the residuals of earlier values.
+//! Counts have a generalised linear model of the family their variances show. Every choice compares sums of log-likelihoods of the same
+//! rows, each predicted from the other folds: what is larger for one observation is larger for n.
+
+use super::basis::Basis;
+use super::chart::Chart;
+use super::column::{Column, CountColumn, GaussianColumn};
+use super::counts::fit_counts;
+use super::coupling;
+use super::local::LocalLikelihood;
+use super::regression::{CrossFit, FOLDS, Features, SharedDesign, cross_fit, log_variance};
+use crate::precision::dot;
+use crate::refine::column::Family;
+use crate::{InferenceError, Result};
+use rayon::prelude::*;
+
+/// Simulations: parameters and one observation each.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// Latent parameters, (N, m).
+    pub u: Vec<f64>,
+    /// Observations, (N, d).
+    pub x: Vec<f32>,
+}
+
+/// Which forms are tried.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Forms {
+    /// Highest degree of means.
+    pub mean: usize,
+    /// Highest degree of log-variances.
+    pub variance: usize,
+    /// Highest degree of couplings; none at all if there is none.
+    pub coupling: Option<usize>,
+}
+
+/// Rows a coefficient at least.
+const ROWS_A_COEFFICIENT: usize = 8;
+
+/// Held-out log-likelihood (of all rows) by which a larger model must be better.
+pub(super) const MARGIN: f64 = 2.0;
+
+/// A fitted likelihood and its held-out log-likelihood, summed over the rows.
+pub struct Fitted {
+    /// The likelihood.
+    pub likelihood: LocalLikelihood,
+    /// Σ log p(x|θ) of rows, each by a fit without it.
+    pub held_out: f64,
+}
+
+/// What the columns' fits share.
+pub(super) struct Design {
+    basis: Basis,
+    phi: Vec<f64>,
+    shared: SharedDesign,
+    pub rows: usize,
+}
+
+impl Design {
+    fn new(chart: &Chart, rows: &Rows, degree: usize) -> Result<Self> {
+        let m = chart.bounded.len();
+        let n = rows.u.len() / m;
+        // The highest degree that the rows can carry.
+        let degrees: Vec<usize> = (0..=degree)
+            .filter(|&k| k < 2 || Basis::new(m, k).is_ok_and(|b| b.len() * ROWS_A_COEFFICIENT <= n))
+            .collect();
+        let basis = Basis::new(m, degrees[degrees.len() - 1])?;
+        let p = basis.len();
+        if n < ROWS_A_COEFFICIENT * basis.count(1) {
+            let needed = ROWS_A_COEFFICIENT * basis.count(1);
+            return Err(InferenceError::TrainingSet(format!(
+                "only {n} simulations succeeded where the posterior is, at least {needed} are needed; simulate more a round"
+            )));
+        }
+        let mut phi = vec![0.0; n * p];
+        phi.par_chunks_mut(p).zip(rows.u.par_chunks(m)).for_each(|(phi, u)| basis.evaluate(&chart.at(u), phi));
+        let shared = SharedDesign::new(Features { values: &phi, stride: p, width: p });
+        Ok(Self { basis, phi, shared, rows: n })
+    }
+
+    pub fn features(&self, degree: usize) -> Features<'_> {
+        Features { values: &self.phi, stride: self.basis.len(), width: self.basis.count(degree) }
+    }
+
+    pub fn degrees(&self, most: usize) -> std::ops::RangeInclusive<usize> {
+        0..=most.min(self.basis.degree())
+    }
+
+    /// Log-likelihood of held-out residuals under N(0, e^s), the fit of s, for the best degree of s.
+    pub fn variance(&self, residuals: &[f64], most: usize) -> Option<(f64, CrossFit)> {
+        let squares: Vec<f64> = residuals.iter().map(|e| e * e).collect();
+        let fits = self.degrees(most).filter_map(|degree| {
+            let fit = log_variance(&self.shared, self.features(degree), &squares)?;
+            let value = squares.iter().zip(&fit.held_out).map(|(square, s)| gaussian(*square, *s)).sum();
+            Some((value, fit))
+        });
+        best(fits)
+    }
+}
+
+/// log N(e; 0, e^s) of a squared residual, without ½ log 2π.
+fn gaussian(square: f64, s: f64) -> f64 {
+    -0.5 * (square * (-s).exp() + s)
+}
+
+/// The first of the largest values, where a later one must be larger by the margin.
+pub(super) fn best<T>(candidates: impl Iterator<Item = (f64, T)>) -> Option<(f64, T)> {
+    candidates.filter(|(value, _)| value.is_finite()).reduce(
+        |best, next| {
+            if next.0 > best.0 + MARGIN { next } else { best }
+        },
+    )
+}
+
+/// A Gaussian column before couplings.
+pub(super) struct Marginal {
+    center: f64,
+    scale: f64,
+    mean: CrossFit,
+    pub variance: CrossFit,
+    /// y - held-out mean.
+    pub residuals: Vec<f64>,
+    pub value: f64,
+}
+
+/// Fits the likelihood of `rows` in the coordinates of `chart`.
+///
+/// # Errors
+/// Too few rows, values of x whose logarithm is not finite.
+pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> Result<Fitted> {
+    let m = chart.bounded.len();
+    let d = rows.x.len() / (rows.u.len() / m).max(1);
+    let design = Design::new(&chart, rows, forms.mean.max(forms.variance))?;
+    let fits: Vec<(f64, Kind)> = (0..d)
+        .into_par_iter()
+        .map(|i| {
+            let x: Vec<f64> = rows.x.iter().skip(i).step_by(d).map(|&x| f64::from(x)).collect();
+            column(&design, x, log, forms)
+        })
+        .collect::<Result<_>>()?;
+    let marginals: Vec<Option<&Marginal>> = fits
+        .iter()
+        .map(|(_, kind)| match kind {
+            Kind::Gaussian(marginal) => Some(marginal),
+            Kind::Other(_) => None,
+        })
+        .collect();
+    let coupled: Vec<Option<coupling::Coupled>> =
+        (0..d).into_par_iter().map(|i| coupling::couple(&design, &marginals, i, forms)).collect();
+    let held_out = fits.iter().zip(&coupled).map(|((value, _), c)| c.as_ref().map_or(*value, |c| c.value)).sum();
+    let columns = fits
+        .into_iter()
+        .zip(coupled)
+        .map(|((_, kind), coupled)| match kind {
+            Kind::Other(column) => column,
+            Kind::Gaussian(marginal) => {
+                let own = marginal.variance.coefficients;
+                let (coupling, log_variance) = coupled.map_or((Vec::new(), own), |c| (c.coupling, c.log_variance));
+                let (center, scale, mean) = (marginal.center, marginal.scale, marginal.mean.coefficients);
+                Column::Gaussian(GaussianColumn { center, scale, mean, log_variance, coupling })
+            }
+        })
+        .collect();
+    let likelihood = LocalLikelihood { chart, basis: design.basis, log, columns, radius };
+    Ok(Fitted { likelihood, held_out })
+}
+
+enum Kind {
+    Other(Column),
+    Gaussian(Marginal),
+}
+
+/// Counts up to this are counts; larger ones have Gaussians too.
+const MOST_COUNT: f64 = 1e5;
+
+fn column(design: &Design, x: Vec<f64>, log: bool, forms: Forms) -> Result<(f64, Kind)> {
+    let first = x[0];
+    if x.iter().all(|&value| value == first) {
+        return Ok((0.0, Kind::Other(Column::Constant { value: first })));
+    }
+    let counts = !log && x.iter().all(|&value| value >= 0.0 && value.fract() == 0.0 && value <= MOST_COUNT);
+    let count = if counts { count_column(design, &x, forms) } else { None };
+    // The density of a Gaussian stands in for a count's mass only where it hardly changes within a cell.
+    let gaussian = gaussian_column(design, &x, log, forms)?.filter(|marginal| !counts || marginal.scale > 3.0);
+    match (count, gaussian) {
+        (Some((value, column)), Some(gaussian)) if value < gaussian.value - MARGIN => {
+            let _ = column;
+            Ok((gaussian.value, Kind::Gaussian(gaussian)))
+        }
+        (Some((value, column)), _) => Ok((value, Kind::Other(column))),
+        (None, Some(gaussian)) => Ok((gaussian.value, Kind::Gaussian(gaussian))),
+        (None, None) => Err(InferenceError::TrainingSet("a value of x has no regression on the parameters".into())),
+    }
+}
+
+fn count_column(design: &Design, x: &[f64], forms: Forms) -> Option<(f64, Column)> {
+    let constant = |family: Family| x.iter().map(|&x| family.constant(x)).sum::<f64>();
+    let fit = |degree: usize, family: Family, used: &dyn Fn(usize) -> bool| {
+        let Features { values, stride, width } = design.features(degree);
+        fit_counts((values, stride, width), x, family, used)
+    };
+    let eta = |degree: usize, beta: &[f64], i: usize| dot(design.features(degree).row(i), beta);
+    // The family from a good fit of the means.
+    let highest = *design.degrees(forms.mean).end();
+    let first = fit(highest, Family::Poisson, &|_| true);
+    let means: Vec<f64> = (0..x.len()).map(|i| Family::Poisson.mean(eta(highest, &first, i))).collect();
+    let family = Family::fit(x, &means);
+    let constant = constant(family);
+    let candidates = design.degrees(forms.mean).map(|degree| {
+        let held_out = |fold: usize| -> f64 {
+            let beta = fit(degree, family, &|i| i % FOLDS != fold);
+            let rows = (fold..x.len()).step_by(FOLDS);
+            rows.map(|i| family.term(1.0, x[i], eta(degree, &beta, i)).value).sum()
+        };
+        ((0..FOLDS).map(held_out).sum::<f64>() + constant, degree)
+    });
+    let (value, degree) = best(candidates)?;
+    let predictor = fit(degree, family, &|_| true);
+    Some((value, Column::Count(CountColumn { family, predictor })))
+}
+
+fn gaussian_column(design: &Design, x: &[f64], log: bool, forms: Forms) -> Result<Option<Marginal>> {
+    let mut y: Vec<f64> = x.iter().map(|&x| if log { x.ln() } else { x }).collect();
+    if let Some(row) = y.iter().position(|value| !value.is_finite()) {
+        return Err(InferenceError::TrainingSet(format!(
+            "simulation {row} has {} where logarithms are taken; give positive outputs or take x as it is",
+            x[row]
+        )));
+    }
+    let n = y.len() as f64;
+    let center = y.iter().sum::<f64>() / n;
+    let scale = (y.iter().map(|y| (y - center).powi(2)).sum::<f64>() / n).sqrt();
+    if !(scale > 0.0) {
+        return Ok(None);
+    }
+    y.iter_mut().for_each(|y| *y = (*y - center) / scale);
+    let unit = -n * (scale.ln() + 0.5 * (2.0 * std::f64::consts::PI).ln());
+    let residuals = |fit: &CrossFit| -> Vec<f64> { y.iter().zip(&fit.held_out).map(|(y, mean)| y - mean).collect() };
+    let candidates = design.degrees(forms.mean).filter_map(|degree| {
+        let fit = design.shared.fit(design.features(degree), &y)?;
+        let square = residuals(&fit).iter().map(|e| e * e).sum::<f64>() / n;
+        Some((-0.5 * n * (1.0 + square.ln()), fit))
+    });
+    let Some((_, mut mean)) = best(candidates) else { return Ok(None) };
+    let Some((mut value, mut variance)) = design.variance(&residuals(&mean), forms.variance) else { return Ok(None) };
+    for _ in 0..2 {
+        if variance.coefficients.len() == 1 {
+            break;
+        }
+        let weights: Vec<f64> = variance.held_out.iter().map(|s| (-s).exp()).collect();
+        let candidates = design.degrees(forms.mean).filter_map(|degree| {
+            let fit = cross_fit(design.features(degree), &y, Some(&weights))?;
+            let value = residuals(&fit).iter().zip(&variance.held_out).map(|(e, s)| gaussian(e * e, *s)).sum();
+            Some((value, fit))
+        });
+        let Some((_, next)) = best(candidates) else { break };
+        let Some((reached, spread)) = design.variance(&residuals(&next), forms.variance) else { break };
+        if reached <= value {
+            break;
+        }
+        (value, mean, variance) = (reached, next, spread);
+    }
+    let residuals = residuals(&mean);
+    Ok(Some(Marginal { center, scale, mean, variance, residuals, value: value + unit }))
+}

@@ -1,0 +1,328 @@
+//! A likelihood around one place: the distributions of all values of an observation as polynomials of local coordinates.
+//!
+//! Given the parameters, an observation's Gaussian columns need n observations' mean and scatter only, its counts their sums: an evaluation
+//! costs the same for any n.
+
+use super::basis::Basis;
+use super::chart::Chart;
+use super::column::{Column, GaussianColumn};
+use crate::precision::{dot, multiply};
+use crate::{InferenceError, Result};
+use ndarray::ArrayView2;
+use std::f64::consts::PI;
+
+/// A likelihood that holds within a region of the latent space.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalLikelihood {
+    /// The polynomials' variables.
+    pub chart: Chart,
+    /// The polynomials.
+    pub basis: Basis,
+    /// Whether Gaussian columns are those of log x.
+    pub log: bool,
+    /// One distribution a value, (d).
+    pub columns: Vec<Column>,
+    /// |v| up to which it holds: farther out nothing was simulated.
+    pub radius: f64,
+}
+
+/// What a local likelihood needs of n observations.
+#[derive(Debug, Clone)]
+pub struct Statistics {
+    n: f64,
+    /// Means of the standardised Gaussian columns, sums of the counts, (d).
+    first: Vec<f64>,
+    /// Scatter about the means, (d, d), of Gaussian columns.
+    scatter: Vec<f64>,
+    /// What does not depend on the parameters.
+    constant: f64,
+}
+
+/// Buffers of one worker.
+#[derive(Debug, Clone, Default)]
+pub struct LocalScratch {
+    phi: Vec<f64>,
+    slopes: Vec<f64>,
+    /// ȳ - a and ∂a of each Gaussian column.
+    residual: Vec<f64>,
+    mean_slopes: Vec<f64>,
+    gradient: Vec<f64>,
+    information: Vec<f64>,
+}
+
+impl LocalLikelihood {
+    /// y of a value of a Gaussian column.
+    fn standardised(&self, column: &GaussianColumn, x: f64) -> f64 {
+        ((if self.log { x.ln() } else { x }) - column.center) / column.scale
+    }
+
+    /// Takes observations (n, d).
+    ///
+    /// # Errors
+    /// When they are of another width or not finite.
+    pub fn statistics(&self, x: ArrayView2<'_, f32>) -> Result<Statistics> {
+        let d = self.columns.len();
+        if x.ncols() != d {
+            let (expected, found) = (format!("{d} columns"), format!("{} columns", x.ncols()));
+            return Err(InferenceError::Shape { what: "observations", expected, found });
+        }
+        let n = x.nrows() as f64;
+        let mut values = vec![0.0; x.len()];
+        let mut constant = 0.0;
+        for (row, observation) in x.outer_iter().enumerate() {
+            for (i, (&x, column)) in observation.iter().zip(&self.columns).enumerate() {
+                let x = f64::from(x);
+                let value = match column {
+                    Column::Constant { .. } => 0.0,
+                    Column::Count(count) => {
+                        if x < 0.0 || x.fract() != 0.0 {
+                            let value = x as f32;
+                            return Err(InferenceError::ObservationNotWhole { row, column: i, value });
+                        }
+                        constant += count.family.constant(x);
+                        x
+                    }
+                    Column::Gaussian(gaussian) => {
+                        constant -= gaussian.scale.ln() + 0.5 * (2.0 * PI).ln();
+                        self.standardised(gaussian, x)
+                    }
+                };
+                if !(value.is_finite() && x.is_finite()) {
+                    return Err(InferenceError::ObservationNotFinite { row });
+                }
+                values[row * d + i] = value;
+            }
+        }
+        Ok(self.summed(n, &values, constant))
+    }
+
+    fn summed(&self, n: f64, values: &[f64], constant: f64) -> Statistics {
+        let d = self.columns.len();
+        let mut first = vec![0.0; d];
+        for row in values.chunks_exact(d) {
+            first.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+        let gaussian: Vec<bool> = self.columns.iter().map(|column| matches!(column, Column::Gaussian(_))).collect();
+        first.iter_mut().zip(&gaussian).filter(|(_, gaussian)| **gaussian).for_each(|(sum, _)| *sum /= n);
+        let mut scatter = vec![0.0; d * d];
+        for row in values.chunks_exact(d) {
+            for i in (0..d).filter(|&i| gaussian[i]) {
+                for j in (0..d).filter(|&j| gaussian[j]) {
+                    scatter[i * d + j] += (row[i] - first[i]) * (row[j] - first[j]);
+                }
+            }
+        }
+        Statistics { n, first, scatter, constant }
+    }
+
+    /// Σ_j log p(x_j|u), its gradient (m) and a positive semi-definite metric (m, m) along the `directions` B (m, m), u = c + B z; -∞ where
+    /// nothing is known.
+    pub fn evaluate(
+        &self,
+        statistics: &Statistics,
+        u: &[f64],
+        directions: &[f64],
+        scratch: &mut LocalScratch,
+        (gradient, information): (&mut [f64], &mut [f64]),
+    ) -> f64 {
+        let m = u.len();
+        gradient.fill(0.0);
+        information.fill(0.0);
+        let v = self.chart.at(u);
+        if !(dot(&v, &v) <= self.radius * self.radius) {
+            return f64::NEG_INFINITY;
+        }
+        scratch.prepare(self.basis.len(), self.columns.len(), m);
+        self.basis.evaluate_with_gradient(&v, &mut scratch.phi, &mut scratch.slopes);
+        let value = self.sum(statistics, scratch, m);
+        // From v to z.
+        let jacobian = self.chart.jacobian(u, directions);
+        let mut product = vec![0.0; m];
+        for a in 0..m {
+            gradient[a] = (0..m).map(|i| jacobian[i * m + a] * scratch.gradient[i]).sum();
+            let column: Vec<f64> = (0..m).map(|i| jacobian[i * m + a]).collect();
+            multiply(&scratch.information, &column, &mut product);
+            for b in 0..m {
+                information[b * m + a] = (0..m).map(|i| jacobian[i * m + b] * product[i]).sum();
+            }
+        }
+        value
+    }
+
+    fn sum(&self, statistics: &Statistics, scratch: &mut LocalScratch, m: usize) -> f64 {
+        let mut value = statistics.constant;
+        for (i, column) in self.columns.iter().enumerate() {
+            match column {
+                Column::Constant { .. } => {}
+                Column::Count(count) => {
+                    let slope = scratch.slope(&count.predictor, m);
+                    let eta = dot(&count.predictor, &scratch.phi[..count.predictor.len()]);
+                    let term = count.family.term(statistics.n, statistics.first[i], eta);
+                    value += term.value;
+                    scratch.add(&slope, term.slope, term.information);
+                }
+                Column::Gaussian(gaussian) => {
+                    let slope = scratch.slope(&gaussian.mean, m);
+                    let mean = dot(&gaussian.mean, &scratch.phi[..gaussian.mean.len()]);
+                    scratch.residual[i] = statistics.first[i] - mean;
+                    scratch.mean_slopes[i * m..(i + 1) * m].copy_from_slice(&slope);
+                    value += gaussian_term(i, gaussian, statistics, scratch, m);
+                }
+            }
+        }
+        value
+    }
+}
+
+impl LocalScratch {
+    fn prepare(&mut self, p: usize, d: usize, m: usize) {
+        self.phi.resize(p, 0.0);
+        self.slopes.resize(p * m, 0.0);
+        self.residual.resize(d, 0.0);
+        self.mean_slopes.resize(d * m, 0.0);
+        self.gradient.clear();
+        self.gradient.resize(m, 0.0);
+        self.information.clear();
+        self.information.resize(m * m, 0.0);
+    }
+
+    /// ∂ of a polynomial.
+    fn slope(&self, coefficients: &[f64], m: usize) -> Vec<f64> {
+        let mut out = vec![0.0; m];
+        for (c, slopes) in coefficients.iter().zip(self.slopes.chunks_exact(m)) {
+            out.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += c * slope);
+        }
+        out
+    }
+
+    /// Adds what a quantity with this slope contributes.
+    fn add(&mut self, slope: &[f64], by: f64, information: f64) {
+        let m = slope.len();
+        for a in 0..m {
+            self.gradient[a] += by * slope[a];
+            for b in 0..m {
+                self.information[a * m + b] += information * slope[a] * slope[b];
+            }
+        }
+    }
+}
+
+/// -½ (Q e^{-s} + n s), Q = n r̄² + tᵀ S t, r = (y_i - a_i) - Σ b_ij (y_j - a_j) = tᵀ(y - a).
+fn gaussian_term(
+    i: usize,
+    column: &GaussianColumn,
+    statistics: &Statistics,
+    scratch: &mut LocalScratch,
+    m: usize,
+) -> f64 {
+    let (n, d) = (statistics.n, statistics.first.len());
+    let s = dot(&column.log_variance, &scratch.phi[..column.log_variance.len()]);
+    let s_slope = scratch.slope(&column.log_variance, m);
+    let precision = (-s).exp();
+    let mut residual = scratch.residual[i];
+    let mut slope: Vec<f64> = scratch.mean_slopes[i * m..(i + 1) * m].iter().map(|a| -a).collect();
+    let couplings: Vec<(usize, f64, Vec<f64>)> =
+        column.coupling.iter().map(|(j, b)| (*j, dot(b, &scratch.phi[..b.len()]), scratch.slope(b, m))).collect();
+    for (j, b, b_slope) in &couplings {
+        residual -= b * scratch.residual[*j];
+        for a in 0..m {
+            slope[a] += b * scratch.mean_slopes[j * m + a] - b_slope[a] * scratch.residual[*j];
+        }
+    }
+    // S t in the rows that matter, then tᵀ S t.
+    let product = |row: usize| {
+        let scatter = &statistics.scatter[row * d..(row + 1) * d];
+        scatter[i] - couplings.iter().map(|(j, b, _)| b * scatter[*j]).sum::<f64>()
+    };
+    let mut quadratic = product(i);
+    for (j, b, b_slope) in &couplings {
+        let along = product(*j);
+        quadratic -= b * along;
+        // ∂Q = 2 n r̄ ∂r̄ - 2 Σ ∂b_ij (S t)_j; the metric has the diagonal of ∂bᵀ S ∂b.
+        scratch.add(b_slope, precision * along, 0.0);
+        scratch.add(b_slope, 0.0, precision * statistics.scatter[j * d + j]);
+    }
+    quadratic += n * residual * residual;
+    scratch.add(&slope, -precision * n * residual, precision * n);
+    scratch.add(&s_slope, 0.5 * (precision * quadratic - n), 0.5 * n);
+    -0.5 * (precision * quadratic + n * s)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::column::{CountColumn, Family};
+    use super::super::frame::Frame;
+    use super::*;
+    use ndarray::Array2;
+
+    /// Two parameters; columns: Gaussian, counts, Gaussian coupled to the first, constant.
+    pub(crate) fn example() -> LocalLikelihood {
+        let basis = Basis::new(2, 2).unwrap();
+        let poly = |count: usize, phase: f64| (0..count).map(|k| 0.5 * (1.3 * k as f64 + phase).sin()).collect();
+        let gaussian = |phase, coupling| {
+            Column::Gaussian(GaussianColumn {
+                center: 0.4,
+                scale: 1.7,
+                mean: poly(6, phase),
+                log_variance: poly(3, phase + 1.0),
+                coupling,
+            })
+        };
+        let count = CountColumn { family: Family::Binomial { trials: 20.0 }, predictor: poly(6, 0.2) };
+        LocalLikelihood {
+            chart: Chart {
+                bounded: vec![true, false],
+                frame: Frame::new(vec![0.5, 0.1], vec![0.2, 0.05, 0.05, 0.9]).unwrap(),
+            },
+            basis,
+            log: false,
+            columns: vec![
+                gaussian(0.1, vec![]),
+                Column::Count(count),
+                gaussian(0.7, vec![(0, poly(3, 2.0))]),
+                Column::Constant { value: 3.0 },
+            ],
+            radius: 5.0,
+        }
+    }
+
+    pub(crate) fn observations(rows: usize) -> Array2<f32> {
+        Array2::from_shape_fn((rows, 4), |(i, j)| match j {
+            1 => ((i * 7) % 13) as f32,
+            3 => 3.0,
+            _ => (1.1 * (i * 3 + j) as f32).sin() + 0.3,
+        })
+    }
+
+    fn value(model: &LocalLikelihood, x: ArrayView2<'_, f32>, u: &[f64]) -> f64 {
+        let statistics = model.statistics(x).unwrap();
+        let buffers = (&mut [0.0; 2][..], &mut [0.0; 4][..]);
+        model.evaluate(&statistics, u, &[1.0, 0.0, 0.0, 1.0], &mut LocalScratch::default(), buffers)
+    }
+
+    #[test]
+    fn sufficient_statistics_give_the_sum_over_observations() {
+        let (model, x) = (example(), observations(9));
+        let u = [0.4, -0.3];
+        let one_by_one: f64 = x.outer_iter().map(|row| value(&model, row.insert_axis(ndarray::Axis(0)), &u)).sum();
+        assert!((value(&model, x.view(), &u) - one_by_one).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_gradient_is_the_finite_difference_along_the_directions() {
+        let (model, x) = (example(), observations(9));
+        let statistics = model.statistics(x.view()).unwrap();
+        let (u, directions) = ([0.4, -0.3], [0.8, 0.0, -0.2, 0.5]);
+        let (mut gradient, mut information) = ([0.0; 2], [0.0; 4]);
+        let buffers = (&mut gradient[..], &mut information[..]);
+        model.evaluate(&statistics, &u, &directions, &mut LocalScratch::default(), buffers);
+        for a in 0..2 {
+            let moved = |h: f64| [u[0] + h * directions[a], u[1] + h * directions[2 + a]];
+            let numeric = (value(&model, x.view(), &moved(1e-5)) - value(&model, x.view(), &moved(-1e-5))) / 2e-5;
+            assert!((numeric - gradient[a]).abs() < 1e-5 * gradient[a].abs().max(1.0), "{numeric} {}", gradient[a]);
+        }
+        let determinant = information[0] * information[3] - information[1] * information[2];
+        assert!(information[0] > 0.0 && determinant > 0.0 && (information[1] - information[2]).abs() < 1e-9);
+        assert_eq!(value(&model, x.view(), &[0.4, 9.0]), f64::NEG_INFINITY);
+    }
+}

@@ -1,0 +1,43 @@
+//! Refinement at the observations: a likelihood learned where their posterior is.
+//!
+//! A network trained over the whole prior has an error that all n observations share, while the posterior narrows like 1/√n. So: draw parameters around the present
+//! posterior, simulate, learn the likelihood there, sample, again (sequential neural likelihood, Papamakarios, Sterratt & Murray 2019, with
+//! closed forms in place of networks). A likelihood needs no correction for where its parameters were drawn, so all rounds' simulations count;
+//! and in local coordinates everything is smooth, so that low polynomials do what networks do, in a second and with an error
+//! that is known beforehand ([`judge`]).
+//!
+//! * [`Frame`]: local coordinates; [`Basis`]: polynomials; [`Chart`]: their variables;
+//! * [`column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
+//! * [`mod@fit`]: learning them, forms chosen by held-out likelihood;
+//! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
+//! * [`RefinedModel`], [`sample_refined`]: the result, and posteriors under the true prior.
+
+mod basis;
+pub mod chart;
+pub mod column;
+mod counts;
+mod coupling;
+mod description;
+pub mod fit;
+mod frame;
+pub mod judge;
+pub mod local;
+pub mod model;
+mod options;
+pub mod proposal;
+mod regression;
+mod rounds;
+mod sample;
+
+pub use basis::{Basis, MOST_DEGREE};
+pub use chart::Chart;
+pub use column::Column;
+pub use description::RefinedDescription;
+pub use fit::Rows;
+pub use frame::{Frame, moments};
+pub use judge::{RoundRecord, Verdict, rows_needed};
+pub use local::LocalLikelihood;
+pub use model::{Component, RefinedModel};
+pub use options::RefineOptions;
+pub use rounds::{Problem, Refinement, Simulate, Start, refine};
+pub use sample::{Reach, sample_refined};

@@ -1,0 +1,107 @@
+//! Options of a refinement.
+
+use super::fit::Forms;
+use crate::tempering::TemperingOptions;
+use crate::{InferenceError, Result};
+use serde::{Deserialize, Serialize};
+
+/// How a model is refined at observations.
+///
+/// | name | default | purpose | range |
+/// |---|---|---|---|
+/// | `per_round` | none: from `tolerance` | simulations a round | ≥ 1 |
+/// | `rounds` | none: until settled | rounds | ≥ 1 |
+/// | `budget` | none | simulations in all at most | ≥ 1 |
+/// | `tolerance` | 0.1 | error of the posterior's mean that simulations may leave, in its own sd | (0, 1\] |
+/// | `width` | 3 | k: proposals have k² times the posterior's covariance | \[1.5, 20\] |
+/// | `defensive` | 0.1 | share of a round's parameters from the proposal before | \[0, 0.9\] |
+/// | `degree` | 4 | highest degree of means | 1 to 4 |
+/// | `variance_degree` | 3 | highest degree of log-variances | 0 to 4 |
+/// | `coupling_degree` | 2 | highest degree of couplings between values; none for diagonal covariances | 0 to 4 |
+/// | `components` | 4 | local likelihoods side by side at most, for several modes | ≥ 1 |
+/// | `growth` | 10 | from round to round the posterior follows so many times more observations' worth of likelihood | > 1 |
+/// | `samples` | 1000 | draws of the posterior | ≥ 100 |
+/// | `tempering` | | sampling | |
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RefineOptions {
+    /// Simulations a round.
+    pub per_round: Option<usize>,
+    /// Rounds.
+    pub rounds: Option<usize>,
+    /// Simulations in all at most.
+    pub budget: Option<usize>,
+    /// Error of the posterior's mean in its own sd that is aimed at.
+    pub tolerance: f64,
+    /// k.
+    pub width: f64,
+    /// Share of a round's parameters from the proposal before.
+    pub defensive: f64,
+    /// Highest degree of means.
+    pub degree: usize,
+    /// Highest degree of log-variances.
+    pub variance_degree: usize,
+    /// Highest degree of couplings.
+    pub coupling_degree: Option<usize>,
+    /// Local likelihoods side by side at most.
+    pub components: usize,
+    /// Growth of the likelihood's worth a round.
+    pub growth: f64,
+    /// Draws of the posterior.
+    pub samples: usize,
+    /// Sampling.
+    pub tempering: TemperingOptions,
+}
+
+impl Default for RefineOptions {
+    fn default() -> Self {
+        Self {
+            per_round: None,
+            rounds: None,
+            budget: None,
+            tolerance: 0.1,
+            width: 3.0,
+            defensive: 0.1,
+            degree: 4,
+            variance_degree: 3,
+            coupling_degree: Some(2),
+            components: 4,
+            growth: 10.0,
+            samples: 1000,
+            tempering: TemperingOptions::default(),
+        }
+    }
+}
+
+impl RefineOptions {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// Naming the option that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let most = super::basis::MOST_DEGREE;
+        let positive = |value: Option<usize>| value != Some(0);
+        let ranges = [
+            ("per_round", positive(self.per_round), "at least 1"),
+            ("rounds", positive(self.rounds), "at least 1"),
+            ("budget", positive(self.budget), "at least 1"),
+            ("tolerance", self.tolerance > 0.0 && self.tolerance <= 1.0, "above 0 and at most 1"),
+            ("width", (1.5..=20.0).contains(&self.width), "1.5 to 20"),
+            ("defensive", (0.0..=0.9).contains(&self.defensive), "0 to 0.9"),
+            ("degree", (1..=most).contains(&self.degree), "1 to 4"),
+            ("variance_degree", self.variance_degree <= most, "0 to 4"),
+            ("coupling_degree", self.coupling_degree.is_none_or(|degree| degree <= most), "0 to 4"),
+            ("components", self.components >= 1, "at least 1"),
+            ("growth", self.growth > 1.0 && self.growth.is_finite(), "above 1"),
+            ("samples", self.samples >= 100, "at least 100"),
+        ];
+        match ranges.into_iter().find(|(_, fits, _)| !fits) {
+            Some((option, _, range)) => Err(InferenceError::Option { option, message: format!("must be {range}") }),
+            None => self.tempering.validate(),
+        }
+    }
+
+    pub(super) fn forms(&self) -> Forms {
+        Forms { mean: self.degree, variance: self.variance_degree, coupling: self.coupling_degree }
+    }
+}

@@ -1,0 +1,332 @@
+//! Rounds of simulation at the observations, from a base posterior or from nothing but the prior.
+
+use super::chart::Chart;
+use super::fit::{Fitted, Rows, fit};
+use super::judge::{RoundRecord, Verdict, movement, predicted_error, rows_needed};
+use super::model::{Component, RefinedModel};
+use super::options::RefineOptions;
+use super::proposal::{Proposal, around};
+use super::sample::sample_refined;
+use crate::sample::SampleRequest;
+use crate::{InferenceError, Result};
+use ndarray::{Array2, ArrayView2};
+use statrs::distribution::{ChiSquared, ContinuousCDF};
+use tallsbi_data::{LatentMap, Monitor, Purpose, Quiet, StreamKey, Symmetry};
+
+/// Simulates one observation of each row of θ (rows, m): x (rows, d) and whether each has a result. Row i is a pure function of its θ, the key and
+/// `first_row` + i.
+pub trait Simulate: Sync {
+    /// Simulates.
+    ///
+    /// # Errors
+    /// When the simulator cannot go on, or was asked to stop.
+    fn simulate(&self, theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey) -> Result<(Array2<f32>, Vec<bool>)>;
+}
+
+impl<F> Simulate for F
+where
+    F: Fn(ArrayView2<'_, f64>, u64, StreamKey) -> Result<(Array2<f32>, Vec<bool>)> + Sync,
+{
+    fn simulate(&self, theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey) -> Result<(Array2<f32>, Vec<bool>)> {
+        self(theta, first_row, key)
+    }
+}
+
+/// What to refine at.
+pub struct Problem<'a> {
+    /// The prior-gaussian map of the parameters.
+    pub latent: &'a LatentMap,
+    /// Symmetry of prior and likelihood in latent coordinates.
+    pub symmetry: Symmetry,
+    /// The observations, (n, d).
+    pub x: ArrayView2<'a, f32>,
+    /// Whether Gaussians are those of log x.
+    pub log: bool,
+    /// Draws (rows, m) of a posterior to start from, latent; none starts from the prior.
+    pub start: Option<Start<'a>>,
+    /// Simulations made before: latent parameters (N, m) and x (N, d). They serve where they are near.
+    pub earlier: Rows,
+}
+
+/// A first posterior.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// Latent draws, (rows, m).
+    pub draws: ArrayView2<'a, f64>,
+    /// How many observations' worth of likelihood they follow.
+    pub worth: f64,
+}
+
+/// A refined model with its posterior at the observations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refinement {
+    /// The model.
+    pub model: RefinedModel,
+    /// Latent draws of the posterior, (samples, m).
+    pub draws: Array2<f64>,
+    /// log ∫ prior × likelihood.
+    pub log_evidence: f64,
+    /// What each round did.
+    pub rounds: Vec<RoundRecord>,
+    /// Whether it has settled.
+    pub verdict: Verdict,
+    /// Simulations made.
+    pub simulations: usize,
+}
+
+/// Rounds at most where they are automatic.
+const MOST_ROUNDS: usize = 12;
+
+/// Share of a proposal's mass that lies within a component's radius.
+const WITHIN: f64 = 0.9995;
+
+/// Observations' worth that a start from the prior is taken for.
+const PRIOR_WORTH: f64 = 0.3;
+
+/// Share of a budget that scouting rounds may take, and one of them.
+const SCOUTING: f64 = 0.5;
+const SCOUTING_ROUND: f64 = 0.15;
+
+/// Rows of a scouting round at least, a coefficient of degree 2.
+const SCOUTING_ROWS: usize = 40;
+
+/// What changes from round to round.
+struct State {
+    draws: Vec<f64>,
+    worth: f64,
+    moved: Option<Vec<f64>>,
+    rows: Rows,
+    proposal: Option<Proposal>,
+    made: usize,
+    /// Whether the last two posteriors agree well enough to follow more of the likelihood, or to spend what is left.
+    agreed: bool,
+    /// Whether they followed the same share of it.
+    same: bool,
+}
+
+/// Movements, in sd, up to which two rounds' posteriors agree.
+const AGREED: f64 = 1.0;
+
+/// Ratios of standard deviations up to which they do.
+const AGREED_WIDTH: f64 = 1.6;
+
+/// Refines at observations.
+///
+/// Each round draws parameters around the present posterior, simulates, fits [local likelihoods](super::fit) to all rows that lie there, and samples the posterior
+/// under the true prior. The result is a function of the problem, options and key alone.
+///
+/// # Errors
+/// Options out of range, observations that do not fit, simulators that fail nearly everywhere, or when the monitor asks to stop.
+pub fn refine(
+    problem: Problem<'_>,
+    simulator: &dyn Simulate,
+    options: &RefineOptions,
+    key: StreamKey,
+    monitor: &dyn Monitor,
+) -> Result<Refinement> {
+    options.validate()?;
+    let (n, m) = (problem.x.nrows(), problem.latent.dim());
+    if !problem.latent.is_prior_gaussian() {
+        let message =
+            "a refinement works where the prior is N(0, I); give a model whose latent space is prior-gaussian".into();
+        return Err(InferenceError::Option { option: "latent", message });
+    }
+    let key = key.child(Purpose::Refinement);
+    let mut state = State::new(&problem, m, key);
+    let stage = monitor.stage("refine", "simulations", options.budget.unwrap_or(0) as u64);
+    let mut records: Vec<RoundRecord> = Vec::new();
+    let mut result: Option<(RefinedModel, Array2<f64>, f64)> = None;
+    let mut verdict = Verdict::NotSettled { reason: "no simulations were allowed; give a larger budget".into() };
+    for round in 0..options.rounds.unwrap_or(MOST_ROUNDS) {
+        stage.check()?;
+        let worth = if state.agreed { (state.worth * options.growth).min(n as f64) } else { state.worth };
+        let size = round_size(&problem, &state, worth, options, round);
+        if size == 0 {
+            break;
+        }
+        let (record, outcome) =
+            one_round(&problem, simulator, options, &mut state, (round, size, worth), key, monitor)?;
+        verdict = record.verdict(records.last(), n, options.tolerance);
+        records.push(record);
+        result = Some(outcome);
+        stage.advance_noting(size as u64, "");
+        if options.rounds.is_none() && verdict.is_settled() {
+            break;
+        }
+    }
+    let Some((model, draws, log_evidence)) = result else {
+        let message = "allows no simulations; give a larger one".into();
+        return Err(InferenceError::Option { option: "budget", message });
+    };
+    Ok(Refinement { model, draws, log_evidence, rounds: records, verdict, simulations: state.made })
+}
+
+impl State {
+    fn new(problem: &Problem<'_>, m: usize, key: StreamKey) -> Self {
+        let (draws, worth) = match problem.start {
+            Some(start) => (start.draws.iter().copied().collect(), start.worth),
+            None => (Proposal::prior(m).draw(None, 0.0, key.child(Purpose::SamplerStart), 0, 2000), PRIOR_WORTH),
+        };
+        let worth = worth.min(problem.x.nrows() as f64);
+        Self {
+            draws,
+            worth,
+            moved: None,
+            rows: problem.earlier.clone(),
+            proposal: None,
+            made: 0,
+            agreed: problem.start.is_none(),
+            same: false,
+        }
+    }
+}
+
+/// Simulations of the coming round: a scouting round's until the whole posterior is followed and looked at once, then what is missing.
+fn round_size(problem: &Problem<'_>, state: &State, worth: f64, options: &RefineOptions, round: usize) -> usize {
+    let (n, m) = (problem.x.nrows(), problem.latent.dim());
+    let left = options.budget.map_or(usize::MAX, |budget| budget.saturating_sub(state.made));
+    if let Some(size) = options.per_round {
+        return size.min(left);
+    }
+    let quadratic = (m + 1) * (m + 2) / 2;
+    let all = options.budget.unwrap_or(usize::MAX) as f64;
+    let spent = state.made as f64 >= SCOUTING * all;
+    let last = options.rounds.is_some_and(|rounds| round + 1 == rounds);
+    let settling = state.worth >= n as f64 && state.agreed && state.same && round > 0;
+    if last || settling || spent {
+        // With a budget, all that is left: more rows never harm.
+        let needed = rows_needed(n, m, options.width, options.tolerance).max(2 * SCOUTING_ROWS * quadratic);
+        return options.budget.map_or(needed, |_| left);
+    }
+    let scouting = rows_needed(worth as usize, m, options.width, 2.0 * options.tolerance);
+    scouting.max(SCOUTING_ROWS * quadratic).min((SCOUTING_ROUND * all) as usize).min(left)
+}
+
+type Outcome = (RefinedModel, Array2<f64>, f64);
+
+fn one_round(
+    problem: &Problem<'_>,
+    simulator: &dyn Simulate,
+    options: &RefineOptions,
+    state: &mut State,
+    (round, size, worth): (usize, usize, f64),
+    key: StreamKey,
+    monitor: &dyn Monitor,
+) -> Result<(RoundRecord, Outcome)> {
+    let m = problem.latent.dim();
+    let key = key.indexed(round as u64);
+    let parts = vec![(1.0, around(&state.draws, m, options.width, state.moved.as_deref())?)];
+    let proposal = Proposal { parts };
+    let u =
+        proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
+    let failed = state.simulate(problem, simulator, &u, key)?;
+    let (model, used, held_out) = learn(problem, &proposal, &state.rows, options)?;
+    let groups = [problem.x];
+    let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
+    let (samples, reach) =
+        sample_refined(&model, &request, options.samples, Some(worth), &options.tempering, &Quiet(monitor))?;
+    let draws: Vec<f64> = samples.latent.iter().copied().collect();
+    let canonical: Vec<f64> = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
+    let (moved, widened, shift) = movement(&state.draws, &canonical, m);
+    let record = RoundRecord {
+        simulations: size,
+        failed,
+        rows: used.iter().sum(),
+        worth,
+        components: model.components.len(),
+        held_out: held_out / used.iter().sum::<usize>() as f64,
+        moved,
+        widened,
+        predicted_error: predicted_error(&model, &canonical, m, worth, &used),
+        at_edge: reach[0].at_edge,
+    };
+    // A posterior that followed less of the likelihood is to be within its own, wider sd.
+    let same = state.worth >= worth;
+    let jump = if same { moved } else { movement(&canonical, &state.draws, m).0 };
+    state.agreed = jump <= AGREED && (!same || widened <= AGREED_WIDTH);
+    state.same = same;
+    state.moved = same.then_some(shift);
+    (state.draws, state.worth, state.proposal) = (canonical, worth, Some(proposal));
+    let draws = Array2::from_shape_vec((options.samples, m), draws).expect("one row a sample");
+    Ok((record, (model, draws, reach[0].log_evidence)))
+}
+
+impl State {
+    /// Simulates at `u` and keeps the rows with a result; returns how many had none.
+    fn simulate(
+        &mut self,
+        problem: &Problem<'_>,
+        simulator: &dyn Simulate,
+        u: &[f64],
+        key: StreamKey,
+    ) -> Result<usize> {
+        let m = problem.latent.dim();
+        let rows = u.len() / m;
+        let mut theta = Array2::zeros((rows, m));
+        let mut out = vec![0.0; m];
+        for (mut row, u) in theta.outer_iter_mut().zip(u.chunks_exact(m)) {
+            problem.latent.to_parameters(u, &mut out);
+            row.iter_mut().zip(&out).for_each(|(to, from)| *to = *from);
+        }
+        let (x, valid) = simulator.simulate(theta.view(), self.made as u64, key.child(Purpose::Simulator))?;
+        self.made += rows;
+        let mut failed = 0;
+        for ((u, x), valid) in u.chunks_exact(m).zip(x.outer_iter()).zip(valid) {
+            if valid && x.iter().all(|value| value.is_finite()) {
+                self.rows.u.extend(problem.symmetry.canonical(u).1);
+                self.rows.x.extend(x.iter());
+            } else {
+                failed += 1;
+            }
+        }
+        Ok(failed)
+    }
+}
+
+/// Local likelihoods of all rows within each part of the proposal; also how many rows each has, and their held-out log-likelihood.
+fn learn(
+    problem: &Problem<'_>,
+    proposal: &Proposal,
+    rows: &Rows,
+    options: &RefineOptions,
+) -> Result<(RefinedModel, Vec<usize>, f64)> {
+    let m = problem.latent.dim();
+    let radius = ChiSquared::new(m as f64).map_or(10.0, |law| law.inverse_cdf(WITHIN).sqrt());
+    let uniform = Chart::uniform(problem.latent.prior());
+    let mut components = Vec::with_capacity(proposal.parts.len());
+    let (mut used, mut held_out) = (Vec::new(), 0.0);
+    for (weight, frame) in &proposal.parts {
+        let near = near(rows, frame, m, radius);
+        let latent = Chart { bounded: vec![false; m], frame: frame.clone() };
+        let mut best: Fitted = fit(latent, &near, problem.log, radius, options.forms())?;
+        if uniform.contains(&true) {
+            let native = Chart::fit(uniform.clone(), &near.u)?;
+            // Its region is that of the rows.
+            let reach =
+                near.u.chunks_exact(m).map(|u| native.at(u).iter().map(|v| v * v).sum::<f64>()).fold(0.0, f64::max);
+            let other = fit(native, &near, problem.log, reach.sqrt(), options.forms())?;
+            if other.held_out > best.held_out {
+                best = other;
+            }
+        }
+        used.push(near.u.len() / m);
+        held_out += best.held_out;
+        components.push(Component { weight: *weight, frame: frame.clone(), likelihood: best.likelihood });
+    }
+    Ok((RefinedModel { components, symmetry: problem.symmetry.clone(), n_obs: problem.x.nrows() }, used, held_out))
+}
+
+/// The rows within `radius` of a frame.
+fn near(rows: &Rows, frame: &super::Frame, m: usize, radius: f64) -> Rows {
+    let d = rows.x.len() / (rows.u.len() / m).max(1);
+    let mut near = Rows::default();
+    for (u, x) in rows.u.chunks_exact(m).zip(rows.x.chunks_exact(d)) {
+        let mut z = u.to_vec();
+        frame.to_local(&mut z);
+        if z.iter().map(|z| z * z).sum::<f64>() <= radius * radius {
+            near.u.extend_from_slice(u);
+            near.x.extend_from_slice(x);
+        }
+    }
+    near
+}

@@ -1,0 +1,50 @@
+//! A likelihood taken for fewer observations than there are: p(x_{1:n}|θ)^(w/n).
+
+use super::{Likelihood, Local};
+use crate::Result;
+use ndarray::ArrayView2;
+use tallsbi_data::Symmetry;
+
+/// `likelihood` with w observations' worth of it, or all if there are fewer: a posterior centred where all observations point to and as
+/// wide as that of w, for a likelihood whose error would be too large for n.
+#[derive(Debug, Clone, Copy)]
+pub struct Worth<'a, L> {
+    /// The likelihood.
+    pub likelihood: &'a L,
+    /// w.
+    pub worth: f64,
+}
+
+impl<L: Likelihood> Likelihood for Worth<'_, L> {
+    type Context = (L::Context, f64);
+    type Workspace = L::Workspace;
+
+    fn dim_theta(&self) -> usize {
+        self.likelihood.dim_theta()
+    }
+
+    fn symmetry(&self) -> Option<&Symmetry> {
+        self.likelihood.symmetry()
+    }
+
+    fn context(&self, x: ArrayView2<'_, f32>) -> Result<Self::Context> {
+        Ok((self.likelihood.context(x)?, (self.worth / x.nrows() as f64).min(1.0)))
+    }
+
+    fn workspace(&self) -> L::Workspace {
+        self.likelihood.workspace()
+    }
+
+    fn evaluate(
+        &self,
+        (context, power): &Self::Context,
+        theta: &[f64],
+        workspace: &mut L::Workspace,
+        local: &mut Local,
+    ) {
+        self.likelihood.evaluate(context, theta, workspace, local);
+        for values in [&mut local.values, &mut local.gradients, &mut local.informations] {
+            values.iter_mut().for_each(|value| *value *= power);
+        }
+    }
+}

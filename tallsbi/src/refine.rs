@@ -1,0 +1,203 @@
+//! A model made right at given observations, by simulations where their posterior is.
+
+use crate::{Error, Model, Posterior, Result, Simulations};
+use ndarray::{Array2, ArrayView2, Axis, s};
+use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
+use tallsbi_inference::InferenceError;
+use tallsbi_inference::model::{ModelInfo, Networks, ObservationMap, PreparedModel, TrainedModel};
+use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, RoundRecord, Start, Verdict};
+use tallsbi_inference::sample::{SampleInfo, SampleOptions, SampleRequest};
+use tallsbi_inference::tempering::{Worth, sample_tempered};
+use tallsbi_simulators::{Rows, SimulatorError, Task, simulate_parallel};
+
+/// Observations' worth of a base model's likelihood that the first round believes: its error all n observations share.
+const BASE_WORTH: f64 = 30.0;
+
+/// Prior draws at which a symmetry of θ is compared with that of latent parameters.
+const SYMMETRY_POINTS: usize = 16;
+
+/// Samples of the base's posterior.
+const BASE_SAMPLES: usize = 1000;
+
+/// What a refinement may start from; nothing at all will do.
+#[derive(Clone, Copy, Default)]
+pub struct RefineFrom<'a> {
+    /// A model whose posterior is the first proposal; else the prior is.
+    pub base: Option<&'a Model>,
+    /// Simulations made before, those the base was trained on, say: they count where they are near.
+    pub simulations: Option<&'a Simulations>,
+}
+
+/// A model refined at observations, with its posterior there.
+pub struct Refined {
+    /// The model.
+    pub model: Model,
+    /// Samples of the posterior.
+    pub posterior: Posterior,
+    /// What each round did.
+    pub rounds: Vec<RoundRecord>,
+    /// Whether it has settled.
+    pub verdict: Verdict,
+    /// Simulations made.
+    pub simulations: usize,
+}
+
+/// Refines at observations (n, d): rounds of simulating around the present posterior, learning the likelihood there in closed form,
+/// and sampling. See [`refine`](tallsbi_inference::refine).
+///
+/// # Errors
+/// When base or simulations are of another prior, options are out of range, observations do not fit, simulations fail nearly
+/// everywhere, or the monitor asked to stop.
+pub fn refine(
+    task: &dyn Task,
+    observations: ArrayView2<'_, f32>,
+    from: RefineFrom<'_>,
+    options: &RefineOptions,
+    seed: u64,
+    monitor: &dyn Monitor,
+) -> Result<Refined> {
+    if observations.ncols() != task.dim_x() || observations.nrows() == 0 {
+        return Err(Error::Shape {
+            what: "observations".into(),
+            expected: format!("at least one, of the {} values of {}", task.dim_x(), task.name()),
+            found: format!("{:?}", observations.dim()),
+        });
+    }
+    let key = StreamKey::root(seed);
+    let latent = LatentMap::prior_gaussian(task.prior());
+    let start = from.base.map(|base| start(task, base, observations, key, monitor)).transpose()?;
+    let problem = Problem {
+        latent: &latent,
+        symmetry: symmetry(task, &latent, from.base),
+        x: observations,
+        log: task.x_transform() == XTransform::Log,
+        start: start.as_ref().map(|(draws, worth)| Start { draws: draws.view(), worth: *worth }),
+        earlier: from.simulations.map(|rows| earlier(task, &latent, rows)).transpose()?.unwrap_or_default(),
+    };
+    let simulate = |theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey| {
+        let rows = Rows { theta, n_obs: 1, key, first_row };
+        let (n, d) = (theta.nrows(), task.dim_x());
+        let (mut x, mut valid) = (vec![0.0; n * d], vec![0; n]);
+        let quiet = Quiet(monitor);
+        let stage = (&quiet as &dyn Monitor).stage("simulate", "rows", n as u64);
+        simulate_parallel(task, &rows, &mut x, &mut valid, &stage).map_err(|error| match error {
+            SimulatorError::Cancelled(cancelled) => InferenceError::Cancelled(cancelled),
+            other => InferenceError::TrainingSet(other.to_string()),
+        })?;
+        let x = Array2::from_shape_vec((n, d), x).expect("one value a column");
+        Ok((x, valid.into_iter().map(|valid| valid != 0).collect()))
+    };
+    let refinement = refine::refine(problem, &simulate, options, key, monitor)?;
+    Ok(finish(task, latent, observations, refinement))
+}
+
+/// The symmetry that the base was found to have, or that of the task where it is one of the latent parameters too.
+fn symmetry(task: &dyn Task, latent: &LatentMap, base: Option<&Model>) -> Symmetry {
+    if let Some(Networks::Likelihood { symmetry, .. }) = base.map(|base| &base.trained().networks)
+        && symmetry.order() > 1
+    {
+        return symmetry.clone();
+    }
+    let (symmetry, m) = (task.symmetry(), latent.dim());
+    let mut rng = StreamKey::root(0).child(Purpose::Symmetry).rng(0);
+    let commutes = (0..SYMMETRY_POINTS).all(|_| {
+        let mut theta = vec![0.0; m];
+        task.prior().sample(&mut rng, &mut theta);
+        symmetry.elements().iter().all(|element| {
+            let [mut u, mut image, mut of_image, mut expected] = [(); 4].map(|()| vec![0.0; m]);
+            latent.to_latent(&theta, &mut u);
+            element.apply(&u, &mut expected);
+            element.apply(&theta, &mut image);
+            latent.to_latent(&image, &mut of_image);
+            of_image.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6)
+        })
+    });
+    if commutes { symmetry } else { Symmetry::none(m) }
+}
+
+fn finish(task: &dyn Task, latent: LatentMap, x: ArrayView2<'_, f32>, refinement: Refinement) -> Refined {
+    let Refinement { model, draws, rounds, verdict, simulations, log_evidence: _ } = refinement;
+    let mut theta = Array2::zeros(draws.dim());
+    let mut out = vec![0.0; latent.dim()];
+    for (mut row, u) in theta.outer_iter_mut().zip(draws.outer_iter()) {
+        latent.to_parameters(&u.to_vec(), &mut out);
+        row.iter_mut().zip(&out).for_each(|(to, from)| *to = *from);
+    }
+    let d = task.dim_x();
+    let info = ModelInfo {
+        task: task.name().to_owned(),
+        observation_names: task.observation_names(),
+        n_train: simulations,
+        ..ModelInfo::default()
+    };
+    let mut observation_map = ObservationMap::standardize(vec![0.0; d], vec![1.0; d]);
+    observation_map.log = task.x_transform() == XTransform::Log;
+    let trained = TrainedModel { networks: Networks::Refined(model), latent, observation_map, info };
+    let at_edge = rounds.last().map_or(0.0, |round| round.at_edge);
+    let info = SampleInfo { at_edge, ..SampleInfo::default() };
+    let model = Model::new(trained);
+    let posterior = Posterior { names: model.names().to_vec(), theta, n_obs: x.nrows(), info };
+    Refined { model, posterior, rounds, verdict, simulations }
+}
+
+/// Latent draws of the base's posterior at as many observations' worth as it may be believed.
+fn start(
+    task: &dyn Task,
+    base: &Model,
+    x: ArrayView2<'_, f32>,
+    key: StreamKey,
+    monitor: &dyn Monitor,
+) -> Result<(Array2<f64>, f64)> {
+    same_prior("the model", base.trained().latent.prior(), task)?;
+    base.check_width("observations", x.ncols())?;
+    let worth = BASE_WORTH.min(x.nrows() as f64);
+    let key = key.child(Purpose::Refinement);
+    let quiet = Quiet(monitor);
+    if let PreparedModel::Likelihood(likelihood) = base.prepared() {
+        let groups = [x];
+        let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
+        let options = SampleOptions::default().tempering;
+        let tempered = Worth { likelihood, worth };
+        let (samples, _) = sample_tempered(&tempered, &request, BASE_SAMPLES, &options, &quiet)?;
+        return Ok((samples.latent.index_axis_move(Axis(0), 0), worth));
+    }
+    // Of scores, the posterior of the first observations.
+    let first = x.slice(s![..worth as usize, ..]);
+    let options = SampleOptions { samples: BASE_SAMPLES, ..SampleOptions::default() };
+    let (theta, _) = base.sample_groups(&[first], key, &options, None, &quiet)?;
+    let map = LatentMap::prior_gaussian(task.prior());
+    Ok((to_latent(&map, theta.index_axis(Axis(0), 0)), worth))
+}
+
+/// Rows made before, in latent coordinates.
+fn earlier(task: &dyn Task, latent: &LatentMap, rows: &Simulations) -> Result<refine::Rows> {
+    same_prior("the simulations", &rows.prior, task)?;
+    let (_, each, d) = rows.x.dim();
+    if d != task.dim_x() || each == 0 {
+        let (expected, found) = (format!("{} values an observation", task.dim_x()), d.to_string());
+        return Err(Error::Shape { what: "simulations".into(), expected, found });
+    }
+    let (theta, x) = rows.valid_rows();
+    let u = to_latent(latent, theta.view());
+    // The first observation of each: rows are to be independent.
+    let first = x.slice(s![.., ..1, ..]);
+    Ok(refine::Rows { u: u.into_iter().collect(), x: first.iter().copied().collect() })
+}
+
+fn to_latent(map: &LatentMap, theta: ArrayView2<'_, f64>) -> Array2<f64> {
+    let mut latent = Array2::zeros(theta.dim());
+    let mut u = vec![0.0; theta.ncols()];
+    for (mut row, theta) in latent.outer_iter_mut().zip(theta.outer_iter()) {
+        map.to_latent(&theta.to_vec(), &mut u);
+        row.iter_mut().zip(&u).for_each(|(to, from)| *to = *from);
+    }
+    latent
+}
+
+fn same_prior(what: &str, prior: &Prior, task: &dyn Task) -> Result<()> {
+    if prior == task.prior() {
+        return Ok(());
+    }
+    let message = format!("has another prior than the task {}; give one of this task", task.name());
+    Err(Error::Input { origin: what.into(), message })
+}
