@@ -41,7 +41,6 @@ struct State {
     unit: &'static str,
     total: u64,
     done: AtomicU64,
-    resumed: AtomicU64,
     note: Mutex<String>,
     sink: Sink,
 }
@@ -68,7 +67,6 @@ impl Bar {
             unit,
             total,
             done: 0.into(),
-            resumed: 0.into(),
             note: Mutex::default(),
             sink,
         });
@@ -80,7 +78,6 @@ impl Bar {
 
     /// Says that `done` units were there before this run.
     pub fn resume_at(&self, done: u64) {
-        self.0.resumed.store(done, Ordering::Relaxed);
         self.0.done.store(done, Ordering::Relaxed);
         match &self.0.sink {
             Sink::Silent => {}
