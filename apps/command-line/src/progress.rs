@@ -62,14 +62,7 @@ impl Bar {
         } else {
             Sink::Log(Mutex::new(Recent::new(Instant::now())))
         };
-        let state = Arc::new(State {
-            label: label.into(),
-            unit,
-            total,
-            done: 0.into(),
-            note: Mutex::default(),
-            sink,
-        });
+        let state = Arc::new(State { label: label.into(), unit, total, done: 0.into(), note: Mutex::default(), sink });
         if let (Sink::Log(_), Ok(mut logged)) = (&state.sink, LOGGED.lock()) {
             logged.push(Arc::downgrade(&state));
         }
