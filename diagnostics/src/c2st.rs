@@ -47,11 +47,11 @@ impl C2stOptions {
         let bad = |name, value: usize, requirement| {
             Err(DiagnosticsError::Setting { name, value: value.to_string(), requirement })
         };
-        if self.folds < 2 {
-            return bad("folds", self.folds, "must be at least 2");
+        if !(2..=10_000).contains(&self.folds) {
+            return bad("folds", self.folds, "must be at least 2, and at most 10000: each trains a classifier");
         }
-        if self.seeds == 0 {
-            return bad("seeds", self.seeds, "must be at least 1");
+        if !(1..=10_000).contains(&self.seeds) {
+            return bad("seeds", self.seeds, "must be at least 1, and at most 10000: each trains classifiers");
         }
         self.classifier.validate()
     }

@@ -8,7 +8,9 @@ use linfa::traits::{Fit, Predict};
 use ndarray::{Array1, Array2};
 use rand_distr::{Distribution, StandardNormal};
 use tallsbi_data::{Monitor, Named, Silent, StreamKey};
-use tallsbi_diagnostics::classifier::{ClassifierKind, ClassifierParams, FittedClassifier, MlpClassifierParams};
+use tallsbi_diagnostics::classifier::{
+    ClassifierKind, ClassifierParams, FittedClassifier, MlpClassifierParams, RandomForestParams,
+};
 use tallsbi_diagnostics::{C2stOptions, DiagnosticsError, c2st};
 
 fn gaussian(rows: usize, columns: usize, shift: f64, seed: u64) -> Array2<f64> {
@@ -102,6 +104,24 @@ fn bad_input_is_named() {
         ..C2stOptions::default()
     };
     assert!(c2st(x.view(), x.view(), &options, StreamKey::root(0), &Silent).is_err());
+    cancelled_is_an_error();
+}
+
+/// Beyond 2 × 30 000 rows an assertion of linfa's failed; and what is drawn for a tree does not cost the forest its power.
+#[test]
+fn a_forest_of_many_rows_is_grown() {
+    let forest = RandomForestParams { trees: 4, ..RandomForestParams::default() };
+    let options = C2stOptions { classifier: ClassifierParams::RandomForest(forest), ..C2stOptions::default() };
+    let accuracy = |shift: f64| {
+        let (x, y) = (gaussian(40_000, 2, 0.0, 1), gaussian(40_000, 2, shift, 2));
+        c2st(x.view(), y.view(), &options, StreamKey::root(0), &Silent).unwrap().accuracy
+    };
+    assert!((accuracy(0.0) - 0.5).abs() < 0.02);
+    assert!(accuracy(2.0) > 0.85);
+}
+
+fn cancelled_is_an_error() {
+    let x = gaussian(50, 2, 0.0, 1);
     struct Cancel;
     impl Monitor for Cancel {
         fn progress(&self, _: &tallsbi_data::Progress<'_>) {}

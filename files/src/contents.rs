@@ -1,10 +1,10 @@
 //! What is in a file, and a digest of its numbers alone.
 
 use super::provenance::{hexadecimal, kind_of_open};
-use super::{FileKind, Provenance, attributes, failed, open_hdf5};
+use super::{FileKind, Provenance, attributes, failed, guard, open_hdf5};
 use crate::Result;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
-use hdf5::{Dataset, Group, Hyperslab, SliceOrIndex};
+use hdf5::{Dataset, Hyperslab, SliceOrIndex};
 use safetensors::{Dtype, SafeTensors};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -147,22 +147,13 @@ fn read_safetensors(path: &Path) -> Result<Option<Contents>> {
 /// All datasets of a file, sorted by path.
 pub(super) fn arrays(path: &Path, file: &hdf5::File) -> Result<Vec<ArrayEntry>> {
     let mut found = Vec::new();
-    visit(file, "", &mut found).map_err(|error| failed(path, "cannot list its datasets", &error))?;
+    for (name, dataset) in guard::datasets(path, file)? {
+        let dtype = dataset.dtype().map_err(|error| failed(path, &name, &error))?;
+        let dtype = dtype.to_descriptor().map_or_else(|_| "other".into(), |descriptor| dtype_name(&descriptor));
+        found.push(ArrayEntry { shape: dataset.shape(), name, dtype });
+    }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
-}
-
-fn visit(group: &Group, prefix: &str, found: &mut Vec<ArrayEntry>) -> hdf5::Result<()> {
-    for name in group.member_names()? {
-        let full = format!("{prefix}{name}");
-        if let Ok(dataset) = group.dataset(&name) {
-            let dtype = dataset.dtype()?.to_descriptor().map_or_else(|_| "other".into(), |d| dtype_name(&d));
-            found.push(ArrayEntry { name: full, dtype, shape: dataset.shape() });
-        } else if let Ok(group) = group.group(&name) {
-            visit(&group, &format!("{full}/"), found)?;
-        }
-    }
-    Ok(())
 }
 
 fn dtype_name(descriptor: &TypeDescriptor) -> String {
@@ -170,6 +161,7 @@ fn dtype_name(descriptor: &TypeDescriptor) -> String {
     match descriptor {
         TypeDescriptor::Integer(size) => format!("int{}", 8 * bytes(*size)),
         TypeDescriptor::Unsigned(size) => format!("uint{}", 8 * bytes(*size)),
+        TypeDescriptor::Float(FloatSize::U2) => "float16".into(),
         TypeDescriptor::Float(FloatSize::U4) => "float32".into(),
         TypeDescriptor::Float(FloatSize::U8) => "float64".into(),
         other => other.to_string(),
@@ -190,7 +182,8 @@ fn hash_header(hasher: &mut Sha256, entry: &ArrayEntry) {
 fn hash(hasher: &mut Sha256, entry: &ArrayEntry, dataset: &Dataset) -> hdf5::Result<()> {
     hash_header(hasher, entry);
     match entry.dtype.as_str() {
-        "float32" => blocks::<f32, 4>(hasher, entry, dataset, f32::to_le_bytes),
+        // Half precision has an f32 for each number.
+        "float16" | "float32" => blocks::<f32, 4>(hasher, entry, dataset, f32::to_le_bytes),
         "float64" => blocks::<f64, 8>(hasher, entry, dataset, f64::to_le_bytes),
         "int8" => blocks::<i8, 1>(hasher, entry, dataset, i8::to_le_bytes),
         "int16" => blocks::<i16, 2>(hasher, entry, dataset, i16::to_le_bytes),

@@ -10,6 +10,7 @@ mod attributes;
 mod chunk;
 mod contents;
 mod error;
+mod guard;
 mod matrix;
 mod observations;
 mod output;
@@ -43,24 +44,10 @@ pub(crate) fn failed(path: &Path, doing: &str, error: &dyn std::fmt::Display) ->
     file_error(path, format!("{doing}: {line}"))
 }
 
-/// Opens an HDF5 file for reading, telling missing, unreadable and foreign files apart.
+/// Opens an HDF5 file for reading, telling missing, unreadable and foreign files apart, and looks for what must not be read.
 pub(crate) fn open_hdf5(path: &Path) -> Result<hdf5::File> {
-    use std::io::Read;
-    let mut file = std::fs::File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => file_error(path, "no such file"),
-        _ => failed(path, "cannot be opened", &error),
-    })?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Err(file_error(path, "is a directory, expected an HDF5 or netCDF-4 file"));
-    }
-    let mut magic = [0; 8];
-    let is_hdf5 = file.read_exact(&mut magic).is_ok() && &magic == b"\x89HDF\r\n\x1a\n";
-    if !is_hdf5 {
-        let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
-        let what = if empty { "is empty; make or copy it again" } else { "is not an HDF5 or netCDF-4 file" };
-        return Err(file_error(path, what));
-    }
-    hdf5::File::open(path).map_err(|error| {
+    guard::check_hdf5(path)?;
+    let file = hdf5::File::open(path).map_err(|error| {
         let text = error.to_string();
         if text.contains("truncated") {
             file_error(path, "is truncated: it was cut short while being written or copied; make or copy it again")
@@ -69,5 +56,7 @@ pub(crate) fn open_hdf5(path: &Path) -> Result<hdf5::File> {
         } else {
             failed(path, "cannot be read as HDF5", &error)
         }
-    })
+    })?;
+    guard::datasets(path, &file)?;
+    Ok(file)
 }

@@ -1,7 +1,8 @@
 //! Observations to condition on.
 
+use super::output::not_written;
 use super::provenance::expect_kind;
-use super::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
+use super::{Existing, FileKind, OutputFile, Provenance, attributes, file_error, open_hdf5};
 use crate::{FileError, Result};
 use ndarray::{Array1, Array2, ArrayView2};
 use std::path::Path;
@@ -31,7 +32,7 @@ impl Observations {
         }
         let output = OutputFile::create(target, existing)?;
         let path = output.path();
-        let failed = |error: hdf5::Error| failed(target, "cannot be written", &error);
+        let failed = |error: hdf5::Error| not_written(target, &error);
         let file = hdf5::File::create(path).map_err(failed)?;
         provenance.write(path, &file, FileKind::Observations)?;
         for (name, names) in

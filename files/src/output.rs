@@ -35,12 +35,13 @@ impl OutputFile {
         let overwrite = existing == Existing::Overwrite;
         check_target(target, overwrite)?;
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        remove_stale(target, &name);
         let mut builder = tempfile::Builder::new();
         // Not private as temporary files are by default: the umask decides, as for any output.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let temporary = builder
-            .prefix(&format!(".{name}."))
+            .prefix(&format!(".{name}.{}-", machine_and_process(std::process::id())))
             .suffix(".tmp")
             .tempfile_in(folder(target))
             .map_err(|error| failed(target, "cannot be written", &error))?
@@ -95,6 +96,47 @@ impl OutputFile {
     }
 }
 
+/// The error of a library that failed to write: what it says of a full disk may be anything.
+pub(super) fn not_written(target: &Path, error: &dyn std::fmt::Display) -> crate::FileError {
+    let full = || {
+        let mut probe = tempfile::tempfile_in(folder(target))?;
+        std::io::Write::write_all(&mut probe, &[1; 1 << 16])?;
+        probe.sync_all()
+    };
+    match full() {
+        Err(full) if full.kind() == std::io::ErrorKind::StorageFull => {
+            file_error(target, "cannot be written: the disk is full; make room and run it again")
+        }
+        _ => failed(target, "cannot be written", error),
+    }
+}
+
+/// Which process a temporary file belongs to: its machine and number.
+fn machine_and_process(process: u32) -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let plain: String = name.trim().chars().filter(char::is_ascii_alphanumeric).take(32).collect();
+    format!("{plain}-{process}")
+}
+
+/// Removes temporary files of `name` that processes of this machine left when they were killed.
+fn remove_stale(target: &Path, name: &str) {
+    let Ok(entries) = std::fs::read_dir(folder(target)) else { return };
+    let prefix = format!(".{name}.{}", machine_and_process(0).trim_end_matches('0'));
+    for entry in entries.flatten() {
+        let file = entry.file_name();
+        let rest = file.to_str().and_then(|file| file.strip_prefix(&prefix)?.strip_suffix(".tmp"));
+        let Some(process) = rest.and_then(|rest| rest.split_once('-')).and_then(|(id, _)| id.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        // Where processes cannot be looked up, none counts as ended.
+        let ended = Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{process}")).exists();
+        if ended {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// The folder a file is in.
 pub(super) fn folder(target: &Path) -> &Path {
     target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -104,6 +146,15 @@ pub(super) fn folder(target: &Path) -> &Path {
 pub(super) fn check_target(target: &Path, overwrite: bool) -> Result<()> {
     if target.file_name().is_none() || target.is_dir() {
         return Err(file_error(target, "is a directory; give the name of a file to write"));
+    }
+    if target.to_str().is_none() {
+        return Err(file_error(target, "its name is not UTF-8 text, and could not be read back; give another name"));
+    }
+    if target.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(file_error(
+            target,
+            "is a device, a pipe or a socket, and would be replaced; give the name of a file",
+        ));
     }
     if !folder(target).is_dir() {
         return Err(file_error(
@@ -149,6 +200,39 @@ mod tests {
         assert!(message.contains("does not exist"), "{message}");
         let message = OutputFile::create(folder.path(), Existing::Overwrite).unwrap_err().to_string();
         assert!(message.contains("is a directory"), "{message}");
+    }
+
+    #[test]
+    fn refuses_what_is_no_file_and_what_cannot_be_read_back() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for target in [&pipe, Path::new("/dev/null")] {
+            let message = OutputFile::check(target, Existing::Overwrite).unwrap_err().to_string();
+            assert!(message.contains("is a device, a pipe"), "{message}");
+        }
+        let name = folder.path().join(std::ffi::OsStr::from_bytes(b"a\xff.h5"));
+        assert!(OutputFile::check(&name, Existing::Refuse).unwrap_err().to_string().contains("not UTF-8"));
+    }
+
+    /// Those of killed processes go, those of running ones and of other outputs stay.
+    #[test]
+    fn leftovers_of_killed_processes_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("out.h5");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = child.id();
+        child.wait().unwrap();
+        let leave = |name: &str, process: u32| {
+            let path = folder.path().join(format!(".{name}.{}-abcdef.tmp", machine_and_process(process)));
+            std::fs::write(&path, b"left").unwrap();
+            path
+        };
+        let (gone, other, running) =
+            (leave("out.h5", ended), leave("other.h5", ended), leave("out.h5", std::process::id()));
+        OutputFile::write(&target, Existing::Refuse, b"abc").unwrap();
+        assert!(!gone.exists() && other.exists() && running.exists());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Posterior samples, in ArviZ's InferenceData layout (netCDF-4).
 
+use super::output::not_written;
 use super::provenance::expect_kind;
 use super::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
@@ -73,7 +74,7 @@ impl Posterior {
             }
             file.close()
         })
-        .map_err(|error| failed(target, "cannot be written", &error))?;
+        .map_err(|error| not_written(target, &error))?;
         output.commit()
     }
 
@@ -150,6 +151,7 @@ impl Posterior {
         for name in &parameter_names {
             let dataset =
                 group.dataset(name).map_err(|_| file_error(path, format!("has no variable posterior/{name}")))?;
+            super::guard::check_memory(path, name, dataset.size(), size_of::<f64>())?;
             let values =
                 dataset.read_2d::<f64>().map_err(|error| failed(path, &format!("posterior/{name}"), &error))?;
             columns.push(values);

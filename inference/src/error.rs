@@ -77,6 +77,17 @@ pub enum InferenceError {
         /// All particles.
         particles: usize,
     },
+    /// Tempering that does not arrive.
+    #[error(
+        "tempering stands at {beta:.1e} of the likelihood after {levels} levels: log-likelihoods differ by more than can be weighed; \
+         look at the model's validation loss, and for outliers among the observations"
+    )]
+    Tempering {
+        /// Levels taken.
+        levels: u64,
+        /// Power of the likelihood that was reached.
+        beta: f64,
+    },
     /// A reference posterior that cannot be sampled.
     #[error("reference posterior: {0}")]
     Reference(String),

@@ -10,6 +10,39 @@ use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_t
 /// Observations' worth of likelihood for which particles follow a coarse one.
 const COARSE_OBSERVATIONS: f64 = 3.0;
 
+/// Log-likelihoods of a network whose weights are damaged: no two particles can be weighed against each other.
+struct Absurd;
+
+impl Likelihood for Absurd {
+    type Context = ();
+    type Workspace = ();
+
+    fn dim_theta(&self) -> usize {
+        2
+    }
+
+    fn context(&self, _: ArrayView2<'_, f32>) -> tallsbi_inference::Result<()> {
+        Ok(())
+    }
+
+    fn workspace(&self) {}
+
+    fn evaluate(&self, (): &(), theta: &[f64], (): &mut (), local: &mut Local) {
+        local.resize(theta.len() / 2, 2);
+        local.values.iter_mut().zip(theta.chunks(2)).for_each(|(value, z)| *value = -1e38 * z[0].abs());
+    }
+}
+
+#[test]
+fn tempering_that_cannot_arrive_says_so() {
+    let x = Array2::zeros((1, 1));
+    let groups = [x.view()];
+    let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(0), covariances: None };
+    let outcome = sample_tempered(&Absurd, &request, 1000, &TemperingOptions::default(), &Silent);
+    let error = outcome.expect_err("no posterior").to_string();
+    assert!(error.contains("more than can be weighed"), "{error}");
+}
+
 /// log p(x|z) = log Σ_c w_c N(x̄; A z + b_c, v/n): a Gaussian for one b, several modes for more.
 struct Shifts {
     slope: f64,

@@ -69,7 +69,7 @@ pub fn refine(
     let problem = Problem {
         latent: &latent,
         symmetry: symmetry(task, &latent, from.base),
-        x: observations,
+        x: observations.view(),
         log: task.x_transform() == XTransform::Log,
         start: start.as_ref().map(|(draws, worth)| Start { draws: draws.view(), worth: *worth }),
         earlier: from.simulations.map(|rows| earlier(task, &latent, rows)).transpose()?.unwrap_or_default(),

@@ -41,7 +41,6 @@ struct State {
     unit: &'static str,
     total: u64,
     done: AtomicU64,
-    resumed: AtomicU64,
     note: Mutex<String>,
     sink: Sink,
 }
@@ -63,15 +62,7 @@ impl Bar {
         } else {
             Sink::Log(Mutex::new(Recent::new(Instant::now())))
         };
-        let state = Arc::new(State {
-            label: label.into(),
-            unit,
-            total,
-            done: 0.into(),
-            resumed: 0.into(),
-            note: Mutex::default(),
-            sink,
-        });
+        let state = Arc::new(State { label: label.into(), unit, total, done: 0.into(), note: Mutex::default(), sink });
         if let (Sink::Log(_), Ok(mut logged)) = (&state.sink, LOGGED.lock()) {
             logged.push(Arc::downgrade(&state));
         }
@@ -80,7 +71,6 @@ impl Bar {
 
     /// Says that `done` units were there before this run.
     pub fn resume_at(&self, done: u64) {
-        self.0.resumed.store(done, Ordering::Relaxed);
         self.0.done.store(done, Ordering::Relaxed);
         match &self.0.sink {
             Sink::Silent => {}

@@ -17,6 +17,10 @@ use tallsbi_data::StreamKey;
 /// Relative spread of the weights that keeps the classes of a leaf from having equal weight.
 const TIE_BREAK: f32 = 1e-3;
 
+/// Most rows drawn for a tree. linfa sums their weights in f32 as it looks for splits: of some ten thousands more, what is left on one side
+/// is less than the sum's rounding, and an assertion of linfa's fails.
+const MOST_DRAWN: usize = 16_384;
+
 /// Settings of the random forest.
 ///
 /// | Name | Default | Purpose | Range |
@@ -24,7 +28,7 @@ const TIE_BREAK: f32 = 1e-3;
 /// | `trees` | 100 | trees that vote | ≥ 1 |
 /// | `max_depth` | 10 | depth of a tree; none for no limit | ≥ 1 |
 /// | `min_leaf` | 5 | rows in a leaf | ≥ 1 |
-/// | `row_fraction` | 1 | rows drawn with replacement for a tree | (0, 1] |
+/// | `row_fraction` | 1 | rows drawn with replacement for a tree, at most 16 384 | (0, 1] |
 /// | `column_fraction` | 0.7 | columns a tree sees | (0, 1] |
 /// | `seed` | 0 | random numbers of `Fit::fit` | any |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,8 +62,8 @@ impl RandomForestParams {
     pub fn validate(&self) -> Result<()> {
         let bad = |name, value: String, requirement| Err(DiagnosticsError::Setting { name, value, requirement });
         for (name, value) in [("trees", self.trees), ("min_leaf", self.min_leaf)] {
-            if value == 0 {
-                return bad(name, "0".into(), "must be at least 1");
+            if !(1..=100_000).contains(&value) {
+                return bad(name, value.to_string(), "must be at least 1 and at most 100000");
             }
         }
         if self.max_depth == Some(0) {
@@ -92,7 +96,7 @@ impl RandomForestParams {
 
     /// A tree of linfa's on rows drawn with replacement, as weights, and on a random choice of columns.
     fn fit_tree(&self, records: ArrayView2<'_, f64>, targets: &Array1<bool>, rng: &mut impl Rng) -> Result<Tree> {
-        let drawn = ((records.nrows() as f64 * self.row_fraction).ceil() as usize).max(1);
+        let drawn = ((records.nrows() as f64 * self.row_fraction).ceil() as usize).clamp(1, MOST_DRAWN);
         let mut weights = vec![0.0f32; records.nrows()];
         (0..drawn).for_each(|_| weights[rng.random_range(0..records.nrows())] += 1.0);
         let chosen: Vec<usize> = (0..records.nrows()).filter(|&row| weights[row] > 0.0).collect();

@@ -41,11 +41,11 @@ impl LocalC2stOptions {
     /// The first option outside its range.
     pub fn validate(&self) -> Result<()> {
         for (name, value, least, requirement) in [
-            ("trials", self.trials, 1, "must be at least 1"),
-            ("ensemble", self.ensemble, 1, "must be at least 1"),
-            ("folds", self.folds.unwrap_or(2), 2, "must be at least 2"),
+            ("trials", self.trials, 1, "must be at least 1, and at most 100000: each trains a classifier"),
+            ("ensemble", self.ensemble, 1, "must be at least 1, and at most 100000: each trains a classifier"),
+            ("folds", self.folds.unwrap_or(2), 2, "must be at least 2, and at most 100000: each trains a classifier"),
         ] {
-            if value < least {
+            if value < least || value > 100_000 {
                 return Err(DiagnosticsError::Setting { name, value: value.to_string(), requirement });
             }
         }

@@ -38,13 +38,13 @@ impl Default for PermutationOptions {
 
 impl PermutationOptions {
     /// # Errors
-    /// When there are no permutations.
+    /// When there are no permutations, or more than fit into memory.
     pub fn validate(&self) -> Result<()> {
-        if self.permutations == 0 {
+        if !(1..=100_000_000).contains(&self.permutations) {
             return Err(DiagnosticsError::Setting {
                 name: "permutations",
-                value: "0".into(),
-                requirement: "must be at least 1",
+                value: self.permutations.to_string(),
+                requirement: "must be at least 1, and at most 100000000 to fit into memory",
             });
         }
         Ok(())

@@ -8,6 +8,7 @@ use hdf5::Dataset;
 use hdf5::types::TypeDescriptor;
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 use serde_json::{Map, Value};
+use std::collections::TryReserveError;
 use std::path::{Path, PathBuf};
 use tallsbi_data::{DataError, Prior, XTransform};
 
@@ -234,8 +235,13 @@ impl TrainingSet {
         let rows = limit.map_or(self.rows(), |limit| limit.min(self.rows()));
         let (m, width) = (self.spec.prior.dim(), self.spec.x_width());
         let (mut theta, mut x) = (Vec::new(), Vec::new());
-        theta.reserve_exact(rows as usize * m);
-        x.reserve_exact(rows as usize * width);
+        let fit = |wanted: std::result::Result<(), _>| {
+            wanted.map_err(|_: TryReserveError| {
+                file_error(&self.path, format!("{rows} rows do not fit into this machine's memory; take fewer"))
+            })
+        };
+        fit(theta.try_reserve_exact((rows as usize).saturating_mul(m)))?;
+        fit(x.try_reserve_exact((rows as usize).saturating_mul(width)))?;
         let invalid = self.for_each_valid_block::<FileError>(limit, |block_theta, block_x| {
             theta.extend(block_theta);
             x.extend(block_x);

@@ -142,8 +142,8 @@ impl SampleOptions {
     /// Naming the option that is out of range.
     pub fn validate(&self) -> Result<()> {
         let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
-        if self.samples == 0 {
-            return fail("samples", "must be at least 1");
+        if !(1..=1_000_000_000).contains(&self.samples) {
+            return fail("samples", "must be at least 1, and at most 1000000000 to fit into memory");
         }
         for (option, value) in [("start_noise", self.start_noise), ("end_noise", self.end_noise), ("clip", self.clip)] {
             if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {

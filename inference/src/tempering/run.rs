@@ -33,6 +33,12 @@ const STILL: f64 = 0.02;
 /// One particle in so many must differ from the others, in the end.
 const COPIES: usize = 20;
 
+/// An increment of β so small that log-likelihoods it would still tell apart are no model's: they differ by 10²⁴.
+const NO_INCREMENT: f64 = 1e-24;
+
+/// Most levels at which β rises by no more than its rounding: one throws out particles of no likelihood.
+const MAX_STUCK: u64 = 50;
+
 /// The particles of one posterior.
 pub(super) struct Run<'a, L: Likelihood> {
     likelihood: &'a L,
@@ -122,6 +128,7 @@ impl<'a, L: Likelihood> Run<'a, L> {
 
     /// From the present β to `end`, level by level.
     pub(super) fn anneal(&mut self, end: f64, monitor: &dyn Monitor) -> Result<()> {
+        let mut stuck = 0;
         while self.beta < end && self.fault.is_none() {
             if !self.local.values.iter().any(|value| value.is_finite()) {
                 self.fault = Some("the likelihood is 0 or overflows at all particles");
@@ -129,6 +136,10 @@ impl<'a, L: Likelihood> Run<'a, L> {
             }
             let rest = end - self.beta;
             let increment = self.increment(rest);
+            stuck += u64::from(increment < rest.min(2.0 * f64::EPSILON));
+            if stuck > MAX_STUCK || self.is_beyond_weighing() {
+                return Err(InferenceError::Tempering { levels: self.level, beta: self.beta });
+            }
             let changes: Vec<f64> = self.local.values.iter().map(|value| increment * value).collect();
             self.reweight(&changes);
             self.beta = if increment >= rest { end } else { self.beta + increment };
@@ -142,6 +153,14 @@ impl<'a, L: Likelihood> Run<'a, L> {
             }
         }
         Ok(())
+    }
+
+    /// Whether even at [`NO_INCREMENT`] too few of the particles that have a likelihood would be left: whichever of them is best by
+    /// rounding would be all that there is.
+    fn is_beyond_weighing(&self) -> bool {
+        let target = self.options.effective_fraction * self.particles() as f64;
+        let finite = self.local.values.iter().filter(|value| value.is_finite()).count();
+        finite as f64 >= target && effective_size(&self.local.values, NO_INCREMENT) < target
     }
 
     /// The moves at β = 1.

@@ -147,6 +147,16 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// Most epochs.
+const MAX_EPOCHS: usize = 10_000_000;
+
+/// Most hidden layers of a network, and their largest width.
+const MAX_LAYERS: usize = 100;
+const MAX_HIDDEN: usize = 65_536;
+
+/// Most networks that one option asks for.
+const MAX_TRIED: usize = 100;
+
 /// Optimisation of one network.
 ///
 /// | name | default | purpose | range |
@@ -205,6 +215,12 @@ impl OptimizerOptions {
         for (option, value) in at_least_one {
             if value == 0 {
                 return Err(InferenceError::Option { option, message: "must be at least 1".into() });
+            }
+        }
+        for (option, value) in [("epochs", self.epochs), ("warm_up_epochs", self.warm_up_epochs)] {
+            if value > MAX_EPOCHS {
+                let message = format!("must be at most {MAX_EPOCHS}: more never end, got {value}");
+                return Err(InferenceError::Option { option, message });
             }
         }
         let positive = [("learning_rate", self.learning_rate), ("max_gradient_norm", self.max_gradient_norm)];
@@ -436,6 +452,23 @@ impl TrainOptions {
         }
     }
 
+    /// Checks that what is tried is not more than can be trained.
+    fn validate_lists(&self) -> Result<()> {
+        let (search, likelihood) = (&self.search, &self.likelihood);
+        for (option, count) in [
+            ("search.learning_rates", search.learning_rates.len()),
+            ("search.batch_sizes", search.batch_sizes.len()),
+            ("likelihood.candidates", likelihood.candidates.len()),
+            ("likelihood.learning_rate_factors", likelihood.learning_rate_factors.len()),
+        ] {
+            if count > MAX_TRIED {
+                let message = format!("must be at most {MAX_TRIED}: each is a training of its own, got {count}");
+                return Err(InferenceError::Option { option, message });
+            }
+        }
+        Ok(())
+    }
+
     /// Multiples of its learning rate that the likelihood's best form is tried with.
     pub(super) fn likelihood_rate_factors(&self) -> &[f64] {
         if self.search.learning_rates.is_empty() { &self.likelihood.learning_rate_factors } else { &[] }
@@ -447,17 +480,28 @@ impl TrainOptions {
     /// Naming the first option that is out of range or does not go with another.
     pub fn validate(&self) -> Result<()> {
         let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
+        self.validate_lists()?;
         self.network.validate()?;
         for optimizer in [&self.optimizer, &self.anchor.optimizer, &self.likelihood.optimizer] {
             for (_, variant) in self.search.variants(optimizer) {
                 variant.validate()?;
             }
         }
-        if self.anchor.hidden.contains(&0) {
-            return fail("anchor.hidden", "layers must be at least 1 wide");
-        }
-        if self.likelihood.hidden.contains(&0) {
-            return fail("likelihood.hidden", "layers must be at least 1 wide");
+        let all = [
+            ("network.hidden", &self.network.hidden),
+            ("anchor.hidden", &self.anchor.hidden),
+            ("likelihood.hidden", &self.likelihood.hidden),
+        ];
+        for (option, widths) in all {
+            if widths.contains(&0) {
+                return fail(option, "layers must be at least 1 wide");
+            }
+            if widths.len() > MAX_LAYERS || widths.iter().any(|&width| width > MAX_HIDDEN) {
+                let message = format!(
+                    "must be at most {MAX_LAYERS} layers of at most {MAX_HIDDEN}: larger ones do not fit into memory"
+                );
+                return Err(InferenceError::Option { option, message });
+            }
         }
         let forms = &self.likelihood.candidates;
         if forms.is_empty() || forms.iter().any(|form| !(1..=MAX_COMPONENTS).contains(&form.components)) {
@@ -468,8 +512,11 @@ impl TrainOptions {
             let message = format!("must be positive and finite, got {factor}");
             return Err(InferenceError::Option { option: "likelihood.learning_rate_factors", message });
         }
-        if self.likelihood.members == 0 {
-            return fail("likelihood.members", "must be at least 1");
+        if !(1..=MAX_TRIED).contains(&self.likelihood.members) {
+            return fail(
+                "likelihood.members",
+                "must be at least 1, and at most 100: each is trained and kept in memory",
+            );
         }
         let name = match self.architecture {
             Architecture::Auto => "auto",

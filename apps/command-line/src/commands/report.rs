@@ -24,8 +24,8 @@ pub fn run(context: &Context, arguments: &ReportArguments) -> Result<()> {
     let path = arguments.study.join(RESULTS);
     let bytes = std::fs::read(&path)
         .with_context(|| format!("{}: cannot be read; is it the folder of a finished study?", path.display()))?;
-    let results: Results =
-        serde_json::from_slice(&bytes).with_context(|| format!("{}: is not what a study writes", path.display()))?;
+    let results =
+        Results::from_json(&bytes).with_context(|| format!("{}: is not what a study writes", path.display()))?;
     let report = report::write(&results, &arguments.study)?;
     context.print(report.display(), || json!({ "report": report.display().to_string() }))
 }

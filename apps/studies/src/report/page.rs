@@ -5,6 +5,7 @@ use super::tables;
 use super::words::{Finding, Verdict};
 use crate::plot::Figure;
 use crate::study::StudyRecord;
+use crate::study::is_inner;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -134,7 +135,11 @@ impl Document<'_> {
                     dt { "completed" } dd { (record.created) }
                     @for (name, path, content) in &self.files {
                         dt { (name) }
-                        dd { a href=(path) { (path) } " (" (content) ")" }
+                        dd {
+                            // The user's own files are named, not linked.
+                            @if is_inner(path) { a href=(path) { (path) } } @else { code { (path) } }
+                            " (" (content) ")"
+                        }
                     }
                 }
                 p { "The same command gives the same numbers on any number of threads. Each step's key is the SHA-256 of its options and of the keys of what it was made from." }

@@ -2,15 +2,18 @@
 //!
 //! The key of a step is the SHA-256 of its name, its options, the version of the program and the keys of its inputs. Its
 //! folder `steps/<name>-<key>` appears, by a rename, when the step is complete. Until then it works in
-//! `steps/.<name>-<key>.partial`: a step that can continue finds there what it had, others start from an empty folder.
+//! `steps/.<name>-<key>.partial`: a step that can continue finds there what it had, others start from an empty folder. The record of
+//! a finished step has the SHA-256 of each of its files: one whose files are damaged is done again.
 
 use super::record::StepRecord;
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tallsbi::Session;
+use tallsbi::files::sha256_file;
 
 /// Hexadecimal digits of a key that name its folder.
 const KEY_DIGITS: usize = 12;
@@ -92,6 +95,20 @@ impl<'a> Graph<'a> {
         self.root.join(format!("steps/.{}-{}.partial", node.step.name, &node.key[..KEY_DIGITS]))
     }
 
+    /// The record of a step that is done, and whose files are as it left them.
+    fn record(&self, index: usize) -> Option<StepRecord> {
+        let relative = self.relative(index);
+        let folder = self.root.join(&relative);
+        let Held { record, files } = serde_json::from_slice(&std::fs::read(folder.join(RECORD)).ok()?).ok()?;
+        let node = &self.nodes[index];
+        let own = record.name == node.step.name && record.key == node.key && record.folder == relative;
+        if own && files.iter().flatten().all(|(name, digest)| is_as_written(&folder, name, digest)) {
+            return Some(record);
+        }
+        tracing::warn!("{}: is not as it was written; the step is done again", folder.display());
+        None
+    }
+
     /// Runs all steps that are not done, in order.
     ///
     /// # Errors
@@ -99,8 +116,7 @@ impl<'a> Graph<'a> {
     pub fn run(self, session: &Session<'_>) -> Result<Vec<StepRecord>> {
         let steps = self.root.join("steps");
         std::fs::create_dir_all(&steps).with_context(|| format!("{}: cannot be created", steps.display()))?;
-        let done: Vec<Option<StepRecord>> =
-            (0..self.nodes.len()).map(|i| read_record(&self.root.join(self.relative(i)))).collect();
+        let done: Vec<Option<StepRecord>> = (0..self.nodes.len()).map(|i| self.record(i)).collect();
         let mut clock =
             Clock::new(self.nodes.iter().zip(&done).filter(|(_, done)| done.is_none()).map(|(n, _)| n.step.cost));
         let total = self.nodes.len();
@@ -143,7 +159,8 @@ fn execute(root: &Path, folder: &str, partial: &Path, node: Node<'_>) -> Result<
     }
     let record =
         StepRecord { name, key: node.key, folder: folder.to_owned(), seconds: started.elapsed().as_secs_f64() };
-    let text = serde_json::to_vec_pretty(&Written { record: &record, options: &options })?;
+    let files = digests(partial)?;
+    let text = serde_json::to_vec_pretty(&Written { record: &record, options: &options, files })?;
     std::fs::write(partial.join(RECORD), text).with_context(|| trouble("written to"))?;
     let target = root.join(folder);
     if target.exists() {
@@ -159,10 +176,33 @@ struct Written<'a> {
     #[serde(flatten)]
     record: &'a StepRecord,
     options: &'a serde_json::Value,
+    files: BTreeMap<String, String>,
 }
 
-fn read_record(folder: &Path) -> Option<StepRecord> {
-    serde_json::from_slice(&std::fs::read(folder.join(RECORD)).ok()?).ok()
+/// What is read of it: version 0.1.0 wrote no digests.
+#[derive(Deserialize)]
+struct Held {
+    #[serde(flatten)]
+    record: StepRecord,
+    files: Option<BTreeMap<String, String>>,
+}
+
+/// SHA-256 of the files of a folder, by name.
+fn digests(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))? {
+        let path = entry?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name().and_then(|name| name.to_str())) {
+            files.insert(name.to_owned(), sha256_file(&path)?);
+        }
+    }
+    Ok(files)
+}
+
+/// Whether a file still has its digest.
+fn is_as_written(folder: &Path, name: &str, digest: &str) -> bool {
+    // A name that was damaged may lead anywhere.
+    super::is_inner(name) && sha256_file(&folder.join(name)).is_ok_and(|found| found == digest)
 }
 
 fn key(name: &str, options: &serde_json::Value, inputs: &[&str]) -> String {
@@ -255,6 +295,30 @@ mod tests {
         let left: Vec<_> = std::fs::read_dir(root.path().join("steps")).expect("steps").flatten().collect();
         assert_eq!(left.len(), 1, "{left:?}");
         assert_eq!(run(root.path(), 1, 1, None).0, ["model", "posterior", "check"]);
+    }
+
+    /// Whichever bit of a finished step's files is flipped, the step is done again, or no number of it has changed.
+    #[test]
+    fn damaged_results_are_made_again() {
+        let root = tempfile::tempdir().expect("a folder");
+        let records = run(root.path(), 1, 1, None).1.expect("runs");
+        let folder = root.path().join(&records[1].folder);
+        for file in ["value", RECORD] {
+            let path = folder.join(file);
+            let good = std::fs::read(&path).expect("there");
+            for bit in (0..8 * good.len()).step_by(if file == RECORD { 7 } else { 1 }) {
+                let mut flipped = good.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(&path, &flipped).expect("written");
+                let (ran, outcome) = run(root.path(), 1, 1, None);
+                let again = outcome.expect("runs");
+                assert_eq!(std::fs::read(folder.join("value")).expect("there"), b"1", "{file}, bit {bit}");
+                assert_eq!((&again[1].name, &again[1].key), (&records[1].name, &records[1].key), "{file}, bit {bit}");
+                assert!(file == RECORD || ran == ["model"], "{file}, bit {bit}: {ran:?}");
+            }
+        }
+        std::fs::remove_file(folder.join("value")).expect("removed");
+        assert_eq!(run(root.path(), 1, 1, None).0, ["model"]);
     }
 
     /// A step that resumes finds what it had; one whose folder was emptied of its record is done again.

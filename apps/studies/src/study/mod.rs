@@ -18,6 +18,7 @@ mod summary;
 pub mod toy;
 
 pub use benchmark::{BenchmarkOptions, BenchmarkResults};
+use options::check_names;
 pub use options::{Preset, StudyOptions};
 pub use record::StudyRecord;
 pub use results::StudyResults;
@@ -56,6 +57,43 @@ pub enum Results {
     Benchmark(BenchmarkResults),
     /// Of a study of toy problems.
     Toy(ToyResults),
+}
+
+impl Results {
+    /// What a file holds that a study wrote.
+    ///
+    /// # Errors
+    /// When it is not JSON of results, or names and paths in it are not ones that a study gives.
+    pub fn from_json(bytes: &[u8]) -> Result<Self> {
+        let results: Self = serde_json::from_slice(bytes)?;
+        match &results {
+            Self::Inference(results) => {
+                check_names("runs", results.runs.iter().map(|run| run.name.as_str()))?;
+                let posteriors = results.runs.iter().flat_map(|run| &run.posteriors);
+                posteriors.map(|posterior| posterior.file.as_str()).try_for_each(|file| check_inner("file", file))?;
+            }
+            Self::Benchmark(results) => {
+                check_names("tasks", results.tasks.iter().map(|task| task.name.as_str()))?;
+                for task in &results.tasks {
+                    check_inner("shown.reference", &task.shown.reference)?;
+                    task.runs.iter().try_for_each(|run| check_inner("samples", &run.samples))?;
+                }
+            }
+            Self::Toy(_) => {}
+        }
+        Ok(results)
+    }
+}
+
+/// Whether `path` leads from a study's folder to a file in it, and can stand in a link as it is.
+pub fn is_inner(path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.chars().all(plain))
+}
+
+fn check_inner(field: &str, path: &str) -> Result<()> {
+    anyhow::ensure!(is_inner(path), "{field}: {path:?} is not the path of a file in the study's folder");
+    Ok(())
 }
 
 /// The option `kind`, which every TOML of a study may begin with.
@@ -130,5 +168,22 @@ impl Study {
             Self::Benchmark(options) => Results::Benchmark(benchmark::run(session, options, preset, root)?),
             Self::Toy(options) => Results::Toy(toy::run(session, options, preset, root)?),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_inner;
+
+    #[test]
+    fn paths_stay_in_the_folder() {
+        for path in ["a.nc", "steps/gain-free-0123456789ab/posterior.nc"] {
+            assert!(is_inner(path), "{path}");
+        }
+        for path in
+            ["", "/etc/passwd", "../a.nc", "steps/../../a", "javascript:alert(1)", "a//b", "./a", "a\\b", "a b", "a\n"]
+        {
+            assert!(!is_inner(path), "{path}");
+        }
     }
 }

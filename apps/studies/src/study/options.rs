@@ -232,19 +232,15 @@ impl StudyOptions {
         if self.n_obs.first().is_none_or(|&first| first == 0) || !increasing {
             return Err(usage("n_obs: give numbers of observations that increase, such as [1, 8, 30]"));
         }
-        for (option, value, least) in [
-            ("simulations", self.simulations as usize, 1),
-            ("posterior_samples", self.posterior_samples, 2),
-            ("coverage.draws", self.coverage.draws, 1),
-        ] {
-            if value < least {
-                return Err(usage(format!("{option}: must be at least {least}, got {value}")));
-            }
-        }
+        check_range("n_obs", self.n_obs[self.n_obs.len() - 1], 1, "observations")?;
+        check_range("simulations", self.simulations as usize, 1, "simulations")?;
+        check_range("posterior_samples", self.posterior_samples, 2, "samples")?;
+        check_range("coverage.draws", self.coverage.draws, 1, "samples")?;
         for (option, pairs) in [("local_c2st.pairs", self.local_c2st.pairs), ("coverage.pairs", self.coverage.pairs)] {
             if (1..20).contains(&pairs) {
                 return Err(usage(format!("{option}: must be 0 (leave out) or at least 20, got {pairs}")));
             }
+            check_range(option, pairs, 0, "pairs")?;
         }
         self.train.validate()?;
         self.sampling.validate()?;
@@ -268,6 +264,25 @@ impl StudyOptions {
         }
         Ok(())
     }
+}
+
+/// Most of anything that is simulated, drawn or observed: some tens of gigabytes.
+const MOST: usize = 1_000_000_000;
+
+/// Checks a number of things.
+///
+/// # Errors
+/// When there are fewer than `least`, or more than any machine holds.
+pub fn check_range(option: &str, value: usize, least: usize, things: &str) -> Result<()> {
+    if value < least {
+        return Err(usage(format!("{option}: must be at least {least}, got {value}")));
+    }
+    if value > MOST {
+        return Err(usage(format!(
+            "{option}: must be at most {MOST}, got {value}: more {things} do not fit into memory"
+        )));
+    }
+    Ok(())
 }
 
 /// Checks names that files will have: `list` is the option they stand in.

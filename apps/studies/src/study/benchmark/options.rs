@@ -1,7 +1,7 @@
 //! What a benchmark does, as TOML.
 
 use super::super::Preset;
-use super::super::options::check_names;
+use super::super::options::{check_names, check_range};
 use crate::error::usage;
 use crate::study::named_sampler::{NamedMethod, NamedSampler};
 use anyhow::Result;
@@ -205,15 +205,11 @@ impl BenchmarkOptions {
         if sizes.first().is_none_or(|&n| n == 0) || sizes.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(usage("simulations: give sizes of training sets that increase, such as [10000, 30000]"));
         }
-        for (option, value, least) in [
-            ("sets", self.sets, 1),
-            ("seeds", self.seeds as usize, 1),
-            ("posterior_samples", self.posterior_samples, 10),
-        ] {
-            if value < least {
-                return Err(usage(format!("{option}: must be at least {least}, got {value}")));
-            }
-        }
+        check_range("n_obs", self.n_obs[self.n_obs.len() - 1], 1, "observations")?;
+        check_range("simulations", sizes[sizes.len() - 1] as usize, 1, "simulations")?;
+        check_range("sets", self.sets, 1, "sets")?;
+        check_range("seeds", self.seeds as usize, 1, "networks")?;
+        check_range("posterior_samples", self.posterior_samples, 10, "samples")?;
         if !(1..=self.sets).contains(&self.shown_set) {
             let (set, sets) = (self.shown_set, self.sets);
             return Err(usage(format!("shown_set: must be one of the sets 1 to {sets}, got {set}")));

@@ -1,6 +1,7 @@
 //! What a study of toy problems does, as TOML.
 
 use super::super::Preset;
+use super::super::options::check_range;
 use crate::error::usage;
 use crate::study::named_sampler::NamedSampler;
 use anyhow::Result;
@@ -145,12 +146,8 @@ impl ToyOptions {
     /// # Errors
     /// The first option that cannot be, by name.
     pub fn validate(&self) -> Result<()> {
-        if self.samples < 50 {
-            return Err(usage(format!("samples: must be at least 50, got {}", self.samples)));
-        }
-        if self.projections == 0 {
-            return Err(usage("projections: must be at least 1"));
-        }
+        check_range("samples", self.samples, 50, "samples")?;
+        check_range("projections", self.projections, 1, "projections")?;
         let shown = &self.shown_n_obs;
         if shown.first() == Some(&0) || shown.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(usage("shown_n_obs: give numbers of observations that increase, such as [1, 8, 64]"));
@@ -175,8 +172,13 @@ impl ToyGrid {
         if self.amplitudes.is_empty() || self.amplitudes.iter().any(|a| !(*a >= 0.0 && a.is_finite())) {
             anyhow::bail!("amplitudes must be a list of finite numbers that are at least 0");
         }
-        if self.seeds == 0 || self.samplers.is_empty() {
-            anyhow::bail!("seeds must be at least 1 and samplers not empty");
+        if self.seeds == 0 || self.seeds > 1_000_000 || self.samplers.is_empty() {
+            anyhow::bail!("seeds must be 1 to 1000000, each a run of its own, and samplers not empty");
+        }
+        if self.dimensions.iter().any(|&dimension| dimension > 4096) || self.n_obs.iter().any(|&n| n > 1_000_000) {
+            anyhow::bail!(
+                "dimensions must be at most 4096 and n_obs at most 1000000: covariances of more do not fit into memory"
+            );
         }
         if self.samplers.contains(&NamedSampler::LIKELIHOOD) {
             anyhow::bail!("samplers: toy problems give scores, not likelihoods; leave out \"likelihood\"");
