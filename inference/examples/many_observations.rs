@@ -167,6 +167,7 @@ fn trained(model: &Path, pairs: &Path, batch: usize) -> Outcome<()> {
             };
             N_OBS.into_iter().try_for_each(|n| row(&name, n, &data, &sampling))
         }
+        PreparedModel::Refined(_) => Err("a refined model is for the observations it was refined at".into()),
     }
 }
 

@@ -132,7 +132,7 @@ mod tests {
         let v = [0.7, -1.3, 0.2];
         let (mut values, mut gradients) = (vec![0.0; 20], vec![0.0; 60]);
         basis.evaluate_with_gradient(&v, &mut values, &mut gradients);
-        let mut at = |v: &[f64]| {
+        let at = |v: &[f64]| {
             let mut out = vec![0.0; 20];
             basis.evaluate(v, &mut out);
             out

@@ -232,8 +232,8 @@ fn many_parameters_that_are_not_identified_have_no_symmetry() {
         let mut rng = StreamKey::root(11).child(Purpose::Simulator).rng(0);
         let marginals = (0..m).map(|i| format!(r#"{{"name":"p{i}","dist":"normal","loc":0,"scale":1}}"#));
         let prior = Prior::from_json(&format!("[{}]", marginals.collect::<Vec<_>>().join(","))).unwrap();
-        let theta = Array2::from_shape_simple_fn((300, m), || StandardNormal.sample(&mut rng));
-        let x = Array3::from_shape_simple_fn((300, 1, 1), || StandardNormal.sample(&mut rng));
+        let theta = Array2::<f32>::from_shape_simple_fn((300, m), || StandardNormal.sample(&mut rng));
+        let x = Array3::<f32>::from_shape_simple_fn((300, 1, 1), || StandardNormal.sample(&mut rng));
         let optimizer = OptimizerOptions { epochs: 2, ..OptimizerOptions::default() };
         let candidates = vec![DensityForm { components: 1, covariance: Covariance::Diagonal }];
         let hidden = vec![8];
