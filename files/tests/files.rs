@@ -58,13 +58,13 @@ fn posterior_round_trip() {
 }
 
 #[test]
-fn names_that_netcdf_cannot_hold_are_refused() {
+fn names_that_are_not_told_apart_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["chain", "a/b", ""] {
+    for name in ["sigma", ""] {
         let mut posterior = posterior();
         posterior.parameter_names[1] = name.into();
         let message = posterior.write(&folder.path().join("p.nc"), Existing::Refuse).unwrap_err().to_string();
-        assert!(message.contains("cannot name"), "{message}");
+        assert!(message.contains("cannot be told from others"), "{message}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -226,7 +226,11 @@ fn foreign_posteriors_are_read_without_a_list_of_names() {
     group.new_dataset_builder().with_data(&ndarray::arr1(&[0i64, 1])).create("chain").unwrap();
     let vector = ndarray::Array3::from_shape_fn((2, 3, 2), |(i, j, k)| (100 * i + 10 * j + k) as f64);
     group.new_dataset_builder().with_data(&vector).create("mu").unwrap();
-    group.new_dataset_builder().with_data(&vector.index_axis(ndarray::Axis(2), 1)).create("a").unwrap();
+    group
+        .new_dataset_builder()
+        .with_data(&vector.index_axis(ndarray::Axis(2), 1).as_standard_layout())
+        .create("a")
+        .unwrap();
     drop((group, file));
     let read = MatrixSource::parse(path.to_str().unwrap()).read().unwrap();
     assert_eq!(read.names, ["a", "mu[0]", "mu[1]"]);

@@ -74,13 +74,13 @@ pub fn load_model(path: &Path) -> Result<TrainedModel> {
     TrainedModel::from_bytes(&bytes).map_err(|error| Error::from(error).about(path.display()))
 }
 
-/// The valid rows of a training set, at most the first `limit` rows of the file.
+/// The valid rows of a training set, at most the first `limit` rows of the file, with observations as `model` takes them.
 ///
 /// # Errors
 /// When it cannot be read, or θ lies outside its prior's support.
-pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
+pub fn read_pairs(path: &Path, model: &Model, limit: Option<u64>) -> Result<Simulations> {
     let set = TrainingSet::open(path)?;
-    let rows = set.load(limit)?;
+    let rows = set.load_less(&model.trained().observation_map.offset, limit)?;
     Ok(Simulations {
         prior: set.prior().clone(),
         valid: vec![true; rows.theta.nrows()],
