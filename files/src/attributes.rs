@@ -112,6 +112,17 @@ pub(super) fn number(path: &Path, location: &Location, name: &str) -> Result<Opt
     if values.len() == 1 { Ok(Some(values[0])) } else { Err(bad("is not a single integer")) }
 }
 
+/// The numbers of an attribute, of any type of number; `None` where there are none.
+pub(super) fn floats(location: &Location, name: &str) -> Option<Vec<f64>> {
+    let attribute = find(location, name)?;
+    match attribute.dtype().ok()?.to_descriptor().ok()? {
+        TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_) | TypeDescriptor::Float(_) => {
+            attribute.read_raw::<f64>().ok()
+        }
+        _ => None,
+    }
+}
+
 /// Any attribute as text for people: strings as they are, numbers in decimal.
 pub(super) fn display(location: &Location, name: &str) -> Option<String> {
     let attribute = find(location, name)?;

@@ -14,9 +14,11 @@ mod guard;
 mod matrix;
 mod observations;
 mod output;
+mod packing;
 mod posterior;
 mod provenance;
 mod staging;
+mod table;
 mod training_set;
 
 pub use contents::{ArrayEntry, Contents, Format};
@@ -26,8 +28,9 @@ pub use observations::Observations;
 pub use output::{Existing, OutputFile};
 pub use posterior::{Posterior, RunAttributes};
 pub use provenance::{FileKind, Parent, Provenance, kind_of, sha256_file};
+pub use table::Header;
 pub use training_set::{
-    Opened, RowRange, Summary, TrainingRows, TrainingSet, TrainingSetSpec, TrainingSetWriter, merge,
+    Opened, RawRows, RowRange, Summary, TrainingRows, TrainingSet, TrainingSetSpec, TrainingSetWriter, merge,
 };
 
 use std::path::Path;

@@ -1,7 +1,9 @@
 //! Matrices from wherever users keep them: our files, any HDF5 dataset, CSV.
 
 use super::observations::check_finite;
+use super::packing::Packing;
 use super::provenance::kind_of_open;
+use super::table::{Header, read_table};
 use super::{FileKind, Observations, Posterior, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
 use hdf5::types::TypeDescriptor;
@@ -55,16 +57,24 @@ impl MatrixSource {
     /// Reads the matrix.
     ///
     /// Without a dataset: of a posterior file the samples (chains one after another), of an observations file `x`, of a CSV
-    /// file its numbers (a first line that is not numeric names the columns).
+    /// file its numbers (a first line without numbers names the columns).
     ///
     /// # Errors
     /// When the file or dataset is missing or of the wrong shape, or values are not finite numbers.
     pub fn read(&self) -> Result<Matrix> {
+        self.read_with(Header::Auto)
+    }
+
+    /// The same, told whether the first line of a table names its columns.
+    ///
+    /// # Errors
+    /// As [`MatrixSource::read`].
+    pub fn read_with(&self, header: Header) -> Result<Matrix> {
         let path = &self.path;
-        let text =
-            path.extension().is_some_and(|e| ["csv", "tsv", "txt"].iter().any(|known| e.eq_ignore_ascii_case(known)));
+        let known = ["csv", "tsv", "txt", "dat", "ascii"];
+        let text = path.extension().is_some_and(|e| known.iter().any(|known| e.eq_ignore_ascii_case(known)));
         if text && self.dataset.is_none() {
-            return read_csv(path);
+            return read_table(path, header);
         }
         let file = open_hdf5(path)?;
         let Some(name) = &self.dataset else { return read_whole(path, &file) };
@@ -96,7 +106,8 @@ fn read_whole(path: &Path, file: &hdf5::File) -> Result<Matrix> {
         Some(FileKind::Observations) => {
             let observations = Observations::read(path)?;
             Ok(Matrix {
-                values: observations.x.mapv(f64::from),
+                // With all their digits.
+                values: read_dataset(path, file, "x", None)?,
                 names: observations.observation_names,
                 theta_true: observations.theta_true.map(|theta| theta.mapv(f64::from)),
             })
@@ -110,6 +121,11 @@ fn read_whole(path: &Path, file: &hdf5::File) -> Result<Matrix> {
             let posterior = Posterior::read(path)?;
             Ok(Matrix { values: posterior.matrix(), names: posterior.parameter_names, theta_true: None })
         }
+        None if file.link_exists("x") && file.link_exists("theta") => Err(FileError::Kind {
+            path: path.to_owned(),
+            expected: "observations or posterior",
+            found: format!("{} by its datasets theta and x", FileKind::TrainingSet),
+        }),
         None if file.link_exists("x") => {
             let theta_true = MatrixSource { path: path.into(), dataset: None, index: None }.theta_beside(file, "x")?;
             Ok(Matrix { values: read_dataset(path, file, "x", None)?, names: Vec::new(), theta_true })
@@ -123,6 +139,36 @@ fn read_whole(path: &Path, file: &hdf5::File) -> Result<Matrix> {
             ))
         }
     }
+}
+
+/// Says which filter is missing where HDF5 would look for a plugin.
+pub(super) fn refuse_unknown_filters(path: &Path, dataset: &hdf5::Dataset) -> Result<()> {
+    /// Registered filters that people meet, by number.
+    const KNOWN: [(i32, &str); 6] = [
+        (32_000, "lzf"),
+        (32_001, "blosc"),
+        (32_004, "lz4"),
+        (32_008, "bitshuffle"),
+        (32_015, "zstd"),
+        (32_026, "blosc2"),
+    ];
+    for filter in dataset.filters() {
+        let id = filter.id();
+        // SAFETY: a plain query of the library, made under its lock.
+        let available = hdf5::sync::sync(|| unsafe { hdf5_sys::h5z::H5Zfilter_avail(id) }) > 0;
+        if !available {
+            let name = KNOWN.iter().find(|(known, _)| *known == id).map_or("unknown", |(_, name)| name);
+            let what = dataset.name();
+            return Err(file_error(
+                path,
+                format!(
+                    "{} is compressed by the filter {name} ({id}), which is not installed; save it again with gzip (h5repack -f GZIP=4)",
+                    what.trim_start_matches('/')
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a dataset as a finite matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`.
@@ -147,6 +193,7 @@ pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Op
         let shape = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Err(file_error(path, format!("dataset {name} has the shape ({shape}){what}")))
     };
+    refuse_unknown_filters(path, &dataset)?;
     let read = if index.is_some() { shape.iter().skip(1).product() } else { dataset.size() };
     super::guard::check_memory(path, name, read, size_of::<f64>())?;
     let all = || dataset.read_dyn::<f64>().map_err(|error| failed(path, &format!("cannot read {name}"), &error));
@@ -169,64 +216,14 @@ pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Op
         (_, Some(_)) => return wrong("; an index selects from three dimensions, leave it out".into()),
         _ => return wrong("; a matrix with a sample a row is needed".into()),
     };
-    let values = values.into_dimensionality::<Ix2>().map_err(|error| failed(path, name, &error))?;
+    let mut values = values.into_dimensionality::<Ix2>().map_err(|error| failed(path, name, &error))?;
+    let packing = Packing::of(&dataset);
+    if !packing.is_plain() {
+        values.mapv_inplace(|value| packing.decode(value));
+    }
     if values.is_empty() {
         return wrong(": it holds no numbers".into());
     }
     check_finite(&format!("{}: {name}", path.display()), values.view())?;
     Ok(values)
-}
-
-fn read_csv(path: &Path) -> Result<Matrix> {
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => file_error(path, "no such file"),
-        _ => failed(path, "cannot be read", &error),
-    })?;
-    let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#')).unwrap_or("");
-    let delimiter = [b',', b';', b'\t', b' '].into_iter().find(|&d| first.contains(char::from(d))).unwrap_or(b',');
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .delimiter(delimiter)
-        .trim(csv::Trim::All)
-        .comment(Some(b'#'))
-        .from_reader(text.as_bytes());
-    let (mut names, mut values, mut rows, mut columns) = (Vec::new(), Vec::new(), 0, 0);
-    for (index, record) in reader.records().enumerate() {
-        let record = record.map_err(|error| unequal_lines(path, &error))?;
-        let numbers: std::result::Result<Vec<f64>, _> = record.iter().map(str::parse::<f64>).collect();
-        match numbers {
-            Ok(numbers) => {
-                columns = numbers.len();
-                values.extend(numbers);
-                rows += 1;
-            }
-            Err(_) if index == 0 => names = record.iter().map(str::to_owned).collect(),
-            Err(_) => {
-                let line = record.position().map_or(0, csv::Position::line);
-                let cell = record.iter().find(|cell| cell.parse::<f64>().is_err()).unwrap_or_default();
-                return Err(file_error(path, format!("line {line}: {cell:?} is not a number; correct or remove it")));
-            }
-        }
-    }
-    let values =
-        Array2::from_shape_vec((rows, columns), values).map_err(|error| failed(path, "is not a table", &error))?;
-    if values.is_empty() {
-        return Err(file_error(
-            path,
-            "holds no numbers; write a line for each sample, with a number for each parameter",
-        ));
-    }
-    check_finite(&path.display().to_string(), values.view())?;
-    Ok(Matrix { values, names, theta_true: None })
-}
-
-fn unequal_lines(path: &Path, error: &csv::Error) -> FileError {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, csv::Position::line);
-            let what = format!("line {line} has {len} columns, the lines before it {expected_len}");
-            file_error(path, format!("{what}; give every line as many"))
-        }
-        _ => failed(path, "is not a table of numbers", error),
-    }
 }

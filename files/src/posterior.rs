@@ -7,6 +7,7 @@ use crate::{FileError, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use netcdf::{AttributeValue, FileMut, GroupMut};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Settings and counters of a sampling run: numbers, text and flags; anything else is stored as JSON text.
@@ -59,7 +60,7 @@ impl Posterior {
     /// Writes the file.
     ///
     /// # Errors
-    /// When a parameter's name cannot name a netCDF variable, or the file cannot be written.
+    /// When parameters' names are not different, or the file cannot be written.
     pub fn write(&self, target: &Path, existing: Existing) -> Result<()> {
         self.check(target)?;
         let output = OutputFile::create(target, existing)?;
@@ -82,16 +83,12 @@ impl Posterior {
         if self.samples.is_empty() {
             return Err(file_error(target, "no samples to write"));
         }
-        let bad = self.parameter_names.iter().find(|name| {
-            name.is_empty() || name.contains('/') || ["chain", "draw"].contains(&name.as_str()) || name.ends_with(' ')
-        });
-        match bad {
+        let mut seen = HashSet::new();
+        match self.parameter_names.iter().find(|name| name.is_empty() || name.contains('\0') || !seen.insert(*name)) {
             None => Ok(()),
             Some(name) => Err(file_error(
                 target,
-                format!(
-                    "parameter {name:?} cannot name a netCDF variable; rename it in the prior (no '/', not chain or draw)"
-                ),
+                format!("parameter {name:?} cannot be told from others; name each in the prior"),
             )),
         }
     }
@@ -102,6 +99,10 @@ impl Posterior {
         }
         file.add_attribute("seed", self.provenance.seed)?;
         file.add_attribute("parameter_names", self.names_json())?;
+        let variables = variable_names(&self.parameter_names);
+        if variables != self.parameter_names {
+            file.add_attribute("variable_names", serde_json::json!(variables).to_string())?;
+        }
         for (name, value) in &self.run {
             file.add_attribute(name, attribute(value))?;
         }
@@ -120,16 +121,21 @@ impl Posterior {
         group.add_attribute("inference_library_version", self.provenance.version.clone())?;
         coordinate(group, "chain", chains)?;
         coordinate(group, "draw", draws)?;
-        for (index, name) in self.parameter_names.iter().enumerate() {
+        let variables = variable_names(&self.parameter_names);
+        for (index, (variable, name)) in variables.iter().zip(&self.parameter_names).enumerate() {
             let values: Vec<f64> = self.samples.index_axis(Axis(2), index).iter().copied().collect();
-            let mut variable = group.add_variable::<f64>(name, &["chain", "draw"])?;
-            variable.set_compression(1, true)?;
-            variable.put_values(&values, ..)?;
+            let mut written = group.add_variable::<f64>(variable, &["chain", "draw"])?;
+            written.set_compression(1, true)?;
+            written.put_values(&values, ..)?;
+            if variable != name {
+                written.put_attribute("long_name", name.as_str())?;
+            }
         }
         Ok(())
     }
 
-    /// Reads a posterior: ours, or another in ArviZ's layout with the attribute `parameter_names`.
+    /// Reads a posterior: ours, or another in ArviZ's layout. Without the attribute `parameter_names` its parameters are all variables of
+    /// the group `posterior` in the order of their names, those with further dimensions as name\[0\], name\[1\], ..
     ///
     /// # Errors
     /// When the file is missing or of another kind, or a variable is missing or of the wrong shape.
@@ -141,21 +147,40 @@ impl Posterior {
             Some(names) => Some(names),
             None => attributes::names(path, &file, "parameter_names")?,
         };
-        let Some(parameter_names) = names else {
-            return Err(file_error(
-                path,
-                "its group posterior has no attribute parameter_names; set it to a JSON list of the variables, in column order",
-            ));
+        let listed = names.is_some();
+        let parameter_names = match names {
+            Some(names) => names,
+            None => variables(path, &group)?,
         };
-        let mut columns = Vec::new();
-        for name in &parameter_names {
-            let dataset =
-                group.dataset(name).map_err(|_| file_error(path, format!("has no variable posterior/{name}")))?;
-            super::guard::check_memory(path, name, dataset.size(), size_of::<f64>())?;
-            let values =
-                dataset.read_2d::<f64>().map_err(|error| failed(path, &format!("posterior/{name}"), &error))?;
-            columns.push(values);
+        let variables = attributes::names(path, &file, "variable_names")?.unwrap_or_else(|| parameter_names.clone());
+        if variables.len() != parameter_names.len() {
+            return Err(file_error(path, "its attributes parameter_names and variable_names differ in length"));
         }
+        let mut columns = Vec::new();
+        let mut names = Vec::new();
+        for (variable, name) in variables.iter().zip(&parameter_names) {
+            let dataset = group
+                .dataset(variable)
+                .map_err(|_| file_error(path, format!("has no variable posterior/{variable}")))?;
+            super::guard::check_memory(path, variable, dataset.size(), size_of::<f64>())?;
+            let values =
+                dataset.read_dyn::<f64>().map_err(|error| failed(path, &format!("posterior/{variable}"), &error))?;
+            let shape = values.shape().to_vec();
+            if shape.len() < 2 || listed && shape.len() > 2 {
+                return Err(file_error(
+                    path,
+                    format!("posterior/{variable} has {} dimensions, not (chain, draw)", shape.len()),
+                ));
+            }
+            let width: usize = shape[2..].iter().product();
+            let flat = Array3::from_shape_vec((shape[0], shape[1], width), values.into_iter().collect())
+                .map_err(|error| failed(path, &format!("posterior/{variable}"), &error))?;
+            for k in 0..width {
+                columns.push(flat.index_axis(Axis(2), k).to_owned());
+                names.push(if shape.len() == 2 { name.clone() } else { format!("{name}[{k}]") });
+            }
+        }
+        let parameter_names = names;
         let views: Vec<_> = columns.iter().map(|column| column.view()).collect();
         let samples = ndarray::stack(Axis(2), &views)
             .map_err(|_| file_error(path, "the variables of its group posterior differ in shape (chain, draw)"))?;
@@ -176,9 +201,61 @@ impl Posterior {
     }
 }
 
+/// The variables of a group that have chains and draws.
+fn variables(path: &Path, group: &hdf5::Group) -> Result<Vec<String>> {
+    let mut names = group.member_names().map_err(|error| failed(path, "cannot list its group posterior", &error))?;
+    names.retain(|name| group.dataset(name).is_ok_and(|dataset| dataset.ndim() >= 2));
+    names.sort_unstable();
+    if names.is_empty() {
+        return Err(file_error(path, "its group posterior has no variable with dimensions (chain, draw, ..)"));
+    }
+    Ok(names)
+}
+
+/// Names that netCDF variables can have: the parameters' own where they are such, else with `_` for what is not a letter, a digit or one
+/// of `_`, `-`, `.`, and a number where two would be the same. The given ones stay in `parameter_names` and `long_name`.
+fn variable_names(names: &[String]) -> Vec<String> {
+    let reserved = ["chain", "draw"];
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
+    let legal = |name: &str| {
+        name.starts_with(plain)
+            && !name.contains(|c: char| c == '/' || c.is_control())
+            && !name.ends_with(' ')
+            && !reserved.contains(&name)
+    };
+    let mut used: HashSet<String> = names.iter().filter(|name| legal(name)).cloned().collect();
+    let rename = |name: &String| {
+        if legal(name) {
+            return name.clone();
+        }
+        let clean: String = name.chars().map(|c| if plain(c) || c == '-' || c == '.' { c } else { '_' }).collect();
+        let clean = if reserved.contains(&clean.as_str()) { format!("{clean}_") } else { clean };
+        let trimmed = clean.trim_matches(['_', '-', '.']);
+        let base = if trimmed.is_empty() || reserved.contains(&trimmed) {
+            format!("parameter_{trimmed}")
+        } else {
+            trimmed.into()
+        };
+        let candidates = std::iter::once(base.clone()).chain((2..).map(|i| format!("{base}_{i}")));
+        let free = candidates.into_iter().find(|candidate| !used.contains(candidate)).expect("endless");
+        used.insert(free.clone());
+        free
+    };
+    names.iter().map(rename).collect()
+}
+
 /// Root attributes that are not provenance.
-const NOT_RUN: [&str; 8] =
-    ["tallsbi_kind", "tallsbi_version", "created", "command", "task", "parents", "seed", "parameter_names"];
+const NOT_RUN: [&str; 9] = [
+    "tallsbi_kind",
+    "tallsbi_version",
+    "created",
+    "command",
+    "task",
+    "parents",
+    "seed",
+    "parameter_names",
+    "variable_names",
+];
 
 fn read_run(file: &hdf5::File) -> RunAttributes {
     let names = file.attr_names().unwrap_or_default();

@@ -4,7 +4,7 @@
 use crate::{Error, Model, Result, Simulations};
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Monitor, Purpose, StreamKey};
+use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, StreamKey};
 use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions, LocalC2stResult};
 use tallsbi_diagnostics::sbc::{RankOptions, Sbc};
 use tallsbi_diagnostics::tarp::Tarp;
@@ -165,5 +165,30 @@ pub fn check_pairs(model: &Model, pairs: &Simulations) -> Result<()> {
             found: found.join(", "),
         });
     }
+    let (own, theirs) = (model.trained().latent.prior(), &pairs.prior);
+    if !alike(own, theirs) {
+        return Err(Error::Shape {
+            what: "calibration pairs".into(),
+            expected: format!("parameters from the model's prior {}", own.to_json()),
+            found: theirs.to_json(),
+        });
+    }
     model.check_width("calibration pairs", pairs.x.dim().2)
+}
+
+/// Whether two priors have the same supports and quartiles, up to the digits that people write.
+fn alike(a: &Prior, b: &Prior) -> bool {
+    let near = |a: f64, b: f64| a == b || (a - b).abs() <= 1e-4 * a.abs().max(b.abs());
+    let points = |prior: &Prior| {
+        let map = LatentMap::prior_gaussian(prior);
+        let at = |z: f64| {
+            let mut theta = vec![0.0; map.dim()];
+            map.to_parameters(&vec![z; map.dim()], &mut theta);
+            theta
+        };
+        [at(-0.6745), at(0.0), at(0.6745)].concat()
+    };
+    let (a, b) = (points(a), points(b));
+    let size = a.iter().map(|value| value.abs()).fold(0.0, f64::max);
+    a.len() == b.len() && a.iter().zip(&b).all(|(&a, &b)| near(a, b) || (a - b).abs() < 1e-9 * size)
 }

@@ -4,6 +4,7 @@ use crate::{Error, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use tallsbi_data::{Component, Monitor, Named, StreamKey};
 use tallsbi_inference::model::{PreparedModel, TrainedModel};
+use tallsbi_inference::notes::Note;
 use tallsbi_inference::refine::{Reach, sample_refined};
 use tallsbi_inference::sample::{Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors};
 use tallsbi_inference::score::MomentCache;
@@ -46,6 +47,13 @@ pub enum Caution {
         /// Percent of the samples at the edge of that region.
         percent: u64,
     },
+    /// Posteriors, among several, that the sampler could not follow: their samples are not from them.
+    Collapsed {
+        /// How many.
+        posteriors: u64,
+        /// Of how many.
+        total: u64,
+    },
     /// Precisions that were not positive definite.
     Repaired {
         /// How many.
@@ -61,6 +69,12 @@ impl std::fmt::Display for Caution {
             Self::Diverged { samples, total, .. } => write!(f, "{samples} of {total} samples diverged"),
             Self::Elsewhere { percent } => {
                 write!(f, "{percent} % of the samples lie at the edge of what the refined model knows")
+            }
+            Self::Collapsed { posteriors, total } => {
+                write!(
+                    f,
+                    "{posteriors} of {total} posteriors could not be sampled: their observations may be unlike all that the model can produce"
+                )
             }
             Self::Repaired { precisions, total } => {
                 write!(f, "{precisions} of {total} precisions were not positive definite and were repaired")
@@ -123,6 +137,24 @@ impl Model {
         }
     }
 
+    /// Observations (n, d) as the model takes them: less the offsets it was trained with, which single precision could not hold.
+    ///
+    /// # Errors
+    /// As [`Model::check_width`].
+    pub fn centre(&self, origin: &str, observations: ArrayView2<'_, f64>) -> Result<Array2<f32>> {
+        self.check_width(origin, observations.ncols())?;
+        Ok(self.trained.observation_map.centre(observations))
+    }
+
+    /// What is to be said about observations (n, d), [centred](Model::centre), before their posterior is believed: those unlike all
+    /// simulations, and more.
+    ///
+    /// # Errors
+    /// When they do not fit the model or are not finite.
+    pub fn examine(&self, observations: ArrayView2<'_, f32>) -> Result<Vec<Note>> {
+        Ok(self.trained.examine(observations)?)
+    }
+
     /// Checks that observations of `dim_x` values can be given to the model; `origin` names them.
     ///
     /// # Errors
@@ -135,7 +167,7 @@ impl Model {
         Err(Error::Shape { what: origin.into(), expected, found: format!("{dim_x} values") })
     }
 
-    /// Samples the posterior given the observations (n, d).
+    /// Samples the posterior given the observations (n, d), [centred](Model::centre) where the model has offsets.
     ///
     /// # Errors
     /// When options are out of range, observations do not fit the model, or the monitor asked to stop.
@@ -195,6 +227,10 @@ impl Model {
         }
         if Reach::leads_elsewhere(info.at_edge) {
             cautions.push(Caution::Elsewhere { percent: (100.0 * info.at_edge).round() as u64 });
+        }
+        if info.collapsed > 0 {
+            let total = (total / options.samples.max(1)) as u64;
+            cautions.push(Caution::Collapsed { posteriors: info.collapsed, total });
         }
         if info.repaired > 0 {
             cautions.push(Caution::Repaired { precisions: info.repaired, total: info.precisions });

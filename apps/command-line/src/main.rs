@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod context;
 mod interrupt;
+mod notes;
 mod progress;
 
 use clap::Parser;

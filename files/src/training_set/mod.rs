@@ -5,7 +5,7 @@ mod reader;
 mod writer;
 
 pub use merge::merge;
-pub use reader::{TrainingRows, TrainingSet};
+pub use reader::{RawRows, TrainingRows, TrainingSet};
 pub use writer::{Opened, Summary, TrainingSetWriter};
 
 use serde::{Deserialize, Serialize};

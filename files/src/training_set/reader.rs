@@ -1,6 +1,8 @@
 //! Reading training sets, ours and those written by other languages.
 
 use super::{RowRange, TrainingSetSpec};
+use crate::matrix::refuse_unknown_filters;
+use crate::packing::Packing;
 use crate::provenance::expect_kind;
 use crate::{FileError, Result};
 use crate::{FileKind, Provenance, attributes, failed, file_error, open_hdf5};
@@ -27,6 +29,21 @@ pub struct TrainingSet {
     theta: Dataset,
     x: Dataset,
     valid: Option<Dataset>,
+    /// How the numbers of theta and x are to be read.
+    packing: [Packing; 2],
+}
+
+/// Rows of a training set in double precision, those that failed included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawRows {
+    /// Number of the first row.
+    pub first: u64,
+    /// Parameters (n, m).
+    pub theta: Array2<f64>,
+    /// Observations (n, K, d).
+    pub x: Array3<f64>,
+    /// Whether each row is valid: marked so and finite.
+    pub valid: Vec<bool>,
 }
 
 /// Rows of a training set in memory.
@@ -90,7 +107,11 @@ impl TrainingSet {
             rows: RowRange { first, count: n as u64, total },
             settings,
         };
-        Ok(Self { path: path.to_owned(), spec, provenance, theta, x, valid })
+        for dataset in [&theta, &x] {
+            refuse_unknown_filters(path, dataset)?;
+        }
+        let packing = [Packing::of(&theta), Packing::of(&x)];
+        Ok(Self { path: path.to_owned(), spec, provenance, theta, x, valid, packing })
     }
 
     /// The file.
@@ -139,6 +160,11 @@ impl TrainingSet {
                 found: format!("{start}..{}", start + count as u64),
             });
         }
+        if self.packing.iter().any(|packing| !packing.is_plain()) {
+            let RawRows { theta, x, valid, .. } = self.read_raw(start, count)?;
+            let valid = valid.into_iter().map(u8::from).collect();
+            return Ok((theta.mapv(|value| value as f32), x.mapv(|value| value as f32), valid));
+        }
         let range = start as usize..start as usize + count;
         let failed = |name: &str, error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
         let theta: Array2<f32> =
@@ -159,6 +185,67 @@ impl TrainingSet {
             *flag = u8::from(*flag != 0 && row);
         }
         Ok((theta, x, valid))
+    }
+
+    /// The same in double precision.
+    fn read_raw(&self, start: u64, count: usize) -> Result<RawRows> {
+        let range = start as usize..start as usize + count;
+        let failed = |name: &str, error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
+        let mut theta: Array2<f64> =
+            self.theta.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("theta", error))?;
+        let mut x: Array3<f64> = if self.spec.n_obs.is_some() {
+            self.x.read_slice(s![range.clone(), .., ..]).map_err(|error| failed("x", error))?
+        } else {
+            self.x.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("x", error))?.insert_axis(Axis(1))
+        };
+        let [of_theta, of_x] = &self.packing;
+        if !of_theta.is_plain() {
+            theta.mapv_inplace(|value| of_theta.decode(value));
+        }
+        if !of_x.is_plain() {
+            x.mapv_inplace(|value| of_x.decode(value));
+        }
+        let marks: Array1<u8> = match &self.valid {
+            Some(dataset) => dataset.read_slice_1d(s![range]).map_err(|error| failed("valid", error))?,
+            None => Array1::ones(count),
+        };
+        // Finite in single precision, in which networks see them.
+        let finite = |value: &f64| (*value as f32).is_finite();
+        let valid = marks
+            .iter()
+            .zip(theta.outer_iter().zip(x.outer_iter()))
+            .map(|(&mark, (theta, x))| mark != 0 && theta.iter().all(finite) && x.iter().all(finite))
+            .collect();
+        Ok(RawRows { first: start, theta, x, valid })
+    }
+
+    /// Calls `visit` on blocks of all rows in order, among the first `limit` of the file, in double precision; the valid ones are checked
+    /// as by [`TrainingSet::for_each_valid_block`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn for_each_raw_block<E: From<FileError>>(
+        &self,
+        limit: Option<u64>,
+        mut visit: impl FnMut(&RawRows) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let rows = limit.map_or(self.rows(), |limit| limit.min(self.rows()));
+        let (mut start, mut valid) = (0, false);
+        while start < rows {
+            let count = (rows - start).min(self.block_rows() as u64) as usize;
+            let block = self.read_raw(start, count)?;
+            for i in (0..count).filter(|&i| block.valid[i]) {
+                valid = true;
+                self.check_row(start + i as u64, block.theta.row(i), block.x.index_axis(Axis(0), i))?;
+            }
+            visit(&block)?;
+            start += count as u64;
+        }
+        if !valid {
+            let message = format!("none of its {rows} rows is valid (finite and not marked as failed)");
+            return Err(file_error(&self.path, message).into());
+        }
+        Ok(())
     }
 
     /// Calls `visit(theta, x, valid)` on blocks of rows in order, as [`TrainingSet::read_block`].
@@ -227,6 +314,41 @@ impl TrainingSet {
         Ok(invalid)
     }
 
+    /// Loads the valid rows less `offset` (d), subtracted in double precision: what a model that was trained with offsets is given.
+    ///
+    /// # Errors
+    /// As [`TrainingSet::for_each_valid_block`].
+    pub fn load_less(&self, offset: &[f64], limit: Option<u64>) -> Result<TrainingRows> {
+        if offset.iter().all(|&value| value == 0.0) {
+            return self.load(limit);
+        }
+        let (mut theta, mut x, mut invalid) = (Vec::new(), Vec::new(), 0);
+        self.for_each_raw_block::<FileError>(limit, |block| {
+            for (i, valid) in block.valid.iter().enumerate() {
+                if !valid {
+                    invalid += 1;
+                    continue;
+                }
+                theta.extend(block.theta.row(i).iter().map(|&value| value as f32));
+                for row in block.x.index_axis(Axis(0), i).outer_iter() {
+                    let less =
+                        |(column, value): (usize, &f64)| (value - offset.get(column).copied().unwrap_or(0.0)) as f32;
+                    x.extend(row.iter().enumerate().map(less));
+                }
+            }
+            Ok(())
+        })?;
+        let kept = theta.len() / self.spec.prior.dim();
+        let shape = |what: &str, error: ndarray::ShapeError| failed(&self.path, what, &error);
+        Ok(TrainingRows {
+            theta: Array2::from_shape_vec((kept, self.spec.prior.dim()), theta)
+                .map_err(|error| shape("theta", error))?,
+            x: Array3::from_shape_vec((kept, self.spec.n_obs.unwrap_or(1), self.spec.dim_x), x)
+                .map_err(|error| shape("x", error))?,
+            invalid,
+        })
+    }
+
     /// Loads the valid rows, at most the first `limit` rows of the file, checking them against the prior.
     ///
     /// # Errors
@@ -257,12 +379,17 @@ impl TrainingSet {
         })
     }
 
-    fn check_row(&self, row: u64, theta: ndarray::ArrayView1<'_, f32>, x: ArrayView2<'_, f32>) -> Result<()> {
+    fn check_row<T: Copy + Into<f64>>(
+        &self,
+        row: u64,
+        theta: ndarray::ArrayView1<'_, T>,
+        x: ArrayView2<'_, T>,
+    ) -> Result<()> {
         if let Err(error) = self.spec.prior.check_support("theta", theta.insert_axis(Axis(0))) {
             let text = error.to_string().replace("row 0 ", &format!("row {row} "));
             return Err(file_error(&self.path, text));
         }
-        if self.spec.x_transform == XTransform::Log && x.iter().any(|&value| value <= 0.0) {
+        if self.spec.x_transform == XTransform::Log && x.iter().any(|&value| value.into() <= 0.0) {
             return Err(file_error(
                 &self.path,
                 format!(

@@ -212,9 +212,10 @@ impl TrainingData {
         let all_failed = (failed.len() / m) as u64;
         // A simulation at parameters that are not numbers tells nothing.
         let failed = finite_rows(&to_latent(&map, &failed), m);
-        if all_failed > 0 {
+        let invalid = screened.unseen + all_failed;
+        if invalid > 0 {
             let differs = differing(&latent, &failed, m);
-            notes.push(Note::Failed { failed: all_failed, rows: n as u64 + all_failed, differs });
+            notes.push(Note::Failed { failed: invalid, rows: n as u64 + invalid, differs });
         }
         let mut order: Vec<u32> = (0..n as u32).collect();
         order.shuffle(&mut key.child(Purpose::Split).rng(0));
@@ -232,7 +233,7 @@ impl TrainingData {
             range,
             training,
             validation: order,
-            invalid: screened.unseen + all_failed,
+            invalid,
             notes,
         })
     }

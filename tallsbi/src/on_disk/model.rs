@@ -74,14 +74,15 @@ pub fn load_model(path: &Path) -> Result<TrainedModel> {
     TrainedModel::from_bytes(&bytes).map_err(|error| Error::from(error).about(path.display()))
 }
 
-/// The valid rows of a training set, at most the first `limit` rows of the file.
+/// The valid rows of a training set, at most the first `limit` rows of the file, with observations less `offset` (a model's, or none); and how
+/// many others were left out.
 ///
 /// # Errors
 /// When it cannot be read, or θ lies outside its prior's support.
-pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
+pub fn read_pairs(path: &Path, offset: &[f64], limit: Option<u64>) -> Result<(Simulations, u64)> {
     let set = TrainingSet::open(path)?;
-    let rows = set.load(limit)?;
-    Ok(Simulations {
+    let rows = set.load_less(offset, limit)?;
+    let simulations = Simulations {
         prior: set.prior().clone(),
         valid: vec![true; rows.theta.nrows()],
         theta: rows.theta.mapv(f64::from),
@@ -89,5 +90,6 @@ pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
         observation_names: set.spec().observation_names.clone(),
         x_transform: set.spec().x_transform,
         task: set.provenance().task.clone(),
-    })
+    };
+    Ok((simulations, rows.invalid))
 }

@@ -5,12 +5,13 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tallsbi_data::{Prior, XTransform};
+use tallsbi_data::{LatentMap, Prior, SignedPermutation, XTransform};
 use tallsbi_files::{Existing, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::TrainedModel;
 use tallsbi_inference::train::{
-    BoxError, Checkpoint, Last, Resumable, RowSource, Storage, TrainOptions, TrainingData, VisitRows, train_resumable,
+    BoxError, Checkpoint, Last, Resumable, RowBlock, RowSource, Storage, TrainOptions, TrainingData, VisitBlocks,
+    VisitRows, train_resumable,
 };
 
 /// Checkpoints are written at most this often: what a killed run loses.
@@ -45,6 +46,8 @@ pub fn train_file(
         return Err(Error::Interrupted { path: path.display().to_string() });
     }
     let set = TrainingSet::open(data)?;
+    refuse_same(data, output)?;
+    let options = &with_declared(options, &set);
     let provenance = session.provenance(&set.provenance().task).with_parent(data)?;
     let fingerprint = fingerprint(&provenance, options, limits.rows);
     let resume = if existing == Existing::Resume { read_checkpoint(&path)? } else { None };
@@ -52,9 +55,6 @@ pub fn train_file(
     let rows = FileRows { set: &set, limit: limits.rows };
     let prepared = TrainingData::read(&rows, options, session.key(), &storage)
         .map_err(|error| Error::from(error).about(data.display()))?;
-    if prepared.invalid > 0 {
-        tracing::warn!("{}: {} rows are not valid and are left out", data.display(), prepared.invalid);
-    }
     let started = Instant::now();
     let mut written = Instant::now();
     let keep = |last, checkpoint: &dyn Fn() -> Checkpoint| {
@@ -159,6 +159,61 @@ impl RowSource for FileRows<'_> {
             (visited, None) => visited.map_err(InferenceError::Caller),
         }
     }
+
+    fn for_each_row_block(&self, visit: &mut VisitBlocks<'_>) -> std::result::Result<u64, InferenceError> {
+        let mut stopped = None;
+        let visited = self.set.for_each_raw_block(self.limit, |rows| {
+            let block = RowBlock { first: rows.first, theta: rows.theta.view(), x: rows.x.view(), valid: &rows.valid };
+            visit(&block).map_err(|error| {
+                stopped = Some(error);
+                BoxError::from("stopped")
+            })
+        });
+        match (visited, stopped) {
+            (_, Some(error)) => Err(error),
+            (visited, None) => visited.map(|()| 0).map_err(InferenceError::Caller),
+        }
+    }
+}
+
+/// Refuses to write the model over its training set.
+fn refuse_same(data: &Path, output: &Path) -> Result<()> {
+    let same = data.canonicalize().ok().zip(output.canonicalize().ok()).is_some_and(|(data, output)| data == output);
+    if same {
+        let message = "is the training set; give the model another name".into();
+        return Err(Error::Input { origin: output.display().to_string(), message });
+    }
+    Ok(())
+}
+
+/// The options with the symmetries that the training set's task declares, unless others are declared or none are wanted.
+fn with_declared(options: &TrainOptions, set: &TrainingSet) -> TrainOptions {
+    let mut options = options.clone();
+    if options.likelihood.symmetries && options.likelihood.declared.is_empty() {
+        options.likelihood.declared = declared(set).unwrap_or_default();
+    }
+    options
+}
+
+/// Maps under which a built-in task's prior and likelihood do not change, if they are the same maps of latent parameters.
+fn declared(set: &TrainingSet) -> Option<Vec<SignedPermutation>> {
+    let settings = serde_json::Value::Object(set.spec().settings.clone());
+    let task = tallsbi_simulators::task(&set.provenance().task, &serde_json::from_value(settings).ok()?).ok()?;
+    if task.prior() != set.prior() {
+        return None;
+    }
+    let latent = LatentMap::prior_gaussian(set.prior());
+    let m = latent.dim();
+    let z: Vec<f64> = (0..m).map(|i| (1.3 * i as f64 + 0.4).sin()).collect();
+    let (mut theta, mut image, mut back, mut expected) = (vec![0.0; m], vec![0.0; m], vec![0.0; m], vec![0.0; m]);
+    latent.to_parameters(&z, &mut theta);
+    let same = |map: &&SignedPermutation| {
+        map.apply(&theta, &mut image);
+        latent.to_latent(&image, &mut back);
+        map.apply(&z, &mut expected);
+        back.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6)
+    };
+    Some(task.symmetry().elements()[1..].iter().filter(same).cloned().collect())
 }
 
 /// Writes into the model what it is and where it came from.

@@ -21,10 +21,12 @@ pub use task_arguments::TaskArguments;
 
 use crate::context::usage;
 use anyhow::Result;
+use clap::ValueEnum;
 use ndarray::{Array2, s};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use tallsbi::files::MatrixSource;
+use tallsbi::Model;
+use tallsbi::files::{Header, Matrix, MatrixSource};
 
 /// Parses `a,b,..` as numbers.
 pub fn parameter_values(option: &str, text: &str) -> Result<Vec<f64>> {
@@ -56,13 +58,57 @@ pub fn parameters(option: &str, text: &str, prior: &tallsbi::data::Prior) -> Res
     Ok(theta)
 }
 
-/// The first `n_obs` observations (all by default) of a source, and its file.
-pub fn observed(source: &str, n_obs: Option<NonZeroUsize>) -> Result<(Array2<f32>, PathBuf)> {
+/// The first `n_obs` observations (all by default) of a source, and its file. What a model takes of them is [`observed_by`].
+pub fn observed(source: &str, n_obs: Option<NonZeroUsize>, header: HeaderChoice) -> Result<(Matrix, PathBuf)> {
     let source_file = MatrixSource::parse(source);
-    let values = source_file.read()?.values;
+    let mut matrix = source_file.read_with(header.header()).map_err(|error| {
+        let text = error.to_string();
+        if text.contains("is that a header") {
+            return usage(text.replace("Say which", "Say which (--header yes or no)"));
+        }
+        error.into()
+    })?;
+    let values = &matrix.values;
     let n = n_obs.map_or(values.nrows(), NonZeroUsize::get);
     if n > values.nrows() {
         return Err(usage(format!("--n-obs: {n} observations wanted, {source} has {}", values.nrows())));
     }
-    Ok((values.slice(s![..n, ..]).mapv(|value| value as f32), source_file.path))
+    matrix.values = values.slice(s![..n, ..]).to_owned();
+    Ok((matrix, source_file.path))
+}
+
+/// Observations as `model` takes them; `source` names them. Refuses columns with other names, or in another order, than it was trained on.
+pub fn observed_by(model: &Model, source: &str, matrix: &Matrix) -> Result<Array2<f32>> {
+    let x = model.centre(source, matrix.values.view())?;
+    let names = &model.trained().info.observation_names;
+    if !names.is_empty() && !matrix.names.is_empty() && *names != matrix.names {
+        anyhow::bail!(
+            "{source}: has the columns {}, but the model was trained on {}; bring them into that order",
+            matrix.names.join(", "),
+            names.join(", ")
+        );
+    }
+    Ok(x)
+}
+
+/// Whether the first line of a table names its columns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum HeaderChoice {
+    /// If no cell of it is a number
+    #[default]
+    Auto,
+    /// It does
+    Yes,
+    /// It does not
+    No,
+}
+
+impl HeaderChoice {
+    fn header(self) -> Header {
+        match self {
+            Self::Auto => Header::Auto,
+            Self::Yes => Header::Yes,
+            Self::No => Header::No,
+        }
+    }
 }

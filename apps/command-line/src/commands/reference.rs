@@ -1,6 +1,6 @@
 //! `tallsbi reference`.
 
-use super::{TaskArguments, observed};
+use super::{HeaderChoice, TaskArguments, observed};
 use crate::choice::choice;
 use crate::cli::OutputArguments;
 use crate::context::{Context, resumable};
@@ -99,7 +99,8 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
     let options = arguments.chains.options(arguments.samples.get())?;
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
-    let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
+    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto)?;
+    let x = matrix.values.mapv(|value| value as f32);
     let started = Instant::now();
     let monitor = &context.monitor();
     let (method, retries) = (arguments.chains.method.unwrap_or_default(), arguments.chains.retries());

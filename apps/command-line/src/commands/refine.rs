@@ -1,6 +1,6 @@
 //! `tallsbi refine`.
 
-use super::{TaskArguments, observed};
+use super::{HeaderChoice, TaskArguments, observed};
 use crate::cli::OutputArguments;
 use crate::context::{Context, resumable, usage};
 use anyhow::{Result, bail};
@@ -114,12 +114,14 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
         OutputFile::check(target, arguments.output.existing())?;
     }
-    let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
+    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto)?;
+    let x = matrix.values.mapv(|value| value as f32);
     if x.ncols() != task.dim_x() {
         let (wanted, found) = (task.dim_x(), x.ncols());
         bail!("{}: observations of {found} values, {} has {wanted}", arguments.observations, named.task);
     }
-    let simulations = arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?;
+    let simulations =
+        arguments.simulations.as_deref().map(|path| read_pairs(path, &[], None)).transpose()?.map(|(rows, _)| rows);
     let from = RefineFrom { base: base.as_ref(), simulations: simulations.as_ref() };
     let started = Instant::now();
     let refined = tallsbi::refine(task.as_ref(), x.view(), from, &options, context.seed, &context.monitor());

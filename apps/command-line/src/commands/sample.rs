@@ -1,18 +1,19 @@
 //! `tallsbi sample`.
 
 use super::model;
-use super::observed;
 use super::sampling_arguments::SamplingArguments;
+use super::{HeaderChoice, observed, observed_by};
 use crate::cli::OutputArguments;
 use crate::context::{Context, usage};
+use crate::notes::{tell, words};
 use anyhow::Result;
 use clap::Args;
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
-use tallsbi::files::{OutputFile, Posterior};
+use tallsbi::files::{Matrix, OutputFile, Posterior};
 use tallsbi::on_disk::{ModelFile, posterior_attributes};
 
 /// Sample the posterior given many observations
@@ -30,6 +31,9 @@ pub struct SampleArguments {
     /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
     #[arg(long, value_name = "SOURCE")]
     pub observations: String,
+    /// Whether the first line of a table of observations names its columns
+    #[arg(long, value_enum, default_value_t)]
+    pub header: HeaderChoice,
     /// Condition on the first N observations [default: all]
     #[arg(long, value_name = "N")]
     pub n_obs: Option<NonZeroUsize>,
@@ -52,7 +56,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let options = arguments.sampling.options(&file, arguments.samples.get())?;
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
-    let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
+    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, arguments.header)?;
     if let Some(folder) = &arguments.covariance_cache {
         if !file.model.estimates_covariances(&options) {
             return Err(usage(
@@ -61,7 +65,9 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         }
         file.keep_covariances(folder, &options)?;
     }
-    file.model.check_width(&arguments.observations, x.ncols())?;
+    let x = observed_by(&file.model, &arguments.observations, &matrix)?;
+    let examined = file.model.examine(x.view())?;
+    tell(file.model.trained(), &examined);
     let started = Instant::now();
     let (samples, info) = model::sample(context, &file, &[x.view()], context.key(), &options)?;
     let seconds = started.elapsed().as_secs_f64();
@@ -70,7 +76,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         context.provenance(&file.model.trained().info.task).with_parent(&arguments.model)?.with_parent(&source)?;
     let samples = samples.index_axis_move(Axis(0), 0);
     let run = posterior_attributes(&file.model, &options, &info, x.nrows(), seconds);
-    let posterior = Posterior::from_matrix(names, samples.view(), Some(x), run.clone(), provenance)?;
+    let posterior = Posterior::from_matrix(names, samples.view(), Some(conditioned(&matrix)), run.clone(), provenance)?;
     posterior.write(output, arguments.output.existing())?;
     let path = output.display();
     let text = format!(
@@ -82,9 +88,11 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         info.evaluations,
         summary(&posterior.parameter_names, samples.view())
     );
+    let notes: Vec<_> = examined.iter().map(|note| words(file.model.trained(), note)).collect();
     context.print(text, || {
         let (mean, sd) = moments(samples.view());
-        json!({ "path": path.to_string(), "run": run, "parameter_names": posterior.parameter_names, "mean": mean, "sd": sd })
+        json!({ "path": path.to_string(), "run": run, "parameter_names": posterior.parameter_names, "mean": mean, "sd": sd,
+            "notes": notes })
     })
 }
 
@@ -98,6 +106,34 @@ pub fn moments(samples: ArrayView2<'_, f64>) -> (Vec<f64>, Vec<f64>) {
 pub fn summary(names: &[String], samples: ArrayView2<'_, f64>) -> String {
     let (mean, sd) = moments(samples);
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let line = |((name, mean), sd): ((&String, f64), f64)| format!("  {name:width$}  {mean:.5} ± {sd:.5}");
+    let line = |((name, mean), sd): ((&String, f64), f64)| format!("  {name:width$}  {}", with_error(mean, sd));
     names.iter().zip(mean).zip(sd).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The observations as files of posteriors hold them.
+fn conditioned(matrix: &Matrix) -> Array2<f32> {
+    matrix.values.mapv(|value| value as f32)
+}
+
+/// Mean and standard deviation with five decimals where these show three digits of the standard deviation, else with as many as do.
+fn with_error(mean: f64, sd: f64) -> String {
+    let size = sd.abs();
+    if !(size > 0.0 && size.is_finite()) || (1e-3..1e6).contains(&size) {
+        return format!("{mean:.5} ± {sd:.5}");
+    }
+    // As many digits of the mean as its error leaves.
+    let digits = (mean.abs() / size).max(1.0).log10().ceil() as usize + 2;
+    format!("{mean:.digits$e} ± {sd:.2e}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_error;
+
+    #[test]
+    fn small_and_large_numbers_keep_their_digits() {
+        assert_eq!(with_error(0.123_456_7, 0.01), "0.12346 ± 0.01000");
+        assert_eq!(with_error(1.234_567e-9, 2.5e-12), "1.23457e-9 ± 2.50e-12");
+        assert_eq!(with_error(-3.1e-12, 4.0e-12), "-3.10e-12 ± 4.00e-12");
+    }
 }

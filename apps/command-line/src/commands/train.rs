@@ -2,6 +2,7 @@
 
 pub use super::train_arguments::TrainArguments;
 use crate::context::{Context, RESUME, resumable, usage};
+use crate::notes::{tell, words};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -10,10 +11,11 @@ use tallsbi::on_disk::{Limits, train_file};
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &TrainArguments) -> Result<()> {
-    let options = arguments.options()?;
+    let mut options = arguments.options()?;
     if arguments.show_config {
         return context.print(toml::to_string(&options)?.trim_end(), || json!(options));
     }
+    arguments.declare_symmetry(&mut options)?;
     let output = &arguments.output.output;
     let limits = Limits { rows: arguments.rows, memory: arguments.memory.map(|mebibytes| mebibytes << 20) };
     let bars = context.monitor();
@@ -47,6 +49,8 @@ fn report(context: &Context, output: &Path, model: &TrainedModel) -> Result<()> 
             )
         })
         .collect();
+    let mut lines = lines;
+    lines.extend(tell(model, &model.info.notes));
     let text = format!(
         "{path}: {} model of {} parameters from {} values, {} rows, {:.1} s\n{}",
         model.architecture(),
@@ -81,6 +85,7 @@ fn report(context: &Context, output: &Path, model: &TrainedModel) -> Result<()> 
             "rows": model.info.n_train,
             "seconds": model.info.training_seconds,
             "training": training,
+            "notes": model.info.notes.iter().map(|note| words(model, note)).collect::<Vec<_>>(),
         })
     })
 }

@@ -6,9 +6,12 @@ use crate::context::{read_toml, usage};
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
+use tallsbi::data::SignedPermutation;
+use tallsbi::files::TrainingSet;
 use tallsbi::inference::model::Covariance;
 use tallsbi::inference::train::{
-    Architecture, DensityForm, LatentKind, NoiseLevels, OptimizerOptions, SearchOptions, TrainOptions,
+    Architecture, DensityForm, Failures, LatentKind, NoiseLevels, OptimizerOptions, Outliers, SearchOptions,
+    TrainOptions,
 };
 
 /// Train a score network on a training set
@@ -55,6 +58,16 @@ pub struct TrainArguments {
     /// Networks of the likelihood, whose outputs are averaged [default: 4]
     #[arg(long, value_name = "K")]
     pub members: Option<usize>,
+    /// Maps of the parameters that leave the likelihood as it is: auto (the task's own, or such as the rows cannot be told from exact
+    /// ones), off, or a list: a (the sign of a about its prior's centre), a=b (exchanged), a=-b (exchanged with their signs)
+    #[arg(long, value_name = "auto|off|A,B=C,..", default_value = "auto")]
+    pub symmetry: String,
+    /// What is done about single values far from all others of their column [default: bound]
+    #[arg(long, value_parser = choice::<Outliers>())]
+    pub outliers: Option<Outliers>,
+    /// What failed simulations say of the parameters, for likelihoods [default: inform]
+    #[arg(long, value_parser = choice::<Failures>())]
+    pub failures: Option<Failures>,
     /// Passes over the data at most, of each network
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
@@ -101,6 +114,9 @@ impl TrainArguments {
             options.likelihood.hidden.clone_from(hidden);
             options.likelihood.linear = false;
         }
+        options.outliers = self.outliers.unwrap_or(options.outliers);
+        options.failures = self.failures.unwrap_or(options.failures);
+        options.likelihood.symmetries &= self.symmetry != "off";
         options.network.n_max = self.n_max.unwrap_or(options.network.n_max);
         options.context_dropout = self.context_dropout.unwrap_or(options.context_dropout);
         options.validation_fraction = self.validation_fraction.unwrap_or(options.validation_fraction);
@@ -126,12 +142,44 @@ impl TrainArguments {
             ("--members", self.members.is_some()),
         ];
         for (option, given) in likelihood_only {
-            if given && options.architecture != Architecture::Likelihood {
+            if given && !matches!(options.architecture, Architecture::Likelihood | Architecture::Auto) {
                 return Err(usage(format!("{option} goes with --architecture likelihood only")));
             }
         }
         options.validate()?;
         Ok(options)
+    }
+}
+
+impl TrainArguments {
+    /// Puts the symmetries that were declared into the options, by the names of the training set's parameters.
+    pub fn declare_symmetry(&self, options: &mut TrainOptions) -> Result<()> {
+        if matches!(self.symmetry.as_str(), "auto" | "off") {
+            return Ok(());
+        }
+        let set = TrainingSet::open(&self.data)?;
+        let names = set.prior().names();
+        let index = |name: &str| {
+            let known = names.iter().position(|known| known == name.trim());
+            known.ok_or_else(|| {
+                usage(format!("--symmetry: there is no parameter {:?}; there are {}", name.trim(), names.join(", ")))
+            })
+        };
+        let map = |item: &str| {
+            let Some((a, b)) = item.split_once('=') else {
+                return Ok(SignedPermutation::flip(names.len(), &[index(item)?]));
+            };
+            let (b, negate) = b.trim().strip_prefix('-').map_or((b, false), |b| (b, true));
+            let (i, j) = (index(a)?, index(b)?);
+            if i == j {
+                return Err(usage(format!(
+                    "--symmetry: {item:?} exchanges a parameter with itself; {a} alone is its sign"
+                )));
+            }
+            Ok(SignedPermutation::exchange(names.len(), (i, j), negate))
+        };
+        options.likelihood.declared = self.symmetry.split(',').map(map).collect::<Result<_>>()?;
+        Ok(())
     }
 }
 

@@ -2,20 +2,20 @@
 
 use super::two_sample::named;
 use crate::choice::choice;
-use crate::commands::observed;
 use crate::commands::sampling_arguments::SamplingArguments;
+use crate::commands::{HeaderChoice, observed, observed_by};
 use crate::context::{Context, usage};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use ndarray::s;
 use serde_json::json;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tallsbi::calibration::{self, CheckOptions};
 use tallsbi::data::Named;
 use tallsbi::diagnostics::classifier::{ClassifierKind, ClassifierParams};
 use tallsbi::diagnostics::local_c2st::{FEWEST_PAIRS, LocalC2stOptions};
-use tallsbi::files::MatrixSource;
+use tallsbi::files::{FileKind, Matrix, MatrixSource, Posterior, kind_of, sha256_file};
 use tallsbi::on_disk::{ModelFile, read_pairs};
 use tallsbi::{Model, Simulations};
 
@@ -48,7 +48,17 @@ impl CalibrationArguments {
     /// The pairs, with `n_obs` observations each; refuses what the checks would refuse after samples were drawn for each.
     fn read(&self, model: &Model, n_obs: Option<usize>, fewest: usize) -> Result<Simulations> {
         let path = self.calibration.display();
-        let mut pairs = read_pairs(&self.calibration, self.pairs)?;
+        let (mut pairs, invalid) = read_pairs(&self.calibration, &model.trained().observation_map.offset, self.pairs)?;
+        let digest = sha256_file(&self.calibration)?;
+        if parents(model).any(|parent| parent == digest) {
+            tracing::warn!(
+                "{path}: is what the model was trained on: it knows these pairs, use others (another --seed)"
+            );
+        }
+        if invalid > 0 {
+            let all = invalid + pairs.valid.len() as u64;
+            tracing::warn!("{path}: {invalid} of {all} rows are not valid and are left out");
+        }
         calibration::check_pairs(model, &pairs).map_err(|error| {
             let text = error.to_string();
             let text = text.strip_prefix("calibration pairs: ").unwrap_or(&text);
@@ -79,6 +89,49 @@ impl CalibrationArguments {
     fn check(&self, file: &ModelFile, draws: usize) -> Result<CheckOptions> {
         let sampling = self.sampling.options(file, draws)?;
         Ok(CheckOptions { draws, sampling, ..CheckOptions::default() })
+    }
+}
+
+/// Digests of the files that a model was made from.
+fn parents(model: &Model) -> impl Iterator<Item = &str> {
+    let parents = model.trained().info.provenance["parents"].as_array();
+    parents.into_iter().flatten().filter_map(|parent| parent["sha256"].as_str())
+}
+
+/// Refuses a posterior that its own file says is of another model or given other observations.
+fn check_posterior(source: &str, model: &Path, observed: &Matrix) -> Result<()> {
+    let path = MatrixSource::parse(source).path;
+    if !matches!(kind_of(&path), Ok(Some(FileKind::Posterior))) {
+        return Ok(());
+    }
+    let posterior = Posterior::read(&path)?;
+    if let Some(x) = &posterior.observations {
+        let (n, given) = (observed.values.nrows(), x.nrows());
+        if n != given {
+            bail!("{source}: is the posterior given {given} observations, but {n} are given here; use --n-obs {given}");
+        }
+        let same = x.dim() == observed.values.dim()
+            && x.iter().zip(&observed.values).all(|(&theirs, &ours)| theirs == ours as f32);
+        if !same {
+            bail!("{source}: is the posterior given other observations; give the ones that it was sampled with");
+        }
+    }
+    let digest = sha256_file(model)?;
+    let parents = &posterior.provenance.parents;
+    let of_a_model = parents.iter().any(|parent| parent.path.ends_with(".safetensors"));
+    if of_a_model && !parents.iter().any(|parent| parent.sha256 == digest) {
+        bail!("{source}: was sampled from another model than {}; give the one it was sampled from", model.display());
+    }
+    Ok(())
+}
+
+/// Says where pairs and draws are too few to tell anything.
+fn warn_of_power(shift: f64, pairs: usize, draws: usize) {
+    if shift > 1.0 {
+        tracing::warn!(
+            "{pairs} pairs of {draws} draws would show a shift of the posterior by {shift:.1} of its standard deviations at the least: \
+             this p-value says next to nothing; use more"
+        );
     }
 }
 
@@ -118,8 +171,9 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
         );
     }
     let file = ModelFile::load(&calibration.model)?;
-    let (x, _) = observed(&arguments.observations, calibration.n_obs)?;
-    file.model.check_width(&arguments.observations, x.ncols())?;
+    let (matrix, _) = observed(&arguments.observations, calibration.n_obs, HeaderChoice::Auto)?;
+    let x = observed_by(&file.model, &arguments.observations, &matrix)?;
+    check_posterior(&arguments.posterior, &calibration.model, &matrix)?;
     let posterior = MatrixSource::parse(&arguments.posterior).read()?;
     let (m, columns) = (file.model.names().len(), posterior.values.ncols());
     if columns != m {
@@ -185,6 +239,7 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
     let pairs = calibration.read(&file.model, calibration.n_obs.map(NonZeroUsize::get), FEWEST_RANKS)?;
     let options = calibration.check(&file, arguments.draws.get())?;
     let result = calibration::sbc(&file.model, &pairs, &options, context.seed, &context.monitor())?;
+    warn_of_power(result.visible_shift, pairs.theta.nrows(), arguments.draws.get());
     let names = file.model.names();
     let mut text = format!("SBC p = {:.4} (smallest of {} parameters, corrected)", result.p_value, names.len());
     for (name, test) in names.iter().zip(&result.parameters) {
@@ -196,6 +251,7 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
             "value": result.p_value,
             "parameter_names": names,
             "parameters": result.parameters,
+            "visible_shift": result.visible_shift,
             "pairs": pairs.theta.nrows(),
             "draws": arguments.draws,
         })
@@ -220,6 +276,7 @@ pub fn coverage(context: &Context, arguments: &CoverageArguments) -> Result<()> 
     let pairs = calibration.read(&file.model, calibration.n_obs.map(NonZeroUsize::get), FEWEST_RANKS)?;
     let options = calibration.check(&file, arguments.draws.get())?;
     let result = calibration::coverage(&file.model, &pairs, &options, context.seed, &context.monitor())?;
+    warn_of_power(result.visible_shift, pairs.theta.nrows(), arguments.draws.get());
     let side = if result.area_to_curve > 0.0 { "wide" } else { "narrow" };
     let text = format!(
         "expected coverage: p = {:.4}, largest deviation {:.4}, area {:+.4} (on the {side} side)",

@@ -9,7 +9,7 @@ use serde_json::json;
 use tallsbi::data::Named;
 use tallsbi::diagnostics::classifier::{ClassifierKind, ClassifierParams};
 use tallsbi::diagnostics::mmd::{Bandwidth, PermutationOptions, permutation_test, unbiased_mmd2};
-use tallsbi::diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, DiagnosticsError, dirac};
+use tallsbi::diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, DiagnosticsError, RowCount, dirac};
 use tallsbi::files::{Matrix, MatrixSource};
 
 /// A sample and its reference.
@@ -161,12 +161,26 @@ pub fn c2st(context: &Context, arguments: &C2stArguments) -> Result<()> {
         &context.monitor(),
     )
     .map_err(|error| arguments.pair.name(error))?;
-    context.print(format!("C2ST accuracy {:.4} ± {:.4}", result.accuracy, result.standard_error), || {
+    let mut text = format!("C2ST accuracy {:.4} ± {:.4}", result.accuracy, result.standard_error);
+    if result.reference.rows != result.samples.rows {
+        text += &format!(" ({} rows of each, drawn from the larger sample)", result.rows);
+    }
+    let sources = [(&arguments.pair.samples, result.samples), (&arguments.pair.reference, result.reference)];
+    for (source, RowCount { rows, distinct }) in sources.into_iter().filter(|(_, count)| count.distinct < count.rows) {
+        tracing::warn!(
+            "{source}: {} of {rows} rows are copies of others; a classifier tells copies apart, and the accuracy is too high",
+            rows - distinct
+        );
+    }
+    context.print(text, || {
         json!({
             "metric": "c2st",
             "value": result.accuracy,
             "standard_error": result.standard_error,
             "seed_deviation": result.seed_deviation,
+            "rows": result.rows,
+            "samples": result.samples,
+            "reference": result.reference,
             "folds": options.folds,
             "repeats": options.seeds,
             "classifier": arguments.classifier.name(),
