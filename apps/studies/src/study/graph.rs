@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tallsbi::Session;
-use tallsbi_files::sha256_file;
+use tallsbi::files::sha256_file;
 
 /// Hexadecimal digits of a key that name its folder.
 const KEY_DIGITS: usize = 12;
