@@ -79,8 +79,8 @@ impl Context {
     }
 
     /// Shows the progress of a library's work and stops it on Ctrl-C.
-    pub fn monitor(&self) -> Bars<'_> {
-        Bars::new(self)
+    pub fn monitor(&self) -> Bars {
+        Bars::new(self.quiet, self.interrupt)
     }
 
     /// Prints a result: the JSON with `--json`, else the text.

@@ -1,7 +1,7 @@
 //! `tallsbi refine`.
 
+use super::output_arguments::OutputArguments;
 use super::{HeaderChoice, TaskArguments, observed};
-use crate::cli::OutputArguments;
 use crate::context::{Context, resumable, usage};
 use anyhow::{Result, bail};
 use clap::Args;
