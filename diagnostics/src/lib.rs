@@ -24,6 +24,7 @@ mod ecdf;
 mod error;
 pub mod local_c2st;
 pub mod mmd;
+pub mod posterior_sbc;
 pub mod sbc;
 mod sliced_wasserstein;
 pub mod tarp;
