@@ -179,7 +179,7 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
     let coupled: Vec<Option<coupling::Coupled>> =
         (0..d).into_par_iter().map(|i| coupling::couple(&design, &marginals, i, forms)).collect();
     let held_out = fits.iter().zip(&coupled).map(|((value, _), c)| c.as_ref().map_or(*value, |c| c.value)).sum();
-    let columns = fits
+    let columns: Vec<Column> = fits
         .into_iter()
         .zip(coupled)
         .map(|((_, kind), coupled)| match kind {
@@ -192,7 +192,7 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
             }
         })
         .collect();
-    let degree = columns.iter().map(|column: &Column| column.degree(&design.basis)).max().unwrap_or(0);
+    let degree = columns.iter().map(|column| column.degree(&design.basis)).max().unwrap_or(0);
     let likelihood = LocalLikelihood { chart, basis: Basis::new(m, degree)?, log, columns, radius };
     Ok(Fitted { likelihood, held_out })
 }
