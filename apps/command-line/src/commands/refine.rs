@@ -2,7 +2,7 @@
 
 use super::output_arguments::OutputArguments;
 use super::{HeaderChoice, TaskArguments, observed};
-use crate::context::{Context, resumable, usage};
+use crate::context::{Context, read_toml, resumable, usage};
 use anyhow::{Result, bail};
 use clap::Args;
 use ndarray::ArrayView2;
@@ -55,6 +55,9 @@ pub struct RefineArguments {
     /// Simulations made before (a training set): they count where they are near
     #[arg(long, value_name = "FILE")]
     pub simulations: Option<PathBuf>,
+    /// TOML file of options of the refinement, see docs/refinement.md; what is given here goes first
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Number of samples
     #[arg(long, value_name = "S", default_value = "1000")]
     pub samples: NonZeroUsize,
@@ -83,11 +86,11 @@ impl FromStr for Auto {
 
 impl RefineArguments {
     fn options(&self) -> Result<RefineOptions> {
-        let default = RefineOptions::default();
+        let default: RefineOptions = self.config.as_deref().map(read_toml).transpose()?.unwrap_or_default();
         let options = RefineOptions {
-            per_round: self.per_round.0,
-            rounds: self.rounds.0,
-            budget: self.budget.map(NonZeroUsize::get),
+            per_round: self.per_round.0.or(default.per_round),
+            rounds: self.rounds.0.or(default.rounds),
+            budget: self.budget.map(NonZeroUsize::get).or(default.budget),
             tolerance: self.tolerance.unwrap_or(default.tolerance),
             samples: self.samples.get(),
             ..default
