@@ -8,6 +8,7 @@
 //!
 //! Is a posterior right, given calibration pairs (θ, x) from the joint distribution?
 //! * [`local_c2st`]: at one observation;
+//! * [`posterior_sbc`]: at the data at hand;
 //! * [`sbc`] and [`tarp`]: on average over observations, by marginals or jointly.
 //!
 //! Have Markov chains converged? [`convergence()`]: rank-normalised split R̂ and effective sample sizes.
@@ -24,6 +25,7 @@ mod ecdf;
 mod error;
 pub mod local_c2st;
 pub mod mmd;
+pub mod posterior_sbc;
 pub mod sbc;
 mod sliced_wasserstein;
 pub mod tarp;

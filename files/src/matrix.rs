@@ -193,6 +193,7 @@ pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Op
         let shape = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Err(file_error(path, format!("dataset {name} has the shape ({shape}){what}")))
     };
+    refuse_unknown_filters(path, &dataset)?;
     let read = if index.is_some() { shape.iter().skip(1).product() } else { dataset.size() };
     super::guard::check_memory(path, name, read, size_of::<f64>())?;
     refuse_unknown_filters(path, &dataset)?;

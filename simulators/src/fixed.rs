@@ -1,6 +1,6 @@
 //! A task with some of its parameters fixed, as when JRNMM is studied at gain 0.
 
-use crate::{LogLikelihood, Result, Rows, TallLogLikelihood, Task};
+use crate::{LogLikelihood, Result, Rows, SignalWindow, TallLogLikelihood, Task};
 use ndarray::{Array2, ArrayView2};
 use tallsbi_data::{Prior, Symmetry, XTransform};
 
@@ -67,6 +67,10 @@ impl Task for FixedParameters {
 
     fn x_transform(&self) -> XTransform {
         self.inner.x_transform()
+    }
+
+    fn signal_window(&self) -> Option<SignalWindow> {
+        self.inner.signal_window()
     }
 
     fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()> {

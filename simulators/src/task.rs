@@ -165,6 +165,15 @@ pub struct MixturePosterior {
     pub components: Vec<GaussianPosterior>,
 }
 
+/// A stretch of a signal that one observation summarises as the log10 of its power spectrum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SignalWindow {
+    /// Its samples.
+    pub samples: usize,
+    /// Samples per second, Hz.
+    pub sampling_rate: f64,
+}
+
 /// A task of simulation-based inference.
 pub trait Task: Send + Sync {
     /// Name on the command line and in files.
@@ -190,6 +199,11 @@ pub trait Task: Send + Sync {
     /// How observations enter a network.
     fn x_transform(&self) -> XTransform {
         XTransform::Identity
+    }
+
+    /// The window of a signal that an observation summarises; `None` where observations are something else.
+    fn signal_window(&self) -> Option<SignalWindow> {
+        None
     }
 
     /// Simulates `rows` on the calling thread: `x` (N, K, d) and `valid` (N).

@@ -31,6 +31,7 @@
 //!   linked.
 
 pub mod calibration;
+mod conditional;
 mod error;
 mod model;
 mod reference;
@@ -45,6 +46,7 @@ pub mod on_disk;
 #[cfg(feature = "files")]
 mod session;
 
+pub use conditional::{PosteriorSbcOptions, posterior_sbc};
 pub use error::{Error, Result, one_line};
 pub use model::{Caution, Model, Posterior};
 pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};

@@ -88,7 +88,7 @@ pub fn refine(
         Ok((x, valid.into_iter().map(|valid| valid != 0).collect()))
     };
     let refinement = refine::refine(problem, &simulate, options, key, monitor)?;
-    Ok(finish(task, latent, observations, refinement))
+    Ok(finish(task, latent.clone(), observations.nrows(), refinement))
 }
 
 /// The symmetry that the base was found to have, or that of the task where it is one of the latent parameters too.
@@ -115,7 +115,7 @@ fn symmetry(task: &dyn Task, latent: &LatentMap, base: Option<&Model>) -> Symmet
     if commutes { symmetry } else { Symmetry::none(m) }
 }
 
-fn finish(task: &dyn Task, latent: LatentMap, x: ArrayView2<'_, f32>, refinement: Refinement) -> Refined {
+fn finish(task: &dyn Task, latent: LatentMap, n_obs: usize, refinement: Refinement) -> Refined {
     let Refinement { model, draws, rounds, verdict, simulations, log_evidence: _ } = refinement;
     let mut theta = Array2::zeros(draws.dim());
     let mut out = vec![0.0; latent.dim()];
@@ -136,7 +136,7 @@ fn finish(task: &dyn Task, latent: LatentMap, x: ArrayView2<'_, f32>, refinement
     let at_edge = rounds.last().map_or(0.0, |round| round.at_edge);
     let info = SampleInfo { at_edge, ..SampleInfo::default() };
     let model = Model::new(trained);
-    let posterior = Posterior { names: model.names().to_vec(), theta, n_obs: x.nrows(), info };
+    let posterior = Posterior { names: model.names().to_vec(), theta, n_obs, info };
     Refined { model, posterior, rounds, verdict, simulations }
 }
 

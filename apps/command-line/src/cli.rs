@@ -4,10 +4,8 @@ use crate::commands::{
     diagnose, inspect, merge, observe, reference, refine, report, sample, simulate, study, tasks, train,
 };
 use crate::context::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use tallsbi::files::Existing;
 
 const LONG_ABOUT: &str = "\
 Infers the parameters of a simulator from many observations of the same thing.
@@ -88,49 +86,6 @@ impl Command {
             Self::Study(arguments) => study::run(context, &arguments),
             Self::Report(arguments) => report::run(context, &arguments),
             Self::Inspect(arguments) => inspect::run(context, &arguments),
-        }
-    }
-}
-
-/// Where a command writes.
-#[derive(Debug, Args)]
-pub struct OutputArguments {
-    /// File to write
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Replace the output if it exists
-    #[arg(long)]
-    pub force: bool,
-}
-
-impl OutputArguments {
-    /// What to do with an existing output.
-    pub fn existing(&self) -> Existing {
-        if self.force { Existing::Overwrite } else { Existing::Refuse }
-    }
-}
-
-/// Where a command that can be resumed writes.
-#[derive(Debug, Args)]
-pub struct ResumableOutputArguments {
-    /// File to write
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
-    /// Replace the output if it exists, and start over
-    #[arg(long, conflicts_with = "resume")]
-    pub force: bool,
-    /// Continue an interrupted run; starts one if there is none
-    #[arg(long)]
-    pub resume: bool,
-}
-
-impl ResumableOutputArguments {
-    /// What to do with an existing output.
-    pub fn existing(&self) -> Existing {
-        match (self.force, self.resume) {
-            (true, _) => Existing::Overwrite,
-            (_, true) => Existing::Resume,
-            _ => Existing::Refuse,
         }
     }
 }

@@ -79,13 +79,13 @@ impl Context {
     }
 
     /// Shows the progress of a library's work and stops it on Ctrl-C.
-    pub fn monitor(&self) -> Bars<'_> {
-        Bars::new(self)
+    pub fn monitor(&self) -> Bars {
+        Bars::new(self.quiet, self.interrupt)
     }
 
     /// Prints a result: the JSON with `--json`, else the text.
     pub fn print(&self, text: impl std::fmt::Display, json: impl FnOnce() -> Value) -> Result<()> {
-        let out = if self.json { format!("{}\n", json()) } else { format!("{text}\n") };
+        let out = if self.json { format!("{}\n", json()) } else { format!("{}\n", printable(&text.to_string())) };
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()) {
             // A reader that has seen enough (`| head`) is no error.
@@ -93,6 +93,12 @@ impl Context {
             other => other.context("the result cannot be written to standard output"),
         }
     }
+}
+
+/// Text without control characters but ends of lines and tabs: what files say of themselves must not steer a terminal.
+pub fn printable(text: &str) -> String {
+    let plain = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().map(|c| if plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// The command line as the user could type it again.
@@ -109,4 +115,14 @@ pub fn command_line() -> String {
         .chain(std::env::args_os().skip(1).map(|argument| quote(&argument.to_string_lossy())))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn files_do_not_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}]0;title\u{7}\r\nµ\tb\u{9b}2J"), "a�]0;title��\nµ\tb�2J");
+    }
 }

@@ -48,7 +48,7 @@ fn start() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !worker {
-                progress::tell(&format!("error: {}", tallsbi::one_line(error.as_ref())));
+                progress::tell(&format!("error: {}", context::printable(&tallsbi::one_line(error.as_ref()))));
             }
             ExitCode::from(exit_code(&error))
         }

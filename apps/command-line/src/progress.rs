@@ -1,6 +1,6 @@
 //! Progress on standard error: a bar on a terminal, a log line now and then elsewhere.
 
-use crate::context::Context;
+use crate::interrupt::Interrupt;
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
@@ -160,23 +160,24 @@ impl State {
 }
 
 /// A bar for each stage of some work, which Ctrl-C stops.
-pub struct Bars<'a> {
-    context: &'a Context,
+pub struct Bars {
+    quiet: bool,
+    interrupt: Interrupt,
     bar: Mutex<Option<(String, Bar)>>,
 }
 
-impl<'a> Bars<'a> {
-    /// No bar yet.
-    pub fn new(context: &'a Context) -> Self {
-        Self { context, bar: Mutex::default() }
+impl Bars {
+    /// No bar yet; none at all if `quiet`.
+    pub fn new(quiet: bool, interrupt: Interrupt) -> Self {
+        Self { quiet, interrupt, bar: Mutex::default() }
     }
 }
 
-impl Monitor for Bars<'_> {
+impl Monitor for Bars {
     fn progress(&self, progress: &Progress<'_>) {
         let Ok(mut held) = self.bar.lock() else { return };
         if held.as_ref().is_none_or(|(stage, _)| stage != progress.stage) {
-            let bar = self.context.bar(progress.stage, progress.unit, progress.total);
+            let bar = Bar::new(progress.stage, progress.unit, progress.total, self.quiet);
             // What an earlier run has done is not this one's rate.
             bar.resume_at(progress.done.saturating_sub(1));
             *held = Some((progress.stage.to_owned(), bar));
@@ -190,7 +191,7 @@ impl Monitor for Bars<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        self.context.interrupt.is_set()
+        self.interrupt.is_set()
     }
 }
 

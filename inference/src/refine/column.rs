@@ -104,6 +104,19 @@ impl Column {
         }
     }
 
+    /// The highest degree of its polynomials.
+    pub(super) fn degree(&self, basis: &Basis) -> usize {
+        let degree = |coefficients: &[f64]| basis.degree_of(coefficients.len()).unwrap_or(0);
+        match self {
+            Self::Constant { .. } => 0,
+            Self::Count(count) => degree(&count.predictor),
+            Self::Gaussian(column) => {
+                let couplings = column.coupling.iter().map(|(_, coefficients)| degree(coefficients));
+                couplings.chain([degree(&column.mean), degree(&column.log_variance)]).max().unwrap_or(0)
+            }
+        }
+    }
+
     /// Number of coefficients of its mean or predictor.
     pub fn coefficients(&self) -> usize {
         match self {

@@ -10,6 +10,7 @@ use super::chart::Chart;
 use super::column::{Column, CountColumn, GaussianColumn};
 use super::counts::fit_counts;
 use super::coupling;
+use super::frame::Frame;
 use super::local::LocalLikelihood;
 use super::regression::{CrossFit, FOLDS, Features, SharedDesign, cross_fit, log_variance};
 use crate::precision::dot;
@@ -24,6 +25,24 @@ pub struct Rows {
     pub u: Vec<f64>,
     /// Observations, (N, d).
     pub x: Vec<f32>,
+}
+
+impl Rows {
+    /// The rows within `radius` of a frame.
+    pub fn near(&self, frame: &Frame, radius: f64) -> Self {
+        let m = frame.dim();
+        let d = self.x.len() / (self.u.len() / m).max(1);
+        let mut near = Self::default();
+        for (u, x) in self.u.chunks_exact(m).zip(self.x.chunks_exact(d)) {
+            let mut z = u.to_vec();
+            frame.to_local(&mut z);
+            if dot(&z, &z) <= radius * radius {
+                near.u.extend_from_slice(u);
+                near.x.extend_from_slice(x);
+            }
+        }
+        near
+    }
 }
 
 /// Which forms are tried.
@@ -106,13 +125,22 @@ fn gaussian(square: f64, s: f64) -> f64 {
     -0.5 * (square * (-s).exp() + s)
 }
 
-/// The first of the largest values, where a later one must be larger by the margin.
+/// The first of the largest values of models in order of size, where a larger one must be better by the margin.
 pub(super) fn best<T>(candidates: impl Iterator<Item = (f64, T)>) -> Option<(f64, T)> {
-    candidates.filter(|(value, _)| value.is_finite()).reduce(
-        |best, next| {
-            if next.0 > best.0 + MARGIN { next } else { best }
-        },
-    )
+    let mut best: Option<(f64, T)> = None;
+    let mut missed = 0;
+    for next in candidates.filter(|(value, _)| value.is_finite()) {
+        if best.as_ref().is_none_or(|best| next.0 > best.0 + MARGIN) {
+            (best, missed) = (Some(next), 0);
+        } else {
+            missed += 1;
+        }
+        // Degrees come in order; an even or an odd function misses one.
+        if missed == 2 {
+            break;
+        }
+    }
+    best
 }
 
 /// A Gaussian column before couplings.
@@ -151,7 +179,7 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
     let coupled: Vec<Option<coupling::Coupled>> =
         (0..d).into_par_iter().map(|i| coupling::couple(&design, &marginals, i, forms)).collect();
     let held_out = fits.iter().zip(&coupled).map(|((value, _), c)| c.as_ref().map_or(*value, |c| c.value)).sum();
-    let columns = fits
+    let columns: Vec<Column> = fits
         .into_iter()
         .zip(coupled)
         .map(|((_, kind), coupled)| match kind {
@@ -164,7 +192,8 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
             }
         })
         .collect();
-    let likelihood = LocalLikelihood { chart, basis: design.basis, log, columns, radius };
+    let degree = columns.iter().map(|column| column.degree(&design.basis)).max().unwrap_or(0);
+    let likelihood = LocalLikelihood { chart, basis: Basis::new(m, degree)?, log, columns, radius };
     Ok(Fitted { likelihood, held_out })
 }
 

@@ -29,6 +29,12 @@ pub struct RoundRecord {
     pub widened: f64,
     /// Predicted error of the posterior's mean in its own sd, a direction.
     pub predicted_error: f64,
+    /// Bias of the likelihood's fit where the posterior is, in the posterior's sd.
+    pub bias: f64,
+    /// What chance alone gives of it.
+    pub bias_error: f64,
+    /// Whether the round was the one that spends what is needed, after scouting.
+    pub last: bool,
     /// Share of the posterior's draws at the edge of what was simulated.
     pub at_edge: f64,
 }
@@ -59,6 +65,9 @@ const MOST_AT_EDGE: f64 = 0.02;
 /// How far a settled posterior may move beyond what its errors explain.
 const MOVED: f64 = 0.2;
 
+/// Bias of a fit beyond what chance explains.
+const BIASED: f64 = 0.25;
+
 /// The same for ratios of standard deviations.
 const WIDENED: f64 = 1.25;
 
@@ -85,6 +94,15 @@ impl RoundRecord {
         }
         if !(self.widened <= WIDENED + noise) {
             return not(format!("an sd changed by a factor of {:.2} in the last round; run more rounds", self.widened));
+        }
+        if !(self.bias <= BIASED + 2.0 * self.bias_error) {
+            return not(format!(
+                "where the posterior is, the likelihood is off by {:.2} of its sd; run more rounds or narrower ones",
+                self.bias
+            ));
+        }
+        if !self.last {
+            return not("only scouting rounds were made; allow more simulations".into());
         }
         if self.predicted_error > 1.5 * tolerance {
             let factor = (self.predicted_error / tolerance).powi(2);
@@ -166,6 +184,9 @@ mod tests {
             moved: 0.1,
             widened: 1.05,
             predicted_error: 0.08,
+            bias: 0.1,
+            bias_error: 0.08,
+            last: true,
             at_edge: 0.0,
         }
     }
@@ -180,6 +201,8 @@ mod tests {
             (RoundRecord { at_edge: 0.3, ..record() }, "30 %"),
             (RoundRecord { at_edge: f64::NAN, ..record() }, "edge"),
             (RoundRecord { predicted_error: 0.4, ..record() }, "16.0 times"),
+            (RoundRecord { bias: 0.7, ..record() }, "off by 0.70"),
+            (RoundRecord { last: false, ..record() }, "scouting"),
             (RoundRecord { worth: 3.0, ..record() }, "3 of 30"),
         ] {
             let Verdict::NotSettled { reason } = record.verdict(Some(&before), 30, 0.1) else { panic!("{record:?}") };

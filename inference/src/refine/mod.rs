@@ -9,10 +9,12 @@
 //! * [`Frame`]: local coordinates; [`Basis`]: polynomials; [`Chart`]: their variables;
 //! * [`column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
 //! * [`mod@fit`]: learning them, forms chosen by held-out likelihood;
+//! * [`mod@bias`]: whether it is right where the posterior is;
 //! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
 //! * [`RefinedModel`], [`sample_refined`]: the result, and posteriors under the true prior.
 
 mod basis;
+pub mod bias;
 pub mod chart;
 pub mod column;
 mod counts;
@@ -21,6 +23,7 @@ mod description;
 pub mod fit;
 mod frame;
 pub mod judge;
+mod learn;
 pub mod local;
 pub mod model;
 mod options;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// | `rounds` | none: until settled | rounds | ≥ 1 |
 /// | `budget` | none | simulations in all at most | ≥ 1 |
 /// | `tolerance` | 0.1 | error of the posterior's mean that simulations may leave, in its own sd | (0, 1\] |
-/// | `width` | 3 | k: proposals have k² times the posterior's covariance | \[1.5, 20\] |
+/// | `width` | 2 | k: proposals have k² times the posterior's covariance | \[1.5, 20\] |
 /// | `defensive` | 0.1 | share of a round's parameters from the proposal before | \[0, 0.9\] |
 /// | `degree` | 4 | highest degree of means | 1 to 4 |
 /// | `variance_degree` | 3 | highest degree of log-variances | 0 to 4 |
@@ -60,7 +60,7 @@ impl Default for RefineOptions {
             rounds: None,
             budget: None,
             tolerance: 0.1,
-            width: 3.0,
+            width: 2.0,
             defensive: 0.1,
             degree: 4,
             variance_degree: 3,

@@ -1,16 +1,16 @@
 //! Rounds of simulation at the observations, from a base posterior or from nothing but the prior.
 
-use super::chart::Chart;
-use super::fit::{Fitted, Rows, fit};
+use super::bias::bias;
+use super::fit::Rows;
 use super::judge::{RoundRecord, Verdict, movement, predicted_error, rows_needed};
-use super::model::{Component, RefinedModel};
+use super::learn::learn;
+use super::model::RefinedModel;
 use super::options::RefineOptions;
 use super::proposal::{Proposal, around};
 use super::sample::sample_refined;
 use crate::sample::SampleRequest;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2};
-use statrs::distribution::{ChiSquared, ContinuousCDF};
 use tallsbi_data::{LatentMap, Monitor, Purpose, Quiet, StreamKey, Symmetry};
 
 /// Simulates one observation of each row of θ (rows, m): x (rows, d) and whether each has a result. Row i is a pure function of its θ, the key and
@@ -77,9 +77,6 @@ pub struct Refinement {
 /// Rounds at most where they are automatic.
 const MOST_ROUNDS: usize = 12;
 
-/// Share of a proposal's mass that lies within a component's radius.
-const WITHIN: f64 = 0.9995;
-
 /// Observations' worth that a start from the prior is taken for.
 const PRIOR_WORTH: f64 = 0.3;
 
@@ -140,12 +137,12 @@ pub fn refine(
     for round in 0..options.rounds.unwrap_or(MOST_ROUNDS) {
         stage.check()?;
         let worth = if state.agreed { (state.worth * options.growth).min(n as f64) } else { state.worth };
-        let size = round_size(&problem, &state, worth, options, round);
+        let (size, last) = round_size(&problem, &state, worth, options, round);
         if size == 0 {
             break;
         }
-        let (record, outcome) =
-            one_round(&problem, simulator, options, &mut state, (round, size, worth), key, monitor)?;
+        let plan = Plan { round, size, worth, last };
+        let (record, outcome) = one_round(&problem, simulator, options, &mut state, plan, key, monitor)?;
         verdict = record.verdict(records.last(), n, options.tolerance);
         records.push(record);
         result = Some(outcome);
@@ -181,12 +178,26 @@ impl State {
     }
 }
 
-/// Simulations of the coming round: a scouting round's until the whole posterior is followed and looked at once, then what is missing.
-fn round_size(problem: &Problem<'_>, state: &State, worth: f64, options: &RefineOptions, round: usize) -> usize {
+/// A coming round.
+struct Plan {
+    round: usize,
+    size: usize,
+    worth: f64,
+    last: bool,
+}
+
+/// Simulations of the coming round, and whether it is more than scouting: a scouting round's until the whole posterior is followed and looked at once, then what is missing.
+fn round_size(
+    problem: &Problem<'_>,
+    state: &State,
+    worth: f64,
+    options: &RefineOptions,
+    round: usize,
+) -> (usize, bool) {
     let (n, m) = (problem.x.nrows(), problem.latent.dim());
     let left = options.budget.map_or(usize::MAX, |budget| budget.saturating_sub(state.made));
     if let Some(size) = options.per_round {
-        return size.min(left);
+        return (size.min(left), true);
     }
     let quadratic = (m + 1) * (m + 2) / 2;
     let all = options.budget.unwrap_or(usize::MAX) as f64;
@@ -196,10 +207,10 @@ fn round_size(problem: &Problem<'_>, state: &State, worth: f64, options: &Refine
     if last || settling || spent {
         // With a budget, all that is left: more rows never harm.
         let needed = rows_needed(n, m, options.width, options.tolerance).max(2 * SCOUTING_ROWS * quadratic);
-        return options.budget.map_or(needed, |_| left);
+        return (options.budget.map_or(needed, |_| left), true);
     }
     let scouting = rows_needed(worth as usize, m, options.width, 2.0 * options.tolerance);
-    scouting.max(SCOUTING_ROWS * quadratic).min((SCOUTING_ROUND * all) as usize).min(left)
+    (scouting.max(SCOUTING_ROWS * quadratic).min((SCOUTING_ROUND * all) as usize).min(left), false)
 }
 
 type Outcome = (RefinedModel, Array2<f64>, f64);
@@ -209,35 +220,43 @@ fn one_round(
     simulator: &dyn Simulate,
     options: &RefineOptions,
     state: &mut State,
-    (round, size, worth): (usize, usize, f64),
+    plan: Plan,
     key: StreamKey,
     monitor: &dyn Monitor,
 ) -> Result<(RoundRecord, Outcome)> {
     let m = problem.latent.dim();
+    let Plan { round, size, worth, last } = plan;
     let key = key.indexed(round as u64);
     let parts = vec![(1.0, around(&state.draws, m, options.width, state.moved.as_deref())?)];
     let proposal = Proposal { parts };
     let u =
         proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
     let failed = state.simulate(problem, simulator, &u, key)?;
-    let (model, used, held_out) = learn(problem, &proposal, &state.rows, options)?;
+    let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows());
+    let learned = learn(known, &proposal, &state.rows, problem.log, options.forms())?;
+    let (model, used) = (&learned.model, learned.counts());
     let groups = [problem.x];
     let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
     let (samples, reach) =
-        sample_refined(&model, &request, options.samples, Some(worth), &options.tempering, &Quiet(monitor))?;
+        sample_refined(model, &request, options.samples, Some(worth), &options.tempering, &Quiet(monitor))?;
     let draws: Vec<f64> = samples.latent.iter().copied().collect();
     let canonical: Vec<f64> = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
     let (moved, widened, shift) = movement(&state.draws, &canonical, m);
+    let first = &model.components[0];
+    let biased = bias(&first.likelihood, &first.frame, &learned.rows[0], &canonical, worth)?;
     let record = RoundRecord {
+        bias: biased.size,
+        bias_error: biased.error,
+        last,
         simulations: size,
         failed,
         rows: used.iter().sum(),
         worth,
         components: model.components.len(),
-        held_out: held_out / used.iter().sum::<usize>() as f64,
+        held_out: learned.held_out,
         moved,
         widened,
-        predicted_error: predicted_error(&model, &canonical, m, worth, &used),
+        predicted_error: predicted_error(model, &canonical, m, worth, &used),
         at_edge: reach[0].at_edge,
     };
     // A posterior that followed less of the likelihood is to be within its own, wider sd.
@@ -248,7 +267,7 @@ fn one_round(
     state.moved = same.then_some(shift);
     (state.draws, state.worth, state.proposal) = (canonical, worth, Some(proposal));
     let draws = Array2::from_shape_vec((options.samples, m), draws).expect("one row a sample");
-    Ok((record, (model, draws, reach[0].log_evidence)))
+    Ok((record, (learned.model, draws, reach[0].log_evidence)))
 }
 
 impl State {
@@ -281,52 +300,4 @@ impl State {
         }
         Ok(failed)
     }
-}
-
-/// Local likelihoods of all rows within each part of the proposal; also how many rows each has, and their held-out log-likelihood.
-fn learn(
-    problem: &Problem<'_>,
-    proposal: &Proposal,
-    rows: &Rows,
-    options: &RefineOptions,
-) -> Result<(RefinedModel, Vec<usize>, f64)> {
-    let m = problem.latent.dim();
-    let radius = ChiSquared::new(m as f64).map_or(10.0, |law| law.inverse_cdf(WITHIN).sqrt());
-    let uniform = Chart::uniform(problem.latent.prior());
-    let mut components = Vec::with_capacity(proposal.parts.len());
-    let (mut used, mut held_out) = (Vec::new(), 0.0);
-    for (weight, frame) in &proposal.parts {
-        let near = near(rows, frame, m, radius);
-        let latent = Chart { bounded: vec![false; m], frame: frame.clone() };
-        let mut best: Fitted = fit(latent, &near, problem.log, radius, options.forms())?;
-        if uniform.contains(&true) {
-            let native = Chart::fit(uniform.clone(), &near.u)?;
-            // Its region is that of the rows.
-            let reach =
-                near.u.chunks_exact(m).map(|u| native.at(u).iter().map(|v| v * v).sum::<f64>()).fold(0.0, f64::max);
-            let other = fit(native, &near, problem.log, reach.sqrt(), options.forms())?;
-            if other.held_out > best.held_out {
-                best = other;
-            }
-        }
-        used.push(near.u.len() / m);
-        held_out += best.held_out;
-        components.push(Component { weight: *weight, frame: frame.clone(), likelihood: best.likelihood });
-    }
-    Ok((RefinedModel { components, symmetry: problem.symmetry.clone(), n_obs: problem.x.nrows() }, used, held_out))
-}
-
-/// The rows within `radius` of a frame.
-fn near(rows: &Rows, frame: &super::Frame, m: usize, radius: f64) -> Rows {
-    let d = rows.x.len() / (rows.u.len() / m).max(1);
-    let mut near = Rows::default();
-    for (u, x) in rows.u.chunks_exact(m).zip(rows.x.chunks_exact(d)) {
-        let mut z = u.to_vec();
-        frame.to_local(&mut z);
-        if z.iter().map(|z| z * z).sum::<f64>() <= radius * radius {
-            near.u.extend_from_slice(u);
-            near.x.extend_from_slice(x);
-        }
-    }
-    near
 }

@@ -21,16 +21,8 @@ use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{Choice, Monitor, Named};
 
-pub use ddim::Ddim;
-pub use dpm_solver::DpmSolver;
-pub use edm_heun::EdmHeun;
-pub use geffner::Geffner;
 pub use grid::{Grid, Span};
-pub use langevin::Langevin;
-pub use predictor_corrector::{Predictor, PredictorCorrector};
-pub use probability_flow::ProbabilityFlow;
-pub use reverse_sde::ReverseSde;
-pub use tamed_langevin::TamedLangevin;
+pub use predictor_corrector::Predictor;
 
 /// Standard normal numbers for the particles.
 pub trait NoiseSource: Send {
@@ -120,90 +112,50 @@ pub trait Sampler: Send + Sync {
     fn stops_at_end(&self) -> bool;
 }
 
-/// All samplers, as an option.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "sampler", rename_all = "kebab-case")]
-pub enum SamplerOptions {
-    /// [`Ddim`].
-    Ddim(Ddim),
-    /// [`DpmSolver`].
-    DpmSolver(DpmSolver),
-    /// [`EdmHeun`].
-    EdmHeun(EdmHeun),
-    /// [`Langevin`].
-    Langevin(Langevin),
-    /// [`TamedLangevin`].
-    TamedLangevin(TamedLangevin),
-    /// [`Geffner`].
-    Geffner(Geffner),
-    /// [`ReverseSde`].
-    ReverseSde(ReverseSde),
-    /// [`PredictorCorrector`].
-    PredictorCorrector(PredictorCorrector),
-    /// [`ProbabilityFlow`].
-    ProbabilityFlow(ProbabilityFlow),
+/// Makes the option of all samplers: a new one is its file, `pub mod`, and a line here.
+macro_rules! samplers {
+    ($($module:ident::$sampler:ident $name:literal $about:literal;)+) => {
+        $(pub use $module::$sampler;)+
+
+        /// All samplers, as an option.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "sampler", rename_all = "kebab-case")]
+        pub enum SamplerOptions {
+            $(#[doc = concat!("[`", stringify!($sampler), "`].")] $sampler($sampler),)+
+        }
+
+        impl Named for SamplerOptions {
+            fn choices() -> Vec<Choice<Self>> {
+                vec![$(Choice::new($name, $about, Self::$sampler($sampler::default())),)+]
+            }
+        }
+
+        impl SamplerOptions {
+            /// The algorithm.
+            pub fn sampler(&self) -> &dyn Sampler {
+                match self {
+                    $(Self::$sampler(sampler) => sampler,)+
+                }
+            }
+        }
+    };
 }
 
-impl Named for SamplerOptions {
-    fn choices() -> Vec<Choice<Self>> {
-        vec![
-            Choice::new("ddim", "Denoising diffusion implicit models (1000 steps)", Self::Ddim(Ddim::default())),
-            Choice::new("dpm-solver", "DPM-Solver++(2M) (30 steps)", Self::DpmSolver(DpmSolver::default())),
-            Choice::new("edm-heun", "Heun's method on Karras' grid (25 steps)", Self::EdmHeun(EdmHeun::default())),
-            Choice::new(
-                "langevin",
-                "Annealed Langevin dynamics (400 steps of 5 rounds)",
-                Self::Langevin(Langevin::default()),
-            ),
-            Choice::new(
-                "tamed-langevin",
-                "Tamed Langevin dynamics (400 steps of 5 rounds)",
-                Self::TamedLangevin(TamedLangevin::default()),
-            ),
-            Choice::new(
-                "geffner",
-                "Geffner's deterministic Gaussian (1000 steps; fnpe only)",
-                Self::Geffner(Geffner::default()),
-            ),
-            Choice::new(
-                "reverse-sde",
-                "Reverse stochastic differential equation (1000 steps)",
-                Self::ReverseSde(ReverseSde::default()),
-            ),
-            Choice::new(
-                "predictor-corrector",
-                "Predictor and corrector (200 steps)",
-                Self::PredictorCorrector(PredictorCorrector::default()),
-            ),
-            Choice::new(
-                "probability-flow",
-                "Probability-flow ODE, adaptive",
-                Self::ProbabilityFlow(ProbabilityFlow::default()),
-            ),
-        ]
-    }
+samplers! {
+    ddim::Ddim "ddim" "Denoising diffusion implicit models (1000 steps)";
+    dpm_solver::DpmSolver "dpm-solver" "DPM-Solver++(2M) (30 steps)";
+    edm_heun::EdmHeun "edm-heun" "Heun's method on Karras' grid (25 steps)";
+    langevin::Langevin "langevin" "Annealed Langevin dynamics (400 steps of 5 rounds)";
+    tamed_langevin::TamedLangevin "tamed-langevin" "Tamed Langevin dynamics (400 steps of 5 rounds)";
+    geffner::Geffner "geffner" "Geffner's deterministic Gaussian (1000 steps; fnpe only)";
+    reverse_sde::ReverseSde "reverse-sde" "Reverse stochastic differential equation (1000 steps)";
+    predictor_corrector::PredictorCorrector "predictor-corrector" "Predictor and corrector (200 steps)";
+    probability_flow::ProbabilityFlow "probability-flow" "Probability-flow ODE, adaptive";
 }
 
 impl Default for SamplerOptions {
     fn default() -> Self {
         Self::DpmSolver(DpmSolver::default())
-    }
-}
-
-impl SamplerOptions {
-    /// The algorithm.
-    pub fn sampler(&self) -> &dyn Sampler {
-        match self {
-            Self::Ddim(sampler) => sampler,
-            Self::DpmSolver(sampler) => sampler,
-            Self::EdmHeun(sampler) => sampler,
-            Self::Langevin(sampler) => sampler,
-            Self::TamedLangevin(sampler) => sampler,
-            Self::Geffner(sampler) => sampler,
-            Self::ReverseSde(sampler) => sampler,
-            Self::PredictorCorrector(sampler) => sampler,
-            Self::ProbabilityFlow(sampler) => sampler,
-        }
     }
 }
 

@@ -54,7 +54,7 @@ impl Checkpoint {
 }
 
 fn digest(json: &[u8]) -> String {
-    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(json))
 }
 
 #[cfg(test)]

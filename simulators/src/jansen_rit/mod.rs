@@ -49,7 +49,7 @@ pub use recording::{Output, Recording, Solver};
 pub use spectrum::{BINS, HOP, PowerSpectrum, SEGMENT};
 pub use strang::LinearStep;
 
-use crate::{Result, Rows, Task};
+use crate::{Result, Rows, SignalWindow, Task};
 use euler_maruyama::EulerMaruyama;
 use model::{State, Stepper, Theta};
 use recording::Schedule;
@@ -102,6 +102,11 @@ impl Task for JansenRit {
             Output::Psd => BINS,
             Output::Signal => self.schedule.samples,
         }
+    }
+
+    fn signal_window(&self) -> Option<SignalWindow> {
+        let window = SignalWindow { samples: self.schedule.samples, sampling_rate: self.recording.sampling_rate };
+        (self.recording.output == Output::Psd).then_some(window)
     }
 
     fn observation_names(&self) -> Vec<String> {

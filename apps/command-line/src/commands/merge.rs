@@ -1,6 +1,6 @@
 //! `tallsbi merge`.
 
-use crate::cli::ResumableOutputArguments;
+use super::output_arguments::ResumableOutputArguments;
 use crate::context::{Context, Interrupted};
 use anyhow::Result;
 use clap::Args;

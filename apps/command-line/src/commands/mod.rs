@@ -5,6 +5,7 @@ pub mod inspect;
 pub mod merge;
 pub mod model;
 pub mod observe;
+mod output_arguments;
 pub mod reference;
 pub mod refine;
 pub mod report;

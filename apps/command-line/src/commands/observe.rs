@@ -1,7 +1,7 @@
 //! `tallsbi observe`.
 
+use super::output_arguments::OutputArguments;
 use super::{TaskArguments, parameters};
-use crate::cli::OutputArguments;
 use crate::context::{Context, resumable};
 use anyhow::{Result, bail};
 use clap::Args;

@@ -1,8 +1,8 @@
 //! `tallsbi reference`.
 
+use super::output_arguments::OutputArguments;
 use super::{HeaderChoice, TaskArguments, observed};
 use crate::choice::choice;
-use crate::cli::OutputArguments;
 use crate::context::{Context, resumable};
 use anyhow::{Result, bail};
 use clap::Args;

@@ -1,8 +1,8 @@
 //! `tallsbi refine`.
 
-use super::{TaskArguments, observed};
-use crate::cli::OutputArguments;
-use crate::context::{Context, resumable, usage};
+use super::output_arguments::OutputArguments;
+use super::{HeaderChoice, TaskArguments, observed};
+use crate::context::{Context, read_toml, resumable, usage};
 use anyhow::{Result, bail};
 use clap::Args;
 use ndarray::ArrayView2;
@@ -55,6 +55,9 @@ pub struct RefineArguments {
     /// Simulations made before (a training set): they count where they are near
     #[arg(long, value_name = "FILE")]
     pub simulations: Option<PathBuf>,
+    /// TOML file of options of the refinement, see docs/refinement.md; what is given here goes first
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Number of samples
     #[arg(long, value_name = "S", default_value = "1000")]
     pub samples: NonZeroUsize,
@@ -83,11 +86,11 @@ impl FromStr for Auto {
 
 impl RefineArguments {
     fn options(&self) -> Result<RefineOptions> {
-        let default = RefineOptions::default();
+        let default: RefineOptions = self.config.as_deref().map(read_toml).transpose()?.unwrap_or_default();
         let options = RefineOptions {
-            per_round: self.per_round.0,
-            rounds: self.rounds.0,
-            budget: self.budget.map(NonZeroUsize::get),
+            per_round: self.per_round.0.or(default.per_round),
+            rounds: self.rounds.0.or(default.rounds),
+            budget: self.budget.map(NonZeroUsize::get).or(default.budget),
             tolerance: self.tolerance.unwrap_or(default.tolerance),
             samples: self.samples.get(),
             ..default
@@ -114,12 +117,14 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
         OutputFile::check(target, arguments.output.existing())?;
     }
-    let (x, source) = observed(&arguments.observations, arguments.n_obs)?;
+    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto)?;
+    let x = matrix.values.mapv(|value| value as f32);
     if x.ncols() != task.dim_x() {
         let (wanted, found) = (task.dim_x(), x.ncols());
         bail!("{}: observations of {found} values, {} has {wanted}", arguments.observations, named.task);
     }
-    let simulations = arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?;
+    let simulations =
+        arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?.map(|(rows, _)| rows);
     let from = RefineFrom { base: base.as_ref(), simulations: simulations.as_ref() };
     let started = Instant::now();
     let refined = tallsbi::refine(task.as_ref(), x.view(), from, &options, context.seed, &context.monitor());

@@ -1,9 +1,9 @@
 //! `tallsbi sample`.
 
 use super::model;
+use super::output_arguments::OutputArguments;
 use super::sampling_arguments::SamplingArguments;
 use super::{HeaderChoice, observed, observed_by};
-use crate::cli::OutputArguments;
 use crate::context::{Context, usage};
 use crate::notes::{tell, words};
 use anyhow::Result;

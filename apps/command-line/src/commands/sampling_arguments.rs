@@ -4,6 +4,7 @@ use crate::choice::choice;
 use crate::context::{read_toml, usage};
 use anyhow::Result;
 use clap::Args;
+use serde_json::Value;
 use std::path::PathBuf;
 use tallsbi::data::Named;
 use tallsbi::inference::sample::{Method, SampleOptions};
@@ -133,63 +134,34 @@ impl SamplingArguments {
         }
     }
 
+    /// The sampler that was chosen, with those of its options that were given: by their names, whichever sampler has them.
     fn sampler_into(&self, sampler: &mut SamplerOptions) -> Result<()> {
         if let Some(chosen) = &self.sampler {
             sampler.clone_from(chosen);
         }
-        let (mut steps, mut rounds, mut eta, mut tau, mut grid) =
-            (self.steps, self.rounds, self.eta, self.tau, self.grid);
-        fn set<T: Copy>(slot: &mut T, given: &mut Option<T>) {
-            *slot = given.take().unwrap_or(*slot);
+        // The paper's η belongs to its numbers of steps, unless the file has chosen one.
+        if let (SamplerOptions::Ddim(ddim), Some(steps), None) = (&mut *sampler, self.steps, self.eta)
+            && (self.config.is_none() || self.sampler.is_some())
+        {
+            ddim.eta = Ddim::published_eta(steps);
         }
-        match sampler {
-            SamplerOptions::Ddim(ddim) => {
-                // The paper's η belongs to its numbers of steps, unless the file has chosen one.
-                if let (Some(steps), None, true) = (steps, eta, self.config.is_none() || self.sampler.is_some()) {
-                    ddim.eta = Ddim::published_eta(steps);
-                }
-                set(&mut ddim.steps, &mut steps);
-                set(&mut ddim.eta, &mut eta);
-                set(&mut ddim.grid, &mut grid);
-            }
-            SamplerOptions::DpmSolver(solver) => {
-                set(&mut solver.steps, &mut steps);
-                set(&mut solver.eta, &mut eta);
-            }
-            SamplerOptions::EdmHeun(solver) => set(&mut solver.steps, &mut steps),
-            SamplerOptions::Geffner(sampler) => set(&mut sampler.steps, &mut steps),
-            SamplerOptions::ReverseSde(solver) => {
-                set(&mut solver.steps, &mut steps);
-                set(&mut solver.grid, &mut grid);
-            }
-            SamplerOptions::Langevin(langevin) => {
-                set(&mut langevin.steps, &mut steps);
-                set(&mut langevin.rounds, &mut rounds);
-                set(&mut langevin.tau, &mut tau);
-            }
-            SamplerOptions::TamedLangevin(langevin) => {
-                set(&mut langevin.steps, &mut steps);
-                set(&mut langevin.rounds, &mut rounds);
-            }
-            SamplerOptions::PredictorCorrector(sampler) => {
-                set(&mut sampler.steps, &mut steps);
-                set(&mut sampler.rounds, &mut rounds);
-                set(&mut sampler.grid, &mut grid);
-            }
-            SamplerOptions::ProbabilityFlow(_) => {}
-        }
-        // What the sampler has taken is gone; what is left it does not have.
-        let left = [
-            ("--steps", steps.is_some()),
-            ("--rounds", rounds.is_some()),
-            ("--eta", eta.is_some()),
-            ("--tau", tau.is_some()),
-            ("--grid", grid.is_some()),
+        let given = [
+            ("steps", self.steps.map(Value::from)),
+            ("rounds", self.rounds.map(Value::from)),
+            ("eta", self.eta.map(Value::from)),
+            ("tau", self.tau.map(Value::from)),
+            ("grid", self.grid.map(|grid| grid.name().into())),
         ];
-        match left.iter().find(|(_, left)| *left) {
-            Some((option, _)) => Err(usage(format!("{option}: the sampler {} has no such option", sampler.name()))),
-            None => Ok(()),
+        let mut options = serde_json::to_value(&*sampler)?;
+        for (option, value) in given {
+            let Some(value) = value else { continue };
+            match options.get_mut(option) {
+                Some(slot) => *slot = value,
+                None => return Err(usage(format!("--{option}: the sampler {} has no such option", sampler.name()))),
+            }
         }
+        *sampler = serde_json::from_value(options)?;
+        Ok(())
     }
 }
 

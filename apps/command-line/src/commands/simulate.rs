@@ -1,7 +1,7 @@
 //! `tallsbi simulate`.
 
 use super::TaskArguments;
-use crate::cli::ResumableOutputArguments;
+use super::output_arguments::ResumableOutputArguments;
 use crate::context::{Context, RESUME, resumable, usage};
 use anyhow::Result;
 use clap::Args;

@@ -1,7 +1,7 @@
 //! How networks are trained, on the command line.
 
+use super::output_arguments::ResumableOutputArguments;
 use crate::choice::choice;
-use crate::cli::ResumableOutputArguments;
 use crate::context::{read_toml, usage};
 use anyhow::Result;
 use clap::Args;

@@ -1,7 +1,8 @@
 //! The sheet figures are drawn on, and the finished figure.
 
+use super::error::{PlotError, Result};
+use super::raster;
 use super::style::{INK, PAPER, size};
-use super::{PlotError, Result, raster};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};

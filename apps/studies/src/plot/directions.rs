@@ -1,8 +1,8 @@
 //! Which combinations of parameters the data fix: the eigen-directions of a posterior, in units of the prior's spread.
 
-use super::Result;
 use super::axis::Axis;
 use super::canvas::{Canvas, Figure, px, text};
+use super::error::Result;
 use super::panel::{Margins, Panel};
 use super::style::{CATEGORICAL, INK, MUTED, TRUTH, sequential, size};
 use plotters::style::text_anchor::{HPos, VPos};

@@ -1,9 +1,10 @@
 //! Many small charts with one legend.
 
+use super::canvas::Area;
 use super::canvas::{Canvas, Figure, px};
+use super::error::Result;
 use super::lines::{LineChart, data, nothing};
 use super::panel::Margins;
-use super::{Area, Result};
 
 /// Charts in rows and columns that share a legend of all their curves; each has a heading.
 pub struct ChartGrid {

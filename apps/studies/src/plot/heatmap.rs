@@ -1,8 +1,8 @@
 //! Correlation matrices as tiles with their numbers.
 
-use super::Result;
 use super::axis::Axis;
 use super::canvas::{Canvas, Figure, px, text};
+use super::error::Result;
 use super::panel::{Margins, Panel};
 use super::style::{INK, PAPER, diverging, luminance, size};
 use plotters::style::text_anchor::{HPos, VPos};

@@ -2,9 +2,9 @@
 
 use super::axis::Axis;
 use super::canvas::{Area, Canvas, Figure, px, stroke, text, text_width};
+use super::error::{PlotError, Result};
 use super::panel::{Margins, Panel};
 use super::style::{INK, TRUTH, size};
-use super::{PlotError, Result};
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};

@@ -3,9 +3,9 @@
 use super::axis::Axis;
 use super::canvas::{Canvas, Figure, px, stroke, text};
 use super::density::{self, Support, Surface};
+use super::error::{PlotError, Result};
 use super::panel::{Margins, Panel};
 use super::style::{INK, MUTED, TRUTH, size};
-use super::{PlotError, Result};
 use ndarray::ArrayView2;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;

@@ -2,8 +2,8 @@
 
 use super::axis::Axis;
 use super::canvas::{Area, px, stroke, text};
+use super::error::{PlotError, Result};
 use super::style::{FRAME, GRID, INK, MUTED, PAPER, size};
-use super::{PlotError, Result};
 use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;

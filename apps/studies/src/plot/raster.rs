@@ -1,6 +1,6 @@
 //! From SVG to PNG with resvg and the embedded DejaVu Sans: no system font, display or library is needed.
 
-use super::{PlotError, Result};
+use super::error::{PlotError, Result};
 use resvg::{tiny_skia, usvg};
 use std::sync::{Arc, OnceLock};
 

@@ -1,10 +1,11 @@
 //! The report of a benchmark: distances to reference posteriors, with the paper's numbers beside ours (Fig. 3, 10 to 16; Tables 5
 //! to 7).
 
-use super::figures::{self, ends, listed};
+use super::figures::{self, ends};
 use super::losses;
 use super::page::{Document, Part, Section};
 use super::pairs::Pairs;
+use super::sentence::listed;
 use super::table::{Cell, Table};
 use super::words::{Finding, Verdict};
 use crate::plot::{Axis, CATEGORICAL, ChartGrid, Figure, LineChart, Series};

@@ -2,6 +2,7 @@
 
 use super::losses::{self, LOGARITHMIC_FROM};
 use super::pairs::Pairs;
+use super::sentence::listed;
 use crate::plot::{
     Axis, Band, CATEGORICAL, DirectionChart, Figure, Heatmap, LineChart, Result, Rule, Series, draw_side_by_side,
     pretty_name, sequential,
@@ -62,16 +63,6 @@ fn counts(run: &RunResults) -> Vec<f64> {
 
 fn names(run: &RunResults) -> Vec<String> {
     run.prior.names().iter().map(|name| pretty_name(name)).collect()
-}
-
-/// "1, 8 and 30".
-pub fn listed(values: impl IntoIterator<Item = String>) -> String {
-    let mut values: Vec<String> = values.into_iter().collect();
-    match values.pop() {
-        None => String::new(),
-        Some(last) if values.is_empty() => last,
-        Some(last) => format!("{} and {last}", values.join(", ")),
-    }
 }
 
 const N_LABEL: &str = "n, number of observations";
@@ -319,8 +310,8 @@ fn observations(run: &RunResults) -> Result<Option<Figure>> {
         dots: false,
         dashed,
     };
-    let x = if run.task.starts_with("jrnmm") { "frequency bin (64/32 Hz each)" } else { "index of the value" };
-    let y = if run.task.starts_with("jrnmm") { "log₁₀ power" } else { "value" };
+    let x = if run.observations.spectral { "frequency bin (64/32 Hz each)" } else { "index of the value" };
+    let y = if run.observations.spectral { "log₁₀ power" } else { "value" };
     let chart = LineChart {
         x: Axis::linear(x, 0.0, (support.quantiles.len() - 1) as f64, 8),
         y: Axis::around(y, all, 6),

@@ -6,6 +6,7 @@ mod inference;
 mod losses;
 mod page;
 mod pairs;
+mod sentence;
 mod table;
 mod tables;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Pair plots of posteriors given more and more observations.
 
-use super::figures::listed;
+use super::sentence::listed;
 use crate::plot::{Figure, PairAxis, PairPlot, Result, SampleSet, sequential, with_unit};
 use ndarray::ArrayView2;
 use plotters::style::RGBColor;

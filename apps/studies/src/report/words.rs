@@ -1,6 +1,6 @@
 //! The findings in plain words.
 
-use super::figures::listed;
+use super::sentence::listed;
 use crate::plot::pretty_name;
 use crate::study::results::{CoverageResults, PosteriorResults, RunResults};
 

@@ -148,7 +148,7 @@ impl<'a> Planner<'a, '_> {
             check_truth(&self.run.name, theta, &prior)?;
         }
         let Some(source) = &self.options.observations else { return Ok(None) };
-        let x = super::recording::read(source, dim_x, self.run.task.starts_with("jrnmm"))?;
+        let x = super::recording::read(source, dim_x, steps::signal_window(self.run)?)?;
         Ok(Some(x.nrows()))
     }
 
@@ -354,6 +354,7 @@ fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, root: &Path) -
             source: options.observations.clone().unwrap_or_else(|| "simulated".into()),
             count: observations.x.nrows(),
             names: observations.observation_names,
+            spectral: steps::signal_window(run)?.is_some(),
             support: read_json(&plan.observations.join(file::SUPPORT))?,
         },
         posteriors: posteriors.collect::<Result<_>>()?,

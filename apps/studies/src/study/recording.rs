@@ -10,50 +10,53 @@ use faer::prelude::Solve;
 use faer::{Mat, Side};
 use ndarray::{Array2, ArrayView2, Axis};
 use tallsbi::files::MatrixSource;
+use tallsbi::simulators::SignalWindow;
 use tallsbi::simulators::jansen_rit::{BINS, PowerSpectrum};
-
-/// Samples of one window: 8 s at 128 Hz, what the simulator records.
-const WINDOW: usize = 1024;
 
 /// Share of the average variance added to the variance of each value before distances are computed, so that values that
 /// (nearly) follow from others do not decide them.
 const RIDGE: f64 = 1e-6;
 
-/// Reads observations of `dim_x` values. For the neural mass model a single column (or row) of at least one window is a
-/// signal at 128 Hz, and becomes one observation a window; what does not fill the last window is left out.
+/// Reads observations of `dim_x` values. Where the task summarises windows of a signal, a single column (or row) of at least one window is
+/// a signal at its sampling rate, and becomes one observation a window; what does not fill the last window is left out.
 ///
 /// # Errors
 /// When the file cannot be read, or is neither observations nor such a signal.
-pub fn read(source: &str, dim_x: usize, neural_mass: bool) -> Result<Array2<f32>> {
+pub fn read(source: &str, dim_x: usize, window: Option<SignalWindow>) -> Result<Array2<f32>> {
     let values = MatrixSource::parse(source).read()?.values;
     if values.ncols() == dim_x {
         return Ok(values.mapv(|value| value as f32));
     }
-    let is_signal = neural_mass && dim_x == BINS && (values.ncols() == 1 || values.nrows() == 1);
-    if !is_signal {
-        let hint = if neural_mass { ", or a signal at 128 Hz as a single column" } else { "" };
+    let single = values.ncols() == 1 || values.nrows() == 1;
+    let Some(window) = window.filter(|_| single && dim_x == BINS) else {
+        let hint = window.map_or_else(String::new, |window| {
+            format!(", or a signal at {} Hz as a single column", window.sampling_rate)
+        });
         return Err(usage(format!(
             "{source}: observations have {} values, the model was trained on {dim_x}; give (n, {dim_x}){hint}",
             values.ncols()
         )));
-    }
+    };
     let signal: Vec<f64> = values.iter().copied().collect();
-    if signal.len() < WINDOW {
+    if signal.len() < window.samples {
         return Err(usage(format!(
-            "{source}: a signal of {} samples is shorter than one window of {WINDOW} (8 s at 128 Hz)",
-            signal.len()
+            "{source}: a signal of {} samples is shorter than one window of {} ({} s at {} Hz)",
+            signal.len(),
+            window.samples,
+            window.samples as f64 / window.sampling_rate,
+            window.sampling_rate
         )));
     }
-    windows(&signal).with_context(|| source.to_owned())
+    windows(&signal, window.samples).with_context(|| source.to_owned())
 }
 
-/// One summary a window, each window with its mean removed.
-fn windows(signal: &[f64]) -> Result<Array2<f32>> {
+/// One summary a window of `samples` samples, each window with its mean removed.
+fn windows(signal: &[f64], samples: usize) -> Result<Array2<f32>> {
     let mut spectrum = PowerSpectrum::new();
     let mut log_power = [0.0; BINS];
     let mut summaries = Vec::new();
-    for window in signal.chunks_exact(WINDOW) {
-        let mean = window.iter().sum::<f64>() / WINDOW as f64;
+    for window in signal.chunks_exact(samples) {
+        let mean = window.iter().sum::<f64>() / samples as f64;
         let centred: Vec<f64> = window.iter().map(|value| value - mean).collect();
         spectrum.log10_power(&centred, &mut log_power)?;
         summaries.extend(log_power.iter().map(|&value| value as f32));

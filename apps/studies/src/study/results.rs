@@ -95,6 +95,9 @@ pub struct ObservationResults {
     pub count: usize,
     /// Names of the values.
     pub names: Vec<String>,
+    /// Whether the values of one are the log10 power of a signal at equally spaced frequencies.
+    #[serde(default)]
+    pub spectral: bool,
     /// Comparison with the training set.
     pub support: SupportCheck,
 }

@@ -19,7 +19,7 @@ use tallsbi::files::{Existing, Observations, Posterior, RowRange, RunAttributes,
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
 use tallsbi::inference::train::TrainOptions;
 use tallsbi::on_disk::{Limits, ModelFile, posterior_attributes, simulate_file, train_file, training_set_spec};
-use tallsbi::simulators::{Task, task};
+use tallsbi::simulators::{SignalWindow, Task, task};
 use tallsbi::{calibration, draw_truth, observe};
 
 /// Files in the steps' folders.
@@ -47,6 +47,11 @@ pub mod file {
 /// The task of a run, where it has one.
 pub fn run_task(run: &RunOptions) -> Result<Option<Box<dyn Task>>> {
     if run.task.is_empty() { Ok(None) } else { Ok(Some(task(&run.task, &run.options)?)) }
+}
+
+/// The window of a signal that an observation of a run summarises, if that is what its task's are.
+pub fn signal_window(run: &RunOptions) -> Result<Option<SignalWindow>> {
+    Ok(run_task(run)?.and_then(|task| task.signal_window()))
 }
 
 /// Units of the parameters of `prior`: the task's, where there is one that has these parameters.
@@ -78,7 +83,7 @@ pub fn observations(
     let set = TrainingSet::open(training)?;
     let (dim_x, prior) = (set.spec().dim_x, set.prior().clone());
     let (x, theta_true) = match &options.observations {
-        Some(source) => (recording::read(source, dim_x, run.task.starts_with("jrnmm"))?, None),
+        Some(source) => (recording::read(source, dim_x, signal_window(run)?)?, None),
         None => {
             let task = run_task(run)?.context("observations can only be simulated by a task")?;
             let theta = run.theta_true.clone().unwrap_or_else(|| draw_truth(&prior, session.seed));

@@ -1,6 +1,7 @@
 //! `tallsbi diagnose`.
 
 mod calibration;
+mod posterior_sbc;
 mod reference;
 mod two_sample;
 
@@ -22,6 +23,7 @@ pub enum DiagnoseCommand {
     LocalC2st(calibration::LocalC2stArguments),
     Sbc(calibration::SbcArguments),
     Coverage(calibration::CoverageArguments),
+    PosteriorSbc(posterior_sbc::PosteriorSbcArguments),
     Reference(reference::ReferenceCalibrationArguments),
 }
 
@@ -35,6 +37,7 @@ pub fn run(context: &Context, command: &DiagnoseCommand) -> Result<()> {
         DiagnoseCommand::LocalC2st(arguments) => calibration::local_c2st(context, arguments),
         DiagnoseCommand::Sbc(arguments) => calibration::sbc(context, arguments),
         DiagnoseCommand::Coverage(arguments) => calibration::coverage(context, arguments),
+        DiagnoseCommand::PosteriorSbc(arguments) => posterior_sbc::posterior_sbc(context, arguments),
         DiagnoseCommand::Reference(arguments) => reference::reference(context, arguments),
     }
 }

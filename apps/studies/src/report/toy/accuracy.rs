@@ -1,7 +1,7 @@
 //! Accuracy and time where all samplers are compared: Tables 1, 2 and 4.
 
 use super::comparison::{Study, max_sliced, of, reference_steps, samplers, spread, time_ratios};
-use super::{color, epsilon, id, name};
+use super::names::{color, epsilon, id, name};
 use crate::plot::{Axis, Figure, LineChart, Rule, Series};
 use crate::report::page::{Part, Section};
 use crate::report::table::{Cell, Table};

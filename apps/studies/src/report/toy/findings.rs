@@ -1,8 +1,8 @@
 //! What the runs show, in sentences.
 
 use super::comparison::{Study, max_sliced, of, reference_steps, samplers, spread, time_ratios};
-use super::epsilon;
-use crate::report::figures::listed;
+use super::names::epsilon;
+use crate::report::sentence::listed;
 use crate::report::words::{Finding, Verdict};
 use crate::study::named_sampler::{NamedMethod, NamedSampler};
 use crate::study::toy::paper::{TABLE_CELL, printed};

@@ -3,10 +3,11 @@
 mod accuracy;
 mod comparison;
 mod findings;
+mod names;
 mod robustness;
 
-use super::figures::listed;
 use super::page::{Document, Part, Section};
+use super::sentence::listed;
 use super::table::{Cell, Table};
 use crate::plot::{CATEGORICAL, Figure, PairAxis, PairPlot, SampleSet, pretty_name, sequential};
 use crate::study::named_sampler::NamedMethod;
@@ -15,6 +16,7 @@ use accuracy::accuracy;
 use anyhow::Result;
 use comparison::Study;
 use findings::findings;
+use names::{id, name};
 use plotters::style::RGBColor;
 use robustness::robustness;
 use std::collections::BTreeSet;
@@ -101,28 +103,6 @@ fn runs(results: &ToyResults) -> Table {
         }
     }
     table
-}
-
-fn name(problem: ToyProblem) -> &'static str {
-    match problem {
-        ToyProblem::Gaussian => "Gaussian",
-        ToyProblem::Mixture => "Gaussian mixture",
-    }
-}
-
-fn id(problem: ToyProblem) -> &'static str {
-    match problem {
-        ToyProblem::Gaussian => "gaussian",
-        ToyProblem::Mixture => "mixture",
-    }
-}
-
-fn color(method: NamedMethod) -> RGBColor {
-    CATEGORICAL[NamedMethod::ALL.iter().position(|&other| other == method).unwrap_or(0)]
-}
-
-fn epsilon(amplitude: f64) -> String {
-    format!("ε = {amplitude}")
 }
 
 /// Figure 1.

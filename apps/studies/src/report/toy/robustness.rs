@@ -1,10 +1,10 @@
 //! Error against the number of observations as the score gets worse: Figures 2, 8 and 9.
 
 use super::comparison::{Spread, Study, max_sliced, spread};
-use super::{color, epsilon, id, name};
+use super::names::{color, epsilon, id, name};
 use crate::plot::{Axis, Band, ChartGrid, Figure, LineChart, Series, sequential};
-use crate::report::figures::listed;
 use crate::report::page::{Part, Section};
+use crate::report::sentence::listed;
 use crate::report::words::number;
 use crate::study::named_sampler::NamedSampler;
 use crate::study::toy::CellResults;

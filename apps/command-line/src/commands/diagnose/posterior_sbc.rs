@@ -1,0 +1,91 @@
+//! `tallsbi diagnose posterior-sbc`.
+
+use crate::commands::sampling_arguments::SamplingArguments;
+use crate::commands::{TaskArguments, observed};
+use crate::context::{Context, usage};
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use tallsbi::PosteriorSbcOptions;
+use tallsbi::on_disk::ModelFile;
+
+/// Posterior SBC: is the posterior right at these observations?
+///
+/// Draws parameters from the posterior, simulates new observations at each, and asks whether the parameters rank uniformly in the
+/// posterior given both. p < 0.05 rejects the posterior.
+///
+/// Example: tallsbi diagnose posterior-sbc refined.safetensors --observations obs.h5
+#[derive(Debug, Args)]
+pub struct PosteriorSbcArguments {
+    /// Model
+    model: PathBuf,
+    /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
+    #[arg(long, value_name = "SOURCE")]
+    observations: String,
+    /// Condition on the first N observations [default: all]
+    #[arg(long, value_name = "N")]
+    n_obs: Option<NonZeroUsize>,
+    /// Task to simulate [default: the model's]
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+    /// Fix a parameter of the task: it leaves the prior (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    fix: Vec<String>,
+    /// Parameters drawn from the posterior
+    #[arg(long, value_name = "N", default_value = "200")]
+    pairs: NonZeroUsize,
+    /// New observations at each of them [default: as many as there are]
+    #[arg(long, value_name = "N")]
+    new: Option<NonZeroUsize>,
+    /// Samples of the posterior given both
+    #[arg(long, value_name = "L", default_value = "100")]
+    draws: NonZeroUsize,
+    #[command(flatten)]
+    sampling: SamplingArguments,
+}
+
+/// Runs the command.
+pub fn posterior_sbc(context: &Context, arguments: &PosteriorSbcArguments) -> Result<()> {
+    let file = ModelFile::load(&arguments.model)?;
+    let known = Some(file.model.trained().info.task.clone()).filter(|task| !task.is_empty());
+    let Some(task) = arguments.task.clone().or(known) else {
+        return Err(usage("--task: the model does not know its task; name the one to simulate"));
+    };
+    let task = TaskArguments { fix: arguments.fix.clone(), ..TaskArguments::plain(task) }.build()?;
+    let (x, _) = observed(&arguments.observations, arguments.n_obs)?;
+    file.model.check_width(&arguments.observations, x.ncols())?;
+    let draws = arguments.draws.get();
+    let options = PosteriorSbcOptions {
+        pairs: arguments.pairs.get(),
+        new: arguments.new.map(NonZeroUsize::get),
+        draws,
+        sampling: arguments.sampling.options(&file, draws)?,
+        ..PosteriorSbcOptions::default()
+    };
+    let (seed, monitor) = (context.seed, context.monitor());
+    let result = tallsbi::posterior_sbc(&file.model, task.as_ref(), x.view(), &options, seed, &monitor)?;
+    let tests = file.model.names().iter().map(String::as_str).zip(&result.parameters);
+    let tests: Vec<_> = tests.chain([("distance", &result.distance)]).collect();
+    let mut text = format!("posterior SBC p = {:.4} (smallest of {} tests, corrected)", result.p_value, tests.len());
+    for (name, test) in &tests {
+        text += &format!("\n  {name}  p = {:.4}", test.ecdf.p_value);
+    }
+    context.print(text, || {
+        let (name, worst) = tests
+            .iter()
+            .min_by(|a, b| a.1.ecdf.p_value.total_cmp(&b.1.ecdf.p_value))
+            .map_or(("", 1.0), |(name, test)| (*name, test.ecdf.p_value));
+        json!({
+            "metric": "posterior-sbc",
+            "p_value": result.p_value,
+            "statistic": worst,
+            "worst": name,
+            "n_obs": x.nrows(),
+            "pairs": options.pairs,
+            "draws": draws,
+            "ranks": tests.iter().map(|(name, test)| json!({ "name": name, "p_value": test.ecdf.p_value, "ranks": test.ranks })).collect::<Vec<_>>(),
+        })
+    })
+}

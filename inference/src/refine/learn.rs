@@ -1,0 +1,66 @@
+//! From all rounds' rows to local likelihoods around the parts of a proposal.
+
+use super::chart::Chart;
+use super::fit::{Fitted, Forms, Rows, fit};
+use super::model::{Component, RefinedModel};
+use super::proposal::Proposal;
+use crate::Result;
+use statrs::distribution::{ChiSquared, ContinuousCDF};
+use tallsbi_data::{Prior, Symmetry};
+
+/// Share of a proposal's mass that lies within a component's radius.
+const WITHIN: f64 = 0.9995;
+
+/// A model and what it was learned from.
+pub(super) struct Learned {
+    pub model: RefinedModel,
+    /// The rows of each component.
+    pub rows: Vec<Rows>,
+    /// Held-out log-likelihood a row.
+    pub held_out: f64,
+}
+
+impl Learned {
+    /// Number of rows of each component.
+    pub fn counts(&self) -> Vec<usize> {
+        let m = self.model.components[0].frame.dim();
+        self.rows.iter().map(|rows| rows.u.len() / m).collect()
+    }
+}
+
+/// Local likelihoods of all `rows` within each part of the proposal, in latent coordinates or in those of uniform parameters, whichever
+/// predict held-out rows better.
+pub(super) fn learn(
+    (prior, symmetry, n_obs): (&Prior, &Symmetry, usize),
+    proposal: &Proposal,
+    rows: &Rows,
+    log: bool,
+    forms: Forms,
+) -> Result<Learned> {
+    let m = prior.dim();
+    let radius = ChiSquared::new(m as f64).map_or(10.0, |law| law.inverse_cdf(WITHIN).sqrt());
+    let uniform = Chart::uniform(prior);
+    let mut components = Vec::with_capacity(proposal.parts.len());
+    let (mut used, mut held_out, mut total) = (Vec::new(), 0.0, 0);
+    for (weight, frame) in &proposal.parts {
+        let near = rows.near(frame, radius);
+        let latent = Chart { bounded: vec![false; m], frame: frame.clone() };
+        let mut best: Fitted = fit(latent, &near, log, radius, forms)?;
+        if uniform.contains(&true) {
+            let native = Chart::fit(uniform.clone(), &near.u)?;
+            let square = |u| native.at(u).iter().map(|v| v * v).sum::<f64>();
+            // Its region is that of the rows.
+            let reach = near.u.chunks_exact(m).map(square).fold(0.0, f64::max).sqrt();
+            let other = fit(native, &near, log, reach, forms)?;
+            if other.held_out > best.held_out {
+                best = other;
+            }
+        }
+        total += near.u.len() / m;
+        held_out += best.held_out;
+        used.push(near);
+        components.push(Component { weight: *weight, frame: frame.clone(), likelihood: best.likelihood });
+    }
+    let model = RefinedModel { components, symmetry: symmetry.clone(), n_obs };
+    Ok(Learned { model, rows: used, held_out: held_out / total as f64 })
+}

@@ -1,0 +1,149 @@
+//! Refinement against an exact posterior: x ~ N(A θ + b θ², S) with a Gaussian prior, whose posterior is computed by hand.
+
+use ndarray::{Array2, ArrayView2};
+use rand_distr::{Distribution, StandardNormal};
+use tallsbi_data::{LatentMap, Prior, Silent, StreamKey, Symmetry};
+use tallsbi_inference::model::{ModelInfo, Networks, ObservationMap, TrainedModel};
+use tallsbi_inference::refine::{Problem, RefineOptions, Refinement, Rows, Verdict, moments, refine, sample_refined};
+use tallsbi_inference::sample::SampleRequest;
+use tallsbi_inference::tempering::TemperingOptions;
+
+/// Mean of an observation: the first value bends, the second and third share noise.
+fn mean(theta: &[f64]) -> [f64; 3] {
+    [theta[0] + 0.3 * theta[1] + 0.05 * theta[0] * theta[0], theta[1] - 0.2 * theta[0], 0.5 * theta[0]]
+}
+
+/// Noise ε = L z of the three values.
+const FACTOR: [[f64; 3]; 3] = [[0.5, 0.0, 0.0], [0.0, 0.8, 0.0], [0.0, 0.6, 0.3]];
+
+fn observe(theta: &[f64], key: StreamKey, row: u64) -> [f32; 3] {
+    let mut rng = key.rng(row);
+    let z: [f64; 3] = std::array::from_fn(|_| StandardNormal.sample(&mut rng));
+    let mean = mean(theta);
+    std::array::from_fn(|i| (mean[i] + (0..3).map(|j| FACTOR[i][j] * z[j]).sum::<f64>()) as f32)
+}
+
+fn simulate(
+    theta: ArrayView2<'_, f64>,
+    first: u64,
+    key: StreamKey,
+) -> tallsbi_inference::Result<(Array2<f32>, Vec<bool>)> {
+    let rows: Vec<f32> =
+        theta.outer_iter().enumerate().flat_map(|(i, theta)| observe(&theta.to_vec(), key, first + i as u64)).collect();
+    Ok((Array2::from_shape_vec((theta.nrows(), 3), rows).unwrap(), vec![true; theta.nrows()]))
+}
+
+fn prior() -> Prior {
+    Prior::uniform(&[("a", -4.0, 4.0), ("b", -4.0, 4.0)]).unwrap()
+}
+
+fn observations(n: usize) -> Array2<f32> {
+    let key = StreamKey::root(77);
+    Array2::from_shape_vec((n, 3), (0..n).flat_map(|i| observe(&[1.2, -0.7], key, i as u64)).collect()).unwrap()
+}
+
+/// Mean and sd of the exact posterior on a fine grid.
+fn exact(x: &Array2<f32>) -> ([f64; 2], [f64; 2]) {
+    let n = x.nrows() as f64;
+    let average: Vec<f64> = x.columns().into_iter().map(|c| c.iter().map(|&v| f64::from(v)).sum::<f64>() / n).collect();
+    let whitened = |theta: [f64; 2]| {
+        let mean = mean(&theta);
+        let mut z = [0.0; 3];
+        for i in 0..3 {
+            let known: f64 = (0..i).map(|j| FACTOR[i][j] * z[j]).sum();
+            z[i] = (average[i] - mean[i] - known) / FACTOR[i][i];
+        }
+        -0.5 * n * z.iter().map(|z| z * z).sum::<f64>()
+    };
+    let axis = |c: f64| (-250..=250).map(move |k| c + f64::from(k) * 3.0 / (n.sqrt() * 250.0));
+    let (mut sum, mut first, mut second) = (0.0, [0.0; 2], [0.0; 2]);
+    for a in axis(1.2) {
+        for b in axis(-0.7) {
+            let weight = whitened([a, b]).exp();
+            sum += weight;
+            for (k, value) in [a, b].into_iter().enumerate() {
+                first[k] += weight * value;
+                second[k] += weight * value * value;
+            }
+        }
+    }
+    let mean = first.map(|f| f / sum);
+    (mean, std::array::from_fn(|k| (second[k] / sum - mean[k] * mean[k]).sqrt()))
+}
+
+fn run(x: &Array2<f32>, options: &RefineOptions) -> Refinement {
+    let prior = prior();
+    let latent = LatentMap::prior_gaussian(&prior);
+    let problem = Problem {
+        latent: &latent,
+        symmetry: Symmetry::none(2),
+        x: x.view(),
+        log: false,
+        start: None,
+        earlier: Rows::default(),
+    };
+    refine(problem, &simulate, options, StreamKey::root(3), &Silent).unwrap()
+}
+
+fn parameters(draws: &Array2<f64>) -> Vec<f64> {
+    let latent = LatentMap::prior_gaussian(&prior());
+    let mut theta = vec![0.0; 2];
+    draws
+        .outer_iter()
+        .flat_map(|u| {
+            latent.to_parameters(&u.to_vec(), &mut theta);
+            theta.clone()
+        })
+        .collect()
+}
+
+#[test]
+fn from_the_prior_alone_to_the_exact_posterior_of_many_observations() {
+    for n in [10, 400] {
+        let x = observations(n);
+        let result = run(&x, &RefineOptions { samples: 2000, ..RefineOptions::default() });
+        assert_eq!(result.verdict, Verdict::Settled, "{:#?}", result.rounds);
+        let (mean, sd) = exact(&x);
+        let (found, covariance) = moments(&parameters(&result.draws), 2, None);
+        for k in 0..2 {
+            // The tolerance of 0.1 sd a direction, and the sampler's noise of 0.02.
+            let (shift, ratio) = ((found[k] - mean[k]) / sd[k], covariance[k * 3].sqrt() / sd[k]);
+            assert!(shift.abs() < 0.3, "n = {n}, parameter {k}: off by {shift} sd, {:#?}", result.rounds);
+            assert!((ratio - 1.0).abs() < 0.1, "n = {n}, parameter {k}: {ratio} times the sd");
+        }
+    }
+}
+
+#[test]
+fn the_same_for_any_number_of_threads() {
+    let x = observations(10);
+    let options = RefineOptions { per_round: Some(400), rounds: Some(3), samples: 200, ..RefineOptions::default() };
+    let with = |threads: usize| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| run(&x, &options))
+    };
+    let one = with(1);
+    assert_eq!(one, with(2));
+    assert_eq!(one, with(7));
+}
+
+#[test]
+fn a_refined_model_comes_back_from_its_file_and_knows_where_it_is_valid() {
+    let x = observations(50);
+    let result = run(&x, &RefineOptions { per_round: Some(1000), rounds: Some(4), ..RefineOptions::default() });
+    let model = TrainedModel {
+        networks: Networks::Refined(result.model.clone()),
+        latent: LatentMap::prior_gaussian(&prior()),
+        observation_map: ObservationMap::standardize(vec![0.0; 3], vec![1.0; 3]),
+        info: ModelInfo::default(),
+    };
+    assert_eq!(TrainedModel::from_bytes(&model.to_bytes()).unwrap(), model);
+    let at_edge = |x: &Array2<f32>| {
+        let groups = [x.view()];
+        let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(1), covariances: None };
+        let options = TemperingOptions::default();
+        sample_refined(&result.model, &request, 300, None, &options, &Silent).unwrap().1[0].at_edge
+    };
+    assert!(at_edge(&x) < 0.01);
+    // Observations of quite other parameters.
+    assert!(at_edge(&(x + 2.0)) > 0.5);
+}
