@@ -1,6 +1,6 @@
 //! Observations that a model knows nothing about.
 
-use super::trained::TrainedModel;
+use super::trained::{Networks, TrainedModel};
 use crate::Result;
 use crate::notes::{Note, Outside, SymmetryGround};
 use ndarray::ArrayView2;
@@ -19,6 +19,9 @@ const TOLD: usize = 3;
 
 /// Training rows for each observation that a network needs: of P effective parameters, N rows leave an error of P/2N nats an observation.
 const ROWS_AN_OBSERVATION: usize = 50;
+
+/// The same of a linear network, which has few.
+const LINEAR_ROWS_AN_OBSERVATION: usize = 5;
 
 impl TrainedModel {
     /// What is to be said about observations `x` (n, d), [centred](super::ObservationMap::centre), before their posterior is sampled.
@@ -103,7 +106,11 @@ impl TrainedModel {
 
     fn many(&self, n: usize) -> Option<Note> {
         let rows = self.info.n_train;
-        let trusted = rows / ROWS_AN_OBSERVATION;
+        let linear = match &self.networks {
+            Networks::Likelihood { members, .. } => members.iter().all(|member| member.spec().hidden.is_empty()),
+            _ => false,
+        };
+        let trusted = rows / if linear { LINEAR_ROWS_AN_OBSERVATION } else { ROWS_AN_OBSERVATION };
         let tested = |note: &Note| matches!(note, Note::Symmetry { ground: SymmetryGround::Tested, .. });
         let symmetry = self.info.notes.iter().any(tested);
         (rows > 0 && n > trusted.max(1)).then_some(Note::ManyObservations {
@@ -118,7 +125,7 @@ impl TrainedModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Covariance, MixtureLayout, ModelInfo, Networks, ObservationMap};
+    use crate::model::{Covariance, MixtureLayout, ModelInfo, ObservationMap};
     use ndarray::arr2;
     use tallsbi_data::{LatentMap, Prior, StreamKey, Symmetry};
     use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
@@ -128,7 +135,7 @@ mod tests {
         let layout = MixtureLayout { components: 1, dim: 3, covariance: Covariance::Diagonal, cells: false };
         let spec = MlpSpec {
             input: 1,
-            hidden: Vec::new(),
+            hidden: vec![3],
             output: layout.outputs(),
             activation: Activation::Gelu,
             layer_norm: false,
