@@ -196,6 +196,7 @@ pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Op
     refuse_unknown_filters(path, &dataset)?;
     let read = if index.is_some() { shape.iter().skip(1).product() } else { dataset.size() };
     super::guard::check_memory(path, name, read, size_of::<f64>())?;
+    refuse_unknown_filters(path, &dataset)?;
     let all = || dataset.read_dyn::<f64>().map_err(|error| failed(path, &format!("cannot read {name}"), &error));
     let values: ArrayD<f64> = match (shape.len(), index) {
         (1, None) => all()?.insert_axis(Axis(0)),

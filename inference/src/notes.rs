@@ -82,6 +82,29 @@ pub enum Note {
         /// Smallest p-value of the tests that it does not depend on θ, corrected for their number.
         p_value: f64,
     },
+    /// A column that is a function of the parameters, but for a negligible rest: a density of it has no end of precision.
+    NoNoise {
+        /// From 0.
+        column: usize,
+        /// Standard deviation of the rest, as a share of the column's.
+        share: f64,
+    },
+    /// A column whose noise has heavier tails than the Gaussian that is fitted to it.
+    HeavyTails {
+        /// From 0.
+        column: usize,
+        /// Held-out rows with a residual beyond four standard deviations.
+        beyond: usize,
+        /// Of so many.
+        rows: usize,
+    },
+    /// A column whose noise ends abruptly: where its edges depend on the parameters, they tell more than a Gaussian can.
+    Edges {
+        /// From 0.
+        column: usize,
+        /// Mean fourth power of its standardised residuals: 3 for a Gaussian, 1.8 for a uniform distribution.
+        kurtosis: f64,
+    },
     /// Observations that lie outside the range of the simulations.
     Unlike {
         /// How many.
@@ -227,6 +250,22 @@ impl fmt::Display for Note {
             Self::Success { informs: false, p_value } => {
                 write!(f, "failures do not depend on the parameters as far as the rows tell (p = {p_value:.2})")
             }
+            Self::NoNoise { column, share } => write!(
+                f,
+                "column {column} of x is nearly a function of the parameters, noise being at most {} of its spread: where a simulator has no noise \
+                 it has no likelihood, and the posterior's width is the network's error",
+                number(*share)
+            ),
+            Self::HeavyTails { column, beyond, rows } => write!(
+                f,
+                "column {column} of x has heavier tails than the likelihood: {beyond} of {rows} residuals lie beyond 4 sd; posteriors given few \
+                 observations may be off"
+            ),
+            Self::Edges { column, kurtosis } => write!(
+                f,
+                "the noise of column {column} of x ends abruptly (kurtosis {kurtosis:.1}): where its edges depend on the parameters, the \
+                 posterior is too wide and has mass where the likelihood is 0"
+            ),
             Self::Unlike { observations, of, farthest } => {
                 let list = farthest.iter().map(|out| {
                     format!(

@@ -89,7 +89,7 @@ pub fn local_c2st(
             found: pairs.x.dim().1.to_string(),
         });
     }
-    let (theta, x) = pairs.valid_rows();
+    let (theta, x) = pairs.valid_rows_for(model);
     let x = x.slice_move(s![.., ..n, ..]);
     let theta_q = draws(model, &x, 1, sampling, StreamKey::root(seed), None, monitor)?.index_axis_move(Axis(1), 0);
     test_locally((theta.view(), theta_q.view(), &x), (observations, posterior), options, seed, monitor)
@@ -147,7 +147,7 @@ fn drawn(
     monitor: &dyn Monitor,
 ) -> Result<Drawn> {
     check_pairs(model, pairs)?;
-    let (theta, x) = pairs.valid_rows();
+    let (theta, x) = pairs.valid_rows_for(model);
     let draws = draws(model, &x, options.draws, &options.sampling, StreamKey::root(seed), None, monitor)?;
     Ok(Drawn { theta, draws })
 }

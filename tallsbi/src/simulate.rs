@@ -1,6 +1,6 @@
 //! Rows (θ, x) of a task: parameters from the prior, observations from the simulator.
 
-use crate::{Error, Result};
+use crate::{Error, Model, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rayon::prelude::*;
 use tallsbi_data::{Monitor, Prior, Purpose, Stage, StreamKey, XTransform};
@@ -58,8 +58,22 @@ impl Simulations {
 
     /// Parameters (V, m) and observations (V, K, d) of the V valid rows.
     pub fn valid_rows(&self) -> (Array2<f64>, Array3<f32>) {
+        self.valid_rows_less(&[])
+    }
+
+    /// The same with the observations as `model` takes them.
+    pub fn valid_rows_for(&self, model: &Model) -> (Array2<f64>, Array3<f32>) {
+        self.valid_rows_less(&model.trained().observation_map.offset)
+    }
+
+    /// The same, `offset` (d or nothing) subtracted in double precision.
+    fn valid_rows_less(&self, offset: &[f64]) -> (Array2<f64>, Array3<f32>) {
         let kept: Vec<usize> = (0..self.valid.len()).filter(|&row| self.valid[row]).collect();
-        (self.theta.select(Axis(0), &kept), self.x.select(Axis(0), &kept).mapv(|value| value as f32))
+        let (_, n_obs, d) = self.x.dim();
+        let less = |(row, k, i): (usize, usize, usize)| {
+            (self.x[[kept[row], k, i]] - offset.get(i).copied().unwrap_or(0.0)) as f32
+        };
+        (self.theta.select(Axis(0), &kept), Array3::from_shape_fn((kept.len(), n_obs, d), less))
     }
 }
 

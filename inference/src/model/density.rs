@@ -167,6 +167,27 @@ impl MixtureLayout {
         }
     }
 
+    /// The diagonal of (L Lᵀ)⁻¹.
+    pub fn variances(&self, factor: &[f64]) -> Vec<f64> {
+        let d = self.dim;
+        let mut variances = vec![0.0; d];
+        // Row by row of L⁻¹ by forward substitution of unit vectors: Σ_ii sums the squares of column i of L⁻¹.
+        for (i, variance) in variances.iter_mut().enumerate() {
+            let mut column = vec![0.0; d];
+            let mut entry = (0..i).map(|row| self.columns(row).len()).sum::<usize>();
+            for row in i..d {
+                let columns = self.columns(row);
+                let known: f64 =
+                    columns.clone().filter(|&k| k < row).map(|k| factor[entry + k - columns.start] * column[k]).sum();
+                let unit = if row == i { 1.0 } else { 0.0 };
+                column[row] = (unit - known) / factor[entry + row - columns.start];
+                entry += columns.len();
+            }
+            *variance = column.iter().map(|value| value * value).sum();
+        }
+        variances
+    }
+
     /// log Σ_c w_c N_c(y) of the expanded row; adds `weight` times its gradient with respect to the outputs.
     pub fn accumulate(
         &self,
@@ -322,6 +343,16 @@ mod tests {
                 assert!((numeric - gradient[i]).abs() < 2e-4, "{layout:?} {i}: {numeric} {}", gradient[i]);
             }
         }
+    }
+
+    /// L = [[2, 0], [1, 4]]: L Lᵀ = [[4, 2], [2, 17]], whose inverse is [[17, -2], [-2, 4]]/64.
+    #[test]
+    fn variances_are_the_inverse_precisions_diagonal() {
+        let full = MixtureLayout { components: 1, dim: 2, covariance: Covariance::Full, cells: false };
+        let found = full.variances(&[2.0, 1.0, 4.0]);
+        assert!((found[0] - 17.0 / 64.0).abs() < 1e-12 && (found[1] - 4.0 / 64.0).abs() < 1e-12, "{found:?}");
+        let diagonal = MixtureLayout { covariance: Covariance::Diagonal, ..full };
+        assert_eq!(diagonal.variances(&[2.0, 4.0]), [0.25, 0.0625]);
     }
 
     #[test]

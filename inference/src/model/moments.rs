@@ -51,7 +51,7 @@ pub struct Moments {
 pub struct Robust {
     /// The median of f(x).
     pub median: f64,
-    /// Standard deviation by the quartiles or the 5 % and 95 % quantiles, whichever is larger.
+    /// Standard deviation by the quartiles, or by the 5 % and 95 % quantiles where these are equal.
     pub scale: f64,
     /// Lowest f(x).
     pub lowest: f64,
@@ -142,7 +142,8 @@ impl Moments {
             sorted.sort_unstable_by(f64::total_cmp);
             let at = |p: f64| sorted[((sorted.len() - 1) as f64 * p).round() as usize];
             // The distances of a normal distribution's quantiles.
-            let scale = ((at(0.75) - at(0.25)) / 1.349).max((at(0.95) - at(0.05)) / 3.290);
+            let quartiles = (at(0.75) - at(0.25)) / 1.349;
+            let scale = if quartiles > 0.0 { quartiles } else { (at(0.95) - at(0.05)) / 3.290 };
             Robust { median: at(0.5), scale, lowest: transform(column.lowest), highest: transform(column.highest) }
         };
         self.columns.iter().enumerate().map(column).collect()

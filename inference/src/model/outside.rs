@@ -50,7 +50,8 @@ impl TrainedModel {
                 .zip(&self.info.range)
                 .map(|(&z, &[low, high])| {
                     let beyond = f64::from((z - high).max(low - z));
-                    if beyond > BEYOND + SHARE * f64::from(high - low) { beyond } else { 0.0 }
+                    // What differs from a constant is told apart.
+                    if high > low && beyond > BEYOND + SHARE * f64::from(high - low) { beyond } else { 0.0 }
                 })
                 .enumerate()
                 .max_by(|a, b| a.1.total_cmp(&b.1));

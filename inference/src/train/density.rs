@@ -81,6 +81,34 @@ impl<'a> DensityObjective<'a> {
         rows.iter().zip(sums.chunks_exact(outputs)).for_each(|(&row, sum)| visit(row, sum));
     }
 
+    /// Calls `visit` with the residual of the first observation of each row from the density's mean and with the standard deviations, (d) each.
+    pub fn residuals(&self, rows: &[u32], noise: StreamKey, mut visit: impl FnMut(&[f64], &[f64])) {
+        let mut workspace = self.workspace();
+        let (outputs, d, layout) = (self.engine.spec().output, self.layout.dim, self.layout);
+        for chunk in rows.chunks(CHUNK_ROWS) {
+            self.assemble_chosen(chunk.iter().map(|&row| (row, 0, noise, u64::from(row))), &mut workspace);
+            let DensityWorkspace { input, target, out, mixture, forward, .. } = &mut workspace;
+            let out = &mut out[..chunk.len() * outputs];
+            self.engine.forward(&input[..chunk.len() * self.engine.spec().input], forward, out);
+            for (out, target) in out.chunks_exact(outputs).zip(target.chunks_exact(d)) {
+                layout.expand(out, mixture);
+                let (mut mean, mut square) = (vec![0.0; d], vec![0.0; d]);
+                for c in 0..layout.components {
+                    let weight = layout.log_weight(mixture, c).exp();
+                    let component = &mixture.components[c];
+                    let variances = layout.variances(&component.factor);
+                    for j in 0..d {
+                        mean[j] += weight * component.mean[j];
+                        square[j] += weight * (component.mean[j].powi(2) + variances[j]);
+                    }
+                }
+                let sd: Vec<f64> = square.iter().zip(&mean).map(|(s, m)| (s - m * m).max(1e-30).sqrt()).collect();
+                let residual: Vec<f64> = target.iter().zip(&mean).map(|(x, mean)| x - mean).collect();
+                visit(&residual, &sd);
+            }
+        }
+    }
+
     /// log p of a target under the expanded row; adds `weight` times its gradient.
     fn accumulate(
         &self,

@@ -38,14 +38,18 @@ pub(super) struct Candidate {
 }
 
 impl<'a> Run<'a> {
-    /// Networks of each form, the best of them with other learning rates, one with the symmetries that it shows, then more of the best.
+    /// A linear model in closed form where the rows cannot be told from one; else networks of each form, the best of them with other learning rates, one with the symmetries that it shows, then more of the best.
     pub fn likelihood(mut self) -> Result<TrainedModel> {
+        if let Some(linear) = self.least_squares()? {
+            return Ok(self.model(linear));
+        }
         let options = &self.options.likelihood;
         let variants: Vec<(String, OptimizerOptions)> = self.options.search.variants(&options.optimizer).collect();
         let (candidate, chosen) = self.choose(&variants)?;
         let mut first = self.other_rates(&candidate, chosen)?;
         let (symmetry, input) = self.symmetric(&candidate, &mut first)?;
 
+        self.note_residuals(&candidate, first, &input)?;
         let mut kept = vec![first];
         if candidate.form.components == 1 && options.members > 1 {
             let optimizer = self.optimizer_of(first);

@@ -339,7 +339,8 @@ pub struct LikelihoodOptions {
     /// lower by more than 0.01 nats. Mixtures start from a single Gaussian's network; where single ones are among the forms and the
     /// largest mixture is the best, one four times as large is tried next.
     pub candidates: Vec<DensityForm>,
-    /// Whether single Gaussians are tried with a linear network too, before all others.
+    /// Whether single Gaussians are tried with a linear network too, before all others. Where one full Gaussian is among the forms and the
+    /// rows cannot be told from a linear simulator with Gaussian noise, least squares are used and nothing else is trained.
     pub linear: bool,
     /// Whether to look for maps of θ (changes of sign, exchanges of two parameters) that leave the likelihood as it is, and to use
     /// them if the rows cannot be told from symmetric ones and no network validates better without them, by more than 0.01 nats: modes

@@ -154,6 +154,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Notes a network that was fitted in closed form, before all others.
+    pub(super) fn take_fitted(&mut self, parameters: Vec<f32>, record: TrainingRecord) {
+        // A resumed run has it already.
+        if self.done.len() == self.before {
+            self.done.push((parameters, record));
+        }
+        self.before += 1;
+    }
+
     /// Trains the networks of a stage side by side, or takes them from those done; returns where in `done` they are.
     pub(super) fn fit<O: Objective + Send>(&mut self, stage: &str, jobs: Vec<Job<O>>) -> Result<Range<usize>> {
         let splits = jobs.iter().map(|job| self.data.fold(job.fold)).collect();

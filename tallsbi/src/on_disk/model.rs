@@ -2,7 +2,7 @@
 
 use super::CovarianceFile;
 use crate::{Error, Model, Result, Simulations};
-use ndarray::{Array3, ArrayView2};
+use ndarray::{Array2, Array3, ArrayView2};
 use std::path::{Path, PathBuf};
 use tallsbi_data::{Monitor, StreamKey};
 use tallsbi_files::TrainingSet;
@@ -74,22 +74,29 @@ pub fn load_model(path: &Path) -> Result<TrainedModel> {
     TrainedModel::from_bytes(&bytes).map_err(|error| Error::from(error).about(path.display()))
 }
 
-/// The valid rows of a training set, at most the first `limit` rows of the file, with observations less `offset` (a model's, or none); and how
-/// many others were left out.
+/// The rows of a training set, at most the first `limit` of the file.
 ///
 /// # Errors
 /// When it cannot be read, or θ lies outside its prior's support.
-pub fn read_pairs(path: &Path, offset: &[f64], limit: Option<u64>) -> Result<(Simulations, u64)> {
+pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
     let set = TrainingSet::open(path)?;
-    let rows = set.load_less(offset, limit)?;
-    let simulations = Simulations {
+    let spec = set.spec();
+    let (mut theta, mut x, mut valid) = (Vec::new(), Vec::new(), Vec::new());
+    set.for_each_raw_block::<Error>(limit, |rows| {
+        theta.extend(&rows.theta);
+        x.extend(&rows.x);
+        valid.extend(&rows.valid);
+        Ok(())
+    })?;
+    let shape =
+        |error: ndarray::ShapeError| Error::Input { origin: path.display().to_string(), message: error.to_string() };
+    Ok(Simulations {
         prior: set.prior().clone(),
-        valid: vec![true; rows.theta.nrows()],
-        theta: rows.theta.mapv(f64::from),
-        x: rows.x.mapv(f64::from),
+        theta: Array2::from_shape_vec((valid.len(), spec.prior.dim()), theta).map_err(shape)?,
+        x: Array3::from_shape_vec((valid.len(), spec.n_obs.unwrap_or(1), spec.dim_x), x).map_err(shape)?,
+        valid,
         observation_names: set.spec().observation_names.clone(),
         x_transform: set.spec().x_transform,
         task: set.provenance().task.clone(),
-    };
-    Ok((simulations, rows.invalid))
+    })
 }

@@ -18,6 +18,8 @@ use tallsbi::inference::train::{
 ///
 /// The training set needs /theta (N, m), /x (N, d) or (N, K, d) and the attribute prior, a JSON list such as
 /// [{"name":"a","dist":"uniform","low":0,"high":1}]: what `tallsbi simulate` writes, or ten lines of h5py.
+/// The attribute x_transform = "log" has positive observations learned as their logarithms. Rows that are not finite, or 0 in a dataset
+/// valid (N), are failed simulations.
 /// Less common options are set in a TOML file (--config); --show-config prints all of them to start from.
 ///
 /// Example: tallsbi train train.h5 -o model.safetensors --epochs 200

@@ -115,6 +115,11 @@ pub fn posterior(
 ) -> Result<()> {
     let path = model;
     let mut model = ModelFile::load(model)?;
+    if !model.model.trained().observation_map.offset.is_empty() {
+        anyhow::bail!(
+            "x is large beside its spread, which studies do not take; subtract an offset from x in the training set and the observations"
+        );
+    }
     let held = Observations::read(observations)?;
     let x = held.x.slice(s![..n, ..]).to_owned();
     let sampling = SampleOptions { samples: options.posterior_samples, ..options.sampling.clone() };

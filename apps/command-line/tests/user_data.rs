@@ -1,0 +1,185 @@
+//! Data as people have them: what the program says, and that posteriors are the exact ones. Linear Gaussian simulators, so that training is a
+//! matter of milliseconds and the posterior known.
+
+mod common;
+
+use common::Place;
+use ndarray::{Array2, Array3, ArrayView2};
+use rand::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+use serde_json::Value;
+use std::fmt::Write as _;
+
+const NAMES: [&str; 2] = ["a", "b"];
+
+fn normals(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
+    let mut rng = rand_pcg::Pcg64::seed_from_u64(seed);
+    Array2::from_shape_simple_fn((rows, columns), || StandardNormal.sample(&mut rng))
+}
+
+/// θ ~ N(0, I₂) and x = θ + ½ noise.
+fn simulations(rows: usize) -> (Array2<f64>, Array2<f64>) {
+    let theta = normals(rows, 2, 1);
+    let x = &theta + &(0.5 * normals(rows, 2, 2));
+    (theta, x)
+}
+
+fn write(place: &Place, name: &str, theta: ArrayView2<'_, f64>, x: ArrayView2<'_, f64>, names: [&str; 2]) {
+    let file = hdf5::File::create(place.at(name)).unwrap();
+    file.new_dataset_builder().with_data(&theta).create("theta").unwrap();
+    file.new_dataset_builder().with_data(&x).create("x").unwrap();
+    let component = |name: &str| serde_json::json!({ "name": name, "dist": "normal", "loc": 0.0, "scale": 1.0 });
+    let prior = Value::from(names.map(component).to_vec()).to_string();
+    let prior: hdf5::types::VarLenUnicode = prior.parse().unwrap();
+    file.new_attr::<hdf5::types::VarLenUnicode>().create("prior").unwrap().write_scalar(&prior).unwrap();
+}
+
+fn observe(place: &Place, name: &str, x: ArrayView2<'_, f64>) {
+    let file = hdf5::File::create(place.at(name)).unwrap();
+    file.new_dataset_builder().with_data(&x).create("x").unwrap();
+}
+
+/// Twenty observations at (0.6, -0.4).
+fn observations() -> Array2<f64> {
+    let mut x = 0.5 * normals(20, 2, 3);
+    x.outer_iter_mut().for_each(|mut row| {
+        row[0] += 0.6;
+        row[1] -= 0.4;
+    });
+    x
+}
+
+/// Trains and samples; what it says on standard error, and the result of `sample`.
+fn posterior(place: &Place, train: &str) -> (String, Value) {
+    let mut said = String::new();
+    for arguments in [
+        format!("train train.h5 -o model.safetensors --force {train}"),
+        "sample model.safetensors --observations obs.h5 --samples 2000 -o posterior.nc --force --json".to_owned(),
+    ] {
+        let output = place.command(&arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{arguments}: {error}");
+        writeln!(said, "{error}").unwrap();
+        if arguments.starts_with("sample") {
+            return (said, serde_json::from_slice(&output.stdout).unwrap());
+        }
+    }
+    unreachable!("sample comes last")
+}
+
+/// N(Σx/(n + ¼), ¼/(n + ¼)).
+fn assert_exact(result: &Value, x: ArrayView2<'_, f64>, column: usize) {
+    let n = x.nrows() as f64 + 0.25;
+    let (mean, sd) = (x.column(column).sum() / n, (0.25 / n).sqrt());
+    let found = |name: &str| result[name][column].as_f64().unwrap();
+    assert!((found("mean") - mean).abs() < 0.35 * sd, "{result}: {mean} ± {sd}");
+    assert!((found("sd") / sd - 1.0).abs() < 0.12, "{result}: {mean} ± {sd}");
+}
+
+#[test]
+fn broken_rows_marks_and_large_offsets_do_not_move_the_posterior() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    let observed = observations();
+    observe(&place, "obs.h5", observed.view());
+    let cases: [(&str, &dyn Fn(usize) -> Option<f64>, &str); 3] = [
+        ("one broken row", &|i| (i == 1234).then_some(1e10), "row 1234, column 1: 1e10, "),
+        ("marks", &|i| (i % 20 == 0).then_some(-9999.0), "200 rows have -9999 in column 1"),
+        ("failures", &|i| (i % 10 == 0).then_some(f64::NAN), "400 of 4000 simulations failed"),
+    ];
+    for (name, broken, expected) in cases {
+        let mut x = x.clone();
+        x.column_mut(1).iter_mut().enumerate().for_each(|(i, value)| *value = broken(i).unwrap_or(*value));
+        write(&place, "train.h5", theta.view(), x.view(), NAMES);
+        let (said, result) = posterior(&place, "");
+        assert!(said.contains(expected), "{name}: {said}");
+        [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.view(), column));
+    }
+    // Seconds since 1970, and units of 10⁻¹²: what is known of the parameters does not change.
+    let shift = |x: &Array2<f64>| Array2::from_shape_fn(x.dim(), |(i, j)| [1.7e9 + x[[i, j]], 1e-12 * x[[i, j]]][j]);
+    write(&place, "train.h5", theta.view(), shift(&x).view(), NAMES);
+    observe(&place, "obs.h5", shift(&observed).view());
+    let (said, result) = posterior(&place, "");
+    assert!(!said.contains("WARN"), "{said}");
+    [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.view(), column));
+}
+
+#[test]
+fn observations_unlike_the_simulations_are_told() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    write(&place, "train.h5", theta.view(), x.view(), NAMES);
+    let far = ndarray::arr2(&[[30.0, 0.1], [30.0, 0.1]]);
+    observe(&place, "obs.h5", far.view());
+    let (said, result) = posterior(&place, "");
+    assert!(said.contains("2 of 2 observations are unlike the simulations (observation 0, column 0: 30, "), "{said}");
+    assert!(said.contains("1 of 2 observations are copies"), "{said}");
+    assert_exact(&result, far.view(), 0);
+    assert_eq!(result["notes"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn names_of_all_kinds_get_through() {
+    let place = Place::new();
+    let (theta, x) = simulations(500);
+    write(&place, "train.h5", theta.view(), x.view(), ["$g$", "-x"]);
+    observe(&place, "obs.h5", observations().view());
+    let (_, result) = posterior(&place, "--symmetry off");
+    assert_eq!(result["parameter_names"], serde_json::json!(["$g$", "-x"]));
+    let dirac = place.json("diagnose dirac posterior.nc --theta 0.6,-0.4");
+    assert_eq!(dirac["parameter_names"], serde_json::json!(["$g$", "-x"]));
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let place = Place::new();
+    let (theta, x) = simulations(500);
+    write(&place, "train.h5", theta.view(), x.view(), NAMES);
+    place.run("train train.h5 -o model.safetensors");
+    place.fails("train train.h5 -o train.h5 --force", 1, "is the training set");
+    place.fails("train train.h5 -o other.safetensors --symmetry c", 2, "there is no parameter \"c\"");
+    place.fails("sample model.safetensors --observations train.h5 -o p.nc", 1, "training-set");
+    let text = |name: &str, text: &str| std::fs::write(place.at(name), text).unwrap();
+    text("numbers.csv", "0,1\n0.5,0.7\n");
+    place.fails("sample model.safetensors --observations numbers.csv -o p.nc", 2, "--header yes or no");
+    place.run("sample model.safetensors --observations numbers.csv --header yes -o p.nc --samples 100");
+    text("typo.csv", "0.5,0.7x\n0.5,0.7\n");
+    place.fails("sample model.safetensors --observations typo.csv -o p.nc", 1, "name every column");
+    let constant = Array2::from_elem((500, 2), 3.5);
+    write(&place, "constant.h5", theta.view(), constant.view(), NAMES);
+    place.fails("train constant.h5 -o no.safetensors", 1, "x is the same in every row");
+}
+
+#[test]
+fn checks_say_what_they_cannot_see() {
+    let place = Place::new();
+    let (theta, x) = simulations(2000);
+    write(&place, "train.h5", theta.view(), x.view(), NAMES);
+    observe(&place, "obs.h5", observations().view());
+    posterior(&place, "");
+    let theta = normals(60, 2, 8);
+    let pairs = Array3::from_shape_fn((60, 20, 2), |(i, _, j)| theta[[i, j]]);
+    let noise = normals(60 * 20, 2, 9);
+    let pairs = Array3::from_shape_fn(pairs.dim(), |(i, k, j)| pairs[[i, k, j]] + 0.5 * noise[[20 * i + k, j]]);
+    write(&place, "cal.h5", theta.view(), pairs.slice(ndarray::s![.., 0, ..]), NAMES);
+    let file = hdf5::File::open_rw(place.at("cal.h5")).unwrap();
+    file.unlink("x").unwrap();
+    file.new_dataset_builder().with_data(&pairs).create("x").unwrap();
+    drop(file);
+    let error = |arguments: &str| {
+        let output = place.command(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (_, said) = error("diagnose sbc model.safetensors --calibration cal.h5 --pairs 3 --draws 20");
+    assert!(said.contains("this p-value says next to nothing"), "{said}");
+    let (_, said) = error("diagnose sbc model.safetensors --calibration train.h5 --pairs 50 --draws 20");
+    assert!(said.contains("is what the model was trained on"), "{said}");
+    let local = "diagnose local-c2st model.safetensors --calibration cal.h5 --posterior posterior.nc --trials 19 -q";
+    let (done, said) = error(&format!("{local} --observations obs.h5"));
+    assert!(done, "{said}");
+    let (done, said) = error(&format!("{local} --observations obs.h5 --n-obs 5"));
+    assert!(!done && said.contains("is the posterior given 20 observations, but 5"), "{said}");
+    observe(&place, "others.h5", (&observations() + 0.1).view());
+    let (done, said) = error(&format!("{local} --observations others.h5"));
+    assert!(!done && said.contains("given other observations"), "{said}");
+}
