@@ -1,6 +1,6 @@
 //! What is in a file, and a digest of its numbers alone.
 
-use super::provenance::{hexadecimal, kind_of_open};
+use super::provenance::kind_of_open;
 use super::{FileKind, Provenance, attributes, failed, guard, open_hdf5};
 use crate::Result;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
@@ -81,7 +81,7 @@ impl Contents {
             .filter(|name| !(name.starts_with("_NC") || kind.is_some() && hidden.contains(&name.as_str())))
             .filter_map(|name| attributes::display(&file, &name).map(|text| (name, text)))
             .collect();
-        Ok(Self { format: Format::Hdf5, kind, provenance, attributes, arrays, digest: hexadecimal(&hasher.finalize()) })
+        Ok(Self { format: Format::Hdf5, kind, provenance, attributes, arrays, digest: hex::encode(hasher.finalize()) })
     }
 }
 
@@ -140,7 +140,7 @@ fn read_safetensors(path: &Path) -> Result<Option<Contents>> {
         })
         .collect();
     let attributes = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
-    let digest = hexadecimal(&hasher.finalize());
+    let digest = hex::encode(hasher.finalize());
     Ok(Some(Contents { format: Format::Safetensors, kind: None, provenance: None, attributes, arrays, digest }))
 }
 

@@ -139,7 +139,7 @@ fn parents_json(parents: &[Parent]) -> String {
     }
     let all = Parent {
         path: format!("{} files; the checksum is over the JSON list of their paths and checksums", parents.len()),
-        sha256: hexadecimal(&Sha256::digest(json.as_bytes())),
+        sha256: hex::encode(Sha256::digest(json.as_bytes())),
     };
     serde_json::to_string(&[all]).unwrap_or_default()
 }
@@ -168,18 +168,10 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     loop {
         let count = file.read(&mut buffer).map_err(|error| failed(path, "cannot be read", &error))?;
         if count == 0 {
-            return Ok(hexadecimal(&hasher.finalize()));
+            return Ok(hex::encode(hasher.finalize()));
         }
         hasher.update(&buffer[..count]);
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The kind of an HDF5 or netCDF-4 file; `None` where it does not say (a file that tallsbi did not write).

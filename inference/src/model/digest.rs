@@ -44,5 +44,5 @@ fn digest<V: View>(json: &str, tensors: &[(String, V)]) -> String {
         part(format!("{:?} {:?}", tensor.dtype(), tensor.shape()).as_bytes());
         part(&tensor.data());
     }
-    format!("{:x}", hasher.finalize())
+    hex::encode(hasher.finalize())
 }

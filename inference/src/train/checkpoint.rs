@@ -54,7 +54,7 @@ impl Checkpoint {
 }
 
 fn digest(json: &[u8]) -> String {
-    format!("{:x}", Sha256::digest(json))
+    hex::encode(Sha256::digest(json))
 }
 
 #[cfg(test)]

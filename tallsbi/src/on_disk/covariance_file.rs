@@ -40,7 +40,7 @@ impl CovarianceFile {
             hasher.update([0]);
         }
         hasher.update(REVISION.to_le_bytes());
-        let identity = format!("{:x}", hasher.finalize());
+        let identity = hex::encode(hasher.finalize());
         let path = folder.join(format!("covariances-{}.safetensors", &identity[..NAME_DIGITS]));
         let cache = read(&path, &identity, dim).unwrap_or_else(|| MomentCache::new(dim));
         Ok(Self { path, identity, dim, cache })

@@ -2,7 +2,7 @@
 
 use super::CovarianceFile;
 use crate::{Error, Model, Result, Simulations};
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView2};
 use std::path::{Path, PathBuf};
 use tallsbi_data::{Monitor, StreamKey};
 use tallsbi_files::TrainingSet;
@@ -74,36 +74,29 @@ pub fn load_model(path: &Path) -> Result<TrainedModel> {
     TrainedModel::from_bytes(&bytes).map_err(|error| Error::from(error).about(path.display()))
 }
 
-/// The valid rows of a training set, at most the first `limit` rows of the file, with all their digits; and how many others were left out.
+/// The rows of a training set, at most the first `limit` of the file.
 ///
 /// # Errors
 /// When it cannot be read, or θ lies outside its prior's support.
-pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<(Simulations, u64)> {
+pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
     let set = TrainingSet::open(path)?;
     let spec = set.spec();
-    let (mut theta, mut x, mut rows, mut invalid) = (Vec::new(), Vec::new(), 0, 0);
-    set.for_each_raw_block::<Error>(limit, |block| {
-        for (i, &valid) in block.valid.iter().enumerate() {
-            if valid {
-                theta.extend(block.theta.row(i));
-                x.extend(block.x.index_axis(Axis(0), i));
-                rows += 1;
-            } else {
-                invalid += 1;
-            }
-        }
+    let (mut theta, mut x, mut valid) = (Vec::new(), Vec::new(), Vec::new());
+    set.for_each_raw_block::<Error>(limit, |rows| {
+        theta.extend(&rows.theta);
+        x.extend(&rows.x);
+        valid.extend(&rows.valid);
         Ok(())
     })?;
     let shape =
         |error: ndarray::ShapeError| Error::Input { origin: path.display().to_string(), message: error.to_string() };
-    let simulations = Simulations {
+    Ok(Simulations {
         prior: set.prior().clone(),
-        valid: vec![true; rows],
-        theta: Array2::from_shape_vec((rows, spec.prior.dim()), theta).map_err(shape)?,
-        x: Array3::from_shape_vec((rows, spec.n_obs.unwrap_or(1), spec.dim_x), x).map_err(shape)?,
-        observation_names: spec.observation_names.clone(),
-        x_transform: spec.x_transform,
+        theta: Array2::from_shape_vec((valid.len(), spec.prior.dim()), theta).map_err(shape)?,
+        x: Array3::from_shape_vec((valid.len(), spec.n_obs.unwrap_or(1), spec.dim_x), x).map_err(shape)?,
+        valid,
+        observation_names: set.spec().observation_names.clone(),
+        x_transform: set.spec().x_transform,
         task: set.provenance().task.clone(),
-    };
-    Ok((simulations, invalid))
+    })
 }

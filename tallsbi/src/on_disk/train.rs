@@ -100,7 +100,7 @@ fn fingerprint(provenance: &Provenance, options: &TrainOptions, rows: Option<u64
     let all = json!({
         "data": data, "rows": rows, "options": options, "seed": provenance.seed, "version": provenance.version,
     });
-    format!("{:x}", Sha256::digest(all.to_string()))
+    hex::encode(Sha256::digest(all.to_string()))
 }
 
 /// `<output>.checkpoint`.

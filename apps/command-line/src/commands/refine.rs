@@ -123,8 +123,7 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
         let (wanted, found) = (task.dim_x(), x.ncols());
         bail!("{}: observations of {found} values, {} has {wanted}", arguments.observations, named.task);
     }
-    let simulations =
-        arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?.map(|(rows, _)| rows);
+    let simulations = arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?;
     let from = RefineFrom { base: base.as_ref(), simulations: simulations.as_ref() };
     let started = Instant::now();
     let refined = tallsbi::refine(task.as_ref(), x.view(), from, &options, context.seed, &context.monitor());

@@ -1,7 +1,8 @@
 //! The report of a study of models: what was inferred, how it contracts, whether it can be trusted.
 
-use super::figures::{RunFigures, listed};
+use super::figures::RunFigures;
 use super::page::{Document, Part, Section};
+use super::sentence::listed;
 use super::tables;
 use super::words::findings;
 use crate::study::StudyResults;

@@ -176,7 +176,7 @@ pub fn of_task(task: &TaskResults) -> Result<Option<Figure>> {
         Some(format!("{} {least:.4}", chart.heading))
     });
     let alternative =
-        format!("Loss curves of {count} networks. Best validation losses: {}.", super::figures::listed(best));
+        format!("Loss curves of {count} networks. Best validation losses: {}.", super::sentence::listed(best));
     Ok(Some(
         figure
             .described(

@@ -209,7 +209,7 @@ fn key(name: &str, options: &serde_json::Value, inputs: &[&str]) -> String {
     let all = serde_json::json!({
         "name": name, "options": options, "inputs": inputs, "version": env!("CARGO_PKG_VERSION"), "revision": REVISION,
     });
-    format!("{:x}", Sha256::digest(all.to_string()))
+    hex::encode(Sha256::digest(all.to_string()))
 }
 
 /// Estimates the time left from the costs of the steps and how long the finished ones took.

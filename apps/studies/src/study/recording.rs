@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn signals_become_windows() {
         let signal: Vec<f64> =
-            (0..2 * WINDOW + 100).map(|i| 3.0 + (2.0 * std::f64::consts::PI * 10.0 * i as f64 / 128.0).sin()).collect();
-        let summaries = windows(&signal).expect("finite");
+            (0..2 * 1024 + 100).map(|i| 3.0 + (2.0 * std::f64::consts::PI * 10.0 * i as f64 / 128.0).sin()).collect();
+        let summaries = windows(&signal, 1024).expect("finite");
         assert_eq!(summaries.dim(), (2, BINS));
         let row = summaries.row(0);
         let peak = (0..BINS).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("bins");

@@ -7,7 +7,7 @@ use crate::commands::{HeaderChoice, observed, observed_by};
 use crate::context::{Context, usage};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
-use ndarray::s;
+use ndarray::{Axis, s};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -48,16 +48,20 @@ impl CalibrationArguments {
     /// The pairs, with `n_obs` observations each; refuses what the checks would refuse after samples were drawn for each.
     fn read(&self, model: &Model, n_obs: Option<usize>, fewest: usize) -> Result<Simulations> {
         let path = self.calibration.display();
-        let (mut pairs, invalid) = read_pairs(&self.calibration, self.pairs)?;
+        let mut pairs = read_pairs(&self.calibration, self.pairs)?;
         let digest = sha256_file(&self.calibration)?;
         if parents(model).any(|parent| parent == digest) {
             tracing::warn!(
                 "{path}: is what the model was trained on: it knows these pairs, use others (another --seed)"
             );
         }
-        if invalid > 0 {
-            let all = invalid + pairs.valid.len() as u64;
-            tracing::warn!("{path}: {invalid} of {all} rows are not valid and are left out");
+        if pairs.invalid() > 0 {
+            let all = pairs.valid.len();
+            tracing::warn!("{path}: {} of {all} rows are not valid and are left out", pairs.invalid());
+            let kept: Vec<usize> = (0..all).filter(|&row| pairs.valid[row]).collect();
+            pairs.theta = pairs.theta.select(Axis(0), &kept);
+            pairs.x = pairs.x.select(Axis(0), &kept);
+            pairs.valid = vec![true; kept.len()];
         }
         calibration::check_pairs(model, &pairs).map_err(|error| {
             let text = error.to_string();

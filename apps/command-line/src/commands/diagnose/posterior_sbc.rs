@@ -1,7 +1,7 @@
 //! `tallsbi diagnose posterior-sbc`.
 
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{TaskArguments, observed};
+use crate::commands::{HeaderChoice, TaskArguments, observed, observed_by};
 use crate::context::{Context, usage};
 use anyhow::Result;
 use clap::Args;
@@ -54,8 +54,8 @@ pub fn posterior_sbc(context: &Context, arguments: &PosteriorSbcArguments) -> Re
         return Err(usage("--task: the model does not know its task; name the one to simulate"));
     };
     let task = TaskArguments { fix: arguments.fix.clone(), ..TaskArguments::plain(task) }.build()?;
-    let (x, _) = observed(&arguments.observations, arguments.n_obs)?;
-    file.model.check_width(&arguments.observations, x.ncols())?;
+    let (matrix, _) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto)?;
+    let x = observed_by(&file.model, &arguments.observations, &matrix)?;
     let draws = arguments.draws.get();
     let options = PosteriorSbcOptions {
         pairs: arguments.pairs.get(),
