@@ -27,7 +27,7 @@ fn simulations(rows: usize) -> (Array2<f64>, Array2<f64>) {
 fn write(place: &Place, name: &str, theta: ArrayView2<'_, f64>, x: ArrayView2<'_, f64>, names: [&str; 2]) {
     let file = hdf5::File::create(place.at(name)).unwrap();
     file.new_dataset_builder().with_data(&theta).create("theta").unwrap();
-    file.new_dataset_builder().with_data(&x).create("x").unwrap();
+    file.new_dataset_builder().with_data(&x.as_standard_layout()).create("x").unwrap();
     let component = |name: &str| serde_json::json!({ "name": name, "dist": "normal", "loc": 0.0, "scale": 1.0 });
     let prior = Value::from(names.map(component).to_vec()).to_string();
     let prior: hdf5::types::VarLenUnicode = prior.parse().unwrap();
@@ -72,7 +72,9 @@ fn assert_exact(result: &Value, x: ArrayView2<'_, f64>, column: usize) {
     let n = x.nrows() as f64 + 0.25;
     let (mean, sd) = (x.column(column).sum() / n, (0.25 / n).sqrt());
     let found = |name: &str| result[name][column].as_f64().unwrap();
-    assert!((found("mean") - mean).abs() < 0.35 * sd, "{result}: {mean} ± {sd}");
+    // Least squares from some thousand rows, and the error of 2000 draws.
+    let tolerance = 0.2 + 0.03 * (mean / sd).abs().min(30.0);
+    assert!((found("mean") - mean).abs() < tolerance * sd, "{result}: {mean} ± {sd}");
     assert!((found("sd") / sd - 1.0).abs() < 0.12, "{result}: {mean} ± {sd}");
 }
 
@@ -144,7 +146,7 @@ fn what_cannot_be_meant_is_refused() {
     place.fails("sample model.safetensors --observations numbers.csv -o p.nc", 2, "--header yes or no");
     place.run("sample model.safetensors --observations numbers.csv --header yes -o p.nc --samples 100");
     text("typo.csv", "0.5,0.7x\n0.5,0.7\n");
-    place.fails("sample model.safetensors --observations typo.csv -o p.nc", 1, "name every column");
+    place.fails("sample model.safetensors --observations typo.csv -o q.nc", 1, "name every column");
     let constant = Array2::from_elem((500, 2), 3.5);
     write(&place, "constant.h5", theta.view(), constant.view(), NAMES);
     place.fails("train constant.h5 -o no.safetensors", 1, "x is the same in every row");
