@@ -96,6 +96,19 @@ impl Error {
         }
     }
 
+    /// Whether an option or a name is at fault that the caller gave, rather than data or the machine.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Simulator(error) => {
+                matches!(error, SimulatorError::UnknownTask { .. } | SimulatorError::Option { .. })
+            }
+            Self::Inference(error) => matches!(error, InferenceError::Option { .. }),
+            Self::Diagnostics(error) => matches!(error, DiagnosticsError::Setting { .. }),
+            Self::About { source, .. } => source.is_usage(),
+            other => matches!(other, Self::Interrupted { .. }),
+        }
+    }
+
     /// Whether the monitor asked to stop.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled(_))

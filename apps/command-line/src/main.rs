@@ -76,7 +76,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let any = |is: &dyn Fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
     let wrong_usage = any(&|cause| {
         cause.is::<UsageError>()
-            || matches!(cause.downcast_ref(), Some(tallsbi::Error::Interrupted { .. }))
+            || cause.downcast_ref().is_some_and(tallsbi::Error::is_usage)
             || matches!(cause.downcast_ref(), Some(SimulatorError::UnknownTask { .. } | SimulatorError::Option { .. }))
             || matches!(cause.downcast_ref(), Some(InferenceError::Option { .. }))
             || matches!(cause.downcast_ref(), Some(DiagnosticsError::Setting { .. }))

@@ -133,7 +133,7 @@ fn calibration_that_cannot_be_done() {
         for (calibration, expected) in [
             ("nan.h5", "nan.h5: none of its 40 rows is valid"),
             ("constant.h5", "constant.h5: theta_2 is 0.5 in every row; draw"),
-            ("foreign.h5", "foreign.h5: has the parameters"),
+            ("foreign.h5", "foreign.h5: expected the model's parameters theta_1, theta_2, found theta_1, theta_2, theta_3"),
             ("posterior.nc", "posterior.nc: is a file of kind posterior, expected kind training-set"),
             ("wide.csv", "wide.csv: is not an HDF5"),
             ("cut-cal.h5", "cut-cal.h5: is truncated"),

@@ -69,8 +69,8 @@ fn slcp_from_simulation_to_diagnosis() {
     assert_eq!(local["n_obs"], 6);
     place.fails(
         "diagnose local-c2st model.safetensors --calibration cal.h5 --observations obs.h5 --posterior posterior.nc",
-        2,
-        "simulate it with --n-obs 8",
+        1,
+        "is the posterior given 6 observations, but 8 are given here; use --n-obs 6",
     );
 }
 

@@ -78,7 +78,7 @@ fn what_has_not_converged_is_no_reference() {
     assert!(place.at("reference.nc").exists());
     // Too few to be one, however good.
     place.run("observe gaussian_linear --from-prior -n 1 -o linear.h5");
-    place.fails("reference gaussian_linear --observations linear.h5 -o few.nc --samples 100 -q", 1, "more --samples");
+    place.fails("reference gaussian_linear --observations linear.h5 -o few.nc --samples 100 -q", 1, "more samples");
 }
 
 #[test]

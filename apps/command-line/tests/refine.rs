@@ -18,7 +18,7 @@ fn a_refined_posterior_is_the_exact_one_and_the_model_says_where_it_ends() {
     place.run(&format!("{refine} -o again.safetensors --posterior again.nc --threads 3"));
     assert_eq!(place.digest("refined.nc"), place.digest("again.nc"));
     // The file is a model like others, from which a second refinement starts.
-    assert_eq!(place.json("inspect refined.safetensors")["architecture"], "refined");
+    assert_eq!(place.json("inspect refined.safetensors")["model"]["architecture"], "refined");
     place.run("sample refined.safetensors --observations obs.h5 -o sampled.nc -q");
     let check = place.json("diagnose posterior-sbc refined.safetensors --observations obs.h5 --pairs 50 --draws 50 -q");
     assert!(check["p_value"].as_f64().unwrap() > 1e-3, "{check}");
@@ -38,6 +38,6 @@ fn mistakes_are_told_before_anything_is_simulated() {
     place.fails(&format!("{refine} --task slcp --rounds 0"), 2, "auto");
     place.fails(&format!("{refine} --task slcp --tolerance 0"), 2, "tolerance");
     std::fs::write(place.at("options.toml"), "widht = 2.0\n").unwrap();
-    place.fails(&format!("{refine} --task slcp --config options.toml"), 1, "widht");
+    place.fails(&format!("{refine} --task slcp --config options.toml"), 2, "widht");
     assert!(!place.at("refined.safetensors").exists());
 }

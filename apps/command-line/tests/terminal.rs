@@ -69,7 +69,7 @@ fn nobody_listens() {
 #[test]
 fn a_closed_terminal_leaves_a_checkpoint() {
     let place = Place::new();
-    place.run("simulate gaussian_toy -n 20000 -o t.h5");
+    place.run("simulate slcp -n 20000 -o t.h5");
     let arguments = "train t.h5 -o m.safetensors --epochs 100000 --patience 100000";
     for signals in [vec!["-HUP", "-HUP"], vec!["-TERM"], vec!["-INT"]] {
         let _ = std::fs::remove_file(place.at("m.safetensors.checkpoint"));

@@ -82,7 +82,8 @@ pub struct TrainerState {
     pub epoch: usize,
     /// Epoch of the best weights (counted from 1; 0 before the first).
     pub best_epoch: usize,
-    /// Validation loss of the best weights.
+    /// Validation loss of the best weights; infinite before the first epoch, which JSON has as null.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub best_loss: f64,
     /// One record an epoch.
     pub history: Vec<EpochRecord>,
@@ -301,6 +302,10 @@ pub fn validate<O: Objective>(objective: &O, plan: &Plan<'_>, monitor: &dyn Moni
         .collect();
     monitor.check()?;
     Ok(losses.iter().sum::<f64>() / rows.len() as f64)
+}
+
+fn infinite_if_null<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(f64::INFINITY))
 }
 
 fn check(record: &EpochRecord, state: &TrainerState) -> Result<()> {
