@@ -133,7 +133,10 @@ fn calibration_that_cannot_be_done() {
         for (calibration, expected) in [
             ("nan.h5", "nan.h5: none of its 40 rows is valid"),
             ("constant.h5", "constant.h5: theta_2 is 0.5 in every row; draw"),
-            ("foreign.h5", "foreign.h5: expected the model's parameters theta_1, theta_2, found theta_1, theta_2, theta_3"),
+            (
+                "foreign.h5",
+                "foreign.h5: expected the model's parameters theta_1, theta_2, found theta_1, theta_2, theta_3",
+            ),
             ("posterior.nc", "posterior.nc: is a file of kind posterior, expected kind training-set"),
             ("wide.csv", "wide.csv: is not an HDF5"),
             ("cut-cal.h5", "cut-cal.h5: is truncated"),
@@ -160,7 +163,11 @@ fn calibration_that_cannot_be_done() {
         ("posterior.nc", "wide.csv", "wide.csv: has 3 columns, the model 2 parameters"),
         ("posterior.nc", "nan.csv", "nan.csv: NaN or infinite values: 2 (first in row 4"),
         ("posterior.nc", "absent.nc", "absent.nc: no such file"),
-        ("obs.h5", "wide.h5", "wide.h5: observations have 3 values, but model.safetensors was trained on 2"),
+        (
+            "obs.h5",
+            "wide.h5",
+            "wide.h5: expected observations of 2 values, which the model was trained on, found 3 values",
+        ),
         ("obs.h5", "absent.h5", "absent.h5: no such file"),
     ] {
         place.fails(&good.replace(old, new), 1, expected);

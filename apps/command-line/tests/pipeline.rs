@@ -216,11 +216,11 @@ fn wrong_inputs_are_one_line() {
         ("train train.h5 -o a.safetensors --config missing.toml", 1, "missing.toml"),
         ("sample model.safetensors --observations missing.h5 -o a.nc", 1, "missing.h5: no such file"),
         (
-            "sample model.safetensors --observations nan.h5 -o a.nc",
+            "sample model.safetensors --observations nan.h5:x -o a.nc",
             1,
             "NaN or infinite values: 1 (first in row 3, counted from 0)",
         ),
-        ("sample model.safetensors --observations user.h5 -o a.nc", 1, "observations have 2 values"),
+        ("sample model.safetensors --observations user.h5:x -o a.nc", 1, "found 2 values"),
         ("sample model.safetensors --observations obs.h5 --n-obs 4 -o a.nc", 2, "obs.h5 has 3"),
         (
             "sample model.safetensors --observations obs.h5 -o a.nc --sampler edm-heun --eta 0.5",
@@ -233,7 +233,7 @@ fn wrong_inputs_are_one_line() {
         ("diagnose c2st obs.h5 --reference user.h5:theta", 1, "8 columns"),
         ("diagnose c2st obs.h5 --reference user.h5:nothing", 1, "has no dataset nothing"),
         ("diagnose dirac obs.h5 --theta 1,2", 2, "2 true values for 8 columns"),
-        ("diagnose sbc model.safetensors --calibration user.h5", 1, "has the parameters a, b"),
+        ("diagnose sbc model.safetensors --calibration user.h5", 1, "found a, b; simulate"),
         ("inspect text.h5", 1, "is not an HDF5"),
         ("inspect missing", 1, "no such file"),
     ];

@@ -181,6 +181,9 @@ impl TrainingData {
             return Err(InferenceError::TrainingSet(message));
         }
         let observation_map = screened.moments.clone().finish();
+        if let (true, Some(note)) = (observation_map.sd.iter().all(|&sd| sd == 0.0), notes.first()) {
+            return Err(InferenceError::TrainingSet(note.to_string()));
+        }
         let mut features = storage.writer(n * n_obs * dim_x)?;
         let mut range = vec![[f32::INFINITY, f32::NEG_INFINITY]; dim_x];
         let (mut theta, mut failed) = (Vec::with_capacity(n * m), Vec::new());

@@ -1,0 +1,181 @@
+//! Notes in words. Columns, parameters and observations are numbers here; who knows their names replaces them.
+
+use super::{Note, SymmetryGround, visible_asymmetry};
+use std::fmt;
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.of_rows(f)
+    }
+}
+
+impl Note {
+    /// What was found in the rows of a training set.
+    fn of_rows(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConstantColumns { columns } => {
+                let list: Vec<String> = columns.iter().take(10).map(ToString::to_string).collect();
+                let more = if columns.len() > 10 { format!(" and {} others", columns.len() - 10) } else { String::new() };
+                let (plural, hold) = if columns.len() == 1 { ("", "holds") } else { ("s", "hold") };
+                write!(f, "column{plural} {}{more} of x {hold} one value only: what is observed there is not used", list.join(", "))
+            }
+            Self::CoarseColumn { column, mean, units, used } => {
+                let how = if *used { "loses digits" } else { "is taken for a constant" };
+                write!(
+                    f,
+                    "column {column} of x {how}: it is single precision, and its spread about {mean:e} is {units:.1} units in the last \
+                     place; store it in double precision, or less an offset"
+                )
+            }
+            Self::Marks { column, values, rows } => {
+                let list: Vec<String> = values.iter().map(|value| number(*value)).collect();
+                let (have, they) = if *rows == 1 { ("row has", "it is") } else { ("rows have", "they are") };
+                write!(
+                    f,
+                    "{rows} {have} {} in column {column} of x, far beyond all others: {they} taken for failed",
+                    list.join(" or ")
+                )
+            }
+            Self::FarRows { column, rows, first, bounded, dropped } => {
+                let list = first.iter().map(|far| {
+                    format!(
+                        "row {}, column {column}: {}, {} robust sd from the rest",
+                        far.row,
+                        number(far.value),
+                        number(far.distance.round())
+                    )
+                });
+                let list: Vec<String> = list.collect();
+                let more = if *rows > first.len() { format!("; {} more", rows - first.len()) } else { String::new() };
+                let what = match (dropped, bounded) {
+                    (true, _) => "left out",
+                    (_, true) => "taken as the most extreme of the others",
+                    _ => "used as they are, being many",
+                };
+                write!(f, "{}{more}: {what}", list.join("; "))
+            }
+            Self::Failed { failed, rows, differs } => {
+                write!(f, "{failed} of {rows} simulations failed")?;
+                match differs {
+                    Some((parameter, shift)) => {
+                        let side = if *shift > 0.0 { "large" } else { "small" };
+                        write!(f, ", mostly at {side} values of parameter {parameter} ({shift:+.2} sd)")
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Success { informs: true, .. } => {
+                f.write_str("that an observation exists tells of the parameters: the probability of success is a factor of the likelihood")
+            }
+            Self::Success { informs: false, p_value } => {
+                write!(f, "failures do not depend on the parameters as far as the rows tell (p = {p_value:.2})")
+            }
+            _ => self.of_fit(f),
+        }
+    }
+
+    /// What was found in training.
+    fn of_fit(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Symmetry { order, ground: SymmetryGround::Declared, rows, .. } => write!(
+                f,
+                "the likelihood is symmetric under {order} maps of the parameters: declared, and not contradicted by {rows} rows"
+            ),
+            Self::Symmetry { order, ground: SymmetryGround::Tested, rows, p_value } => write!(
+                f,
+                "the likelihood is taken as symmetric under {order} maps of the parameters: {rows} rows do not tell it from an exact symmetry \
+                 (p = {p_value:.2}; they would show {:.1e} nats an observation)",
+                visible_asymmetry(*rows)
+            ),
+            Self::SymmetryRefuted { p_value, rows } => {
+                write!(f, "the declared symmetry is not used: {rows} rows contradict it (p = {p_value:.1e})")
+            }
+            Self::NoNoise { column, share } => write!(
+                f,
+                "column {column} of x is nearly a function of the parameters, noise being at most {} of its spread: where a simulator has no noise \
+                 it has no likelihood, and the posterior's width is the network's error",
+                number(*share)
+            ),
+            Self::HeavyTails { column, beyond, rows } => write!(
+                f,
+                "column {column} of x has heavier tails than the likelihood: {beyond} of {rows} residuals lie beyond 4 sd; posteriors given few \
+                 observations may be off"
+            ),
+            Self::Edges { column, kurtosis } => write!(
+                f,
+                "the noise of column {column} of x ends abruptly (kurtosis {kurtosis:.1}): where its edges depend on the parameters, the \
+                 posterior is too wide and has mass where the likelihood is 0"
+            ),
+            _ => self.of_observations(f),
+        }
+    }
+
+    /// What is to be said of observations.
+    fn of_observations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unlike { observations, of, farthest } => {
+                let list = farthest.iter().map(|out| {
+                    format!(
+                        "observation {}, column {}: {}, {:.1} sd beyond all simulations",
+                        out.observation,
+                        out.column,
+                        number(out.value),
+                        out.beyond
+                    )
+                });
+                let list: Vec<String> = list.collect();
+                write!(
+                    f,
+                    "{observations} of {of} observations are unlike the simulations ({}): the model says nothing about such data, do not trust \
+                     the posterior",
+                    list.join("; ")
+                )
+            }
+            Self::ConstantDiffers { observation, column, value, constant } => write!(
+                f,
+                "observation {observation} has {} in column {column}, which is {} in all simulations: the model does not use it",
+                number(*value),
+                number(*constant)
+            ),
+            Self::Copies { copies, of } => {
+                write!(
+                    f,
+                    "{copies} of {of} observations are copies of others: they count as independent ones, which they are not"
+                )
+            }
+            Self::ManyObservations { n, rows, trusted, symmetry } => {
+                let what = if *symmetry { "its symmetry is" } else { "a network from them is" };
+                write!(
+                    f,
+                    "{n} observations, but {rows} training rows: {what} known well enough for about {trusted}; with more the posterior may be too \
+                     narrow and off"
+                )
+            }
+            Self::ConstantColumns { .. }
+            | Self::CoarseColumn { .. }
+            | Self::Marks { .. }
+            | Self::FarRows { .. }
+            | Self::Failed { .. }
+            | Self::Success { .. }
+            | Self::Symmetry { .. }
+            | Self::SymmetryRefuted { .. }
+            | Self::NoNoise { .. }
+            | Self::HeavyTails { .. }
+            | Self::Edges { .. } => unreachable!("said above"),
+        }
+    }
+}
+
+/// A number as people write it.
+fn number(value: f64) -> String {
+    let size = value.abs();
+    if size != 0.0 && !(1e-4..1e6).contains(&size) {
+        let text = format!("{value:.3e}");
+        // 1.000e10 is 1e10.
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let digits = digits.trim_end_matches('0').trim_end_matches('.');
+        return format!("{digits}e{exponent}");
+    }
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
