@@ -32,6 +32,7 @@
 
 pub mod calibration;
 mod conditional;
+mod density;
 mod error;
 mod model;
 mod reference;
@@ -59,7 +60,7 @@ pub use tallsbi_inference::refine::RefineOptions;
 pub use tallsbi_inference::sample::SampleOptions;
 pub use tallsbi_inference::train::TrainOptions;
 pub use tallsbi_simulators::{Task, TaskOptions, task};
-pub use train::train;
+pub use train::{declared_maps, train};
 
 pub use tallsbi_data as data;
 pub use tallsbi_diagnostics as diagnostics;

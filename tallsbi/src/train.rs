@@ -2,8 +2,9 @@
 
 use crate::{Model, Result, Simulations};
 use std::time::Instant;
-use tallsbi_data::{Monitor, StreamKey};
+use tallsbi_data::{LatentMap, Monitor, Prior, SignedPermutation, StreamKey};
 use tallsbi_inference::train::{Storage, TrainOptions, TrainingData};
+use tallsbi_simulators::Task;
 
 /// Trains a model on simulations in memory: what the same rows in a file train to.
 ///
@@ -19,4 +20,25 @@ pub fn train(simulations: &Simulations, options: &TrainOptions, seed: u64, monit
     trained.info.training_seconds = started.elapsed().as_secs_f64();
     trained.info.provenance = serde_json::json!({ "seed": seed, "options": options });
     Ok(Model::new(trained))
+}
+
+/// Maps under which a task's prior and likelihood do not change, if they are the same maps of latent parameters: what
+/// [`LikelihoodOptions::declared`](tallsbi_inference::train::LikelihoodOptions::declared) can be given for its simulations. None where
+/// `prior` is not the task's.
+pub fn declared_maps(task: &dyn Task, prior: &Prior) -> Vec<SignedPermutation> {
+    if task.prior() != prior {
+        return Vec::new();
+    }
+    let latent = LatentMap::prior_gaussian(prior);
+    let m = latent.dim();
+    let z: Vec<f64> = (0..m).map(|i| (1.3 * i as f64 + 0.4).sin()).collect();
+    let (mut theta, mut image, mut back, mut expected) = (vec![0.0; m], vec![0.0; m], vec![0.0; m], vec![0.0; m]);
+    latent.to_parameters(&z, &mut theta);
+    let same = |map: &&SignedPermutation| {
+        map.apply(&theta, &mut image);
+        latent.to_latent(&image, &mut back);
+        map.apply(&z, &mut expected);
+        back.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6)
+    };
+    task.symmetry().elements()[1..].iter().filter(same).cloned().collect()
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tallsbi_data::{LatentMap, Prior, SignedPermutation, XTransform};
+use tallsbi_data::{Prior, SignedPermutation, XTransform};
 use tallsbi_files::{Existing, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::TrainedModel;
@@ -199,21 +199,7 @@ fn with_declared(options: &TrainOptions, set: &TrainingSet) -> TrainOptions {
 fn declared(set: &TrainingSet) -> Option<Vec<SignedPermutation>> {
     let settings = serde_json::Value::Object(set.spec().settings.clone());
     let task = tallsbi_simulators::task(&set.provenance().task, &serde_json::from_value(settings).ok()?).ok()?;
-    if task.prior() != set.prior() {
-        return None;
-    }
-    let latent = LatentMap::prior_gaussian(set.prior());
-    let m = latent.dim();
-    let z: Vec<f64> = (0..m).map(|i| (1.3 * i as f64 + 0.4).sin()).collect();
-    let (mut theta, mut image, mut back, mut expected) = (vec![0.0; m], vec![0.0; m], vec![0.0; m], vec![0.0; m]);
-    latent.to_parameters(&z, &mut theta);
-    let same = |map: &&SignedPermutation| {
-        map.apply(&theta, &mut image);
-        latent.to_latent(&image, &mut back);
-        map.apply(&z, &mut expected);
-        back.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6)
-    };
-    Some(task.symmetry().elements()[1..].iter().filter(same).cloned().collect())
+    Some(crate::declared_maps(&*task, set.prior()))
 }
 
 /// Writes into the model what it is and where it came from.

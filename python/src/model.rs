@@ -1,0 +1,237 @@
+//! Models: training, posteriors, densities.
+
+use crate::error::{Error, exception};
+use crate::tasks::{options, prior};
+use crate::work::run;
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::sync::Arc;
+use tallsbi::data::XTransform;
+use tallsbi::inference::notes::Note;
+use tallsbi::{SampleOptions, Simulations, StreamKey, TrainOptions, calibration};
+
+/// Checks that an array has a column a parameter.
+pub fn check_columns(what: &str, found: usize, names: &[String]) -> PyResult<()> {
+    if found == names.len() {
+        return Ok(());
+    }
+    let message = format!("{what}: expected {} columns ({}), found {found}", names.len(), names.join(", "));
+    Err(PyValueError::new_err(message))
+}
+
+/// What simulations are of, beside their rows.
+#[derive(FromPyObject)]
+pub struct Source {
+    /// The prior as JSON.
+    #[pyo3(item)]
+    pub prior: String,
+    /// Names of the observations; may be empty.
+    #[pyo3(item)]
+    pub observation_names: Vec<String>,
+    /// "identity" or "log".
+    #[pyo3(item)]
+    pub x_transform: String,
+    /// A built-in task's name, or "".
+    #[pyo3(item)]
+    pub task: String,
+    /// Its options as JSON.
+    #[pyo3(item)]
+    pub task_options: String,
+}
+
+impl Source {
+    /// Rows of it.
+    pub fn simulations(&self, theta: ArrayView2<'_, f64>, x: ArrayView3<'_, f64>) -> PyResult<Simulations> {
+        let transform: XTransform =
+            self.x_transform.parse().map_err(|error: tallsbi::data::DataError| exception(error.into()))?;
+        let names = self.observation_names.clone();
+        if !names.is_empty() && names.len() != x.dim().2 {
+            let message = format!("observation_names: {} names for {} values", names.len(), x.dim().2);
+            return Err(PyValueError::new_err(message));
+        }
+        let rows = Simulations::new(prior(&self.prior)?, theta.to_owned(), x.to_owned()).map_err(exception)?;
+        Ok(Simulations { observation_names: names, x_transform: transform, task: self.task.clone(), ..rows })
+    }
+}
+
+/// A trained model.
+#[pyclass(frozen, module = "tallsbi._tallsbi")]
+pub struct Model(pub Arc<tallsbi::Model>);
+
+/// Trains on θ (N, m) and x (N, K, d).
+#[pyfunction]
+pub fn train<'py>(
+    py: Python<'py>,
+    source: Source,
+    theta: PyReadonlyArray2<'py, f64>,
+    x: PyReadonlyArray3<'py, f64>,
+    train_options: &str,
+    seed: u64,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Model> {
+    let mut options: TrainOptions = options("options", train_options)?;
+    let simulations = source.simulations(theta.as_array(), x.as_array())?;
+    if !source.task.is_empty() && options.likelihood.symmetries && options.likelihood.declared.is_empty() {
+        let task = crate::tasks::task(&source.task, &source.task_options)?;
+        options.likelihood.declared = tallsbi::declared_maps(&*task, &simulations.prior);
+    }
+    let model = run(py, progress, |monitor| tallsbi::train(&simulations, &options, seed, monitor))?;
+    Ok(Model(Arc::new(model)))
+}
+
+impl Model {
+    fn centred(&self, x: ArrayView2<'_, f64>) -> PyResult<Array2<f32>> {
+        if x.nrows() == 0 {
+            return Err(PyValueError::new_err("observations: there are none; give at least one row"));
+        }
+        self.0.centre("observations", x).map_err(exception)
+    }
+
+    fn centred_groups(&self, x: ArrayView3<'_, f64>) -> PyResult<Array3<f32>> {
+        let (groups, n, d) = x.dim();
+        let flat = x.to_shape((groups * n, d)).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let centred = self.centred(flat.view())?;
+        Ok(centred.into_shape_with_order((groups, n, d)).expect("the same values"))
+    }
+}
+
+#[pymethods]
+impl Model {
+    /// A model from the bytes of a safetensors file.
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, bytes: &[u8]) -> PyResult<Self> {
+        let model = py.detach(|| tallsbi::Model::from_bytes(bytes)).map_err(exception)?;
+        Ok(Self(Arc::new(model)))
+    }
+
+    /// The bytes of its safetensors file.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &py.detach(|| self.0.to_bytes()))
+    }
+
+    #[getter]
+    fn names(&self) -> Vec<String> {
+        self.0.names().to_vec()
+    }
+
+    #[getter]
+    fn architecture(&self) -> &'static str {
+        self.0.trained().architecture()
+    }
+
+    #[getter]
+    fn dim_x(&self) -> usize {
+        self.0.trained().dim_x()
+    }
+
+    #[getter]
+    fn is_likelihood(&self) -> bool {
+        self.0.is_likelihood()
+    }
+
+    #[getter]
+    fn prior(&self) -> String {
+        self.0.trained().latent.prior().to_json()
+    }
+
+    /// The record of training as JSON.
+    #[getter]
+    fn info(&self) -> String {
+        serde_json::to_string(&self.0.trained().info).expect("numbers and strings only")
+    }
+
+    /// (text, whether it calls results into question) of each note of training.
+    #[getter]
+    fn notes(&self) -> Vec<(String, bool)> {
+        self.0.trained().info.notes.iter().map(said).collect()
+    }
+
+    /// The same about observations (n, d).
+    fn examine<'py>(&self, x: PyReadonlyArray2<'py, f64>) -> PyResult<Vec<(String, bool)>> {
+        let x = self.centred(x.as_array())?;
+        Ok(self.0.examine(x.view()).map_err(exception)?.iter().map(said).collect())
+    }
+
+    /// Samples (S, m) of the posterior given x (n, d), and what should be told of them.
+    fn sample<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        sample_options: &str,
+        seed: u64,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyArray2<f64>>, Vec<String>)> {
+        let options: SampleOptions = options("options", sample_options)?;
+        let x = self.centred(x.as_array())?;
+        let drawn = run(py, progress, |monitor| self.0.sample(x.view(), &options, seed, monitor))?;
+        let cautions = self.0.cautions(&drawn.info, &options, options.samples);
+        Ok((drawn.theta.into_pyarray(py), cautions.iter().map(ToString::to_string).collect()))
+    }
+
+    /// `count` draws (N, count, m) of the posterior of each row of x (N, n, d), as checks draw them.
+    fn draws<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray3<'py, f64>,
+        count: usize,
+        sample_options: &str,
+        seed: u64,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray3<f64>>> {
+        let options: SampleOptions = options("options", sample_options)?;
+        let x = self.centred_groups(x.as_array())?;
+        let key = StreamKey::root(seed);
+        let drawn = run(py, progress, |monitor| calibration::draws(&self.0, &x, count, &options, key, None, monitor))?;
+        Ok(drawn.into_pyarray(py))
+    }
+
+    /// log p(x_{1:n}|θ) of each row of θ (N, m), in the simulator's units.
+    fn log_likelihood<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        theta: PyReadonlyArray2<'py, f64>,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        self.check_density()?;
+        check_columns("theta", theta.as_array().ncols(), self.0.names())?;
+        let x = self.centred(x.as_array())?;
+        let theta = theta.as_array().to_owned();
+        let values = run(py, None, |_| self.0.log_likelihood(x.view(), theta.view()))?;
+        Ok(values.into_pyarray(py))
+    }
+
+    /// log ∫ λ(θ) p(x_{1:n}|θ) dθ, in the simulator's units.
+    fn log_evidence<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        sample_options: &str,
+        seed: u64,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<f64> {
+        self.check_density()?;
+        let options: SampleOptions = options("options", sample_options)?;
+        let x = self.centred(x.as_array())?;
+        run(py, progress, |monitor| self.0.log_evidence(x.view(), &options, seed, monitor))
+    }
+}
+
+impl Model {
+    fn check_density(&self) -> PyResult<()> {
+        if self.0.is_likelihood() {
+            return Ok(());
+        }
+        let name = self.0.trained().architecture();
+        Err(Error::new_err(format!(
+            "a model of architecture {name} learned scores and has no density; train with architecture=\"likelihood\""
+        )))
+    }
+}
+
+/// A note's text, and whether it calls results into question.
+fn said(note: &Note) -> (String, bool) {
+    (note.to_string(), !matches!(note, Note::Symmetry { .. } | Note::Success { .. }))
+}

@@ -1,0 +1,44 @@
+"""Simulation-based inference from many observations of the same thing.
+
+>>> import tallsbi
+>>> prior = tallsbi.Prior({"rate": tallsbi.LogNormal(0.0, 0.5), "offset": tallsbi.Normal(0.0, 1.0)})
+>>> def simulator(theta, rng):
+...     return theta[1] + rng.exponential(1.0 / theta[0], 2)
+>>> theta, x = tallsbi.simulate(simulator, prior, 500)
+>>> model = tallsbi.train(theta, x, prior, epochs=2, hidden=[16], members=1)
+>>> posterior = model.posterior(x[:10])
+>>> posterior.sample(100).shape
+(100, 2)
+>>> posterior.log_prob(theta[:3]).shape
+(3,)
+"""
+
+from . import diagnostics
+from ._model import Model, Posterior, train
+from ._prior import LogNormal, MultivariateNormal, Normal, Prior, Uniform, torch_prior
+from ._refine import Reference, Refined, reference, refine
+from ._simulate import Simulations, observe, simulate, tasks
+from ._tallsbi import Error, set_threads
+
+__all__ = [
+    "Error",
+    "LogNormal",
+    "Model",
+    "MultivariateNormal",
+    "Normal",
+    "Posterior",
+    "Prior",
+    "Reference",
+    "Refined",
+    "Simulations",
+    "Uniform",
+    "diagnostics",
+    "observe",
+    "reference",
+    "refine",
+    "set_threads",
+    "simulate",
+    "tasks",
+    "torch_prior",
+    "train",
+]

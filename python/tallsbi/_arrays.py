@@ -1,0 +1,64 @@
+"""Arrays of any kind as the extension module takes them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def _plain(values: Any, what: str) -> Array:
+    if hasattr(values, "detach"):  # a torch tensor, perhaps with a gradient
+        values = values.detach().cpu()
+    try:
+        return np.ascontiguousarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}: expected numbers in a rectangular array ({error})") from None
+
+
+def matrix(values: Any, what: str) -> Array:
+    """`values` as rows (n, d); one row of numbers is (1, d)."""
+    array = np.atleast_1d(_plain(values, what))
+    if array.ndim == 1:
+        array = array[None, :]
+    if array.ndim != 2:
+        raise ValueError(f"{what}: expected (n, d), found {array.shape}")
+    return array
+
+
+def rows(values: Any, what: str, columns: int | None = None) -> Array:
+    """`values` as rows (n, d); a list of numbers is one column (n, 1), or one row if `columns` is their number."""
+    array = np.atleast_1d(_plain(values, what))
+    if array.ndim == 1:
+        array = array[None, :] if columns == len(array) and columns > 1 else array[:, None]
+    if array.ndim != 2:
+        raise ValueError(f"{what}: expected (n, d), found {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def cube(values: Any, what: str) -> Array:
+    """`values` as (N, K, d); (N, d) is one observation each."""
+    array = np.atleast_1d(_plain(values, what))
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim == 2:
+        array = array[:, None, :]
+    if array.ndim != 3:
+        raise ValueError(f"{what}: expected (N, d) or (N, K, d), found {array.shape}")
+    return np.ascontiguousarray(array)
+
+
+def text(options: dict[str, Any]) -> str:
+    """Options as JSON, NumPy's numbers and arrays too."""
+    return json.dumps(options, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value))
+
+
+def checked_seed(seed: int) -> int:
+    """`seed` if it is one."""
+    if not 0 <= int(seed) < 2**64:
+        raise ValueError(f"seed: must be a whole number from 0 to 2**64 - 1, got {seed}")
+    return int(seed)

@@ -1,0 +1,327 @@
+"""Training, models and posteriors."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+
+from . import _tallsbi
+from ._arrays import Array, checked_seed, cube, rows, text
+from ._prior import Prior, as_prior
+from ._progress import Progress, resolve
+from ._simulate import Simulations
+
+EVIDENCE_SAMPLES = 2000
+"""Particles of the evidence that normalises `Posterior.log_prob`."""
+
+Error = _tallsbi.Error
+
+
+def _source(simulations: Any, prior: Prior) -> dict[str, Any]:
+    return {
+        "prior": prior.to_json(),
+        "observation_names": list(getattr(simulations, "observation_names", [])),
+        "x_transform": getattr(simulations, "x_transform", "identity"),
+        "task": getattr(simulations, "task", ""),
+        "task_options": text(getattr(simulations, "task_options", {})),
+    }
+
+
+def _options(given: dict[str, Any] | None, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Options by section, with those that the keyword arguments choose in every section that has them."""
+    options: dict[str, Any] = json.loads(json.dumps(given or {}))
+
+    def put(section: str, key: str, value: Any) -> None:
+        options.setdefault(section, {})[key] = value
+
+    for key, value in chosen.items():
+        if key in ("epochs", "patience", "batch_size", "learning_rate", "weight_decay"):
+            put("optimizer", key, value)
+            for section in ("anchor", "likelihood"):
+                options.setdefault(section, {}).setdefault("optimizer", {})[key] = value
+            if key == "learning_rate":
+                put("likelihood", "learning_rate_factors", [])
+        elif key == "hidden":
+            put("network", "hidden", list(value))
+            put("likelihood", "hidden", list(value))
+            put("likelihood", "linear", False)
+        elif key == "members":
+            put("likelihood", "members", value)
+        else:
+            options[key] = value
+    return _completed(options)
+
+
+def _completed(options: dict[str, Any]) -> dict[str, Any]:
+    # What an optimizer leaves out are the library's own values of that section, which differ between sections.
+    defaults = {"anchor": {"epochs": 200}, "likelihood": {"weight_decay": 0.01}}
+    for section, values in defaults.items():
+        if "optimizer" in options.get(section, {}):
+            options[section]["optimizer"] = {**values, **options[section]["optimizer"]}
+    return options
+
+
+def train(
+    theta: Any,
+    x: Any = None,
+    prior: Any = None,
+    *,
+    options: dict[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | bool | None = None,
+    observation_names: list[str] | None = None,
+    x_transform: str | None = None,
+    **chosen: Any,
+) -> Model:
+    """Trains a model on parameters θ (N, m) of the prior and an observation x (N, d), or several (N, K, d), of each.
+
+    `theta` may be what `simulate` gave, alone. `options` are those of `tallsbi train --show-config` as a dict; keywords stand for the common
+    ones: architecture ("auto", "likelihood", "anchored", "noise"), epochs, patience, batch_size, learning_rate, hidden, members.
+    Rows of x that are not finite are failures, counted and not trained on. Ctrl-C stops within a second.
+
+    >>> from tallsbi import simulate
+    >>> simulations = simulate("gaussian_linear", n=500)
+    >>> model = train(simulations, epochs=2, hidden=[16], members=1)
+    >>> model.architecture
+    'likelihood'
+    >>> model.posterior(simulations.x[:5]).sample(100).shape
+    (100, 10)
+    """
+    simulations = theta
+    if isinstance(theta, Simulations):
+        x = theta.x if x is None else x
+        prior = theta.prior if prior is None else prior
+        theta = theta.theta
+    if x is None or prior is None:
+        raise ValueError("train: give theta, x and prior, or what simulate gave")
+    prior = as_prior(prior)
+    source = _source(simulations, prior)
+    source["observation_names"] = observation_names or source["observation_names"]
+    source["x_transform"] = x_transform or source["x_transform"]
+    own = rows(theta, "theta", len(prior))
+    settings = text(_options(options, chosen))
+    model = Model(_tallsbi.train(source, own, cube(x, "x"), settings, checked_seed(seed), resolve(progress)))
+    for note, doubtful in model._native.notes:
+        if doubtful:
+            warnings.warn(note, stacklevel=2)
+    return model
+
+
+class Model:
+    """A trained model, which gives posteriors for any number of observations."""
+
+    def __init__(self, native: _tallsbi.Model) -> None:
+        self._native = native
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Model:
+        """A model from the bytes of its safetensors file, or of a published network."""
+        return cls(_tallsbi.Model.from_bytes(bytes(data)))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Model:
+        """A model from its file."""
+        with open(path, "rb") as file:
+            data = file.read()
+        try:
+            return cls.from_bytes(data)
+        except Error as error:
+            raise Error(f"{os.fspath(path)}: {error}") from None
+
+    def to_bytes(self) -> bytes:
+        """The bytes of its safetensors file."""
+        return self._native.to_bytes()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes its file, beside it first, so that no half of one is ever there."""
+        beside = f"{os.fspath(path)}.partial"
+        try:
+            with open(beside, "wb") as file:
+                file.write(self.to_bytes())
+            os.replace(beside, path)
+        finally:
+            if os.path.exists(beside):
+                os.remove(beside)
+
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
+        return Model.from_bytes, (self.to_bytes(),)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the parameters."""
+        return self._native.names
+
+    @property
+    def architecture(self) -> str:
+        """"likelihood", "anchored", "noise" or "refined"."""
+        return self._native.architecture
+
+    @property
+    def prior(self) -> Prior:
+        """The prior it was trained under."""
+        return Prior(self._native.prior)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Rows, loss curves, options, seconds."""
+        return dict(json.loads(self._native.info))
+
+    @property
+    def notes(self) -> list[str]:
+        """What was noticed in the training set and in training."""
+        return [note for note, _ in self._native.notes]
+
+    def posterior(self, x: Any) -> Posterior:
+        """The posterior given the observations x (n, d), of any number n; warns of such as are unlike all simulations."""
+        return Posterior(self, rows(x, "observations", self._native.dim_x))
+
+    def draws(self, x: Any, count: int = 100, *, seed: int = 0, progress: Progress | bool | None = None, **sampling: Any) -> Array:
+        """`count` draws (N, count, m) of the posterior of each of the N sets of observations x (N, n, d): what checks need."""
+        settings = text(_sampling(self, 1, sampling))
+        return self._native.draws(cube(x, "x"), int(count), settings, checked_seed(seed), resolve(progress))
+
+    def __repr__(self) -> str:
+        return f"Model({self.architecture}, {', '.join(self.names)}; {self._native.dim_x} values)"
+
+
+def _sampling(model: Model, n: int, given: dict[str, Any]) -> dict[str, Any]:
+    options = {key: value for key, value in given.items() if value is not None}
+    if int(n) < 1:
+        raise ValueError("n: must be at least 1")
+    scores = [key for key in options if key != "tempering"]
+    if model._native.is_likelihood and scores:
+        raise ValueError(f"{scores[0]}: is for models that learned scores; this one is sampled by tempering, leave it out")
+    steps = options.pop("steps", None)
+    method, sampler = options.pop("method", None), options.pop("sampler", None)
+    if isinstance(method, str):
+        method = {"method": method}
+    if isinstance(sampler, str) or (sampler is None and steps is not None):
+        sampler = {"sampler": sampler or "dpm-solver"}
+    if steps is not None:
+        sampler = {**sampler, "steps": int(steps)}
+    if method is not None:
+        options["method"] = method
+    if sampler is not None:
+        options["sampler"] = sampler
+    return {**options, "samples": int(n)}
+
+
+class Posterior:
+    """The posterior given observations."""
+
+    def __init__(self, model: Model, x: Array) -> None:
+        self.model, self.x = model, x
+        self._evidence: float | None = None
+        for note, doubtful in model._native.examine(x):
+            if doubtful:
+                warnings.warn(note, stacklevel=3)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the parameters."""
+        return self.model.names
+
+    def sample(
+        self,
+        n: int = 1000,
+        *,
+        seed: int = 0,
+        method: str | dict[str, Any] | None = None,
+        sampler: str | dict[str, Any] | None = None,
+        steps: int | None = None,
+        progress: Progress | bool | None = None,
+        **options: Any,
+    ) -> Array:
+        """`n` samples (n, m): those that `tallsbi sample` draws with this seed. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
+        "ddim", "langevin", ..), `steps` and other options are for models that learned scores."""
+        settings = text(_sampling(self.model, n, {"method": method, "sampler": sampler, "steps": steps, **options}))
+        theta, cautions = self.model._native.sample(self.x, settings, checked_seed(seed), resolve(progress))
+        for caution in cautions:
+            warnings.warn(caution, stacklevel=2)
+        return theta
+
+    def log_likelihood(self, theta: Any) -> Array:
+        """log p(x_1..n|θ) of each row of θ (N, m), in the simulator's units."""
+        return self.model._native.log_likelihood(self.x, rows(theta, "theta", len(self.names)))
+
+    def log_evidence(self, *, seed: int = 0, samples: int = EVIDENCE_SAMPLES) -> float:
+        """The logarithm of the prior's mean likelihood, by tempering."""
+        return self.model._native.log_evidence(self.x, text({"samples": int(samples)}), checked_seed(seed), None)
+
+    def log_prob(self, theta: Any, *, normalized: bool = True) -> Array:
+        """Log density of the posterior at each row of θ (N, m), -inf outside the prior's support. Models that learned scores have none.
+
+        Normalised by `log_evidence()`, which is computed once; `normalized=False` leaves it out."""
+        values = self.log_likelihood(theta) + self.model.prior.log_prob(theta)
+        if normalized and self._evidence is None:
+            self._evidence = self.log_evidence()
+        return values - (self._evidence or 0.0) if normalized else values
+
+    def map(self, *, seed: int = 0) -> Array:
+        """The θ (m) of largest density, to a thousandth of the posterior's width: from the best of 1000 samples, by a search along its axes."""
+        self.log_likelihood(np.empty((0, len(self.names))))  # Says so where there is no density.
+        samples = self.sample(1000, seed=seed, progress=False)
+        axes = np.linalg.cholesky(np.atleast_2d(np.cov(samples.T)) + 1e-300 * np.eye(len(self.names)))
+        values = self.log_prob(samples, normalized=False)
+        best, value, step = samples[values.argmax()], values.max(), 0.5
+        moves = np.concatenate([axes.T, -axes.T])
+        for _ in range(400):
+            tried = best + step * moves
+            values = self.log_prob(tried, normalized=False)
+            if values.max() > value:
+                best, value = tried[values.argmax()], values.max()
+            elif step < 1e-3:
+                break
+            else:
+                step /= 2
+        return np.asarray(best)
+
+    def summary(self, n: int = 1000, *, seed: int = 0) -> dict[str, dict[str, float]]:
+        """Mean, sd and quantiles of each parameter."""
+        samples = self.sample(n, seed=seed, progress=False)
+        low, median, high = np.quantile(samples, [0.05, 0.5, 0.95], axis=0)
+        parts = {"mean": samples.mean(0), "sd": samples.std(0), "q05": low, "median": median, "q95": high}
+        return {name: {key: float(part[i]) for key, part in parts.items()} for i, name in enumerate(self.names)}
+
+    def _groups(self, n: int, seed: int) -> dict[str, Any]:
+        try:
+            import xarray as xr
+        except ImportError:
+            raise ImportError("ArviZ's formats need xarray: pip install tallsbi[arviz]") from None
+        samples, prior = self.sample(n, seed=seed, progress=False), self.model.prior.sample(n, seed)
+
+        def draws(theta: Array) -> Any:
+            return xr.Dataset({name: (("chain", "draw"), theta[None, :, i]) for i, name in enumerate(self.names)})
+
+        groups = {"posterior": draws(samples), "prior": draws(prior)}
+        groups["observed_data"] = xr.Dataset({"x": (("obs", "value"), self.x)})
+        if self.model._native.is_likelihood:
+            each = [self.model._native.log_likelihood(row[None], samples) for row in self.x]
+            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), np.stack(each, -1)[None])})
+        coordinates = {"chain": [0], "draw": np.arange(n), "obs": np.arange(len(self.x))}
+        for name, group in groups.items():
+            group = group.assign_coords({key: value for key, value in coordinates.items() if key in group.dims})
+            group.attrs = {"creation_library": "tallsbi", "sample_dims": ["chain", "draw"]}
+            groups[name] = group
+        return groups
+
+    def to_datatree(self, n: int = 1000, *, seed: int = 0) -> Any:
+        """An xarray DataTree as ArviZ 1 takes it: posterior, prior, observed_data and, of likelihoods, log_likelihood."""
+        import xarray as xr
+
+        return xr.DataTree.from_dict(self._groups(n, seed))
+
+    def to_inference_data(self, n: int = 1000, *, seed: int = 0) -> Any:
+        """The same as InferenceData, for ArviZ before 1."""
+        try:
+            from arviz import InferenceData
+        except ImportError:
+            raise ImportError("this ArviZ has no InferenceData (or is not there); use to_datatree()") from None
+        return InferenceData(**self._groups(n, seed))
+
+    def __repr__(self) -> str:
+        return f"Posterior({', '.join(self.names)}; {len(self.x)} observations)"

@@ -1,0 +1,144 @@
+//! Densities of models that know the likelihood: log p(x_{1:n}|θ), and the evidence of the observations.
+
+use crate::{Error, Model, Result};
+use ndarray::{ArrayView2, Axis};
+use tallsbi_data::{Monitor, StreamKey};
+use tallsbi_inference::model::cells::Cells;
+use tallsbi_inference::model::density::log_sum_exp;
+use tallsbi_inference::model::{Networks, PreparedModel};
+use tallsbi_inference::refine::{Column, RefinedModel, sample_refined};
+use tallsbi_inference::sample::{SampleOptions, SampleRequest};
+use tallsbi_inference::tempering::{Likelihood, Local, sample_tempered};
+
+/// ½ log 2π.
+const HALF_LN_2PI: f64 = 0.918_938_533_204_672_8;
+
+impl Model {
+    /// log p(x_{1:n}|θ) of each row of θ (N, m) for the observations (n, d), [centred](Model::centre): in the simulator's units, masses of
+    /// columns of whole numbers, densities of others. -∞ where θ is outside the prior's support. One call serves all n at the cost of one.
+    ///
+    /// # Errors
+    /// When the model learned scores and has no density, or shapes do not fit.
+    pub fn log_likelihood(&self, observations: ArrayView2<'_, f32>, theta: ArrayView2<'_, f64>) -> Result<Vec<f64>> {
+        self.check_width("observations", observations.ncols())?;
+        let (map, m) = (&self.trained().latent, self.names().len());
+        if theta.ncols() != m {
+            let expected = format!("the parameters {}", self.names().join(", "));
+            return Err(Error::Shape { what: "theta".into(), expected, found: format!("{} values", theta.ncols()) });
+        }
+        let inside: Vec<bool> =
+            theta.outer_iter().map(|row| map.prior().log_density(&row.to_vec()).is_finite()).collect();
+        let mut latent = vec![0.0; theta.len()];
+        for ((row, out), _) in theta.outer_iter().zip(latent.chunks_exact_mut(m)).zip(&inside).filter(|(_, i)| **i) {
+            map.to_latent(&row.to_vec(), out);
+        }
+        let units = self.units(observations)?;
+        let values = match self.prepared() {
+            PreparedModel::Likelihood(model) => evaluate(model, observations, &latent)?,
+            PreparedModel::Refined(model) => refined(model, observations, &latent)?,
+            PreparedModel::Noise(_) | PreparedModel::Anchored(_) => return Err(self.no_density()),
+        };
+        Ok(values.iter().zip(inside).map(|(value, i)| if i { value + units } else { f64::NEG_INFINITY }).collect())
+    }
+
+    /// log ∫ λ(θ) p(x_{1:n}|θ) dθ by tempering with as many particles as `options` asks samples; units as in [`Model::log_likelihood`].
+    ///
+    /// # Errors
+    /// As [`Model::sample`], and when the model learned scores and has no density.
+    pub fn log_evidence(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        options: &SampleOptions,
+        seed: u64,
+        monitor: &dyn Monitor,
+    ) -> Result<f64> {
+        self.check_width("observations", observations.ncols())?;
+        let units = self.units(observations)?;
+        let groups = [observations];
+        let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(seed), covariances: None };
+        let (samples, tempering) = (options.samples, &options.tempering);
+        let evidence = match self.prepared() {
+            PreparedModel::Likelihood(model) => sample_tempered(model, &request, samples, tempering, monitor)?.1[0],
+            PreparedModel::Refined(model) => {
+                sample_refined(model, &request, samples, None, tempering, monitor)?.1[0].log_evidence
+            }
+            PreparedModel::Noise(_) | PreparedModel::Anchored(_) => return Err(self.no_density()),
+        };
+        Ok(evidence + units)
+    }
+
+    fn no_density(&self) -> Error {
+        let message = format!("of architecture {} learned scores and has no density", self.trained().architecture());
+        Error::Input { origin: "the model".into(), message }
+    }
+
+    /// What makes log densities of standardised observations those of the simulator's: the networks leave out ½ log 2π, work on z =
+    /// (f(x) - mean)/sd, and know masses of cells as they are.
+    fn units(&self, observations: ArrayView2<'_, f32>) -> Result<f64> {
+        let map = &self.trained().observation_map;
+        let cells = match &self.trained().networks {
+            Networks::Likelihood { layout, .. } if layout.cells => Cells::new(map),
+            _ => None,
+        };
+        let n = observations.nrows() as f64;
+        let mut units = 0.0;
+        for (column, values) in observations.axis_iter(Axis(1)).enumerate() {
+            let density = match self.prepared() {
+                // It standardises by itself.
+                PreparedModel::Refined(model) => {
+                    matches!(model.components[0].likelihood.columns[column], Column::Gaussian(_))
+                }
+                _ => {
+                    let density = !cells.as_ref().is_some_and(|cells| cells.has(column));
+                    let sd = f64::from(map.sd[column]);
+                    // A constant column is one whatever its unit.
+                    units -= if density { n * (HALF_LN_2PI + if sd > 0.0 { sd.ln() } else { 0.0 }) } else { 0.0 };
+                    density
+                }
+            };
+            if density && map.log {
+                units -= values.iter().map(|&x| f64::from(x).ln()).sum::<f64>();
+            }
+        }
+        Ok(units)
+    }
+}
+
+/// Values at latent parameters (N, m).
+fn evaluate<L: Likelihood>(likelihood: &L, x: ArrayView2<'_, f32>, latent: &[f64]) -> Result<Vec<f64>> {
+    let context = likelihood.context(x)?;
+    let mut local = Local::default();
+    if !latent.is_empty() {
+        likelihood.evaluate(&context, latent, &mut likelihood.workspace(), &mut local);
+    }
+    Ok(local.values)
+}
+
+/// The likelihood of a refined model: its components' local ones, each with the share that its proposal has of all at u,
+/// Σ_c w_c N_c(u)/q(u) p_c(x|u); so its evidence is what tempering of the components gives.
+fn refined(model: &RefinedModel, x: ArrayView2<'_, f32>, latent: &[f64]) -> Result<Vec<f64>> {
+    let m = model.components[0].frame.dim();
+    let rows = latent.len() / m;
+    let mut logs = vec![Vec::with_capacity(model.components.len()); rows];
+    for (index, component) in model.components.iter().enumerate() {
+        let frame = &component.frame;
+        let mut local = latent.to_vec();
+        local.chunks_exact_mut(m).for_each(|u| frame.to_local(u));
+        // log p_c + log N(u; 0, I) - log q(u).
+        let values = evaluate(&model.part(index, None), x, &local)?;
+        let (mut image, mut slope) = (vec![0.0; m], vec![0.0; m]);
+        for (row, u) in latent.chunks_exact(m).enumerate() {
+            let elements = model.symmetry.elements();
+            let shares: Vec<f64> = elements
+                .iter()
+                .map(|element| {
+                    element.apply(u, &mut image);
+                    frame.log_density(&image, &mut slope) + (component.weight / elements.len() as f64).ln()
+                })
+                .collect();
+            let prior = -0.5 * u.iter().map(|u| u * u).sum::<f64>() - m as f64 * HALF_LN_2PI;
+            logs[row].push(log_sum_exp(&shares) + values[row] - prior);
+        }
+    }
+    Ok(logs.iter().map(|logs| log_sum_exp(logs)).collect())
+}
