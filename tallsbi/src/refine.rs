@@ -149,7 +149,8 @@ fn start(
     monitor: &dyn Monitor,
 ) -> Result<(Array2<f64>, f64)> {
     same_prior("the model", base.trained().latent.prior(), task)?;
-    base.check_width("observations", x.ncols())?;
+    let centred = base.centre("observations", x.mapv(f64::from).view())?;
+    let x = centred.view();
     let worth = BASE_WORTH.min(x.nrows() as f64);
     let key = key.child(Purpose::Refinement);
     let quiet = Quiet(monitor);

@@ -6,6 +6,7 @@
 
 use super::fit::Rows;
 use super::frame::{Frame, moments};
+use super::learn::Learned;
 use super::local::{LocalLikelihood, LocalScratch};
 use crate::Result;
 use crate::precision::dot;
@@ -17,6 +18,9 @@ const WIDENED: f64 = 2.0;
 
 /// Rows with a smaller share of the largest weight are passed over.
 const NEGLIGIBLE: f64 = 1e-3;
+
+/// Share of the posterior from which a component counts.
+const MUCH: f64 = 0.1;
 
 /// Rows evaluated together.
 const CHUNK: usize = 256;
@@ -81,6 +85,31 @@ pub fn bias(likelihood: &LocalLikelihood, frame: &Frame, rows: &Rows, draws: &[f
     }
     let size = worth * (dot(&score, &score) / m as f64).sqrt() / sum;
     Ok(Bias { size, error: (worth * square).sqrt() / sum })
+}
+
+/// The largest bias of the components that hold much of the posterior, each at the draws that are nearest to it.
+///
+/// # Errors
+/// When draws have no width in some direction.
+pub(super) fn worst_bias(learned: &Learned, draws: &[f64], worth: f64) -> Result<Bias> {
+    let components = &learned.model.components;
+    let m = components[0].frame.dim();
+    let nearest = |u: &[f64]| {
+        let log = |c: usize| components[c].frame.log_density(u, &mut vec![0.0; m]);
+        (0..components.len()).max_by(|&a, &b| log(a).total_cmp(&log(b))).unwrap_or(0)
+    };
+    let mut worst = Bias { size: 0.0, error: 0.0 };
+    for (index, (component, rows)) in components.iter().zip(&learned.rows).enumerate() {
+        let own: Vec<f64> = draws.chunks_exact(m).filter(|u| nearest(u) == index).flatten().copied().collect();
+        if own.len() as f64 >= MUCH * draws.len() as f64 && own.len() > 10 * m * m {
+            let found = bias(&component.likelihood, &component.frame, rows, &own, worth)?;
+            // What exceeds chance most.
+            if !(found.size - found.error <= worst.size - worst.error) || worst.error == 0.0 {
+                worst = found;
+            }
+        }
+    }
+    Ok(worst)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(super) fn couple(design: &Design, marginals: &[Option<&Marginal>], i: usize,
     };
     let before = loss(&vec![0.0; design.rows]);
     let mut served: Vec<(f64, usize, usize)> = Vec::new();
-    for (j, other) in marginals[..i].iter().enumerate().filter_map(|(j, other)| Some((j, (*other)?))) {
+    for j in (0..i).filter(|&j| marginals[j].is_some()) {
         let mut best: Option<(f64, usize)> = None;
         for degree in design.degrees(most) {
             let values = products(design, &[(j, degree)], marginals);
@@ -34,11 +34,7 @@ pub(super) fn couple(design: &Design, marginals: &[Option<&Marginal>], i: usize,
             if gain > best.map_or(0.0, |(gain, _)| gain) + MARGIN {
                 best = Some((gain, degree));
             }
-            if degree == 0 && gain < 0.0 && most < 2 {
-                break;
-            }
         }
-        let _ = other;
         served.extend(best.map(|(gain, degree)| (gain, j, degree)));
     }
     together(design, marginals, own, &weights, served, forms)

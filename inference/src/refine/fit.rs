@@ -7,14 +7,13 @@
 
 use super::basis::Basis;
 use super::chart::Chart;
-use super::column::{Column, CountColumn, GaussianColumn};
+use super::column::{Column, CountColumn, Family, GaussianColumn};
 use super::counts::fit_counts;
 use super::coupling;
 use super::frame::Frame;
 use super::local::LocalLikelihood;
 use super::regression::{CrossFit, FOLDS, Features, SharedDesign, cross_fit, log_variance};
 use crate::precision::dot;
-use crate::refine::column::Family;
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
 
@@ -215,8 +214,7 @@ fn column(design: &Design, x: Vec<f64>, log: bool, forms: Forms) -> Result<(f64,
     // The density of a Gaussian stands in for a count's mass only where it hardly changes within a cell.
     let gaussian = gaussian_column(design, &x, log, forms)?.filter(|marginal| !counts || marginal.scale > 3.0);
     match (count, gaussian) {
-        (Some((value, column)), Some(gaussian)) if value < gaussian.value - MARGIN => {
-            let _ = column;
+        (Some((value, _)), Some(gaussian)) if value < gaussian.value - MARGIN => {
             Ok((gaussian.value, Kind::Gaussian(gaussian)))
         }
         (Some((value, column)), _) => Ok((value, Kind::Other(column))),

@@ -16,6 +16,7 @@
 mod basis;
 pub mod bias;
 pub mod chart;
+mod clusters;
 pub mod column;
 mod counts;
 mod coupling;

@@ -1,6 +1,8 @@
 //! Where to simulate next: Gaussians around the present posterior, wide enough for its own error, and a share from the round before.
 
+use super::clusters::clusters;
 use super::frame::{Frame, moments};
+use super::options::RefineOptions;
 use crate::Result;
 use crate::precision::{cholesky, cholesky_inverse};
 use rand::RngExt;
@@ -76,6 +78,27 @@ pub fn around(draws: &[f64], m: usize, width: f64, moved: Option<&[f64]>) -> Res
     }
     cholesky_inverse(&precision, m, &mut limited);
     Frame::new(mean, limited)
+}
+
+/// Proposals around the modes of posterior draws (rows, m), weighted by their shares, but none forgotten.
+///
+/// # Errors
+/// When the draws have no width in some direction.
+pub(super) fn around_modes(
+    draws: &[f64],
+    m: usize,
+    options: &RefineOptions,
+    moved: Option<&[f64]>,
+) -> Result<Vec<(f64, Frame)>> {
+    let groups = clusters(draws, m, options.components);
+    let count = groups.len() as f64;
+    groups
+        .iter()
+        .map(|group| {
+            let share = group.len() as f64 / draws.len() as f64;
+            Ok((0.5 * share + 0.5 / count, around(group, m, options.width, moved)?))
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -180,24 +180,14 @@ mod tests {
     fn rows() -> (Vec<f64>, Vec<f64>) {
         let mut rng = StreamKey::root(1).rng(0);
         let mut draw = move || -> f64 { StandardNormal.sample(&mut rng) };
-        (0..4000)
-            .map(|_| {
-                let v = draw();
-                let sd = (0.5 * (-1.0 + 0.8 * v)).exp();
-                ([1.0, v], 0.7 - 0.3 * v + sd * draw())
-            })
-            .unzip::<_, _, Vec<[f64; 2]>, Vec<f64>>()
-            .into_flat()
-    }
-
-    trait Flat {
-        fn into_flat(self) -> (Vec<f64>, Vec<f64>);
-    }
-
-    impl Flat for (Vec<[f64; 2]>, Vec<f64>) {
-        fn into_flat(self) -> (Vec<f64>, Vec<f64>) {
-            (self.0.into_flattened(), self.1)
+        let (mut phi, mut y) = (Vec::new(), Vec::new());
+        for _ in 0..4000 {
+            let v = draw();
+            let sd = (0.5 * (-1.0 + 0.8 * v)).exp();
+            phi.extend([1.0, v]);
+            y.push(0.7 - 0.3 * v + sd * draw());
         }
+        (phi, y)
     }
 
     #[test]

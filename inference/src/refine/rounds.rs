@@ -1,12 +1,12 @@
 //! Rounds of simulation at the observations, from a base posterior or from nothing but the prior.
 
-use super::bias::bias;
+use super::bias::worst_bias;
 use super::fit::Rows;
 use super::judge::{RoundRecord, Verdict, movement, predicted_error, rows_needed};
 use super::learn::learn;
 use super::model::RefinedModel;
 use super::options::RefineOptions;
-use super::proposal::{Proposal, around};
+use super::proposal::{Proposal, around_modes};
 use super::sample::sample_refined;
 use crate::sample::SampleRequest;
 use crate::{InferenceError, Result};
@@ -227,7 +227,7 @@ fn one_round(
     let m = problem.latent.dim();
     let Plan { round, size, worth, last } = plan;
     let key = key.indexed(round as u64);
-    let parts = vec![(1.0, around(&state.draws, m, options.width, state.moved.as_deref())?)];
+    let parts = around_modes(&state.draws, m, options, state.moved.as_deref())?;
     let proposal = Proposal { parts };
     let u =
         proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
@@ -242,8 +242,7 @@ fn one_round(
     let draws: Vec<f64> = samples.latent.iter().copied().collect();
     let canonical: Vec<f64> = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
     let (moved, widened, shift) = movement(&state.draws, &canonical, m);
-    let first = &model.components[0];
-    let biased = bias(&first.likelihood, &first.frame, &learned.rows[0], &canonical, worth)?;
+    let biased = worst_bias(&learned, &canonical, worth)?;
     let record = RoundRecord {
         bias: biased.size,
         bias_error: biased.error,
