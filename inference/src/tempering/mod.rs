@@ -205,6 +205,10 @@ pub fn sample_tempered<L: Likelihood>(
     }
     info.diverged =
         latent.chunks_exact(m).filter(|row| row.iter().any(|z| z.is_nan() || z.abs() > DIVERGED)).count() as u64;
+    if request.groups.len() == 1 && info.diverged == samples as u64 {
+        let reason = "all lie beyond 100 prior standard deviations";
+        return Err(InferenceError::Collapsed { reason, distinct: samples, particles: samples });
+    }
     let latent = Array3::from_shape_vec((request.groups.len(), samples, m), latent).expect("each group gives its own");
     Ok((Samples { latent, info }, evidences))
 }
