@@ -13,6 +13,9 @@
 //! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
 //! * [`RefinedModel`], [`sample_refined`]: the result, and posteriors under the true prior.
 
+#![allow(clippy::neg_cmp_op_on_partial_ord, reason = "what is NaN shall fail a check, not pass it")]
+#![allow(clippy::needless_range_loop, reason = "indices run through several arrays, as in the formulas")]
+
 mod basis;
 pub mod bias;
 pub mod chart;
