@@ -131,10 +131,10 @@ def test_same_samples_as_the_command_line(tmp_path):
     if not binary:
         pytest.skip("TALLSBI_BINARY is not set")
     run = lambda *words: subprocess.run([binary, "-q", *map(str, words)], check=True, cwd=tmp_path)  # noqa: E731
-    run("simulate", "two_moons", "-n", 600, "-o", "train.h5", "--seed", 3)
-    short = ["--architecture", "likelihood", "--epochs", 2, "--hidden", "16", "--members", 1]
+    run("simulate", "sir", "-n", 600, "-o", "train.h5", "--seed", 3)
+    short = ["--architecture", "likelihood", "--epochs", 2, "--hidden", "16", "--members", 1, "--symmetry", "off"]
     run("train", "train.h5", "-o", "own.safetensors", *short, "--seed", 4)
     theirs = tallsbi.Model.load(tmp_path / "own.safetensors")
-    ours = tallsbi.train(tallsbi.simulate("two_moons", n=600, seed=3), architecture="likelihood", epochs=2, hidden=[16], members=1, seed=4)
-    x = tallsbi.observe("two_moons", n=3, seed=5).x
+    ours = tallsbi.train(tallsbi.simulate("sir", n=600, seed=3), options={"likelihood": {"symmetries": False}}, architecture="likelihood", epochs=2, hidden=[16], members=1, seed=4)
+    x = tallsbi.observe("sir", n=3, seed=5).x
     np.testing.assert_array_equal(theirs.posterior(x).sample(200), ours.posterior(x).sample(200))
