@@ -132,7 +132,8 @@ def test_same_samples_as_the_command_line(tmp_path):
         pytest.skip("TALLSBI_BINARY is not set")
     run = lambda *words: subprocess.run([binary, "-q", *map(str, words)], check=True, cwd=tmp_path)  # noqa: E731
     run("simulate", "sir", "-n", 600, "-o", "train.h5", "--seed", 3)
-    short = ["--architecture", "likelihood", "--epochs", 2, "--hidden", "16", "--members", 1, "--symmetry", "off"]
+    short = ["--architecture", "likelihood", "--epochs", 2, "--hidden", "16", "--members", 1, "--config", "train.toml"]
+    (tmp_path / "train.toml").write_text("[likelihood]\nsymmetries = false\n")
     run("train", "train.h5", "-o", "own.safetensors", *short, "--seed", 4)
     theirs = tallsbi.Model.load(tmp_path / "own.safetensors")
     ours = tallsbi.train(tallsbi.simulate("sir", n=600, seed=3), options={"likelihood": {"symmetries": False}}, architecture="likelihood", epochs=2, hidden=[16], members=1, seed=4)
