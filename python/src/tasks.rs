@@ -67,6 +67,9 @@ pub fn task_info(name: &str, settings: &str) -> PyResult<(String, Vec<String>, S
     Ok((task.prior().to_json(), task.observation_names(), task.x_transform().as_str().to_owned()))
 }
 
+/// θ (N, m) and x (N, K, d).
+type Simulated<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray3<f64>>);
+
 /// θ (N, m) and x (N, K, d) of a built-in task; rows that failed are NaN.
 #[pyfunction]
 pub fn simulate_task<'py>(
@@ -77,7 +80,7 @@ pub fn simulate_task<'py>(
     n_obs: usize,
     seed: u64,
     progress: Option<&Bound<'py, PyAny>>,
-) -> PyResult<(Bound<'py, PyArray2<f64>>, Bound<'py, PyArray3<f64>>)> {
+) -> PyResult<Simulated<'py>> {
     let task = task(name, settings)?;
     let simulations = run(py, progress, |monitor| tallsbi::simulate(&*task, rows, n_obs, seed, monitor))?;
     Ok((simulations.theta.into_pyarray(py), simulations.x.into_pyarray(py)))

@@ -151,7 +151,7 @@ def torch_prior(distribution: Any, names: Sequence[str]) -> Prior:
         if kind == "MultivariateNormal":
             ours.append(MultivariateNormal(taken, numbers["loc"], numbers["covariance_matrix"]))
             continue
-        families = {"Uniform": ("low", "high", Uniform), "Normal": ("loc", "scale", Normal), "LogNormal": ("loc", "scale", LogNormal)}
+        families: dict[str, tuple[str, str, Any]] = {"Uniform": ("low", "high", Uniform), "Normal": ("loc", "scale", Normal), "LogNormal": ("loc", "scale", LogNormal)}
         if kind not in families:
             missing = "there are Uniform, Normal, LogNormal, MultivariateNormal and Independent or BoxUniform of these"
             raise ValueError(f"torch.distributions.{kind} is no prior of tallsbi: {missing}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ class _Line:
         self.stage = ""
         self.bar: Any = None
         try:
-            from tqdm.auto import tqdm
+            tqdm: Any = importlib.import_module("tqdm.auto").tqdm
         except ImportError:
             tqdm = None
         self.tqdm: Any = tqdm

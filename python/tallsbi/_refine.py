@@ -15,7 +15,7 @@ from ._arrays import Array, checked_seed, cube, rows, text
 from ._model import Model, Posterior, _source
 from ._prior import Prior, as_prior
 from ._progress import Progress, resolve
-from ._simulate import DEFAULT_BATCH, Runner, Simulations
+from ._simulate import DEFAULT_BATCH, Runner, Simulations, global_generators
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def refine(
         own = Prior(_tallsbi.task_info(simulator, text(task_options or {}))[0])
     else:
         own = as_prior(prior if prior is not None else getattr(model, "prior", None))
-        runner = Runner(simulator, own.sample(6, seed), vectorized, seed)
+        with global_generators():
+            runner = Runner(simulator, own.sample(6, seed), vectorized, seed)
         names = [f"x{i}" for i in range(runner.width)]
         call = lambda theta, seeds: runner.rows(theta, [int(one) for one in seeds])  # noqa: E731
         native = {"call": call, "names": names, "batch": int(batch)}
@@ -94,9 +95,11 @@ def refine(
     if isinstance(simulator, str):
         source["task"], source["task_options"] = simulator, text(task_options or {})
     earlier = None if simulations is None else (np.ascontiguousarray(simulations.theta), cube(simulations.x, "x"))
-    made, draws, reason, rounds, count = _tallsbi.refine(
-        source, native, observed, getattr(model, "_native", None), earlier, text(options), checked_seed(seed), resolve(progress)
-    )
+    base, told = getattr(model, "_native", None), resolve(progress)
+    with global_generators():
+        made, draws, reason, rounds, count = _tallsbi.refine(
+            source, native, observed, base, earlier, text(options), checked_seed(seed), told
+        )
     if reason:
         warnings.warn(f"the refinement has not settled: {reason}", stacklevel=2)
     refined = Model(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import multiprocessing
 import random
@@ -155,6 +156,21 @@ def _seed_globals(seed: Any) -> None:
         sys.modules["torch"].manual_seed(word)
 
 
+@contextlib.contextmanager
+def global_generators() -> Iterator[None]:
+    """Leaves the global generators as they were."""
+    state, own = np.random.get_state(), random.getstate()
+    torch = sys.modules.get("torch")
+    theirs = torch.get_rng_state() if torch else None
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
+        random.setstate(own)
+        if torch and theirs is not None:
+            torch.set_rng_state(theirs)
+
+
 _work: tuple[Runner, Array, int, int] | None = None
 
 
@@ -203,6 +219,7 @@ def simulate(
     `vectorized=True` says that it takes batches. A row for which it raises is NaN, and counted in one warning. `workers` processes give what one gives.
 
     >>> import numpy as np
+    >>> from tallsbi import Normal
     >>> def simulator(theta, rng):
     ...     return rng.normal(theta[0], 1.0, 3)
     >>> theta, x = simulate(simulator, Prior({"mean": Normal(0.0, 2.0)}), 100)
@@ -221,13 +238,14 @@ def simulate(
         raise ValueError("prior: give the prior of the simulator's parameters (task_options are for built-in tasks)")
     prior = as_prior(prior)
     theta = prior.sample(n, seed)
-    runner = Runner(simulator, prior.sample(6, seed), vectorized, seed)
-    if workers > 1 and not runner.repeats_itself(theta):
-        raise ValueError(
-            "workers: the simulator has random numbers of its own, which all processes would repeat; "
-            "let it take (theta, rng) and draw from rng, or use workers=1"
-        )
-    x, error = _run(runner, np.repeat(theta, n_obs, axis=0), batch or DEFAULT_BATCH, workers, seed, told)
+    with global_generators():
+        runner = Runner(simulator, prior.sample(6, seed), vectorized, seed)
+        if workers > 1 and not runner.repeats_itself(theta):
+            raise ValueError(
+                "workers: the simulator has random numbers of its own, which all processes would repeat; "
+                "let it take (theta, rng) and draw from rng, or use workers=1"
+            )
+        x, error = _run(runner, np.repeat(theta, n_obs, axis=0), batch or DEFAULT_BATCH, workers, seed, told)
     made = _simulations(theta, x.reshape(n, n_obs, -1) if n_obs > 1 else x, prior)
     made.first_error = error
     if made.failed:
@@ -241,7 +259,6 @@ def _run(
 ) -> tuple[Array, str | None]:
     global _work
     x, first_error = np.empty((len(theta), runner.width)), None
-    state, own = np.random.get_state(), random.getstate()
     _work = (runner, theta, batch, seed)
     try:
         for start, part, error in _pieces(range(0, len(theta), batch), workers):
@@ -251,8 +268,6 @@ def _run(
                 told("simulate", "rows", start + len(part), len(theta), "")
     finally:
         _work = None
-        np.random.set_state(state)
-        random.setstate(own)
     return x, first_error
 
 

@@ -142,3 +142,46 @@ fn refined(model: &RefinedModel, x: ArrayView2<'_, f32>, latent: &[f64]) -> Resu
     }
     Ok(logs.iter().map(|logs| log_sum_exp(logs)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{SampleOptions, Silent, TrainOptions, observe, simulate, task, train};
+    use ndarray::Array2;
+
+    /// Posterior densities are the exact Gaussian's, and the evidence is what Bayes' rule makes of prior, likelihood and posterior.
+    #[test]
+    fn densities_are_those_of_the_exact_posterior() {
+        let task = task("gaussian_linear", &Default::default()).unwrap();
+        let simulations = simulate(&*task, 4_000, 1, 0, &Silent).unwrap();
+        let mut options = TrainOptions::default();
+        options.likelihood.members = 1;
+        options.likelihood.hidden = vec![32];
+        options.likelihood.optimizer.epochs = 30;
+        let model = train(&simulations, &options, 0, &Silent).unwrap();
+        let x = observe(&*task, &[0.1; 10], 5, 0, &Silent).unwrap();
+        let exact = task.exact_posterior(x.view()).unwrap();
+        let theta = Array2::from_shape_fn((3, 10), |(row, i)| exact.mean[i] + 0.05 * (row as f64 - 1.0));
+        let values = model.log_likelihood(x.view(), theta.view()).unwrap();
+        let evidence = model.log_evidence(x.view(), &SampleOptions::default(), 0, &Silent).unwrap();
+        for (row, value) in theta.outer_iter().zip(values) {
+            // The covariance is a multiple of the identity.
+            let variance = exact.covariance[0][0];
+            assert!(exact.covariance[0][1].abs() < 1e-9);
+            let squares: f64 = row.iter().zip(&exact.mean).map(|(a, b)| (a - b) * (a - b)).sum();
+            let posterior = -0.5 * squares / variance - 5.0 * (std::f64::consts::TAU * variance).ln();
+            let found = value + task.prior().log_density(&row.to_vec()) - evidence;
+            assert!((found - posterior).abs() < 1.0, "{found} for {posterior}");
+            // In the simulator's units: x = θ + noise, whose variance the posterior's and the prior's tell.
+            let noise = 5.0 / (1.0 / variance - task.prior().mean_and_sd()[0].1.powi(-2));
+            let likelihood: f64 = x
+                .outer_iter()
+                .flat_map(|x| x.iter().zip(row.iter()).map(|(&x, t)| f64::from(x) - t).collect::<Vec<_>>())
+                .map(|e| -0.5 * e * e / noise - 0.5 * (std::f64::consts::TAU * noise).ln())
+                .sum();
+            // A unit forgotten would be some 40 off.
+            assert!((value - likelihood).abs() < 5.0, "{value} for {likelihood}");
+        }
+        let outside = model.log_likelihood(x.view(), Array2::zeros((1, 3)).view());
+        assert!(outside.is_err());
+    }
+}

@@ -84,7 +84,8 @@ fn broken_rows_marks_and_large_offsets_do_not_move_the_posterior() {
     let (theta, x) = simulations(4000);
     let observed = observations();
     observe(&place, "obs.h5", observed.view());
-    let cases: [(&str, &dyn Fn(usize) -> Option<f64>, &str); 3] = [
+    type Broken<'a> = &'a dyn Fn(usize) -> Option<f64>;
+    let cases: [(&str, Broken<'_>, &str); 3] = [
         ("one broken row", &|i| (i == 1234).then_some(1e10), "row 1234, column 1: 1e10, "),
         ("marks", &|i| (i % 20 == 0).then_some(-9999.0), "200 rows have -9999 in column 1"),
         ("failures", &|i| (i % 10 == 0).then_some(f64::NAN), "400 of 4000 simulations failed"),

@@ -1,0 +1,141 @@
+"""Models and posteriors: against closed forms, and what can go wrong."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import tallsbi
+from conftest import SPREAD, gaussian
+
+
+def exact(x):
+    variance = 1 / (1 + len(x) / SPREAD**2)
+    return variance * x.sum() / SPREAD**2, variance
+
+
+def normal(x, mean, variance):
+    return -0.5 * (x - mean) ** 2 / variance - 0.5 * np.log(2 * np.pi * variance)
+
+
+def test_posterior_and_densities_are_the_exact_ones(model, observations):
+    posterior, (mean, variance) = model.posterior(observations), exact(observations)
+    samples = posterior.sample(2000)
+    assert abs(samples.mean() - mean) < 0.15 * variance**0.5 and abs(samples.std() / variance**0.5 - 1) < 0.1
+    at = np.linspace(mean - 0.5, mean + 0.5, 5)[:, None]
+    np.testing.assert_allclose(posterior.log_prob(at), normal(at[:, 0], mean, variance), atol=0.25)
+    likelihood = normal(observations[:, 0], at, SPREAD**2).sum(1)
+    np.testing.assert_allclose(posterior.log_likelihood(at), likelihood, atol=0.4)
+    evidence = likelihood[2] + normal(at[2, 0], 0.0, 1.0) - normal(at[2, 0], mean, variance)
+    assert abs(posterior.log_evidence() - evidence) < 0.4
+    # The density integrates to one, whatever the network learned.
+    grid = np.linspace(mean - 8 * variance**0.5, mean + 8 * variance**0.5, 2001)
+    assert abs(np.exp(posterior.log_prob(grid[:, None])).sum() * (grid[1] - grid[0]) - 1) < 0.1
+    assert abs(posterior.map()[0] - mean) < 0.15 * variance**0.5
+    assert abs(posterior.summary()["mean"]["sd"] / variance**0.5 - 1) < 0.1
+
+
+def test_seeds_threads_pickles_and_files(model, observations, tmp_path):
+    samples = model.posterior(observations).sample(100, seed=3)
+    assert not np.array_equal(samples, model.posterior(observations).sample(100, seed=4))
+    model.save(tmp_path / "model.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    for other in [copy.deepcopy(model), pickle.loads(pickle.dumps(model)), tallsbi.Model.load(tmp_path / "model.safetensors")]:
+        np.testing.assert_array_equal(other.posterior(observations).sample(100, seed=3), samples)
+    one = tallsbi.simulate(gaussian, model.prior, 500)
+    trained = []
+    for threads in (1, 2):
+        tallsbi.set_threads(threads)
+        np.testing.assert_array_equal(model.posterior(observations).sample(100, seed=3), samples)
+        trained.append(tallsbi.train(one, epochs=2, hidden=[8], members=1).posterior(observations).sample(50))
+    np.testing.assert_array_equal(*trained)
+
+
+def test_dtypes_strides_orders_and_lists(simulations, observations):
+    theta, x = simulations.theta[:400].astype("f4"), simulations.x[:400].astype("f4")
+
+    def samples(theta, x, observed):
+        model = tallsbi.train(theta, x, simulations.prior, epochs=2, hidden=[8], members=1)
+        return model.posterior(observed).sample(20)
+
+    plain = samples(theta, x, observations)
+    np.testing.assert_array_equal(plain, samples(np.asfortranarray(theta), np.repeat(x, 2, 1)[:, ::2], observations.tolist()))
+    np.testing.assert_array_equal(plain, samples(theta.astype("f8")[:, 0], x[:, None, :], observations[:, 0]))
+
+
+def test_tensors(model, observations):
+    torch = pytest.importorskip("torch", reason="skipped: no torch here")
+    tensor = torch.tensor(observations, requires_grad=True)
+    np.testing.assert_array_equal(model.posterior(tensor).sample(10), model.posterior(observations).sample(10))
+
+
+def test_scores(scores):
+    x = np.zeros((3, 10))
+    posterior = scores.posterior(x)
+    assert scores.architecture == "anchored"
+    for options in [{}, {"method": "jac", "steps": 5}, {"method": "fnpe", "sampler": "ddim", "steps": 10}]:
+        assert posterior.sample(20, **options).shape == (20, 10)
+    for call in [lambda: posterior.log_prob(x), lambda: posterior.map(), lambda: posterior.log_evidence()]:
+        with pytest.raises(tallsbi.Error, match="has no density"):
+            call()
+
+
+def test_errors_are_one_line(model, simulations, observations, tmp_path):
+    def refused(kind, match, call):
+        with pytest.raises(kind, match=match) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+    theta, x, prior = simulations.theta, simulations.x, simulations.prior
+    refused(ValueError, "low < high", lambda: tallsbi.Prior({"a": tallsbi.Uniform(1, 0)}))
+    refused(ValueError, "expected observations of 1 values", lambda: model.posterior([[1.0, 2.0]]))
+    refused(ValueError, "NaN", lambda: model.posterior([[np.nan]]))
+    refused(ValueError, "at least one", lambda: model.posterior(np.empty((0, 1))))
+    refused(ValueError, "epochs", lambda: tallsbi.train(theta, x, prior, epochs=0))
+    refused(ValueError, "unknown field `depth`", lambda: tallsbi.train(theta, x, prior, depth=3))
+    refused(ValueError, "theta", lambda: tallsbi.train(theta[:-1], x, prior))
+    refused(ValueError, "outside the prior", lambda: tallsbi.train(theta, x, tallsbi.Prior({"a": tallsbi.Uniform(0, 1)})))
+    refused(ValueError, "tempering", lambda: model.posterior(observations).sample(10, method="gauss"))
+    refused(ValueError, "rectangular", lambda: model.posterior([[1.0], [1.0, 2.0]]))
+    refused(ValueError, "seed", lambda: model.posterior(observations).sample(10, seed=-1))
+    refused(OSError, "none.safetensors", lambda: tallsbi.Model.load(tmp_path / "none.safetensors"))
+    refused(tallsbi.Error, "model", lambda: tallsbi.Model.from_bytes(b"no model"))
+    with pytest.warns(UserWarning, match="unlike the simulations"):
+        model.posterior([[50.0]])
+
+
+def test_refining_a_python_simulator(observations, model):
+    mean, variance = exact(observations)
+    refined = tallsbi.refine(gaussian, observations, model.prior, seed=1)
+    assert abs(refined.samples.mean() - mean) < 0.2 * variance**0.5
+    at = np.array([[mean - 0.2], [mean + 0.2]])
+    np.testing.assert_allclose(refined.posterior.log_prob(at), normal(at[:, 0], mean, variance), atol=0.2)
+
+
+def test_reference_and_arviz(observations, model):
+    x = tallsbi.observe("gaussian_linear", n=5).x
+    assert tallsbi.reference("gaussian_linear", x, 1000).samples.shape == (1000, 10)
+    pytest.importorskip("xarray", reason="skipped: no xarray here")
+    tree = model.posterior(observations).to_datatree(200)
+    assert tree["posterior"].attrs["creation_library"] == "tallsbi"
+    assert tree["posterior"]["mean"].shape == (1, 200) and tree["log_likelihood"]["x"].shape == (1, 200, 4)
+    total = tree["log_likelihood"]["x"].sum("obs").values[0]
+    np.testing.assert_allclose(total, model.posterior(observations).log_likelihood(tree["posterior"]["mean"].values[0][:, None]), rtol=1e-6)
+
+
+def test_same_samples_as_the_command_line(tmp_path):
+    import os
+    import subprocess
+
+    binary = os.environ.get("TALLSBI_BINARY")
+    if not binary:
+        pytest.skip("TALLSBI_BINARY is not set")
+    run = lambda *words: subprocess.run([binary, "-q", *map(str, words)], check=True, cwd=tmp_path)  # noqa: E731
+    run("simulate", "sir", "-n", 600, "-o", "train.h5", "--seed", 3)
+    short = ["--architecture", "likelihood", "--epochs", 2, "--hidden", "16", "--members", 1, "--config", "train.toml"]
+    (tmp_path / "train.toml").write_text("[likelihood]\nsymmetries = false\n")
+    run("train", "train.h5", "-o", "own.safetensors", *short, "--seed", 4)
+    theirs = tallsbi.Model.load(tmp_path / "own.safetensors")
+    ours = tallsbi.train(tallsbi.simulate("sir", n=600, seed=3), options={"likelihood": {"symmetries": False}}, architecture="likelihood", epochs=2, hidden=[16], members=1, seed=4)
+    x = tallsbi.observe("sir", n=3, seed=5).x
+    np.testing.assert_array_equal(theirs.posterior(x).sample(200), ours.posterior(x).sample(200))

@@ -1,0 +1,116 @@
+"""Python functions as simulators: shapes, failures, processes, random numbers."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tallsbi
+
+PRIOR = tallsbi.Prior({"a": tallsbi.Normal(0.0, 1.0), "b": tallsbi.Uniform(1.0, 2.0)})
+
+
+def noisy(theta, rng):
+    return rng.normal(theta[0], theta[1], 3)
+
+
+def test_batched_and_row_by_row_are_told_apart():
+    calls = []
+
+    def batched(theta):
+        calls.append(theta.shape)
+        return np.stack([theta[:, 0], theta[:, 0] * theta[:, 1], theta[:, 1]], 1)
+
+    def row(theta):
+        return np.array([theta[0], theta[0] * theta[1], theta[1]])
+
+    theta, x = tallsbi.simulate(batched, PRIOR, 2500)
+    assert calls[-1] == (500, 2) and x.shape == (2500, 3)
+    np.testing.assert_array_equal(x, tallsbi.simulate(row, PRIOR, 2500).x)
+    np.testing.assert_array_equal(x[:, 2], theta[:, 1])
+    # Rows that a batch would mix: x = θ/Σθ.
+    x = tallsbi.simulate(lambda theta: theta / theta.sum(), PRIOR, 20).x
+    np.testing.assert_allclose(x.sum(1), 1.0)
+
+
+def test_processes_and_batches_do_not_change_a_number():
+    one = tallsbi.simulate(noisy, PRIOR, 300, seed=3, n_obs=2)
+    assert one.x.shape == (300, 2, 3)
+    for workers, batch in [(1, 7), (2, 64), (3, 10)]:
+        np.testing.assert_array_equal(one.x, tallsbi.simulate(noisy, PRIOR, 300, seed=3, n_obs=2, workers=workers, batch=batch).x)
+    assert not np.array_equal(one.x, tallsbi.simulate(noisy, PRIOR, 300, seed=4, n_obs=2).x)
+    assert len(np.unique(one.x)) == one.x.size
+
+    def of_the_global_generator(theta):
+        return np.random.normal(theta)
+
+    state = np.random.get_state()[1].copy()
+    x = [tallsbi.simulate(of_the_global_generator, PRIOR, 100, workers=workers, batch=10).x for workers in (1, 2)]
+    np.testing.assert_array_equal(*x)
+    np.testing.assert_array_equal(state, np.random.get_state()[1])
+
+
+def test_own_generators_are_refused_by_processes():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="random numbers of its own"):
+        tallsbi.simulate(lambda theta: rng.normal(theta), PRIOR, 50, workers=2)
+
+
+def test_rows_that_raise_are_counted():
+    def fails(theta):
+        if theta[0] > 0:
+            raise RuntimeError("the solver blew up")
+        return theta
+
+    with pytest.warns(UserWarning, match="of 100 simulations failed.*RuntimeError: the solver blew up"):
+        made = tallsbi.simulate(fails, PRIOR, 100, workers=2, batch=10)
+    np.testing.assert_array_equal(np.isnan(made.x[:, 0]), made.theta[:, 0] > 0)
+    assert made.failed == (made.theta[:, 0] > 0).sum() > 10
+
+    def batch_fails(theta):
+        if (theta[:, 0] > 2).any():
+            raise RuntimeError("one of them")
+        return theta.copy()
+
+    with pytest.warns(UserWarning, match="one of them"):
+        made = tallsbi.simulate(batch_fails, PRIOR, 500, vectorized=True, batch=50)
+    np.testing.assert_array_equal(np.isnan(made.x[:, 0]), made.theta[:, 0] > 2)
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
+        tallsbi.simulate(lambda theta: 1 // 0, PRIOR, 10)
+
+
+def test_built_in_tasks():
+    theta, x = made = tallsbi.simulate("slcp", n=20, n_obs=3, seed=5)
+    assert theta.shape == (20, 5) and x.shape == (20, 3, 8) and made.task == "slcp"
+    np.testing.assert_array_equal(theta, made.prior.sample(20, seed=5))
+    assert "slcp" in tallsbi.tasks()
+    with pytest.raises(ValueError, match="no task is called"):
+        tallsbi.simulate("none", n=3)
+    at, x = tallsbi.observe("slcp", theta[0], 4)
+    np.testing.assert_array_equal(at, theta[0])
+    np.testing.assert_array_equal(x, tallsbi.observe("slcp", theta[0], 6).x[:4])
+
+
+def test_progress_is_told_and_can_stop():
+    seen = []
+    tallsbi.simulate(noisy, PRIOR, 30, batch=10, progress=lambda *now: seen.append(now))
+    assert [now[2:4] for now in seen] == [(10, 30), (20, 30), (30, 30)]
+
+    def stop(*_):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        tallsbi.simulate("jrnmm", n=20_000, progress=stop)
+
+
+def test_torch_priors():
+    torch = pytest.importorskip("torch", reason="skipped: no torch here")
+    from torch import distributions as d
+
+    prior = tallsbi.torch_prior([d.Independent(d.Uniform(torch.zeros(2), torch.ones(2)), 1), d.LogNormal(0.0, 0.5)], ["a", "b", "c"])
+    assert prior == tallsbi.Prior({"a": tallsbi.Uniform(0, 1), "b": tallsbi.Uniform(0, 1), "c": tallsbi.LogNormal(0.0, 0.5)})
+    with pytest.raises(ValueError, match="Gamma is no prior"):
+        tallsbi.torch_prior(d.Gamma(1.0, 1.0), ["a"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = tallsbi.simulate(lambda theta: torch.as_tensor(theta) * 2, PRIOR, 10)
+    np.testing.assert_array_equal(made.x, made.theta * 2)
