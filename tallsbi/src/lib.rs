@@ -1,6 +1,6 @@
 //! Infers the parameters of a simulator from *many* observations of the same thing, from one network trained on single observations.
 //!
-//! A [`Task`](simulators::Task) simulates [`Simulations`]; [`train`] makes a [`Model`] of them; the model samples the posterior given any
+//! A [`Task`] simulates [`Simulations`]; [`train`] makes a [`Model`] of them; the model samples the posterior given any
 //! number of observations, and [`calibration`] checks such posteriors:
 //!
 //! ```

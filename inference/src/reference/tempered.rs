@@ -18,7 +18,7 @@ const LAST_MOVES: usize = 10;
 /// gradients.
 ///
 /// # Errors
-/// [`InferenceError::Cancelled`](crate::InferenceError::Interrupted); options outside their range; a density that is nowhere
+/// [`InferenceError::Cancelled`](crate::InferenceError::Cancelled); options outside their range; a density that is nowhere
 /// finite.
 pub fn sample_tempered(
     density: &dyn LogDensity,

@@ -7,7 +7,7 @@
 //! that is known beforehand ([`judge`]).
 //!
 //! * [`Frame`]: local coordinates; [`Basis`]: polynomials; [`Chart`]: their variables;
-//! * [`column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
+//! * [`mod@column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
 //! * [`mod@fit`]: learning them, forms chosen by held-out likelihood;
 //! * [`mod@bias`]: whether it is right where the posterior is;
 //! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
