@@ -1,12 +1,14 @@
 """Simulation-based inference from many observations of the same thing.
 
+>>> import numpy as np
 >>> import tallsbi
 >>> prior = tallsbi.Prior({"rate": tallsbi.LogNormal(0.0, 0.5), "offset": tallsbi.Normal(0.0, 1.0)})
 >>> def simulator(theta, rng):
 ...     return theta[1] + rng.exponential(1.0 / theta[0], 2)
 >>> theta, x = tallsbi.simulate(simulator, prior, 500)
 >>> model = tallsbi.train(theta, x, prior, epochs=2, hidden=[16], members=1)
->>> posterior = model.posterior(x[:10])
+>>> rng = np.random.default_rng(0)
+>>> posterior = model.posterior(np.stack([simulator([1.0, 0.5], rng) for _ in range(10)]))
 >>> posterior.sample(100).shape
 (100, 2)
 >>> posterior.log_prob(theta[:3]).shape

@@ -97,6 +97,31 @@ fn training_and_sampling_are_reproducible() {
 }
 
 /// Training interrupted by Ctrl-C and resumed gives the uninterrupted weights.
+/// Two runs on one output would lose one of the models, and share a checkpoint.
+#[cfg(unix)]
+#[test]
+fn one_run_at_a_time_trains_into_an_output() {
+    use std::process::{Command, Stdio};
+    let place = Place::new();
+    place.run("simulate slcp -n 2000 -o train.h5");
+    let arguments = "train train.h5 -o model.safetensors --epochs 100000 --patience 100000 --hidden 16 -q";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
+        .current_dir(place.path())
+        .args(arguments.split_whitespace())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !place.at("model.safetensors.lock").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "training ended at once");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    place.fails(arguments, 1, "another run is training into it");
+    Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!place.at("model.safetensors.lock").exists());
+}
+
 #[cfg(unix)]
 #[test]
 fn training_resumes_to_the_same_weights() {

@@ -3,6 +3,7 @@
 use crate::{Error, Result, Session};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tallsbi_data::{Prior, SignedPermutation, XTransform};
@@ -41,6 +42,7 @@ pub fn train_file(
 ) -> Result<TrainedModel> {
     let refuse_model = if existing == Existing::Overwrite { existing } else { Existing::Refuse };
     OutputFile::check(output, refuse_model)?;
+    let _lock = Lock::on(output)?;
     let path = checkpoint_path(output);
     if existing == Existing::Refuse && path.exists() {
         return Err(Error::Interrupted { path: path.display().to_string() });
@@ -101,6 +103,33 @@ fn fingerprint(provenance: &Provenance, options: &TrainOptions, rows: Option<u64
         "data": data, "rows": rows, "options": options, "seed": provenance.seed, "version": provenance.version,
     });
     hex::encode(Sha256::digest(all.to_string()))
+}
+
+/// That no other run trains into an output: `<output>.lock`, held as long as this lives.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    fn on(output: &Path) -> Result<Self> {
+        let mut name = output.as_os_str().to_owned();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        let file = File::create(&path).map_err(|error| trouble(&path, "cannot be written", &error))?;
+        if file.try_lock().is_err() {
+            let message = "another run is training into it; wait for it, or choose another output".into();
+            return Err(Error::Input { origin: output.display().to_string(), message });
+        }
+        Ok(Self { path, _file: file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Held until it is gone; one that stays is free for the next run.
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 /// `<output>.checkpoint`.

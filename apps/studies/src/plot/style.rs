@@ -29,7 +29,7 @@ pub mod size {
     pub const TICK: f64 = 13.0;
 }
 
-/// Okabe & Ito (2008) in an order in which neighbours differ in lightness as well, without the vermillion of [`TRUTH`].
+/// Okabe & Ito (2008) in an order in which neighbours differ in lightness as well, without the vermillion of the truth.
 pub const CATEGORICAL: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xe6, 0x9f, 0x00),

@@ -166,7 +166,7 @@ pub fn cell(
     write_json(&folder.join(RESULT), &result)
 }
 
-/// File with the posterior given `n` observations that a [`shown`] step leaves.
+/// File with the posterior given `n` observations that a step of shown posteriors leaves.
 pub fn shown_file(which: &str, n: usize) -> String {
     format!("{which}-n{n}.nc")
 }
