@@ -4,6 +4,7 @@
 //! * [`LatentMap`]: between simulator parameters and the space the score network works in.
 //! * [`Symmetry`]: groups of maps that leave a posterior as it is.
 //! * [`XTransform`]: how observations enter a network.
+//! * [`SignalWindow`]: the stretch of a signal that an observation summarises.
 //! * [`Monitor`]: how long work tells how far it is, and is asked to stop.
 //! * [`Named`]: choices with names.
 //! * [`StreamKey`]: random numbers as pure functions of (seed, purpose, index).
@@ -13,6 +14,7 @@ mod latent;
 mod monitor;
 mod named;
 mod prior;
+mod signal_window;
 mod stream;
 mod symmetry;
 mod x_transform;
@@ -22,6 +24,7 @@ pub use latent::LatentMap;
 pub use monitor::{Cancelled, Monitor, Progress, Quiet, Silent, Stage};
 pub use named::{Choice, Named};
 pub use prior::{Component, Prior};
+pub use signal_window::SignalWindow;
 pub use stream::{Purpose, StreamKey};
 pub use symmetry::{SignedPermutation, Symmetry};
 pub use x_transform::XTransform;

@@ -67,6 +67,8 @@ pub enum Purpose {
     Symmetry = 22,
     /// Proposals and simulations of a refinement at observations.
     Refinement = 23,
+    /// Evidence of models, and observations to compare them on.
+    Evidence = 30,
 }
 
 /// A node in the tree of random streams.

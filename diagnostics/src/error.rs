@@ -20,6 +20,16 @@ pub enum DiagnosticsError {
         /// The matrix.
         what: &'static str,
     },
+    /// Replications of other observations than those they are compared with.
+    #[error(
+        "replications of {replications:?} observations and values against {observations:?}; simulate as many as were observed"
+    )]
+    ReplicationShape {
+        /// (n, d) of a replication.
+        replications: (usize, usize),
+        /// (n, d) of the observations.
+        observations: (usize, usize),
+    },
     /// A value that is NaN or infinite.
     #[error("{what}: row {row}, column {column} (counted from 0) is {value}; remove or repair such rows")]
     NotFinite {
@@ -122,7 +132,11 @@ impl DiagnosticsError {
             | Self::Rows { what, .. }
             | Self::Collapsed { what, .. }
             | Self::ZeroBandwidth { what } => Some(what),
-            Self::Setting { .. } | Self::Classifier { .. } | Self::Cancelled(_) | Self::Linfa(_) => None,
+            Self::ReplicationShape { .. }
+            | Self::Setting { .. }
+            | Self::Classifier { .. }
+            | Self::Cancelled(_)
+            | Self::Linfa(_) => None,
         }
     }
 }

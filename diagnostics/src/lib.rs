@@ -11,6 +11,8 @@
 //! * [`posterior_sbc`]: at the data at hand;
 //! * [`sbc`] and [`tarp`]: on average over observations, by marginals or jointly.
 //!
+//! Does the fitted model reproduce the data? [`predictive`]: statistics of simulated against observed data.
+//!
 //! Have Markov chains converged? [`convergence()`]: rank-normalised split R̂ and effective sample sizes.
 //!
 //! Everything is a pure function of its input and a [`tallsbi_data::StreamKey`], on any number of threads. Long work reports to a
@@ -26,6 +28,7 @@ mod error;
 pub mod local_c2st;
 pub mod mmd;
 pub mod posterior_sbc;
+pub mod predictive;
 pub mod sbc;
 mod sliced_wasserstein;
 pub mod tarp;

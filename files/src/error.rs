@@ -47,6 +47,36 @@ pub enum FileError {
         /// First row with one, from 0.
         row: usize,
     },
+    /// An output that is there already and may not be replaced.
+    #[error("{}: exists already", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// What an interrupted run left, where a new one was asked for.
+    #[error("{}: was left by an interrupted run", path.display())]
+    Interrupted {
+        /// What it left.
+        path: PathBuf,
+    },
+    /// What an interrupted or finished run left, where other options are given now.
+    #[error("{}: belongs to another run: {difference}", path.display())]
+    OtherRun {
+        /// What it left.
+        path: PathBuf,
+        /// In what they differ.
+        difference: String,
+    },
+    /// Work that could not go on; what is complete is kept, and can be continued.
+    #[error("{}: {message}; what is complete is kept in {}", path.display(), kept.display())]
+    Stopped {
+        /// The file that was being written.
+        path: PathBuf,
+        /// What happened.
+        message: String,
+        /// Where the complete rows are.
+        kept: PathBuf,
+    },
     /// From priors and what else files hold.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -26,7 +26,7 @@ pub use error::{FileError, Result};
 pub use matrix::{Matrix, MatrixSource};
 pub use observations::Observations;
 pub use output::{Existing, OutputFile};
-pub use posterior::{Posterior, RunAttributes};
+pub use posterior::{Companions, Posterior, RunAttributes};
 pub use provenance::{FileKind, Parent, Provenance, kind_of, sha256_file};
 pub use table::Header;
 pub use training_set::{

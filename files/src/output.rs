@@ -1,7 +1,7 @@
 //! Outputs that are complete or absent: written beside their final name, then renamed.
 
 use super::{failed, file_error};
-use crate::Result;
+use crate::{FileError, Result};
 use std::path::{Path, PathBuf};
 
 /// What to do when the output exists already.
@@ -163,7 +163,7 @@ pub(super) fn check_target(target: &Path, overwrite: bool) -> Result<()> {
         ));
     }
     if !overwrite && target.symlink_metadata().is_ok() {
-        return Err(file_error(target, "exists already; give another name, or --force to replace it"));
+        return Err(FileError::Exists { path: target.to_owned() });
     }
     Ok(())
 }
@@ -195,7 +195,7 @@ mod tests {
         let target = folder.path().join("out.h5");
         std::fs::write(&target, b"abc").unwrap();
         let message = OutputFile::create(&target, Existing::Refuse).unwrap_err().to_string();
-        assert!(message.contains("--force"), "{message}");
+        assert!(message.contains("exists already"), "{message}");
         let message = OutputFile::create(&folder.path().join("no/out.h5"), Existing::Refuse).unwrap_err().to_string();
         assert!(message.contains("does not exist"), "{message}");
         let message = OutputFile::create(folder.path(), Existing::Overwrite).unwrap_err().to_string();

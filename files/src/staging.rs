@@ -8,7 +8,7 @@
 //! that follows in it (u32), index, number of invalid rows, lengths of its `PARTS` parts (u32 each), the parts.
 
 use super::{failed, file_error};
-use crate::Result;
+use crate::{FileError, Result};
 use flate2::Crc;
 use serde_json::Value;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -131,15 +131,16 @@ impl Staging {
         std::fs::remove_file(&self.path).map_err(|error| failed(&self.path, "cannot be removed", &error))
     }
 
-    fn write_error(&self, error: &io::Error) -> crate::FileError {
+    fn write_error(&self, error: &io::Error) -> FileError {
         let what = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full".to_owned(),
             _ => error.to_string(),
         };
-        file_error(
-            &self.path,
-            format!("cannot be written: {what}; what is complete is kept, make room and run again with --resume"),
-        )
+        FileError::Stopped {
+            path: self.path.clone(),
+            message: format!("cannot be written: {what}"),
+            kept: self.path.clone(),
+        }
     }
 }
 

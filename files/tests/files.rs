@@ -3,8 +3,8 @@
 use ndarray::{Array1, Array2, Array3, array};
 use std::path::Path;
 use tallsbi_files::{
-    Contents, Existing, FileKind, MatrixSource, Observations, OutputFile, Posterior, Provenance, RunAttributes,
-    TrainingSet, kind_of, sha256_file,
+    Companions, Contents, Existing, FileKind, MatrixSource, Observations, OutputFile, Posterior, Provenance,
+    RunAttributes, TrainingSet, kind_of, sha256_file,
 };
 
 fn provenance() -> Provenance {
@@ -23,6 +23,7 @@ fn posterior() -> Posterior {
     .map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value))
     .collect();
     Posterior {
+        companions: Companions::default(),
         parameter_names: vec!["sigma".into(), "a b".into(), "C".into()],
         samples: Array3::from_shape_fn((2, 50, 3), |(c, i, j)| c as f64 * 1000.0 + i as f64 + 0.1 * j as f64),
         observations: Some(Array2::from_shape_fn((4, 2), |(i, j)| (i * 2 + j) as f32)),

@@ -1,8 +1,8 @@
 //! A task with some of its parameters fixed, as when JRNMM is studied at gain 0.
 
-use crate::{LogLikelihood, Result, Rows, SignalWindow, TallLogLikelihood, Task};
+use crate::{LogLikelihood, Result, Rows, TallLogLikelihood, Task};
 use ndarray::{Array2, ArrayView2};
-use tallsbi_data::{Prior, Symmetry, XTransform};
+use tallsbi_data::{Prior, SignalWindow, Symmetry, XTransform};
 
 /// A task whose named parameters are held at given values and leave the prior.
 pub struct FixedParameters {

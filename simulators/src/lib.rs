@@ -39,6 +39,6 @@ pub use fixed::FixedParameters;
 pub use registry::{TaskOptions, task, tasks};
 pub use simulator_task::{ExactPosterior, SamplerOf, SimulatorTask, SinglePosterior};
 pub use task::{
-    Draw, GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Rows, SignalWindow, Simulator,
-    TallLogLikelihood, Task, simulate_parallel,
+    Draw, GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Rows, Simulator, TallLogLikelihood,
+    Task, simulate_parallel,
 };

@@ -9,7 +9,7 @@ use ndarray::{Array2, ArrayView2, s};
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tallsbi_data::{Prior, Stage, StreamKey, Symmetry, XTransform};
+use tallsbi_data::{Prior, SignalWindow, Stage, StreamKey, Symmetry, XTransform};
 
 /// A stochastic simulator x ~ p(x | θ) of one observation.
 pub trait Simulator: Send + Sync {
@@ -163,15 +163,6 @@ pub struct MixturePosterior {
     pub weights: Vec<f64>,
     /// Components.
     pub components: Vec<GaussianPosterior>,
-}
-
-/// A stretch of a signal that one observation summarises as the log10 of its power spectrum.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SignalWindow {
-    /// Its samples.
-    pub samples: usize,
-    /// Samples per second, Hz.
-    pub sampling_rate: f64,
 }
 
 /// A task of simulation-based inference.

@@ -161,7 +161,7 @@ impl TwoMoons {
             Some(tree) => Ok(Box::new(TwoMoonsPosterior(tree))),
             None => Err(SimulatorError::Observations {
                 task: "two_moons".into(),
-                message: "no parameters explain these observations together; condition on fewer (--n-obs)".into(),
+                message: "no parameters explain these observations together; condition on fewer of them".into(),
             }),
         }
     }

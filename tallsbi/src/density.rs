@@ -1,7 +1,8 @@
 //! Densities of models that know the likelihood: log p(x_{1:n}|θ), and the evidence of the observations.
 
 use crate::{Error, Model, Result};
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
+use rayon::prelude::*;
 use tallsbi_data::{Monitor, StreamKey};
 use tallsbi_inference::model::cells::Cells;
 use tallsbi_inference::model::density::log_sum_exp;
@@ -41,6 +42,31 @@ impl Model {
         Ok(values.iter().zip(inside).map(|(value, i)| if i { value + units } else { f64::NEG_INFINITY }).collect())
     }
 
+    /// log p(x_k|θ) of each observation k on its own, (N, n): what leave-one-out cross-validation and WAIC are made of. Units as in
+    /// [`Model::log_likelihood`].
+    ///
+    /// # Errors
+    /// As [`Model::log_likelihood`].
+    pub fn pointwise_log_likelihood(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        theta: ArrayView2<'_, f64>,
+        monitor: &dyn Monitor,
+    ) -> Result<Array2<f64>> {
+        let n = observations.nrows();
+        let stage = monitor.stage("log-likelihood", "observations", n as u64);
+        let columns: Vec<Vec<f64>> = (0..n)
+            .into_par_iter()
+            .map(|k| {
+                monitor.check()?;
+                let values = self.log_likelihood(observations.slice(s![k..=k, ..]), theta)?;
+                stage.advance(1);
+                Ok(values)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Array2::from_shape_fn((theta.nrows(), n), |(row, k)| columns[k][row]))
+    }
+
     /// log ∫ λ(θ) p(x_{1:n}|θ) dθ by tempering with as many particles as `options` asks samples; units as in [`Model::log_likelihood`].
     ///
     /// # Errors
@@ -52,19 +78,30 @@ impl Model {
         seed: u64,
         monitor: &dyn Monitor,
     ) -> Result<f64> {
-        self.check_width("observations", observations.ncols())?;
-        let units = self.units(observations)?;
-        let groups = [observations];
-        let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(seed), covariances: None };
+        Ok(self.log_evidences(&[observations], options, StreamKey::root(seed), monitor)?[0])
+    }
+
+    /// The same of each group of observations (n, d).
+    pub(crate) fn log_evidences(
+        &self,
+        groups: &[ArrayView2<'_, f32>],
+        options: &SampleOptions,
+        key: StreamKey,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<f64>> {
+        groups.iter().try_for_each(|group| self.check_width("observations", group.ncols()))?;
+        let request = SampleRequest { groups, first_group: 0, key, covariances: None };
         let (samples, tempering) = (options.samples, &options.tempering);
-        let evidence = match self.prepared() {
-            PreparedModel::Likelihood(model) => sample_tempered(model, &request, samples, tempering, monitor)?.1[0],
-            PreparedModel::Refined(model) => {
-                sample_refined(model, &request, samples, None, tempering, monitor)?.1[0].log_evidence
-            }
+        let evidences: Vec<f64> = match self.prepared() {
+            PreparedModel::Likelihood(model) => sample_tempered(model, &request, samples, tempering, monitor)?.1,
+            PreparedModel::Refined(model) => sample_refined(model, &request, samples, None, tempering, monitor)?
+                .1
+                .iter()
+                .map(|origin| origin.log_evidence)
+                .collect(),
             PreparedModel::Noise(_) | PreparedModel::Anchored(_) => return Err(self.no_density()),
         };
-        Ok(evidence + units)
+        evidences.iter().zip(groups).map(|(evidence, group)| Ok(evidence + self.units(*group)?)).collect()
     }
 
     fn no_density(&self) -> Error {

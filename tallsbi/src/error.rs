@@ -3,6 +3,7 @@
 use tallsbi_data::{Cancelled, DataError};
 use tallsbi_diagnostics::DiagnosticsError;
 use tallsbi_inference::InferenceError;
+use tallsbi_recordings::RecordingError;
 use tallsbi_simulators::SimulatorError;
 
 /// What can go wrong in the main job: the errors of the libraries, and of what joins them.
@@ -21,6 +22,9 @@ pub enum Error {
     /// From priors and latent maps.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// From recordings.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// From files.
     #[cfg(feature = "files")]
     #[error(transparent)]
@@ -68,12 +72,6 @@ pub enum Error {
         /// The task.
         task: String,
     },
-    /// What an interrupted run left, where a new one was asked for.
-    #[error("{path}: was left by an interrupted run")]
-    Interrupted {
-        /// The checkpoint.
-        path: String,
-    },
     /// Another process of a distributed run failed.
     #[error("process {rank}: {message}")]
     Process {
@@ -104,8 +102,11 @@ impl Error {
             }
             Self::Inference(error) => matches!(error, InferenceError::Option { .. }),
             Self::Diagnostics(error) => matches!(error, DiagnosticsError::Setting { .. }),
+            Self::Recording(error) => !matches!(error, RecordingError::File { .. }),
+            #[cfg(feature = "files")]
+            Self::File(error) => matches!(error, tallsbi_files::FileError::Interrupted { .. }),
             Self::About { source, .. } => source.is_usage(),
-            other => matches!(other, Self::Interrupted { .. }),
+            _ => false,
         }
     }
 

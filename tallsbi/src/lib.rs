@@ -25,16 +25,20 @@
 //!
 //! * Nothing here prints: work tells a [`Monitor`] how far it is, and asks it whether to stop.
 //! * Same seed, same bytes, for any number of threads.
+//! * Recordings (EDF, BDF, BrainVision) become observations of a model of signals: [`summarise_recording`].
 //! * The libraries below are of use on their own: [`simulators`], [`inference`] (networks, compositions, samplers), [`diagnostics`]
 //!   (on plain arrays of draws, whoever drew them), [`data`] (priors, random streams).
 //! * With the feature `files`, `on_disk` does the same with files that are resumed after an interruption. Without it, no C library is
 //!   linked.
 
 pub mod calibration;
+mod compare;
 mod conditional;
 mod density;
 mod error;
 mod model;
+mod predict;
+mod recording;
 mod reference;
 mod refine;
 mod simulate;
@@ -47,9 +51,12 @@ pub mod on_disk;
 #[cfg(feature = "files")]
 mod session;
 
+pub use compare::{Confusion, Evidence, compare, confusion};
 pub use conditional::{PosteriorSbcOptions, posterior_sbc};
 pub use error::{Error, Result, one_line};
 pub use model::{Caution, Model, Posterior};
+pub use predict::{Predictions, predict};
+pub use recording::{RecordingOptions, WindowSummaries, summarise_recording, summarise_signal};
 pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
 pub use refine::{RefineFrom, Refined, refine};
 #[cfg(feature = "files")]
@@ -67,4 +74,5 @@ pub use tallsbi_diagnostics as diagnostics;
 #[cfg(feature = "files")]
 pub use tallsbi_files as files;
 pub use tallsbi_inference as inference;
+pub use tallsbi_recordings as recordings;
 pub use tallsbi_simulators as simulators;

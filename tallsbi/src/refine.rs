@@ -127,6 +127,7 @@ fn finish(task: &dyn Task, latent: LatentMap, n_obs: usize, refinement: Refineme
     let info = ModelInfo {
         task: task.name().to_owned(),
         observation_names: task.observation_names(),
+        signal_window: task.signal_window(),
         n_train: simulations,
         ..ModelInfo::default()
     };

@@ -3,7 +3,7 @@
 use crate::{Error, Model, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rayon::prelude::*;
-use tallsbi_data::{Monitor, Prior, Purpose, Stage, StreamKey, XTransform};
+use tallsbi_data::{Monitor, Prior, Purpose, SignalWindow, Stage, StreamKey, XTransform};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::train::{RowBlock, RowSource, VisitBlocks, VisitRows};
 use tallsbi_simulators::{Rows, Task, simulate_parallel};
@@ -28,6 +28,8 @@ pub struct Simulations {
     pub x_transform: XTransform,
     /// The task they are from, or "".
     pub task: String,
+    /// The stretch of a signal that an observation summarises, if it does.
+    pub signal_window: Option<SignalWindow>,
 }
 
 impl Simulations {
@@ -48,7 +50,7 @@ impl Simulations {
         prior.check_support("theta", theta.view())?;
         let valid = x.outer_iter().map(|row| row.iter().all(|value| value.is_finite())).collect();
         let (observation_names, x_transform, task) = (Vec::new(), XTransform::Identity, String::new());
-        Ok(Self { prior, theta, x, valid, observation_names, x_transform, task })
+        Ok(Self { prior, theta, x, valid, observation_names, x_transform, task, signal_window: None })
     }
 
     /// Rows whose simulation failed.
@@ -123,6 +125,7 @@ pub fn simulate(task: &dyn Task, rows: usize, n_obs: usize, seed: u64, monitor: 
         observation_names: task.observation_names(),
         x_transform: task.x_transform(),
         task: task.name().to_owned(),
+        signal_window: task.signal_window(),
         ..Simulations::new(task.prior().clone(), theta, x.mapv(f64::from))?
     })
 }

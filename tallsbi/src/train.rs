@@ -17,6 +17,7 @@ pub fn train(simulations: &Simulations, options: &TrainOptions, seed: u64, monit
     let mut trained = tallsbi_inference::train::train(&data, options, key, monitor)?;
     trained.info.task.clone_from(&simulations.task);
     trained.info.observation_names.clone_from(&simulations.observation_names);
+    trained.info.signal_window = simulations.signal_window;
     trained.info.training_seconds = started.elapsed().as_secs_f64();
     trained.info.provenance = serde_json::json!({ "seed": seed, "options": options });
     Ok(Model::new(trained))

@@ -1,7 +1,8 @@
 //! The arguments of the command line.
 
 use crate::commands::{
-    diagnose, inspect, merge, observe, reference, refine, report, sample, simulate, study, tasks, train,
+    compare, diagnose, inspect, merge, observe, plot, predict, recording, reference, refine, report, sample, simulate,
+    study, tasks, train,
 };
 use crate::context::Context;
 use clap::{Parser, Subcommand};
@@ -15,6 +16,9 @@ Infers the parameters of a simulator from many observations of the same thing.
   tallsbi observe slcp --from-prior -n 30 -o obs.h5  observations
   tallsbi sample model.safetensors --observations obs.h5 -o posterior.nc
   tallsbi refine model.safetensors --observations obs.h5 -o refined.safetensors  right at these, for any n
+  tallsbi predict posterior.nc -o predictive.nc  does the fitted model reproduce the data?
+  tallsbi compare a.safetensors b.safetensors --observations obs.h5  which model do they prefer?
+  tallsbi plot posterior.nc reference.nc -o posteriors.svg
   tallsbi reference slcp --observations obs.h5 -o reference.nc  the exact posterior, for tasks with a likelihood
   tallsbi diagnose ...                         is the posterior right?
 
@@ -56,6 +60,10 @@ pub enum Command {
     Observe(observe::ObserveArguments),
     Train(train::TrainArguments),
     Sample(sample::SampleArguments),
+    Predict(predict::PredictArguments),
+    Compare(compare::CompareArguments),
+    Plot(plot::PlotArguments),
+    Recording(recording::RecordingArguments),
     Refine(refine::RefineArguments),
     Reference(reference::ReferenceArguments),
     #[command(subcommand)]
@@ -80,6 +88,10 @@ impl Command {
             Self::Observe(arguments) => observe::run(context, &arguments),
             Self::Train(arguments) => train::run(context, &arguments),
             Self::Sample(arguments) => sample::run(context, &arguments),
+            Self::Predict(arguments) => predict::run(context, &arguments),
+            Self::Plot(arguments) => plot::run(context, &arguments),
+            Self::Compare(arguments) => compare::run(context, &arguments),
+            Self::Recording(arguments) => recording::run(context, &arguments),
             Self::Refine(arguments) => refine::run(context, &arguments),
             Self::Reference(arguments) => reference::run(context, &arguments),
             Self::Diagnose(command) => diagnose::run(context, &command),

@@ -7,6 +7,7 @@ mod context;
 mod interrupt;
 mod notes;
 mod progress;
+mod remedy;
 
 use clap::Parser;
 use cli::Cli;
@@ -48,7 +49,9 @@ fn start() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !worker {
-                progress::tell(&format!("error: {}", context::printable(&tallsbi::one_line(error.as_ref()))));
+                let remedy = remedy::remedy(&error).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+                let message = tallsbi::one_line(error.as_ref());
+                progress::tell(&format!("error: {}{remedy}", context::printable(&message)));
             }
             ExitCode::from(exit_code(&error))
         }

@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 5] = [
     &["apps/command-line"],
     &["apps/studies"],
     &["tallsbi"],
-    &["simulators", "inference", "diagnostics", "files"],
+    &["simulators", "inference", "diagnostics", "files", "recordings"],
     &["network", "data"],
 ];
 

@@ -237,7 +237,7 @@ fn wrong_inputs_are_one_line() {
         ("train train.h5 -o model.safetensors", 1, "--force"),
         ("train train.h5 -o a.safetensors --epochs 0", 2, "epochs"),
         ("train train.h5 -o a.safetensors --learning-rate -1", 2, "learning_rate"),
-        ("train train.h5 -o a.safetensors --n-max 4", 2, "simulate with --n-obs 4"),
+        ("train train.h5 -o a.safetensors --n-max 4", 2, "simulate 4 of each"),
         ("train train.h5 -o a.safetensors --config missing.toml", 1, "missing.toml"),
         ("sample model.safetensors --observations missing.h5 -o a.nc", 1, "missing.h5: no such file"),
         (

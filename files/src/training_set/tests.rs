@@ -167,7 +167,7 @@ fn resumes_after_a_kill_at_any_byte() {
             let message = TrainingSetWriter::open(&target, Existing::Refuse, spec(RowRange::whole(N)), provenance())
                 .unwrap_err()
                 .to_string();
-            assert!(message.contains("--resume"), "{message}");
+            assert!(message.contains("interrupted run"), "{message}");
             let message = TrainingSetWriter::open(
                 &target,
                 Existing::Resume,

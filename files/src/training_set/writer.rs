@@ -3,7 +3,7 @@
 use super::{RowRange, TrainingSet, TrainingSetSpec, difference};
 use crate::output::check_target;
 use crate::staging::{PARTS, Staging};
-use crate::{Existing, FileKind, OutputFile, Provenance, attributes, chunk, failed, file_error};
+use crate::{Existing, FileKind, OutputFile, Provenance, attributes, chunk, failed};
 use crate::{FileError, Result};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -67,10 +67,7 @@ impl TrainingSetWriter {
             Existing::Resume if target.exists() => {
                 let found = TrainingSet::open(target)?;
                 if let Some(difference) = difference(&identity, &found.identity()) {
-                    return Err(file_error(
-                        target,
-                        format!("is the result of another run: {difference}; use --force to replace it"),
-                    ));
+                    return Err(FileError::OtherRun { path: target.to_owned(), difference });
                 }
                 let summary = Summary { rows: found.rows(), invalid: found.count_invalid()? };
                 if partial.exists() {
@@ -81,21 +78,13 @@ impl TrainingSetWriter {
             Existing::Resume if partial.exists() => {
                 if let Some((found, header)) = Staging::open(&partial)? {
                     if let Some(difference) = difference(&identity, &header) {
-                        return Err(file_error(
-                            &partial,
-                            format!(
-                                "belongs to another run: {difference}; give the same options, or --force to start over"
-                            ),
-                        ));
+                        return Err(FileError::OtherRun { path: partial, difference });
                     }
                     staging = Some(found);
                 }
             }
             Existing::Refuse if partial.exists() => {
-                return Err(file_error(
-                    &partial,
-                    "was left by an interrupted run: add --resume to continue it, or --force to start over",
-                ));
+                return Err(FileError::Interrupted { path: partial });
             }
             _ => {}
         }
@@ -171,13 +160,9 @@ impl TrainingSetWriter {
         let existing = if self.existing == Existing::Resume { Existing::Refuse } else { self.existing };
         let output = OutputFile::create(&self.target, existing)?;
         self.assemble(output.path()).map_err(|error| match error {
-            FileError::File { message, .. } => file_error(
-                &self.target,
-                format!(
-                    "{message}; all rows are kept in {}, run again with --resume",
-                    partial_path(&self.target).display()
-                ),
-            ),
+            FileError::File { message, .. } => {
+                FileError::Stopped { path: self.target.clone(), message, kept: partial_path(&self.target) }
+            }
             other => other,
         })?;
         output.commit()?;

@@ -9,8 +9,7 @@ use super::observation_map::ObservationMap;
 use crate::notes::Note;
 use crate::refine::RefinedModel;
 use serde::{Deserialize, Serialize};
-use tallsbi_data::LatentMap;
-use tallsbi_data::Symmetry;
+use tallsbi_data::{LatentMap, SignalWindow, Symmetry};
 use tallsbi_network::Mlp;
 
 /// Networks of a model.
@@ -95,6 +94,9 @@ pub struct ModelInfo {
     pub task: String,
     /// Names of the outputs x.
     pub observation_names: Vec<String>,
+    /// The stretch of a signal that an observation summarises, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal_window: Option<SignalWindow>,
     /// Parameters trained on (validation included).
     pub n_train: usize,
     /// Loss curves.

@@ -163,7 +163,7 @@ impl TrainingData {
             return Err(InferenceError::Option {
                 option: "n_max",
                 message: format!(
-                    "is {} but the training set has {n_obs} observation(s) of each theta; simulate with --n-obs {}",
+                    "is {} but the training set has {n_obs} observation(s) of each theta; simulate {} of each",
                     options.network.n_max, options.network.n_max
                 ),
             });

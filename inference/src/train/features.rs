@@ -32,7 +32,7 @@ impl Storage {
 
 fn failed(folder: &Path, error: &std::io::Error) -> InferenceError {
     InferenceError::TrainingSet(format!(
-        "{}: a scratch file for the observations cannot be written ({error}); free space there or raise --memory",
+        "{}: a scratch file for the observations cannot be written ({error}); free space there or allow more memory",
         folder.display()
     ))
 }

@@ -328,7 +328,7 @@ fn explosions_are_told() {
     };
     let data = toy(600, 1, &options);
     let error = train(&data, &options, StreamKey::root(0), &Silent).unwrap_err().to_string();
-    assert!(error.contains("diverged") && error.contains("--learning-rate"), "{error}");
+    assert!(error.contains("diverged") && error.contains("learning_rate"), "{error}");
 }
 
 /// Of several learning rates and batch sizes the one that validates best is used, as if it had been trained alone.

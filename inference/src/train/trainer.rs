@@ -309,7 +309,7 @@ fn infinite_if_null<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::
 }
 
 fn check(record: &EpochRecord, state: &TrainerState) -> Result<()> {
-    let remedy = "lower --learning-rate, or look for outliers in the training set";
+    let remedy = "lower learning_rate, or look for outliers in the training set";
     let epoch = state.epoch + 1;
     if !(record.training_loss.is_finite() && record.validation_loss.is_finite()) {
         let message = format!("the loss is not finite; {remedy}");

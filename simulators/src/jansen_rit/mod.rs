@@ -49,12 +49,12 @@ pub use recording::{Output, Recording, Solver};
 pub use spectrum::{BINS, HOP, PowerSpectrum, SEGMENT};
 pub use strang::LinearStep;
 
-use crate::{Result, Rows, SignalWindow, Task};
+use crate::{Result, Rows, Task};
 use euler_maruyama::EulerMaruyama;
 use model::{State, Stepper, Theta};
 use recording::Schedule;
 use strang::Strang;
-use tallsbi_data::Prior;
+use tallsbi_data::{Prior, SignalWindow};
 
 /// Prior bounds of C, μ, σ, g (App. J; the authors' code draws σ from 100 on).
 const PRIOR: [(&str, f64, f64); 4] =

@@ -2,12 +2,14 @@
 
 mod covariance_file;
 mod model;
+mod observations;
 mod posterior;
 mod simulate;
 mod train;
 
 pub use covariance_file::CovarianceFile;
 pub use model::{ModelFile, load_model, read_pairs};
+pub use observations::{ReadObservations, Taker, read_observations};
 pub use posterior::{posterior_attributes, reference_attributes};
 pub use simulate::{serve, simulate_file, training_set_spec};
 pub use train::{Limits, train_file};

@@ -1,6 +1,7 @@
 //! Models and calibration pairs in files.
 
 use super::CovarianceFile;
+use super::simulate::task_of;
 use crate::{Error, Model, Result, Simulations};
 use ndarray::{Array2, Array3, ArrayView2};
 use std::path::{Path, PathBuf};
@@ -98,5 +99,6 @@ pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
         observation_names: set.spec().observation_names.clone(),
         x_transform: set.spec().x_transform,
         task: set.provenance().task.clone(),
+        signal_window: task_of(&set).and_then(|task| task.signal_window()),
     })
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use std::path::Path;
 use std::time::Instant;
 use tallsbi_data::{Cancelled, Monitor, Progress, Stage};
-use tallsbi_files::{Existing, Opened, RowRange, Summary, TrainingSetSpec, TrainingSetWriter};
+use tallsbi_files::{Existing, Opened, RowRange, Summary, TrainingSet, TrainingSetSpec, TrainingSetWriter};
 use tallsbi_simulators::Task;
 
 /// Bytes of rows that are simulated before they are written.
@@ -32,6 +32,12 @@ pub fn training_set_spec(
         rows,
         settings,
     }
+}
+
+/// The built-in task that a training set says it is from, with its options; `None` if it is from something else.
+pub(super) fn task_of(set: &TrainingSet) -> Option<Box<dyn Task>> {
+    let settings = serde_json::from_value(Value::Object(set.spec().settings.clone())).ok()?;
+    tallsbi_simulators::task(&set.provenance().task, &settings).ok()
 }
 
 /// Simulates a training set into `output`, or continues what an interrupted run left there. Returns what it holds, and rows

@@ -1,5 +1,6 @@
 //! Training from a file into a file, with a checkpoint beside it.
 
+use super::simulate::task_of;
 use crate::{Error, Result, Session};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -7,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tallsbi_data::{Prior, SignedPermutation, XTransform};
-use tallsbi_files::{Existing, OutputFile, Provenance, TrainingSet};
+use tallsbi_files::{Existing, FileError, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::TrainedModel;
 use tallsbi_inference::train::{
@@ -45,7 +46,7 @@ pub fn train_file(
     let _lock = Lock::on(output)?;
     let path = checkpoint_path(output);
     if existing == Existing::Refuse && path.exists() {
-        return Err(Error::Interrupted { path: path.display().to_string() });
+        return Err(FileError::Interrupted { path }.into());
     }
     let set = TrainingSet::open(data)?;
     refuse_same(data, output)?;
@@ -226,9 +227,7 @@ fn with_declared(options: &TrainOptions, set: &TrainingSet) -> TrainOptions {
 
 /// Maps under which a built-in task's prior and likelihood do not change, if they are the same maps of latent parameters.
 fn declared(set: &TrainingSet) -> Option<Vec<SignedPermutation>> {
-    let settings = serde_json::Value::Object(set.spec().settings.clone());
-    let task = tallsbi_simulators::task(&set.provenance().task, &serde_json::from_value(settings).ok()?).ok()?;
-    Some(crate::declared_maps(&*task, set.prior()))
+    Some(crate::declared_maps(&*task_of(set)?, set.prior()))
 }
 
 /// Writes into the model what it is and where it came from.
@@ -241,6 +240,7 @@ fn describe(
 ) {
     model.info.task.clone_from(&provenance.task);
     model.info.observation_names.clone_from(&set.spec().observation_names);
+    model.info.signal_window = task_of(set).and_then(|task| task.signal_window());
     // With a fixed time of creation the user wants equal bytes from equal runs.
     let fixed = std::env::var_os("SOURCE_DATE_EPOCH").is_some();
     model.info.training_seconds = if fixed { 0.0 } else { elapsed.as_secs_f64() };

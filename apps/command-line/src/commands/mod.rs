@@ -1,11 +1,16 @@
 //! One module a command: arguments, validated options, the libraries' work, output.
 
+pub mod compare;
 pub mod diagnose;
 pub mod inspect;
 pub mod merge;
 pub mod model;
 pub mod observe;
 mod output_arguments;
+pub mod plot;
+pub mod predict;
+pub mod recording;
+mod recording_arguments;
 pub mod reference;
 pub mod refine;
 pub mod report;
@@ -18,6 +23,7 @@ pub mod tasks;
 pub mod train;
 mod train_arguments;
 
+pub use recording_arguments::RecordingArguments;
 pub use task_arguments::TaskArguments;
 
 use crate::context::usage;
@@ -26,8 +32,9 @@ use clap::ValueEnum;
 use ndarray::{Array2, s};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use tallsbi::Model;
-use tallsbi::files::{Header, Matrix, MatrixSource};
+use tallsbi::files::{Header, Matrix};
+use tallsbi::on_disk::{Taker, read_observations};
+use tallsbi::{Model, RecordingOptions, WindowSummaries};
 
 /// Parses `a,b,..` as numbers.
 pub fn parameter_values(option: &str, text: &str) -> Result<Vec<f64>> {
@@ -59,23 +66,55 @@ pub fn parameters(option: &str, text: &str, prior: &tallsbi::data::Prior) -> Res
     Ok(theta)
 }
 
-/// The first `n_obs` observations (all by default) of a source, and its file. What a model takes of them is [`observed_by`].
-pub fn observed(source: &str, n_obs: Option<NonZeroUsize>, header: HeaderChoice) -> Result<(Matrix, PathBuf)> {
-    let source_file = MatrixSource::parse(source);
-    let mut matrix = source_file.read_with(header.header()).map_err(|error| {
+/// The first `n_obs` observations (all by default) of a source for `taker`, and its file. What a model takes of them is [`observed_by`].
+pub fn observed(
+    source: &str,
+    n_obs: Option<NonZeroUsize>,
+    header: HeaderChoice,
+    (taker, recording): (Taker, &RecordingOptions),
+) -> Result<(Matrix, PathBuf)> {
+    let read = read_observations(source, header.header(), taker, recording).map_err(|error| {
         let text = error.to_string();
         if text.contains("is that a header") {
             return usage(text.replace("Say which", "Say which (--header yes or no)"));
         }
         error.into()
     })?;
+    if let Some(windows) = &read.windows {
+        tell_windows(windows);
+    } else if *recording != RecordingOptions::default() {
+        return Err(usage(format!("{source}: is no recording; leave out the options of recordings")));
+    }
+    let mut matrix = read.matrix;
     let values = &matrix.values;
     let n = n_obs.map_or(values.nrows(), NonZeroUsize::get);
     if n > values.nrows() {
         return Err(usage(format!("--n-obs: {n} observations wanted, {source} has {}", values.nrows())));
     }
     matrix.values = values.slice(s![..n, ..]).to_owned();
-    Ok((matrix, source_file.path))
+    Ok((matrix, read.path))
+}
+
+/// What observations `model` takes.
+pub fn taken_by(model: &Model) -> Taker {
+    Taker { dim_x: model.trained().observation_map.mean.len(), window: model.trained().info.signal_window }
+}
+
+/// Windows shown one by one.
+const SHOWN: usize = 3;
+
+/// Says what a recording was cut into.
+fn tell_windows(windows: &WindowSummaries) {
+    let (used, rejected) = (windows.starts.len(), &windows.rejected);
+    let origin = &windows.origin;
+    if rejected.is_empty() {
+        tracing::info!("{origin}: {used} windows");
+        return;
+    }
+    let shown: Vec<String> =
+        rejected.iter().take(SHOWN).map(|rejected| format!("at {:.3} s: {}", rejected.start, rejected.fault)).collect();
+    let more = if rejected.len() > SHOWN { ", .." } else { "" };
+    tracing::warn!("{origin}: {used} windows; {} left out ({}{more})", rejected.len(), shown.join(", "));
 }
 
 /// Observations as `model` takes them; `source` names them. Refuses columns with other names, or in another order, than it was trained on.

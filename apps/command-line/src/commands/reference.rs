@@ -10,8 +10,10 @@ use ndarray::Axis;
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::time::Instant;
-use tallsbi::files::{OutputFile, Posterior};
+use tallsbi::RecordingOptions;
+use tallsbi::files::{Companions, OutputFile, Posterior};
 use tallsbi::inference::reference::ReferenceOptions;
+use tallsbi::on_disk::Taker;
 use tallsbi::on_disk::reference_attributes;
 use tallsbi::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
 
@@ -99,7 +101,12 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
     let options = arguments.chains.options(arguments.samples.get())?;
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
-    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto)?;
+    let (matrix, source) = observed(
+        &arguments.observations,
+        arguments.n_obs,
+        HeaderChoice::Auto,
+        (Taker { dim_x: task.dim_x(), window: None }, &RecordingOptions::default()),
+    )?;
     let x = matrix.values.mapv(|value| value as f32);
     let started = Instant::now();
     let monitor = &context.monitor();
@@ -118,6 +125,7 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
     }
     let run = reference_attributes(&reference, x.nrows(), seconds, objection.is_none());
     let posterior = Posterior {
+        companions: Companions::default(),
         parameter_names: names,
         samples: reference.samples.clone(),
         observations: Some(x),

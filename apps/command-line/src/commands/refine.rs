@@ -1,7 +1,7 @@
 //! `tallsbi refine`.
 
 use super::output_arguments::OutputArguments;
-use super::{HeaderChoice, TaskArguments, observed};
+use super::{HeaderChoice, RecordingArguments, TaskArguments, observed};
 use crate::context::{Context, read_toml, resumable, usage};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Instant;
 use tallsbi::files::{OutputFile, Posterior};
 use tallsbi::inference::refine::Verdict;
-use tallsbi::on_disk::{ModelFile, posterior_attributes, read_pairs};
+use tallsbi::on_disk::{ModelFile, Taker, posterior_attributes, read_pairs};
 use tallsbi::{Model, RefineFrom, RefineOptions, Refined, SampleOptions};
 
 /// Make a model right at given observations, by simulations where their posterior is
@@ -64,6 +64,8 @@ pub struct RefineArguments {
     /// File for the posterior
     #[arg(long, value_name = "FILE")]
     pub posterior: Option<PathBuf>,
+    #[command(flatten)]
+    pub recording: RecordingArguments,
     #[command(flatten)]
     pub output: OutputArguments,
 }
@@ -117,7 +119,9 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
         OutputFile::check(target, arguments.output.existing())?;
     }
-    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto)?;
+    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window() };
+    let taken = (taker, &arguments.recording.options());
+    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
     let x = matrix.values.mapv(|value| value as f32);
     if x.ncols() != task.dim_x() {
         let (wanted, found) = (task.dim_x(), x.ncols());

@@ -3,8 +3,8 @@
 use super::model;
 use super::output_arguments::OutputArguments;
 use super::sampling_arguments::SamplingArguments;
-use super::{HeaderChoice, observed, observed_by};
-use crate::context::{Context, usage};
+use super::{HeaderChoice, RecordingArguments, observed, observed_by, taken_by};
+use crate::context::{Context, resumable, usage};
 use crate::notes::{tell, words};
 use anyhow::Result;
 use clap::Args;
@@ -19,7 +19,7 @@ use tallsbi::on_disk::{ModelFile, posterior_attributes};
 /// Sample the posterior given many observations
 ///
 /// Observations are a file of `tallsbi observe`, any HDF5 dataset (FILE.h5:DATASET, or FILE.h5:DATASET:INDEX for one of a
-/// stack), or CSV with an observation a line. Models are those of `tallsbi train`. The posterior opens with
+/// stack), or CSV with an observation a line; for models of signals also a recording. Models are those of `tallsbi train`. The posterior opens with
 /// arviz.from_netcdf.
 ///
 /// Example: tallsbi sample model.safetensors --observations obs.h5 --n-obs 30 -o posterior.nc
@@ -44,8 +44,13 @@ pub struct SampleArguments {
     /// used, with the same result
     #[arg(long, value_name = "DIR")]
     pub covariance_cache: Option<PathBuf>,
+    /// Write the log-likelihood of each observation at each sample too, for arviz.loo
+    #[arg(long)]
+    pub log_likelihood: bool,
     #[command(flatten)]
     pub output: OutputArguments,
+    #[command(flatten)]
+    pub recording: RecordingArguments,
     #[command(flatten)]
     pub sampling: SamplingArguments,
 }
@@ -54,9 +59,13 @@ pub struct SampleArguments {
 pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let mut file = ModelFile::load(&arguments.model)?;
     let options = arguments.sampling.options(&file, arguments.samples.get())?;
+    if arguments.log_likelihood && !file.model.is_likelihood() {
+        return Err(usage("--log-likelihood: this model learned scores and has no density; leave it out"));
+    }
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
-    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, arguments.header)?;
+    let taken = (taken_by(&file.model), &arguments.recording.options());
+    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, arguments.header, taken)?;
     if let Some(folder) = &arguments.covariance_cache {
         if !file.model.estimates_covariances(&options) {
             return Err(usage(
@@ -76,7 +85,12 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         context.provenance(&file.model.trained().info.task).with_parent(&arguments.model)?.with_parent(&source)?;
     let samples = samples.index_axis_move(Axis(0), 0);
     let run = posterior_attributes(&file.model, &options, &info, x.nrows(), seconds);
-    let posterior = Posterior::from_matrix(names, samples.view(), Some(conditioned(&matrix)), run.clone(), provenance)?;
+    let mut posterior =
+        Posterior::from_matrix(names, samples.view(), Some(conditioned(&matrix)), run.clone(), provenance)?;
+    if arguments.log_likelihood {
+        let values = file.model.pointwise_log_likelihood(x.view(), samples.view(), &context.monitor());
+        posterior.companions.log_likelihood = Some(resumable(values, "nothing was written")?);
+    }
     posterior.write(output, arguments.output.existing())?;
     let path = output.display();
     let text = format!(

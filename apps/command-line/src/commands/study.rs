@@ -1,5 +1,6 @@
 //! `tallsbi study`.
 
+use super::RecordingArguments;
 use crate::choice::choice;
 use crate::context::{Context, RESUME, resumable, usage};
 use anyhow::{Context as _, Result};
@@ -34,9 +35,11 @@ pub struct StudyArguments {
     /// Sizes of a built-in study
     #[arg(long, value_parser = choice::<Preset>(), default_value = Preset::default().name())]
     pub preset: Preset,
-    /// Your own observations instead of simulated ones: (n, d), or for jrnmm a signal at 128 Hz as a single column
+    /// Your own observations instead of simulated ones: (n, d), or for jrnmm a recording (EDF, BDF, BrainVision) or a signal as a single column
     #[arg(long, value_name = "SOURCE")]
     pub observations: Option<String>,
+    #[command(flatten)]
+    pub recording: RecordingArguments,
     /// Folder with the observation sets and reference posteriors of a benchmark: TASK.h5 [default: $TALLSBI_REFERENCE_DATA]
     #[arg(long, value_name = "DIR")]
     pub reference_data: Option<PathBuf>,
@@ -69,7 +72,10 @@ pub fn run(context: &Context, arguments: &StudyArguments) -> Result<()> {
     let (mut study, preset) = chosen(study, arguments.preset)?;
     match (&mut study, &arguments.observations) {
         (_, None) => {}
-        (Study::Inference(options), Some(source)) => options.observations = Some(source.clone()),
+        (Study::Inference(options), Some(source)) => {
+            options.observations = Some(source.clone());
+            options.recording = arguments.recording.over(std::mem::take(&mut options.recording));
+        }
         _ => return Err(usage("--observations goes with studies of models only")),
     }
     match (&mut study, &arguments.reference_data) {

@@ -1,7 +1,7 @@
 //! `tallsbi train`.
 
 pub use super::train_arguments::TrainArguments;
-use crate::context::{Context, RESUME, resumable, usage};
+use crate::context::{Context, RESUME, resumable};
 use crate::notes::{tell, words};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -21,15 +21,7 @@ pub fn run(context: &Context, arguments: &TrainArguments) -> Result<()> {
     let bars = context.monitor();
     let session = context.session(&bars);
     let trained = train_file(&session, &arguments.data, limits, &options, output, arguments.output.existing());
-    let trained = match trained {
-        Err(tallsbi::Error::Interrupted { path }) => {
-            return Err(usage(format!(
-                "{path}: was left by an interrupted run: add --resume to continue it, or --force to start over"
-            )));
-        }
-        trained => resumable(trained, RESUME)?,
-    };
-    report(context, output, &trained)
+    report(context, output, &resumable(trained, RESUME)?)
 }
 
 fn report(context: &Context, output: &Path, model: &TrainedModel) -> Result<()> {

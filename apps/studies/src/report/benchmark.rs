@@ -2,12 +2,12 @@
 //! to 7).
 
 use super::figures::{self, ends};
+use super::finding::{Finding, Verdict};
 use super::losses;
 use super::page::{Document, Part, Section};
 use super::pairs::Pairs;
 use super::sentence::listed;
 use super::table::{Cell, Table};
-use super::words::{Finding, Verdict};
 use crate::plot::{Axis, CATEGORICAL, ChartGrid, Figure, LineChart, Series};
 use crate::study::benchmark::paper::{best, printed, printed_for};
 use crate::study::benchmark::{BenchmarkResults, BenchmarkRun, Metric, TaskResults, read_samples};

@@ -11,6 +11,7 @@ use crate::study::benchmark::Metric;
 use crate::study::quantile;
 use crate::study::results::{PosteriorResults, RunResults};
 use ndarray::Array2;
+use plotters::style::RGBColor;
 
 /// All figures of one model; those without data are left out.
 pub struct RunFigures {
@@ -225,28 +226,58 @@ fn local_c2st(run: &RunResults) -> Result<Option<Figure>> {
     )))
 }
 
-fn coverage(run: &RunResults) -> Result<Option<Figure>> {
-    let known: Vec<_> =
-        run.posteriors.iter().enumerate().filter_map(|(i, p)| Some((i, p, p.coverage.as_ref()?))).collect();
-    let Some((_, _, first)) = known.first() else { return Ok(None) };
-    // Twice the binomial standard error at each level.
-    let width = |level: f64| 1.96 * (level * (1.0 - level) / first.pairs as f64).sqrt();
-    let limits =
-        first.levels.iter().map(|&level| (level, (level - width(level)).max(0.0), (level + width(level)).min(1.0)));
-    let series = known.iter().map(|(i, posterior, coverage)| Series {
-        label: format!("n = {}", posterior.n_obs),
-        color: sequential(*i, samples_count(run)),
-        points: coverage.levels.iter().copied().zip(coverage.coverage.iter().copied()).collect(),
+/// Shares of truths inside credible regions, by their level.
+pub struct CoverageCurve {
+    /// Name in the legend.
+    pub label: String,
+    /// Colour.
+    pub color: RGBColor,
+    /// Credibility levels.
+    pub levels: Vec<f64>,
+    /// Share of truths inside, at each.
+    pub coverage: Vec<f64>,
+    /// Pairs tested.
+    pub pairs: usize,
+}
+
+/// Coverage curves over each other, with the band in which 95 % of right posteriors' lie, for the fewest pairs.
+pub fn coverage_chart(curves: &[CoverageCurve]) -> LineChart {
+    let pairs = curves.iter().map(|curve| curve.pairs).min().unwrap_or(1).max(1) as f64;
+    // 1.96 binomial standard errors at each level.
+    let width = |level: f64| 1.96 * (level * (1.0 - level) / pairs).sqrt();
+    let levels = curves.first().map(|curve| curve.levels.clone()).unwrap_or_default();
+    let limits = levels.iter().map(|&level| (level, (level - width(level)).max(0.0), (level + width(level)).min(1.0)));
+    let series = curves.iter().map(|curve| Series {
+        label: curve.label.clone(),
+        color: curve.color,
+        points: curve.levels.iter().copied().zip(curve.coverage.iter().copied()).collect(),
         dots: false,
         dashed: false,
     });
-    let chart = LineChart {
+    LineChart {
         x: Axis::linear("credibility level", 0.0, 1.0, 5),
         y: Axis::linear("share that holds the truth", 0.0, 1.0, 5),
         bands: vec![Band { label: "right (95 % band)".into(), color: CATEGORICAL[5], limits: limits.collect() }],
         rules: vec![],
         series: series.collect(),
-    };
+    }
+}
+
+fn coverage(run: &RunResults) -> Result<Option<Figure>> {
+    let known: Vec<_> =
+        run.posteriors.iter().enumerate().filter_map(|(i, p)| Some((i, p, p.coverage.as_ref()?))).collect();
+    let Some((_, _, first)) = known.first() else { return Ok(None) };
+    let curves: Vec<CoverageCurve> = known
+        .iter()
+        .map(|(i, posterior, coverage)| CoverageCurve {
+            label: format!("n = {}", posterior.n_obs),
+            color: sequential(*i, samples_count(run)),
+            levels: coverage.levels.clone(),
+            coverage: coverage.coverage.clone(),
+            pairs: coverage.pairs,
+        })
+        .collect();
+    let chart = coverage_chart(&curves);
     let figure =
         chart.figure(&format!("{}-coverage", run.name), "Do credible regions hold the truth as often as they say?")?;
     let values = listed(known.iter().map(|(_, p, c)| format!("p = {:.3} at n = {}", c.p_value, p.n_obs)));
@@ -310,10 +341,12 @@ fn observations(run: &RunResults) -> Result<Option<Figure>> {
         dots: false,
         dashed,
     };
-    let x = if run.observations.spectral { "frequency bin (64/32 Hz each)" } else { "index of the value" };
-    let y = if run.observations.spectral { "log₁₀ power" } else { "value" };
+    let (x, y) = match run.observations.bin_hz {
+        Some(width) => (format!("frequency bin ({width:.2} Hz each)"), "log₁₀ power"),
+        None => ("index of the value".into(), "value"),
+    };
     let chart = LineChart {
-        x: Axis::linear(x, 0.0, (support.quantiles.len() - 1) as f64, 8),
+        x: Axis::linear(&x, 0.0, (support.quantiles.len() - 1) as f64, 8),
         y: Axis::around(y, all, 6),
         bands: vec![
             Band { label: "simulations, 99 %".into(), color: CATEGORICAL[5], limits: limits(&support.quantiles) },

@@ -44,6 +44,21 @@ fn losses<'l>(curves: impl IntoIterator<Item = &'l LossCurves>) -> Option<Axis> 
     })
 }
 
+/// Training and validation losses of one network; `None` where none is finite.
+pub fn chart(network: &LossCurves) -> Option<LineChart> {
+    let kept = Rule::Vertical { label: format!("kept: epoch {}", network.best_epoch), at: network.best_epoch as f64 };
+    Some(LineChart {
+        x: epochs([network]),
+        y: losses([network])?,
+        bands: vec![],
+        rules: vec![kept],
+        series: vec![
+            curve("training", TRAINING, &network.training),
+            curve("validation", VALIDATION, &network.validation),
+        ],
+    })
+}
+
 /// One figure for each network of a model.
 ///
 /// # Errors
@@ -51,20 +66,7 @@ fn losses<'l>(curves: impl IntoIterator<Item = &'l LossCurves>) -> Option<Axis> 
 pub fn of_run(run: &RunResults) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for network in &run.training.networks {
-        let Some(y) = losses([network]) else { continue };
-        let chart = LineChart {
-            x: epochs([network]),
-            y,
-            bands: vec![],
-            rules: vec![Rule::Vertical {
-                label: format!("kept: epoch {}", network.best_epoch),
-                at: network.best_epoch as f64,
-            }],
-            series: vec![
-                curve("training", TRAINING, &network.training),
-                curve("validation", VALIDATION, &network.validation),
-            ],
-        };
+        let Some(chart) = chart(network) else { continue };
         let name = format!("{}-loss-{}", run.name, network.network.replace(", ", "-").replace(' ', "-"));
         let figure = chart.figure(&name, &format!("Training of the {} network", network.network))?;
         let best = kept_at(network).map_or(f64::NAN, |point| point.1);

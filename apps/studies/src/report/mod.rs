@@ -2,11 +2,13 @@
 
 mod benchmark;
 mod figures;
+mod finding;
 mod inference;
 mod losses;
 mod page;
 mod pairs;
 mod sentence;
+mod spectrum;
 mod table;
 mod tables;
 #[cfg(test)]
@@ -17,6 +19,8 @@ mod words;
 use crate::study::{Results, StudyResults};
 use anyhow::{Context as _, Result};
 use figures::RunFigures;
+pub use figures::{CoverageCurve, coverage_chart};
+pub use losses::chart as loss_chart;
 use page::Document;
 use std::path::{Path, PathBuf};
 use tallsbi::files::{Existing, OutputFile, Posterior};

@@ -1,8 +1,8 @@
 //! The page itself: what every study's report shares.
 
+use super::finding::{Finding, Verdict};
 use super::table::Table;
 use super::tables;
-use super::words::{Finding, Verdict};
 use crate::plot::Figure;
 use crate::study::StudyRecord;
 use crate::study::is_inner;

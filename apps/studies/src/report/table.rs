@@ -1,6 +1,6 @@
 //! Tables of the report: one structure that becomes HTML and CSV.
 
-use super::words::number;
+use super::finding::number;
 use anyhow::Result;
 use maud::{Markup, html};
 

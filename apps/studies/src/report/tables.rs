@@ -1,7 +1,7 @@
 //! Tables of the report of a study of models.
 
+use super::finding::{LEVEL, p_value};
 use super::table::{Cell, Table};
-use super::words::{LEVEL, p_value};
 use crate::plot::{pretty_name, with_unit};
 use crate::study::StudyRecord;
 use crate::study::results::RunResults;

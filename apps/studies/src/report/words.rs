@@ -1,25 +1,10 @@
 //! The findings in plain words.
 
+use super::finding::{Finding, LEVEL, Verdict, number, p_value};
 use super::sentence::listed;
+use super::spectrum;
 use crate::plot::pretty_name;
 use crate::study::results::{CoverageResults, PosteriorResults, RunResults};
-
-/// How a sentence of the summary is to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// As hoped.
-    Good,
-    /// Worth a look.
-    Caution,
-    /// Neither.
-    Neutral,
-}
-
-/// A sentence with its verdict.
-pub type Finding = (Verdict, String);
-
-/// Below this p-value a check is failed.
-pub const LEVEL: f64 = 0.05;
 
 /// What was found with one model, most important first.
 pub fn findings(run: &RunResults) -> Vec<Finding> {
@@ -32,25 +17,6 @@ pub fn findings(run: &RunResults) -> Vec<Finding> {
     findings.extend(support(run));
     findings.extend(trouble(run));
     findings
-}
-
-/// A number with about four digits, and a real minus sign.
-pub fn number(value: f64) -> String {
-    let magnitude = value.abs();
-    let text = if !value.is_finite() {
-        "–".into()
-    } else if !(1e-4..1e6).contains(&magnitude) {
-        format!("{value:.2e}")
-    } else {
-        let decimals = (3 - magnitude.log10().floor() as i32).max(0) as usize;
-        format!("{value:.decimals$}")
-    };
-    if value == 0.0 { "0".into() } else { text.replace('-', "−") }
-}
-
-/// "p = 0.031", or "p < 0.001".
-pub fn p_value(p: f64) -> String {
-    if p < 0.001 { "p < 0.001".into() } else { format!("p = {p:.3}") }
 }
 
 fn inferred(run: &RunResults) -> Finding {
@@ -214,21 +180,25 @@ fn tails(check: &CoverageResults) -> f64 {
     at(0.05) + 1.0 - at(0.95)
 }
 
-fn support(run: &RunResults) -> Option<Finding> {
+fn support(run: &RunResults) -> Vec<Finding> {
     let support = &run.observations.support;
     let all = support.distances.len();
+    let mut findings = Vec::new();
     if support.is_suspicious() {
         let text = format!(
             "{} of {all} observations are unlike the simulations (further out than 99 % of them): the model may be wrong for these data, and the posterior should not be trusted.",
             support.outside
         );
-        return Some((Verdict::Caution, text));
+        findings.push((Verdict::Caution, text));
+    } else {
+        let text = format!(
+            "The observations look like the simulations the network was trained on ({} of {all} beyond their 99 %).",
+            support.outside
+        );
+        findings.push((Verdict::Good, text));
     }
-    let text = format!(
-        "The observations look like the simulations the network was trained on ({} of {all} beyond their 99 %).",
-        support.outside
-    );
-    Some((Verdict::Good, text))
+    findings.extend(spectrum::findings(&run.observations));
+    findings
 }
 
 fn trouble(run: &RunResults) -> Option<Finding> {

@@ -11,10 +11,10 @@ pub mod named_sampler;
 mod options;
 pub mod pipeline;
 pub mod record;
-mod recording;
 pub mod results;
 mod steps;
 mod summary;
+mod support;
 pub mod toy;
 
 pub use benchmark::{BenchmarkOptions, BenchmarkResults};

@@ -4,6 +4,7 @@ use crate::error::usage;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use tallsbi::RecordingOptions;
 use tallsbi::data::{Choice, Named};
 use tallsbi::diagnostics::local_c2st::LocalC2stOptions;
 use tallsbi::inference::model::Covariance;
@@ -20,7 +21,8 @@ use tallsbi::simulators::TaskOptions;
 /// | `n_obs` | 1, 8, 14, 22, 30 | numbers of observations to condition on | increasing, ≥ 1 |
 /// | `simulations` | 50000 | rows of the training set | ≥ 1 |
 /// | `posterior_samples` | 10000 | samples of each posterior | ≥ 2 |
-/// | `observations` | none: simulated at each run's `theta_true` | the user's observations, or signals | |
+/// | `observations` | none: simulated at each run's `theta_true` | the user's observations, a recording, or a signal | |
+/// | `recording` | all of its only channel | [`RecordingOptions`] | |
 /// | `local_c2st.pairs` | 10000 | calibration pairs; 0 leaves the test out | 0 or ≥ 20 |
 /// | `local_c2st.test` | sbi's | the test itself | |
 /// | `coverage.pairs` | 1000 | calibration pairs; 0 leaves it out | 0 or ≥ 20 |
@@ -40,8 +42,11 @@ pub struct StudyOptions {
     pub simulations: u64,
     /// Samples of each posterior.
     pub posterior_samples: usize,
-    /// The user's observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX.
+    /// The user's observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX; for models of signals also a recording (EDF, BDF, BrainVision).
     pub observations: Option<String>,
+    /// Which part of a recording is observed, where `observations` is one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub recording: RecordingOptions,
     /// Local two-sample test at the observations.
     pub local_c2st: LocalC2stStudy,
     /// Expected coverage over all of the prior.
@@ -61,6 +66,10 @@ pub enum InferenceKind {
     /// A study of models.
     #[default]
     Inference,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// One model of a study.
@@ -122,6 +131,7 @@ impl Default for StudyOptions {
             simulations: 50_000,
             posterior_samples: 10_000,
             observations: None,
+            recording: RecordingOptions::default(),
             local_c2st: LocalC2stStudy::default(),
             coverage: CoverageStudy::default(),
             runs: Vec::new(),

@@ -11,10 +11,11 @@ use anyhow::{Context as _, Result};
 use ndarray::ArrayView2;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use tallsbi::Session;
 use tallsbi::data::{Prior, Purpose};
 use tallsbi::files::{Observations, Posterior, TrainingSet, sha256_file};
 use tallsbi::on_disk::load_model;
+use tallsbi::simulators::jansen_rit::SEGMENT;
+use tallsbi::{RecordingOptions, Session};
 
 /// Runs `options` in the folder `root` and returns what was found.
 ///
@@ -148,8 +149,7 @@ impl<'a> Planner<'a, '_> {
             check_truth(&self.run.name, theta, &prior)?;
         }
         let Some(source) = &self.options.observations else { return Ok(None) };
-        let x = super::recording::read(source, dim_x, steps::signal_window(self.run)?)?;
-        Ok(Some(x.nrows()))
+        Ok(Some(steps::read_own(source, self.options, self.run, dim_x)?.matrix.values.nrows()))
     }
 
     fn training_set(&mut self) -> Result<(Option<StepId>, PathBuf)> {
@@ -199,7 +199,11 @@ impl<'a> Planner<'a, '_> {
         let source = match &options.observations {
             Some(source) => {
                 let file = tallsbi::files::MatrixSource::parse(source).path;
-                json!({ "source": source, "sha256": sha256_file(&file)? })
+                let mut from = json!({ "source": source, "sha256": sha256_file(&file)? });
+                if options.recording != RecordingOptions::default() {
+                    from["recording"] = json!(options.recording);
+                }
+                from
             }
             None => {
                 json!({ "task": run.task, "options": run.options, "theta": run.theta_true, "n": options.n_obs.last() })
@@ -354,8 +358,12 @@ fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, root: &Path) -
             source: options.observations.clone().unwrap_or_else(|| "simulated".into()),
             count: observations.x.nrows(),
             names: observations.observation_names,
-            spectral: steps::signal_window(run)?.is_some(),
+            bin_hz: steps::signal_window(run)?.map(|window| window.sampling_rate / SEGMENT as f64),
             support: read_json(&plan.observations.join(file::SUPPORT))?,
+            windows: match plan.observations.join(file::WINDOWS) {
+                path if path.exists() => Some(read_json(&path)?),
+                _ => None,
+            },
         },
         posteriors: posteriors.collect::<Result<_>>()?,
         prior,

@@ -2,7 +2,8 @@
 
 use super::record::StudyRecord;
 use serde::{Deserialize, Serialize};
-use tallsbi::data::Prior;
+use tallsbi::WindowSummaries;
+use tallsbi::data::{Prior, SignalWindow};
 use tallsbi::inference::model::{TrainedModel, TrainingRecord};
 
 /// Everything a study of models found.
@@ -95,11 +96,42 @@ pub struct ObservationResults {
     pub count: usize,
     /// Names of the values.
     pub names: Vec<String>,
-    /// Whether the values of one are the log10 power of a signal at equally spaced frequencies.
+    /// Where the values of one are the log10 power of a signal at equally spaced frequencies from 0 on: their distance, Hz.
     #[serde(default)]
-    pub spectral: bool,
+    pub bin_hz: Option<f64>,
     /// Comparison with the training set.
     pub support: SupportCheck,
+    /// What was made of a recording, where they are one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<RecordingResults>,
+}
+
+/// A recording that was cut into windows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordingResults {
+    /// The file and its channel.
+    pub origin: String,
+    /// Seconds of one window.
+    pub seconds: f64,
+    /// Start of each window that is used, s.
+    pub starts: Vec<f64>,
+    /// Windows that are not used: start (s) and what is wrong with them.
+    pub rejected: Vec<(f64, String)>,
+    /// Robust standard deviation of the signal, mV.
+    pub sd: f64,
+}
+
+impl RecordingResults {
+    /// What is kept of `windows` for the report.
+    pub fn of(windows: &WindowSummaries, window: Option<SignalWindow>) -> Self {
+        Self {
+            origin: windows.origin.clone(),
+            seconds: window.map_or(0.0, |window| window.samples as f64 / window.sampling_rate),
+            starts: windows.starts.clone(),
+            rejected: windows.rejected.iter().map(|rejected| (rejected.start, rejected.fault.to_string())).collect(),
+            sd: windows.sd,
+        }
+    }
 }
 
 /// Are the observations like the simulations the network has seen? A check for a misspecified model.

@@ -1,8 +1,9 @@
 //! What the steps of a study do, each in a folder of its own.
 
 use super::options::{RunOptions, StudyOptions};
-use super::recording;
-use super::results::{CoverageResults, LocalC2stResults};
+use super::results::{CoverageResults, LocalC2stResults, RecordingResults};
+use super::support::support;
+use crate::error::usage;
 use anyhow::{Context as _, Result};
 use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, s};
 use rustix::time::{ClockId, clock_gettime};
@@ -11,15 +12,18 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::time::Instant;
 use tallsbi::Session;
-use tallsbi::data::{Prior, Purpose};
+use tallsbi::data::{Prior, Purpose, SignalWindow};
 use tallsbi::diagnostics::sbc::RankOptions;
 use tallsbi::diagnostics::tarp;
 use tallsbi::distributed::Team;
-use tallsbi::files::{Existing, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
+use tallsbi::files::{Existing, Header, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
 use tallsbi::inference::train::TrainOptions;
-use tallsbi::on_disk::{Limits, ModelFile, posterior_attributes, simulate_file, train_file, training_set_spec};
-use tallsbi::simulators::{SignalWindow, Task, task};
+use tallsbi::on_disk::{
+    Limits, ModelFile, ReadObservations, Taker, posterior_attributes, read_observations, simulate_file, train_file,
+    training_set_spec,
+};
+use tallsbi::simulators::{Task, task};
 use tallsbi::{calibration, draw_truth, observe};
 
 /// Files in the steps' folders.
@@ -32,6 +36,8 @@ pub mod file {
     pub const OBSERVATIONS: &str = "observations.h5";
     /// Comparison of observations and simulations.
     pub const SUPPORT: &str = "support.json";
+    /// What was made of a recording, where the observations are one.
+    pub const WINDOWS: &str = "windows.json";
     /// Posterior samples.
     pub const POSTERIOR: &str = "posterior.nc";
     /// Folder of estimated covariances, in the study's folder.
@@ -72,6 +78,17 @@ pub fn training(session: &Session<'_>, options: &TrainOptions, data: &Path, fold
     Ok(train_file(session, data, Limits::default(), options, &output, Existing::Resume).map(|_| ())?)
 }
 
+/// The user's observations of a run.
+pub fn read_own(source: &str, options: &StudyOptions, run: &RunOptions, dim_x: usize) -> Result<ReadObservations> {
+    let taker = Taker { dim_x, window: signal_window(run)? };
+    let own = read_observations(source, Header::Auto, taker, &options.recording)?;
+    let found = own.matrix.values.ncols();
+    if found != dim_x {
+        return Err(usage(format!("{source}: observations have {found} values, the model was trained on {dim_x}")));
+    }
+    Ok(own)
+}
+
 /// Simulated observations, or the user's, and how they compare with the simulations.
 pub fn observations(
     session: &Session<'_>,
@@ -83,7 +100,13 @@ pub fn observations(
     let set = TrainingSet::open(training)?;
     let (dim_x, prior) = (set.spec().dim_x, set.prior().clone());
     let (x, theta_true) = match &options.observations {
-        Some(source) => (recording::read(source, dim_x, signal_window(run)?)?, None),
+        Some(source) => {
+            let own = read_own(source, options, run, dim_x)?;
+            if let Some(windows) = &own.windows {
+                write_json(&folder.join(file::WINDOWS), &RecordingResults::of(windows, signal_window(run)?))?;
+            }
+            (own.matrix.values.mapv(|value| value as f32), None)
+        }
         None => {
             let task = run_task(run)?.context("observations can only be simulated by a task")?;
             let theta = run.theta_true.clone().unwrap_or_else(|| draw_truth(&prior, session.seed));
@@ -94,7 +117,7 @@ pub fn observations(
     };
     let rows = set.load(None)?;
     let simulations = rows.x.index_axis(Axis(1), 0);
-    write_json(&folder.join(file::SUPPORT), &recording::support(simulations, x.view())?)?;
+    write_json(&folder.join(file::SUPPORT), &support(simulations, x.view())?)?;
     let observations = Observations {
         x,
         theta_true,

@@ -3,7 +3,7 @@
 use super::two_sample::named;
 use crate::choice::choice;
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{HeaderChoice, observed, observed_by};
+use crate::commands::{HeaderChoice, RecordingArguments, observed, observed_by, taken_by};
 use crate::context::{Context, usage};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -151,6 +151,8 @@ pub struct LocalC2stArguments {
     /// Observations the posterior is given
     #[arg(long, value_name = "SOURCE")]
     observations: String,
+    #[command(flatten)]
+    recording: RecordingArguments,
     /// Samples of the posterior at these observations
     #[arg(long, value_name = "SOURCE")]
     posterior: String,
@@ -175,7 +177,8 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
         );
     }
     let file = ModelFile::load(&calibration.model)?;
-    let (matrix, _) = observed(&arguments.observations, calibration.n_obs, HeaderChoice::Auto)?;
+    let taken = (taken_by(&file.model), &arguments.recording.options());
+    let (matrix, _) = observed(&arguments.observations, calibration.n_obs, HeaderChoice::Auto, taken)?;
     let x = observed_by(&file.model, &arguments.observations, &matrix)?;
     check_posterior(&arguments.posterior, &calibration.model, &matrix)?;
     let posterior = MatrixSource::parse(&arguments.posterior).read()?;

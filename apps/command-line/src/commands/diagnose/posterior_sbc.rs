@@ -1,7 +1,7 @@
 //! `tallsbi diagnose posterior-sbc`.
 
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{HeaderChoice, TaskArguments, observed, observed_by};
+use crate::commands::{HeaderChoice, RecordingArguments, TaskArguments, observed, observed_by, taken_by};
 use crate::context::{Context, usage};
 use anyhow::Result;
 use clap::Args;
@@ -24,6 +24,8 @@ pub struct PosteriorSbcArguments {
     /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
     #[arg(long, value_name = "SOURCE")]
     observations: String,
+    #[command(flatten)]
+    recording: RecordingArguments,
     /// Condition on the first N observations [default: all]
     #[arg(long, value_name = "N")]
     n_obs: Option<NonZeroUsize>,
@@ -54,7 +56,8 @@ pub fn posterior_sbc(context: &Context, arguments: &PosteriorSbcArguments) -> Re
         return Err(usage("--task: the model does not know its task; name the one to simulate"));
     };
     let task = TaskArguments { fix: arguments.fix.clone(), ..TaskArguments::plain(task) }.build()?;
-    let (matrix, _) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto)?;
+    let taken = (taken_by(&file.model), &arguments.recording.options());
+    let (matrix, _) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
     let x = observed_by(&file.model, &arguments.observations, &matrix)?;
     let draws = arguments.draws.get();
     let options = PosteriorSbcOptions {

@@ -3,9 +3,9 @@
 use super::comparison::{Study, max_sliced, of, reference_steps, samplers, spread, time_ratios};
 use super::names::{color, epsilon, id, name};
 use crate::plot::{Axis, Figure, LineChart, Rule, Series};
+use crate::report::finding::number;
 use crate::report::page::{Part, Section};
 use crate::report::table::{Cell, Table};
-use crate::report::words::number;
 use crate::study::named_sampler::NamedMethod;
 use crate::study::toy::CellResults;
 use crate::study::toy::paper::{TABLE_CELL, printed, printed_ratio, table_number};

@@ -2,8 +2,8 @@
 
 use super::comparison::{Study, max_sliced, of, reference_steps, samplers, spread, time_ratios};
 use super::names::epsilon;
+use crate::report::finding::{Finding, Verdict};
 use crate::report::sentence::listed;
-use crate::report::words::{Finding, Verdict};
 use crate::study::named_sampler::{NamedMethod, NamedSampler};
 use crate::study::toy::paper::{TABLE_CELL, printed};
 use crate::study::toy::{CellResults, ToyRun};

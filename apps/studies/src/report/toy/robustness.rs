@@ -3,9 +3,9 @@
 use super::comparison::{Spread, Study, max_sliced, spread};
 use super::names::{color, epsilon, id, name};
 use crate::plot::{Axis, Band, ChartGrid, Figure, LineChart, Series, sequential};
+use crate::report::finding::number;
 use crate::report::page::{Part, Section};
 use crate::report::sentence::listed;
-use crate::report::words::number;
 use crate::study::named_sampler::NamedSampler;
 use crate::study::toy::CellResults;
 use anyhow::Result;

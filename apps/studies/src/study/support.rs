@@ -1,68 +1,16 @@
-//! A user's own observations: as they are, or a signal of any length cut into windows and summarised like the simulations;
-//! and whether the simulations cover them.
+//! Whether the simulations cover a user's own observations.
 
 use super::results::SupportCheck;
 use super::summary::{covariance, quantile};
-use crate::error::usage;
 use anyhow::{Context as _, Result, bail};
 use faer::linalg::solvers::Llt;
 use faer::prelude::Solve;
 use faer::{Mat, Side};
 use ndarray::{Array2, ArrayView2, Axis};
-use tallsbi::files::MatrixSource;
-use tallsbi::simulators::SignalWindow;
-use tallsbi::simulators::jansen_rit::{BINS, PowerSpectrum};
 
 /// Share of the average variance added to the variance of each value before distances are computed, so that values that
 /// (nearly) follow from others do not decide them.
 const RIDGE: f64 = 1e-6;
-
-/// Reads observations of `dim_x` values. Where the task summarises windows of a signal, a single column (or row) of at least one window is
-/// a signal at its sampling rate, and becomes one observation a window; what does not fill the last window is left out.
-///
-/// # Errors
-/// When the file cannot be read, or is neither observations nor such a signal.
-pub fn read(source: &str, dim_x: usize, window: Option<SignalWindow>) -> Result<Array2<f32>> {
-    let values = MatrixSource::parse(source).read()?.values;
-    if values.ncols() == dim_x {
-        return Ok(values.mapv(|value| value as f32));
-    }
-    let single = values.ncols() == 1 || values.nrows() == 1;
-    let Some(window) = window.filter(|_| single && dim_x == BINS) else {
-        let hint = window.map_or_else(String::new, |window| {
-            format!(", or a signal at {} Hz as a single column", window.sampling_rate)
-        });
-        return Err(usage(format!(
-            "{source}: observations have {} values, the model was trained on {dim_x}; give (n, {dim_x}){hint}",
-            values.ncols()
-        )));
-    };
-    let signal: Vec<f64> = values.iter().copied().collect();
-    if signal.len() < window.samples {
-        return Err(usage(format!(
-            "{source}: a signal of {} samples is shorter than one window of {} ({} s at {} Hz)",
-            signal.len(),
-            window.samples,
-            window.samples as f64 / window.sampling_rate,
-            window.sampling_rate
-        )));
-    }
-    windows(&signal, window.samples).with_context(|| source.to_owned())
-}
-
-/// One summary a window of `samples` samples, each window with its mean removed.
-fn windows(signal: &[f64], samples: usize) -> Result<Array2<f32>> {
-    let mut spectrum = PowerSpectrum::new();
-    let mut log_power = [0.0; BINS];
-    let mut summaries = Vec::new();
-    for window in signal.chunks_exact(samples) {
-        let mean = window.iter().sum::<f64>() / samples as f64;
-        let centred: Vec<f64> = window.iter().map(|value| value - mean).collect();
-        spectrum.log10_power(&centred, &mut log_power)?;
-        summaries.extend(log_power.iter().map(|&value| value as f32));
-    }
-    Ok(Array2::from_shape_vec((summaries.len() / BINS, BINS), summaries)?)
-}
 
 /// Compares observations (n, d) with simulations (N, d): distances in the simulations' own metric, and quantiles.
 ///
@@ -135,18 +83,5 @@ mod tests {
         let shifted = normals(30, 5, 3).mapv(|value| value + 4.0);
         let outside = support(simulations.view(), shifted.view()).expect("works");
         assert!(outside.is_suspicious() && outside.outside >= 28);
-    }
-
-    /// Windows of a signal are summarised as the simulator does it, and an incomplete one is left out.
-    #[test]
-    fn signals_become_windows() {
-        let signal: Vec<f64> =
-            (0..2 * 1024 + 100).map(|i| 3.0 + (2.0 * std::f64::consts::PI * 10.0 * i as f64 / 128.0).sin()).collect();
-        let summaries = windows(&signal, 1024).expect("finite");
-        assert_eq!(summaries.dim(), (2, BINS));
-        let row = summaries.row(0);
-        let peak = (0..BINS).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("bins");
-        // 65 samples at 128 Hz: bins 1.97 Hz apart.
-        assert_eq!(peak, 5, "10 Hz");
     }
 }

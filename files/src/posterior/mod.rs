@@ -1,9 +1,13 @@
 //! Posterior samples, in ArviZ's InferenceData layout (netCDF-4).
 
-use super::output::not_written;
-use super::provenance::expect_kind;
-use super::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
+mod groups;
+
+use crate::output::not_written;
+use crate::provenance::expect_kind;
+use crate::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
+pub use groups::Companions;
+use groups::coordinate;
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use netcdf::{AttributeValue, FileMut, GroupMut};
 use serde_json::{Map, Value};
@@ -26,6 +30,8 @@ pub struct Posterior {
     pub run: RunAttributes,
     /// Where the file came from.
     pub provenance: Provenance,
+    /// Other groups of ArviZ's layout.
+    pub companions: Companions,
 }
 
 impl Posterior {
@@ -48,7 +54,7 @@ impl Posterior {
             });
         }
         let samples = samples.to_owned().insert_axis(Axis(0));
-        Ok(Self { parameter_names, samples, observations, run, provenance })
+        Ok(Self { parameter_names, samples, observations, run, provenance, companions: Companions::default() })
     }
 
     /// All samples (chains · draws, m), one chain after another.
@@ -63,6 +69,7 @@ impl Posterior {
     /// When parameters' names are not different, or the file cannot be written.
     pub fn write(&self, target: &Path, existing: Existing) -> Result<()> {
         self.check(target)?;
+        self.companions.check(target, &self.samples, self.observations.as_ref())?;
         let output = OutputFile::create(target, existing)?;
         // netCDF sits on the same HDF5 library, which is not thread-safe: hold the lock of our HDF5 binding throughout.
         hdf5::sync::sync(|| -> std::result::Result<(), netcdf::Error> {
@@ -73,6 +80,7 @@ impl Posterior {
             if let Some(x) = &self.observations {
                 write_observed(&mut file.add_group("observed_data")?, x)?;
             }
+            self.companions.write(&mut file, &self.parameter_names)?;
             file.close()
         })
         .map_err(|error| not_written(target, &error))?;
@@ -114,24 +122,11 @@ impl Posterior {
     }
 
     fn write_samples(&self, group: &mut GroupMut<'_>) -> std::result::Result<(), netcdf::Error> {
-        let (chains, draws, _) = self.samples.dim();
         group.add_attribute("parameter_names", self.names_json())?;
         group.add_attribute("created_at", self.provenance.created.clone())?;
         group.add_attribute("inference_library", "tallsbi")?;
         group.add_attribute("inference_library_version", self.provenance.version.clone())?;
-        coordinate(group, "chain", chains)?;
-        coordinate(group, "draw", draws)?;
-        let variables = variable_names(&self.parameter_names);
-        for (index, (variable, name)) in variables.iter().zip(&self.parameter_names).enumerate() {
-            let values: Vec<f64> = self.samples.index_axis(Axis(2), index).iter().copied().collect();
-            let mut written = group.add_variable::<f64>(variable, &["chain", "draw"])?;
-            written.set_compression(1, true)?;
-            written.put_values(&values, ..)?;
-            if variable != name {
-                written.put_attribute("long_name", name.as_str())?;
-            }
-        }
-        Ok(())
+        groups::write_draws(group, &self.parameter_names, self.samples.view())
     }
 
     /// Reads a posterior: ours, or another in ArviZ's layout. Without the attribute `parameter_names` its parameters are all variables of
@@ -162,7 +157,7 @@ impl Posterior {
             let dataset = group
                 .dataset(variable)
                 .map_err(|_| file_error(path, format!("has no variable posterior/{variable}")))?;
-            super::guard::check_memory(path, variable, dataset.size(), size_of::<f64>())?;
+            crate::guard::check_memory(path, variable, dataset.size(), size_of::<f64>())?;
             let values =
                 dataset.read_dyn::<f64>().map_err(|error| failed(path, &format!("posterior/{variable}"), &error))?;
             let shape = values.shape().to_vec();
@@ -197,6 +192,7 @@ impl Posterior {
             observations,
             run: read_run(&file),
             provenance: Provenance::read(path, &file)?,
+            companions: Companions::read(path, &file, &variables)?,
         })
     }
 }
@@ -280,12 +276,6 @@ fn attribute(value: &Value) -> AttributeValue {
         Value::String(text) => text.as_str().into(),
         other => other.to_string().into(),
     }
-}
-
-fn coordinate(group: &mut GroupMut<'_>, name: &str, length: usize) -> std::result::Result<(), netcdf::Error> {
-    group.add_dimension(name, length)?;
-    let values: Vec<i64> = (0..length as i64).collect();
-    group.add_variable::<i64>(name, &[name])?.put_values(&values, ..)
 }
 
 fn write_observed(group: &mut GroupMut<'_>, x: &Array2<f32>) -> std::result::Result<(), netcdf::Error> {

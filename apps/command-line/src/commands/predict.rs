@@ -1,0 +1,192 @@
+//! `tallsbi predict`.
+
+use super::TaskArguments;
+use super::output_arguments::OutputArguments;
+use crate::choice::choice;
+use crate::context::{Context, resumable, usage};
+use anyhow::Result;
+use clap::Args;
+use ndarray::{Array2, ArrayView2};
+use serde_json::json;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use tallsbi::data::{Purpose, StreamKey};
+use tallsbi::diagnostics::predictive::{PredictiveCheck, predictive_checks};
+use tallsbi::files::{Companions, OutputFile, Posterior};
+use tallsbi::simulators::Task;
+use tallsbi::simulators::jansen_rit::Output;
+use tallsbi::{Predictions, draw_parameters, predict};
+
+/// Simulate what a fitted model predicts, and compare it with the observations
+///
+/// At draws of the posterior as many observations are simulated as it was given. Of each value, the mean, standard deviation, smallest and largest over the
+/// observations are compared with their predicted ones: p-values near 0 or 1 are what the model does not reproduce. The file holds ArviZ's
+/// groups posterior, posterior_predictive, observed_data, and with --prior prior and prior_predictive.
+///
+/// Example: tallsbi predict posterior.nc --task sir -o predictive.nc
+#[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
+pub struct PredictArguments {
+    /// Posterior, with the observations it was given
+    pub posterior: PathBuf,
+    /// Task to simulate; `tallsbi tasks` lists them [default: the posterior's]
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<String>,
+    /// Fix a parameter of the task: it leaves the prior (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub fix: Vec<String>,
+    /// What an observation is (jrnmm): predictions of signals are not compared with observed spectra [default: psd]
+    #[arg(long, value_parser = choice::<Output>())]
+    pub record: Option<Output>,
+    /// Draws of the posterior to simulate at, evenly spaced
+    #[arg(long, value_name = "S", default_value = "400")]
+    pub draws: NonZeroUsize,
+    /// Observations to simulate at each [default: as many as the posterior was given]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub n_obs: Option<NonZeroUsize>,
+    /// Simulate at as many draws of the prior too
+    #[arg(long)]
+    pub prior: bool,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// Values of an observation that are shown one by one: those that are farthest off.
+const SHOWN: usize = 5;
+
+/// Below this two-sided p-value a prediction is off.
+const LEVEL: f64 = 0.05;
+
+/// Runs the command.
+pub fn run(context: &Context, arguments: &PredictArguments) -> Result<()> {
+    let output = &arguments.output.output;
+    OutputFile::check(output, arguments.output.existing())?;
+    let posterior = Posterior::read(&arguments.posterior)?;
+    let task = arguments.task(&posterior)?.build()?;
+    check_names(&posterior, task.as_ref(), arguments)?;
+    let observed = posterior.observations.as_ref();
+    let Some(n) = arguments.n_obs.map(NonZeroUsize::get).or(observed.map(Array2::nrows)) else {
+        return Err(usage("--n-obs: the posterior's file holds no observations; say how many to simulate"));
+    };
+    let theta = spaced(posterior.matrix().view(), arguments.draws.get());
+    let monitor = context.monitor();
+    let simulated = |theta: ArrayView2<'_, f64>, seed| {
+        resumable(predict(task.as_ref(), theta, n, seed, &monitor), "nothing was written")
+    };
+    let predicted = simulated(theta.view(), context.seed)?;
+    let mut companions = Companions { posterior_predictive: Some(predicted.x.clone()), ..Companions::default() };
+    if arguments.prior {
+        let key = StreamKey::root(context.seed).child(Purpose::Prior);
+        let drawn = draw_parameters(task.prior(), key, 0, theta.nrows());
+        let drawn =
+            Array2::from_shape_fn((theta.nrows(), theta.ncols()), |(row, i)| f64::from(drawn[row * theta.ncols() + i]));
+        let prior = simulated(drawn.view(), key.seed(0))?;
+        companions.prior = Some(prior.theta);
+        companions.prior_predictive = Some(prior.x);
+    }
+    let checks = match observed.filter(|x| x.dim() == (n, task.dim_x())) {
+        Some(x) => Some(predictive_checks(x.view(), predicted.x.view())?),
+        None => None,
+    };
+    write(context, arguments, &posterior, (predicted.theta.view(), companions), task.as_ref())?;
+    report(context, arguments, task.as_ref(), &predicted, checks.as_deref())
+}
+
+impl PredictArguments {
+    fn task(&self, posterior: &Posterior) -> Result<TaskArguments> {
+        let known = Some(posterior.provenance.task.clone()).filter(|task| !task.is_empty());
+        let Some(task) = self.task.clone().or(known) else {
+            return Err(usage("--task: the posterior does not know its task; name the one to simulate"));
+        };
+        Ok(TaskArguments { fix: self.fix.clone(), record: self.record, ..TaskArguments::plain(task) })
+    }
+}
+
+fn check_names(posterior: &Posterior, task: &dyn Task, arguments: &PredictArguments) -> Result<()> {
+    let (found, wanted) = (&posterior.parameter_names, task.prior().names());
+    if found.as_slice() == wanted {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "{}: has the parameters {}, the task {} has {}; name its task with --task, and with --fix what is fixed",
+        arguments.posterior.display(),
+        found.join(", "),
+        task.name(),
+        wanted.join(", ")
+    )))
+}
+
+/// `count` rows at most, evenly spaced.
+fn spaced(samples: ArrayView2<'_, f64>, count: usize) -> Array2<f64> {
+    let (rows, m) = samples.dim();
+    let count = count.min(rows);
+    Array2::from_shape_fn((count, m), |(row, i)| samples[[row * rows / count, i]])
+}
+
+fn write(
+    context: &Context,
+    arguments: &PredictArguments,
+    posterior: &Posterior,
+    (theta, companions): (ArrayView2<'_, f64>, Companions),
+    task: &dyn Task,
+) -> Result<()> {
+    let provenance = context.provenance(task.name()).with_parent(&arguments.posterior)?;
+    let names = posterior.parameter_names.clone();
+    let observations = posterior.observations.clone();
+    let mut file = Posterior::from_matrix(names, theta, observations, posterior.run.clone(), provenance)?;
+    file.companions = companions;
+    Ok(file.write(&arguments.output.output, arguments.output.existing())?)
+}
+
+fn report(
+    context: &Context,
+    arguments: &PredictArguments,
+    task: &dyn Task,
+    predicted: &Predictions,
+    checks: Option<&[PredictiveCheck]>,
+) -> Result<()> {
+    let path = arguments.output.output.display();
+    let (draws, n, _) = predicted.x.dim();
+    if predicted.failed > 0 {
+        tracing::warn!("{path}: simulations failed at {} of {draws} draws; they are NaN in the file", predicted.failed);
+    }
+    let names = task.observation_names();
+    let name = |column: usize| names.get(column).cloned().unwrap_or_else(|| format!("x[{column}]"));
+    let mut lines = vec![format!("{path}: {n} observations at each of {draws} draws")];
+    if let Some(checks) = checks {
+        let mut off: Vec<&PredictiveCheck> = checks.iter().filter(|check| check.two_sided() < LEVEL).collect();
+        off.sort_by(|a, b| a.two_sided().total_cmp(&b.two_sided()).then(deviation(b).total_cmp(&deviation(a))));
+        lines.push(match off.len() {
+            0 => format!("the model reproduces all {} statistics of the observations", checks.len()),
+            count => format!(
+                "{count} of {} statistics of the observations are not reproduced (two-sided p < {LEVEL}; about {:.0} are by chance at most):",
+                checks.len(),
+                LEVEL * checks.len() as f64
+            ),
+        });
+        lines.extend(off.iter().take(SHOWN).map(|check| {
+            format!(
+                "  {} {}: {:.5} observed, {:.5} ± {:.5} predicted, p = {:.3}",
+                check.statistic,
+                name(check.column),
+                check.observed,
+                check.predicted,
+                check.sd,
+                check.two_sided()
+            )
+        }));
+    } else {
+        lines.push("not compared with the observations: they are of another kind, or number".into());
+    }
+    context.print(lines.join("\n"), || {
+        json!({
+            "path": path.to_string(), "draws": draws, "n_obs": n, "failed": predicted.failed,
+            "observation_names": names, "checks": checks,
+        })
+    })
+}
+
+/// How far the observed is from the predicted, in standard deviations.
+fn deviation(check: &PredictiveCheck) -> f64 {
+    if check.sd > 0.0 { (check.observed - check.predicted).abs() / check.sd } else { f64::INFINITY }
+}

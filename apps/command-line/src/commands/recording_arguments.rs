@@ -1,0 +1,55 @@
+//! Which part of a recording is observed.
+
+use clap::Args;
+use tallsbi::RecordingOptions;
+
+/// Options of recordings, for commands that read observations.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recordings (EDF, BDF, BrainVision, a signal in a table)")]
+pub struct RecordingArguments {
+    /// Channel; `tallsbi recording FILE` lists them [default: the only one]
+    #[arg(long, value_name = "LABEL")]
+    pub channel: Option<String>,
+    /// Samples per second of a signal in a table [default: the model's]
+    #[arg(long, value_name = "HZ")]
+    pub rate: Option<f64>,
+    /// Unit of the values, in place of the file's: V, mV, uV, nV
+    #[arg(long, value_name = "UNIT")]
+    pub unit: Option<String>,
+    /// Where to start, s
+    #[arg(long, value_name = "SECONDS")]
+    pub start: Option<f64>,
+    /// Where to end, s
+    #[arg(long, value_name = "SECONDS")]
+    pub end: Option<f64>,
+    /// Only where annotations of this text last
+    #[arg(long, value_name = "TEXT")]
+    pub annotation: Option<String>,
+    /// Take out the mains at this frequency (50 or 60)
+    #[arg(long, value_name = "HZ")]
+    pub notch: Option<f64>,
+    /// Leave out windows with a sample so many robust standard deviations from the median [default: 20]
+    #[arg(long, value_name = "SD")]
+    pub largest: Option<f64>,
+}
+
+impl RecordingArguments {
+    /// `base` with what is given here.
+    pub fn over(&self, base: RecordingOptions) -> RecordingOptions {
+        RecordingOptions {
+            channel: self.channel.clone().or(base.channel),
+            rate: self.rate.or(base.rate),
+            unit: self.unit.clone().or(base.unit),
+            start: self.start.or(base.start),
+            end: self.end.or(base.end),
+            annotation: self.annotation.clone().or(base.annotation),
+            notch: self.notch.or(base.notch),
+            largest: self.largest.unwrap_or(base.largest),
+        }
+    }
+
+    /// The options.
+    pub fn options(&self) -> RecordingOptions {
+        self.over(RecordingOptions::default())
+    }
+}

@@ -1,0 +1,93 @@
+//! From samples to answers: predictions, log-likelihoods of observations, evidence.
+
+mod common;
+
+use common::Place;
+use ndarray::Axis;
+use std::f64::consts::TAU;
+use tallsbi::files::Posterior;
+use tallsbi::simulators::Task;
+
+/// Models of two tasks of ten values, and 20 and 300 observations of the first.
+fn prepared() -> Place {
+    let place = Place::new();
+    for (name, task) in [("linear", "gaussian_linear"), ("mixture", "gaussian_mixture")] {
+        place.run(&format!("simulate {task} -n 4000 -o {name}.h5"));
+        place.run(&format!("train {name}.h5 -o {name}.st --epochs 100 --hidden 32 --members 1 -q"));
+    }
+    let theta: Vec<String> = (0..10).map(|i| format!("{}", 0.05 * f64::from(i))).collect();
+    for (n, name) in [(20, "obs.h5"), (300, "many.h5")] {
+        place.run(&format!("observe gaussian_linear --theta {} -n {n} -o {name}", theta.join(",")));
+    }
+    place
+}
+
+/// log p(x|θ) of the task.
+fn log_likelihood(task: &dyn Task, theta: &[f64], x: &[f32]) -> f64 {
+    let mut gradient = vec![0.0; theta.len()];
+    task.log_likelihood().expect("has one").log_likelihood_gradient(theta, x, &mut gradient)
+}
+
+#[test]
+fn log_likelihoods_predictions_and_evidence() {
+    let place = prepared();
+    place.run("sample linear.st --observations obs.h5 --log-likelihood --samples 400 -o p.nc -q");
+    let posterior = Posterior::read(&place.at("p.nc")).unwrap();
+    let values = posterior.companions.log_likelihood.as_ref().expect("written");
+    assert_eq!(values.dim(), (400, 20));
+    let task = tallsbi::task("gaussian_linear", &Default::default()).unwrap();
+    let (theta, x) = (posterior.matrix(), posterior.observations.as_ref().expect("kept"));
+    let error = |row: usize, k: usize| {
+        let exact = log_likelihood(&*task, &theta.row(row).to_vec(), &x.row(k).to_vec());
+        (values[[row, k]] - exact).abs()
+    };
+    let mean = (0..400).flat_map(|row| (0..20).map(move |k| (row, k))).map(|(r, k)| error(r, k)).sum::<f64>() / 8000.0;
+    // Ten coordinates of a small network: a constant forgotten would be 9 off.
+    assert!(mean < 0.5, "{mean}");
+
+    let checks = place.json("predict p.nc -o right.nc --prior -q");
+    assert_eq!(checks["checks"].as_array().expect("compared").len(), 40);
+    let off = |checks: &serde_json::Value| {
+        let two_sided = |p: f64| 2.0 * p.min(1.0 - p);
+        let all = checks["checks"].as_array().expect("compared").clone();
+        all.iter().filter(|check| two_sided(check["p_value"].as_f64().expect("a number")) < 0.05).count()
+    };
+    assert!(off(&checks) <= 6, "{}: 40 at 5 % at most", off(&checks));
+    let predicted = Posterior::read(&place.at("right.nc")).unwrap().companions;
+    assert_eq!(predicted.posterior_predictive.expect("written").dim(), (400, 20, 10));
+    assert_eq!(predicted.prior.expect("written").dim(), (400, 10));
+    // The prior's predictions are wider than the posterior's: variances 1 + σ² against 1/20 + σ².
+    let prior = predicted.prior_predictive.expect("written").mapv(f64::from);
+    assert!(prior.index_axis(Axis(2), 0).std(0.0) > 0.9);
+    // Another noise: half of it with sd 2.25, half with 1/9, is not what was observed, sd 0.77 to 1.18.
+    place.run("sample linear.st --observations many.h5 --samples 400 -o p.nc --force -q");
+    let wrong = place.json("predict p.nc --task gaussian_mixture -o wrong.nc -q");
+    assert!(off(&wrong) >= 10, "{}", off(&wrong));
+    assert!(place.run("predict p.nc --task gaussian_mixture -o wrong.nc --force -q").contains("not reproduced"));
+
+    let compared = place.json("compare linear.st mixture.st --observations obs.h5 --samples 200 --check 10 -q");
+    let evidence = |index: usize, field: &str| compared["models"][index][field].as_f64().expect("a number");
+    let exact = task.exact_posterior(x.view()).expect("Gaussian");
+    // log Z = log prior + log likelihood - log posterior at any θ, here the posterior's mean; coordinates are independent.
+    let log_posterior: f64 = (0..10).map(|i| -0.5 * (TAU * exact.covariance[i][i]).ln()).sum();
+    let likelihood: f64 = x.outer_iter().map(|x| log_likelihood(&*task, &exact.mean, &x.to_vec())).sum();
+    let log_evidence = task.prior().log_density(&exact.mean) + likelihood - log_posterior;
+    let (found, error) = (evidence(0, "log_evidence"), evidence(0, "error"));
+    // A constant forgotten would be 180 off, 20 observations of a small network's error are some nats.
+    assert!((found - log_evidence).abs() < 4.0, "{found} ± {error} for {log_evidence}");
+    assert!(error > 0.0 && error < 0.5, "{error}");
+    assert!(evidence(0, "probability") > 0.999 && evidence(1, "log_evidence") < found - 20.0);
+    for truth in 0..2 {
+        // Two of ten mistaken for a Gaussian is what so small a network of a mixture of scales makes; half would be chance.
+        assert!(compared["check"]["chosen"][truth][truth].as_u64().expect("a count") >= 7, "{compared}");
+    }
+    // A model against itself: nothing to prefer.
+    let same = place.json("compare linear.st linear.st --observations obs.h5 --samples 200 -q");
+    assert!((same["models"][0]["probability"].as_f64().expect("a number") - 0.5).abs() < 0.2);
+
+    place.run("train linear.h5 -o score.st --architecture anchored --epochs 1 --hidden 8 -q");
+    place.fails("sample score.st --observations obs.h5 --log-likelihood -o s.nc -q", 2, "has no density");
+    place.fails("compare linear.st score.st --observations obs.h5 -q", 1, "has no density");
+    place.fails("compare linear.st --observations obs.h5 -q", 2, "2 values required");
+    place.fails("predict p.nc --task sir -o t.nc -q", 2, "name its task with --task");
+}

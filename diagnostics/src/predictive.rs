@@ -1,0 +1,153 @@
+//! Posterior predictive checks (Rubin 1984; Gelman, Meng & Stern 1996): do data that the fitted model simulates look like the data it was fitted to?
+
+use crate::{DiagnosticsError, Result};
+use ndarray::{ArrayView1, ArrayView2, ArrayView3};
+use serde::{Deserialize, Serialize};
+
+/// What is compared of a column of observations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Statistic {
+    /// Mean over the observations; of a single one its value.
+    Mean,
+    /// Standard deviation over the observations.
+    Sd,
+    /// The smallest.
+    Minimum,
+    /// The largest.
+    Maximum,
+}
+
+impl Statistic {
+    const ALL: [Self; 4] = [Self::Mean, Self::Sd, Self::Minimum, Self::Maximum];
+
+    fn of(self, values: ArrayView1<'_, f32>) -> f64 {
+        let wide = values.iter().map(|&value| f64::from(value));
+        match self {
+            Self::Mean => wide.sum::<f64>() / values.len() as f64,
+            Self::Sd => values.mapv(f64::from).std(0.0),
+            Self::Minimum => wide.fold(f64::INFINITY, f64::min),
+            Self::Maximum => wide.fold(f64::NEG_INFINITY, f64::max),
+        }
+    }
+}
+
+impl std::fmt::Display for Statistic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Mean => "mean",
+            Self::Sd => "sd",
+            Self::Minimum => "minimum",
+            Self::Maximum => "maximum",
+        })
+    }
+}
+
+/// One statistic of one column, observed and predicted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictiveCheck {
+    /// The column, from 0.
+    pub column: usize,
+    /// What is compared.
+    pub statistic: Statistic,
+    /// Its value in the observations.
+    pub observed: f64,
+    /// Mean over the replications.
+    pub predicted: f64,
+    /// Standard deviation over the replications.
+    pub sd: f64,
+    /// Share of the replications that are larger, half of those that are equal: near 0 or 1 the model does not produce the observed.
+    pub p_value: f64,
+}
+
+impl PredictiveCheck {
+    /// Two-sided: twice the smaller tail.
+    pub fn two_sided(&self) -> f64 {
+        2.0 * self.p_value.min(1.0 - self.p_value)
+    }
+}
+
+/// Compares observations (n, d) with replications (S, n, d), each of as many observations simulated at one draw of the posterior: mean, standard
+/// deviation, smallest and largest of each column (of a single observation its value only). Replications with values that are not finite
+/// are left out.
+///
+/// These p-values are not uniform if the model is right: the data were used to fit it, so they concentrate at 1/2 and tests by them are conservative
+/// (Robins, van der Vaart & Ventura 2000).
+///
+/// # Errors
+/// When shapes do not fit, or not two replications are finite.
+pub fn predictive_checks(
+    observations: ArrayView2<'_, f32>,
+    replications: ArrayView3<'_, f32>,
+) -> Result<Vec<PredictiveCheck>> {
+    let (_, n, d) = replications.dim();
+    if (n, d) != observations.dim() || n == 0 {
+        return Err(DiagnosticsError::ReplicationShape { replications: (n, d), observations: observations.dim() });
+    }
+    let finite: Vec<ArrayView2<'_, f32>> =
+        replications.outer_iter().filter(|one| one.iter().all(|value| value.is_finite())).collect();
+    if finite.len() < 2 {
+        return Err(DiagnosticsError::TooFewSamples { what: "finite replications", found: finite.len(), needed: 2 });
+    }
+    let statistics = if n == 1 { &Statistic::ALL[..1] } else { &Statistic::ALL[..] };
+    let check = |column: usize, statistic: Statistic| {
+        let observed = statistic.of(observations.column(column));
+        let values: Vec<f64> = finite.iter().map(|one| statistic.of(one.column(column))).collect();
+        let count = values.len() as f64;
+        let larger: f64 = values
+            .iter()
+            .map(|value| if *value > observed { 1.0 } else { f64::from(u8::from(*value == observed)) / 2.0 })
+            .sum();
+        let predicted = values.iter().sum::<f64>() / count;
+        let sd = (values.iter().map(|value| (value - predicted).powi(2)).sum::<f64>() / count).sqrt();
+        PredictiveCheck { column, statistic, observed, predicted, sd, p_value: larger / count }
+    };
+    Ok((0..d)
+        .flat_map(|column| statistics.iter().map(move |&statistic| (column, statistic)))
+        .map(|(c, s)| check(c, s))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array2, Array3};
+    use rand::SeedableRng;
+    use rand_distr::{Distribution, StandardNormal};
+    use rand_pcg::Pcg64;
+
+    /// x ~ N(μ, 1) in column 0, N(0, 4) in column 1; the model's second column has sd 1.
+    #[test]
+    fn a_wrong_spread_is_seen_and_a_right_mean_is_not() {
+        let mut rng = Pcg64::seed_from_u64(1);
+        let mut normal = || -> f32 { StandardNormal.sample(&mut rng) };
+        let x = Array2::from_shape_fn((40, 2), |(_, j)| normal() * [1.0, 2.0][j]);
+        let mean = x.column(0).mean().expect("some");
+        let replications = Array3::from_shape_fn((500, 40, 2), |_| normal());
+        let shifted =
+            Array3::from_shape_fn((500, 40, 2), |(s, i, j)| replications[[s, i, j]] + if j == 0 { mean } else { 0.0 });
+        let checks = predictive_checks(x.view(), shifted.view()).expect("fits");
+        assert_eq!(checks.len(), 8);
+        let find = |column, statistic| {
+            checks.iter().find(|check| check.column == column && check.statistic == statistic).expect("there").clone()
+        };
+        let right = find(0, Statistic::Mean);
+        assert!((right.p_value - 0.5).abs() < 0.1, "{right:?}");
+        // A mean of 40 unit normals has sd 0.158, known to 0.005 from 500.
+        assert!((right.sd - 40f64.sqrt().recip()).abs() < 0.02, "{right:?}");
+        assert!(find(0, Statistic::Sd).two_sided() > 0.05);
+        assert_eq!(find(1, Statistic::Sd).p_value, 0.0);
+        assert_eq!(find(1, Statistic::Sd).two_sided(), 0.0);
+    }
+
+    #[test]
+    fn single_observations_have_a_value_and_ties_count_half() {
+        let x = Array2::from_elem((1, 1), 2.0);
+        let replications = Array3::from_shape_vec((4, 1, 1), vec![1.0, 2.0, 3.0, f32::NAN]).expect("fits");
+        let checks = predictive_checks(x.view(), replications.view()).expect("fits");
+        assert_eq!(checks.len(), 1);
+        assert_eq!(checks[0].p_value, 0.5);
+        assert!(predictive_checks(x.view(), replications.slice(ndarray::s![3.., .., ..])).is_err());
+        assert!(predictive_checks(Array2::zeros((2, 1)).view(), replications.view()).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! Groups of ArviZ's layout beside `posterior` and `observed_data`.
+
+use super::variable_names;
+use crate::{Result, failed, file_error, guard};
+use ndarray::{Array2, Array3, ArrayD, ArrayView3, Axis};
+use netcdf::{FileMut, GroupMut};
+use std::path::Path;
+
+/// What may stand beside posterior samples, S of them (chains · draws).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Companions {
+    /// log p(x_k|θ) of each observation at each posterior sample, (S, n): group `log_likelihood`.
+    pub log_likelihood: Option<Array2<f64>>,
+    /// Observations simulated at each posterior sample, (S, n, d): group `posterior_predictive`.
+    pub posterior_predictive: Option<Array3<f32>>,
+    /// Draws of the prior, (P, m): group `prior`.
+    pub prior: Option<Array2<f64>>,
+    /// Observations simulated at each, (P, n, d): group `prior_predictive`.
+    pub prior_predictive: Option<Array3<f32>>,
+}
+
+const LOG_LIKELIHOOD: &str = "log_likelihood";
+const POSTERIOR_PREDICTIVE: &str = "posterior_predictive";
+const PRIOR: &str = "prior";
+const PRIOR_PREDICTIVE: &str = "prior_predictive";
+
+type Written = std::result::Result<(), netcdf::Error>;
+
+impl Companions {
+    /// That rows belong to the posterior's samples (chain, draw, m) and columns to the observations.
+    pub(super) fn check(&self, target: &Path, samples: &Array3<f64>, observations: Option<&Array2<f32>>) -> Result<()> {
+        let (chains, draws, m) = samples.dim();
+        let rows = [
+            (LOG_LIKELIHOOD, self.log_likelihood.as_ref().map(|values| (values.nrows(), chains * draws))),
+            (POSTERIOR_PREDICTIVE, self.posterior_predictive.as_ref().map(|x| (x.dim().0, chains * draws))),
+            (PRIOR_PREDICTIVE, self.prior_predictive.as_ref().map(|x| (x.dim().0, self.prior_rows()))),
+            (PRIOR, self.prior.as_ref().map(|theta| (theta.ncols(), m))),
+            (LOG_LIKELIHOOD, self.log_likelihood.as_ref().zip(observations).map(|(l, x)| (l.ncols(), x.nrows()))),
+        ];
+        match rows.iter().find_map(|(name, sizes)| sizes.filter(|(found, wanted)| found != wanted).map(|s| (name, s))) {
+            None => Ok(()),
+            Some((name, (found, wanted))) => {
+                Err(file_error(target, format!("its group {name} would have {found} rows or columns for {wanted}")))
+            }
+        }
+    }
+
+    fn prior_rows(&self) -> usize {
+        self.prior.as_ref().map_or(0, Array2::nrows)
+    }
+
+    pub(super) fn write(&self, file: &mut FileMut, names: &[String]) -> Written {
+        if let Some(values) = &self.log_likelihood {
+            let mut group = file.add_group(LOG_LIKELIHOOD)?;
+            coordinates(&mut group, values.nrows(), values.ncols())?;
+            put(&mut group, &["chain", "draw", "observation"], &values.iter().copied().collect::<Vec<f64>>())?;
+        }
+        if let Some(theta) = &self.prior {
+            write_draws(&mut file.add_group(PRIOR)?, names, theta.view().insert_axis(Axis(0)))?;
+        }
+        for (name, x) in
+            [(POSTERIOR_PREDICTIVE, &self.posterior_predictive), (PRIOR_PREDICTIVE, &self.prior_predictive)]
+        {
+            let Some(x) = x else { continue };
+            let (rows, n, d) = x.dim();
+            let mut group = file.add_group(name)?;
+            coordinates(&mut group, rows, n)?;
+            coordinate(&mut group, "x_dim", d)?;
+            put(&mut group, &["chain", "draw", "observation", "x_dim"], &x.iter().copied().collect::<Vec<f32>>())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(path: &Path, file: &hdf5::File, variables: &[String]) -> Result<Self> {
+        let prior = match file.link_exists(PRIOR) {
+            true => {
+                let columns = variables.iter().map(|variable| read::<f64>(path, file, &format!("{PRIOR}/{variable}")));
+                let columns: Vec<Option<ArrayD<f64>>> = columns.collect::<Result<_>>()?;
+                let columns: Option<Vec<ArrayD<f64>>> = columns.into_iter().collect();
+                columns.filter(|columns| !columns.is_empty() && columns.iter().all(|c| c.len() == columns[0].len()))
+            }
+            false => None,
+        };
+        let prior = prior.map(|columns| {
+            let flat: Vec<Vec<f64>> = columns.into_iter().map(|column| column.into_iter().collect()).collect();
+            Array2::from_shape_fn((flat[0].len(), flat.len()), |(row, i)| flat[i][row])
+        });
+        Ok(Self {
+            log_likelihood: read::<f64>(path, file, &format!("{LOG_LIKELIHOOD}/x"))?.and_then(|values| {
+                let n = *values.shape().last()?;
+                Array2::from_shape_vec((values.len() / n.max(1), n), values.into_iter().collect()).ok()
+            }),
+            posterior_predictive: predictive(path, file, POSTERIOR_PREDICTIVE)?,
+            prior,
+            prior_predictive: predictive(path, file, PRIOR_PREDICTIVE)?,
+        })
+    }
+}
+
+/// (chain, draw, observation, x_dim) as (S, n, d); nothing of another shape, which other tools' files may have.
+fn predictive(path: &Path, file: &hdf5::File, group: &str) -> Result<Option<Array3<f32>>> {
+    let Some(values) = read::<f32>(path, file, &format!("{group}/x"))? else { return Ok(None) };
+    let [chains, draws, n, d] = values.shape()[..] else { return Ok(None) };
+    Ok(Array3::from_shape_vec((chains * draws, n, d), values.into_iter().collect()).ok())
+}
+
+/// A dataset, if it is there.
+fn read<T: hdf5::H5Type>(path: &Path, file: &hdf5::File, name: &str) -> Result<Option<ArrayD<T>>> {
+    let Ok(dataset) = file.dataset(name) else { return Ok(None) };
+    guard::check_memory(path, name, dataset.size(), size_of::<T>())?;
+    dataset.read_dyn().map(Some).map_err(|error| failed(path, name, &error))
+}
+
+/// Samples (chain, draw, m), a variable a parameter.
+pub(super) fn write_draws(group: &mut GroupMut<'_>, names: &[String], samples: ArrayView3<'_, f64>) -> Written {
+    let (chains, draws, _) = samples.dim();
+    coordinate(group, "chain", chains)?;
+    coordinate(group, "draw", draws)?;
+    for (index, (variable, name)) in variable_names(names).iter().zip(names).enumerate() {
+        let values: Vec<f64> = samples.index_axis(Axis(2), index).iter().copied().collect();
+        let mut written = group.add_variable::<f64>(variable, &["chain", "draw"])?;
+        written.set_compression(1, true)?;
+        written.put_values(&values, ..)?;
+        if variable != name {
+            written.put_attribute("long_name", name.as_str())?;
+        }
+    }
+    Ok(())
+}
+
+/// One chain of `draws`, and `observations`.
+fn coordinates(group: &mut GroupMut<'_>, draws: usize, observations: usize) -> Written {
+    coordinate(group, "chain", 1)?;
+    coordinate(group, "draw", draws)?;
+    coordinate(group, "observation", observations)
+}
+
+/// The variable x.
+fn put<T: netcdf::NcTypeDescriptor>(group: &mut GroupMut<'_>, dimensions: &[&str], values: &[T]) -> Written {
+    let mut written = group.add_variable::<T>("x", dimensions)?;
+    written.set_compression(1, true)?;
+    written.put_values(values, ..)
+}
+
+pub(super) fn coordinate(group: &mut GroupMut<'_>, name: &str, length: usize) -> Written {
+    group.add_dimension(name, length)?;
+    let values: Vec<i64> = (0..length as i64).collect();
+    group.add_variable::<i64>(name, &[name])?.put_values(&values, ..)
+}
