@@ -30,6 +30,9 @@ const MOST_PAIRED: usize = 24;
 /// Level of the test over all features together.
 const LEVEL: f64 = 1e-3;
 
+/// Effective rows, for each parameter, from which a form can be judged.
+const ROWS_A_PARAMETER: usize = 10;
+
 /// Draws at which the effect on the posterior is evaluated.
 const DRAWS: usize = 200;
 
@@ -64,7 +67,7 @@ impl Departure {
 /// What the test found.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Misfit {
-    /// Standard deviation over the posterior of what the departures would change in its logarithm, nats.
+    /// Standard deviation over the posterior of what the departures would change in its logarithm, nats; ∞ where too few simulations are near to tell.
     pub effect: f64,
     /// The strongest departure beyond chance.
     pub worst: Option<Departure>,
@@ -127,6 +130,11 @@ pub fn misfit(
         (0..d).filter(|&i| !matches!(likelihood.columns[i], Column::Constant { .. })).collect();
     let all = features(&informative, m);
     let weights = weights(frame, rows, draws)?;
+    let total: f64 = weights.iter().sum();
+    let effective = total * total / weights.iter().map(|w| w * w).sum::<f64>();
+    if !(effective >= (ROWS_A_PARAMETER * (m + 1)) as f64) {
+        return Ok(Misfit { effect: f64::INFINITY, ..Misfit::default() });
+    }
     // Coordinates of mean 0 and covariance I over the weighted rows.
     let (mean, covariance) = moments(&rows.u, m, Some(&weights));
     let local = Frame::new(mean, covariance)?;
@@ -137,7 +145,6 @@ pub fn misfit(
     };
     let sums = sums(likelihood, rows, &weights, &all, &at);
     let critical = Normal::standard().inverse_cdf(1.0 - 0.5 * LEVEL / all.len().max(1) as f64);
-    let total: f64 = weights.iter().sum();
     let mut found: Vec<(Feature, f64)> = Vec::new();
     let mut worst: Option<Departure> = None;
     for (feature, [first, second]) in all.iter().zip(&sums) {

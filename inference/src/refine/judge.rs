@@ -48,6 +48,11 @@ pub struct RoundRecord {
 pub enum Verdict {
     /// The posterior stopped moving within its error.
     Settled,
+    /// The base model predicts simulations at the posterior better than the local likelihood does: its own posterior is kept.
+    BaseKept {
+        /// By so many nats an observation.
+        gain: f64,
+    },
     /// It did not; what is off, with its number, and what to do.
     NotSettled {
         /// In words.
@@ -56,6 +61,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Why it is not settled, if it is not.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Settled => None,
+            Self::NotSettled { reason } => Some(reason.clone()),
+            Self::BaseKept { gain } => Some(format!(
+                "the base model is kept: it predicts simulations at the posterior better, by {gain:.3} nats an observation"
+            )),
+        }
+    }
+
     /// Whether it is settled.
     pub fn is_settled(&self) -> bool {
         matches!(self, Self::Settled)
@@ -106,6 +122,9 @@ impl RoundRecord {
                 "where the posterior is, the likelihood is off by {:.2} of its sd; run more rounds or narrower ones",
                 self.bias
             ));
+        }
+        if self.misfit.effect == f64::INFINITY {
+            return not("hardly a simulation is where the posterior is; run more rounds".into());
         }
         if !(self.misfit.effect <= MISFIT) {
             return not(format!(

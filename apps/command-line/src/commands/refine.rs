@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
 use tallsbi::files::{OutputFile, Posterior};
-use tallsbi::inference::refine::Verdict;
 use tallsbi::on_disk::{ModelFile, posterior_attributes, read_pairs};
 use tallsbi::{Model, RefineFrom, RefineOptions, Refined, SampleOptions};
 
@@ -171,9 +170,9 @@ fn write(
 
 fn report(context: &Context, arguments: &RefineArguments, refined: &Refined, seconds: f64) -> Result<()> {
     let path = arguments.output.output.display();
-    let verdict = match &refined.verdict {
-        Verdict::Settled => "settled".to_owned(),
-        Verdict::NotSettled { reason } => format!("not settled: {reason}"),
+    let verdict = match refined.verdict.reason() {
+        None => "settled".to_owned(),
+        Some(reason) => format!("not settled: {reason}"),
     };
     let rounds = refined.rounds.iter().enumerate().map(|(round, record)| {
         format!(

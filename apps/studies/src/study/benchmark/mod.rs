@@ -102,16 +102,28 @@ impl<'a> Planner<'a, '_> {
         let refine = RefineOptions { samples: options.posterior_samples, ..options.refine };
         let budget = refine.budget.map(|budget| budget as u64);
         let trained = Trained { simulations: budget, seed: 0, n_max: 1 };
+        let mut inputs = Vec::new();
+        let base = match options.refine_base {
+            None => None,
+            Some(rows) => {
+                let rows = Trained { simulations: Some(rows), seed: 0, n_max: 1 };
+                let set = self.training_set(rows);
+                let training = self.graph.folder(set).join(file::TRAINING);
+                let network = self.network(rows, Some(set), &training, None, Architecture::Likelihood)?;
+                inputs.extend([Some(set), network.step].into_iter().flatten());
+                Some((network.path, training))
+            }
+        };
         let data = json!({ "sha256": sha256_file(&reference.path)?, "observations": task.observations, "sets": reference.sets });
         let sampled = self.graph.add(Step {
             name: format!("{}{trained}-refined-n{n}-posteriors", task.name),
             options: json!({
-                "task": task.name, "options": task.options, "refine": refine, "reference": data, "n": n, "seed": session.seed,
+                "task": task.name, "options": task.options, "refine": refine, "base": options.refine_base, "reference": data, "n": n, "seed": session.seed,
             }),
-            inputs: vec![],
+            inputs,
             cost: cost::REFINEMENT * reference.sets as f64,
             resumes: true,
-            action: Box::new(move |folder| steps::refined(session, task, &refine, reference, n, folder)),
+            action: Box::new(move |folder| steps::refined(session, task, (&refine, base.as_ref()), reference, n, folder)),
         });
         self.measured(trained, NamedSampler::REFINED, n, sampled)
     }

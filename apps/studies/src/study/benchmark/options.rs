@@ -29,6 +29,7 @@ use tallsbi::simulators::TaskOptions;
 /// | `samplers` | `likelihood` | methods and numbers of steps | at least one |
 /// | `tasks` | | what to benchmark | at least one |
 /// | `n_max` | `train.network.n_max` | largest sets of observations that score networks take (partial factorisation), networks for each | increasing, ≥ 1 |
+/// | `refine_base` | none: the prior | simulations of a base network that refinements start from and fall back to; they count into `refine.budget` | ≥ 1 |
 /// | `refine` | the program's | options of the sampler `refined`: `budget` is what a set may take | |
 /// | `c2st`, `train` | the program's | options of the classifier test and of training | |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +60,8 @@ pub struct BenchmarkOptions {
     pub n_max: Vec<usize>,
     /// What to benchmark.
     pub tasks: Vec<BenchmarkTask>,
+    /// Simulations of a base network that refinements start from, counted into their budget; none starts from the prior.
+    pub refine_base: Option<u64>,
     /// Refinement at each observation set, by the sampler `refined`; its `samples` is not used.
     pub refine: RefineOptions,
     /// The classifier two-sample test.
@@ -130,6 +133,7 @@ impl Default for BenchmarkOptions {
             samplers: named("likelihood"),
             n_max: Vec::new(),
             tasks: Vec::new(),
+            refine_base: None,
             refine: RefineOptions::default(),
             c2st: C2stOptions::default(),
             train: TrainOptions::default(),
@@ -244,6 +248,12 @@ impl BenchmarkOptions {
             }
         }
         self.refine.validate()?;
+        if let Some(rows) = self.refine_base {
+            check_range("refine_base", rows as usize, 1, "simulations")?;
+            if self.refine.budget.is_some_and(|budget| budget as u64 <= rows) {
+                return Err(usage("refine_base: must be less than refine.budget, of which it is a part"));
+            }
+        }
         self.c2st.validate()?;
         if self.tasks.is_empty() {
             return Err(usage("tasks: add at least one, [[tasks]] with name"));

@@ -8,13 +8,12 @@ use crate::study::steps::{cpu_seconds, read_json, sampled, write_json};
 use anyhow::{Context as _, Result};
 use ndarray::{Array3, ArrayView2, ArrayView3, Axis, concatenate};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tallsbi::data::Quiet;
 use tallsbi::diagnostics::mmd::{Bandwidth, unbiased_mmd2};
 use tallsbi::diagnostics::{DEFAULT_PROJECTIONS, c2st, sliced_wasserstein};
-use tallsbi::inference::refine::Verdict;
 use tallsbi::inference::sample::SampleInfo;
-use tallsbi::on_disk::ModelFile;
+use tallsbi::on_disk::{ModelFile, read_pairs};
 use tallsbi::{RefineFrom, RefineOptions, Session};
 
 /// Samples of all sets, HDF5 data set `samples` (sets, S, m).
@@ -59,12 +58,22 @@ pub fn posteriors(
 pub fn refined(
     session: &Session<'_>,
     task: &BenchmarkTask,
-    options: &RefineOptions,
+    (options, base): (&RefineOptions, Option<&(PathBuf, PathBuf)>),
     reference: &Reference,
     n: usize,
     folder: &Path,
 ) -> Result<()> {
     let built_in = tallsbi::simulators::task(&task.name, &task.options)?;
+    let base = match base {
+        Some((model, training)) => Some((ModelFile::load(model)?.model, read_pairs(training, None)?)),
+        None => None,
+    };
+    let from = RefineFrom {
+        base: base.as_ref().map(|(model, _)| model),
+        simulations: base.as_ref().map(|(_, simulations)| simulations),
+    };
+    let made = base.as_ref().map_or(0, |(_, simulations)| simulations.theta.nrows());
+    let options = RefineOptions { budget: options.budget.map(|budget| budget.saturating_sub(made).max(1)), ..*options };
     let x = reference.observations(n)?;
     let mut samples = Vec::new();
     let mut refined: Vec<RefinedSet> = Vec::new();
@@ -76,13 +85,10 @@ pub fn refined(
             let started = cpu_seconds();
             let seed = session.key().indexed(index as u64).seed(0);
             let monitor = &Quiet(session.monitor);
-            let found = tallsbi::refine(built_in.as_ref(), x, RefineFrom::default(), options, seed, monitor)?;
+            let found = tallsbi::refine(built_in.as_ref(), x, from, &options, seed, monitor)?;
             write_samples(&kept, found.posterior.theta.view().insert_axis(Axis(0)))?;
-            let not_settled = match found.verdict {
-                Verdict::Settled => None,
-                Verdict::NotSettled { reason } => Some(reason),
-            };
-            let (simulations, rounds) = (found.simulations, found.rounds.len());
+            let not_settled = found.verdict.reason();
+            let (simulations, rounds) = (made + found.simulations, found.rounds.len());
             let set = RefinedSet { simulations, rounds, seconds: cpu_seconds() - started, not_settled };
             // The record last: a set without one is done again.
             write_json(&record, &(set, found.posterior.info))?;

@@ -1,5 +1,7 @@
 //! A model made right at given observations, by simulations where their posterior is.
 
+mod choice;
+
 use crate::{Error, Model, Posterior, Result, Simulations};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
@@ -18,6 +20,10 @@ const SYMMETRY_POINTS: usize = 16;
 
 /// Samples of the base's posterior.
 const BASE_SAMPLES: usize = 1000;
+
+/// Simulations at the posterior that decide between a base's likelihood and the local one, and their largest share of a budget.
+const DECIDING: usize = 1000;
+const DECIDING_SHARE: usize = 20;
 
 /// What a refinement may start from; nothing at all will do.
 #[derive(Clone, Copy, Default)]
@@ -87,8 +93,26 @@ pub fn refine(
         let x = Array2::from_shape_vec((n, d), x).expect("one value a column");
         Ok((x, valid.into_iter().map(|valid| valid != 0).collect()))
     };
-    let refinement = refine::refine(problem, &simulate, options, key, monitor)?;
-    Ok(finish(task, latent.clone(), observations.nrows(), refinement))
+    let base = from.base.filter(|base| base.is_likelihood());
+    let deciding = base.map_or(0, |_| options.budget.map_or(DECIDING, |budget| DECIDING.min(budget / DECIDING_SHARE)));
+    let spent = RefineOptions { budget: options.budget.map(|budget| budget - deciding), ..*options };
+    let refinement = refine::refine(problem, &simulate, &spent, key, monitor)?;
+    let refined = finish(task, latent.clone(), observations.nrows(), refinement);
+    let Some(base) = base.filter(|_| deciding > 0) else { return Ok(refined) };
+    // At draws of the local posterior: where it is another's than the base's, the base must show there that it knows better.
+    let theta = refined.posterior.theta.slice(s![..;(refined.posterior.theta.nrows() / deciding).max(1), ..]);
+    let theta = theta.slice_move(s![..deciding.min(theta.nrows()), ..]);
+    let (x, valid) = simulate(theta, refined.simulations as u64, key.child(Purpose::Calibration))?;
+    let kept: Vec<usize> = (0..valid.len()).filter(|&row| valid[row]).collect();
+    let rows = (theta.select(Axis(0), &kept), x.select(Axis(0), &kept));
+    let gain = choice::gain(base, &refined.model, rows.0.view(), rows.1.view())?;
+    let simulations = refined.simulations + theta.nrows();
+    let Some(gain) = gain else { return Ok(Refined { simulations, ..refined }) };
+    let centred = base.centre("observations", observations.mapv(f64::from).view())?;
+    let sampling = SampleOptions { samples: options.samples, ..SampleOptions::default() };
+    let posterior = base.sample(centred.view(), &sampling, seed, monitor)?;
+    let model = Model::new(base.trained().clone());
+    Ok(Refined { model, posterior, verdict: Verdict::BaseKept { gain }, simulations, ..refined })
 }
 
 /// The symmetry that the base was found to have, or that of the task where it is one of the latent parameters too.
