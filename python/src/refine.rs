@@ -52,7 +52,7 @@ pub fn refine<'py>(
         None => x.as_array().mapv(|value| value as f32),
     };
     let refined = run(py, progress, |monitor| {
-        let from = RefineFrom { base: base.as_deref(), simulations: earlier.as_ref() };
+        let from = RefineFrom { base: base.as_deref(), simulations: earlier.as_ref(), kept: None };
         tallsbi::refine(&*task, x.view(), from, &options, seed, monitor)
     })?;
     let reason = refined.verdict.reason();

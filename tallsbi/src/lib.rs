@@ -51,7 +51,7 @@ pub use conditional::{PosteriorSbcOptions, posterior_sbc};
 pub use error::{Error, Result, one_line};
 pub use model::{Caution, Model, Posterior};
 pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
-pub use refine::{RefineFrom, Refined, refine};
+pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, refine};
 #[cfg(feature = "files")]
 pub use session::Session;
 pub use simulate::{Simulations, draw_parameters, draw_truth, observe, simulate};

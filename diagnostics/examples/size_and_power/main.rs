@@ -15,8 +15,8 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use tallsbi_data::{Silent, StreamKey};
 use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions};
-use tallsbi_diagnostics::posterior_sbc::posterior_sbc;
 use tallsbi_diagnostics::mmd::{PermutationOptions, permutation_test};
+use tallsbi_diagnostics::posterior_sbc::posterior_sbc;
 use tallsbi_diagnostics::sbc::{RankOptions, sbc};
 use tallsbi_diagnostics::tarp::tarp;
 

@@ -52,7 +52,7 @@ fn prior_mass(z: &[f64], m: usize) -> Option<f64> {
 
 /// Keeps the covariance of very narrow draws positive definite.
 fn tiny(index: usize, m: usize) -> f64 {
-    if index % (m + 1) == 0 { 1e-12 } else { 0.0 }
+    if index.is_multiple_of(m + 1) { 1e-12 } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ mod tests {
             let mut scores = Scores::default();
             for _ in 0..4000 {
                 let z = [normal(), normal()];
-                let g = (common + if k % 2 == 0 { own } else { -own }) * z[0];
+                let g = (common + if k.is_multiple_of(2) { own } else { -own }) * z[0];
                 scores.z.extend(z);
                 scores.scores.extend([g + normal(), normal()]);
             }

@@ -4,10 +4,12 @@ mod covariance_file;
 mod model;
 mod posterior;
 mod simulate;
+mod simulation_log;
 mod train;
 
 pub use covariance_file::CovarianceFile;
 pub use model::{ModelFile, load_model, read_pairs};
 pub use posterior::{posterior_attributes, reference_attributes};
 pub use simulate::{serve, simulate_file, training_set_spec};
+pub use simulation_log::SimulationLog;
 pub use train::{Limits, train_file};

@@ -3,7 +3,7 @@
 //! A refinement is a function of its problem, options and seed: run again, it asks for the same rows, and finds those that were kept by the digest of their parameters.
 //! Blocks are appended one after the other; what an interruption left of a last one is not read.
 
-use crate::refine::KeepSimulations;
+use crate::refine::{KeepSimulations, Simulated};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2};
 use sha2::{Digest, Sha256};
@@ -21,11 +21,9 @@ const DIGEST: usize = 32;
 pub struct SimulationLog {
     path: PathBuf,
     salt: String,
-    known: HashMap<[u8; DIGEST], Block>,
+    known: HashMap<[u8; DIGEST], Simulated>,
     file: Mutex<File>,
 }
-
-type Block = (Array2<f32>, Vec<bool>);
 
 impl SimulationLog {
     /// The log beside `output`.
@@ -70,7 +68,7 @@ impl SimulationLog {
 }
 
 impl KeepSimulations for SimulationLog {
-    fn recall(&self, first_row: u64, theta: ArrayView2<'_, f64>) -> Option<Block> {
+    fn recall(&self, first_row: u64, theta: ArrayView2<'_, f64>) -> Option<Simulated> {
         self.known.get(&self.digest(first_row, theta)).cloned()
     }
 
@@ -90,7 +88,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
 }
 
 /// Whole blocks, and the number of bytes that they take.
-fn read(bytes: &[u8]) -> (HashMap<[u8; DIGEST], Block>, usize) {
+fn read(bytes: &[u8]) -> (HashMap<[u8; DIGEST], Simulated>, usize) {
     let (mut known, mut at) = (HashMap::new(), 0);
     while let Some((digest, block, length)) = block(&bytes[at..]) {
         known.insert(digest, block);
@@ -99,13 +97,16 @@ fn read(bytes: &[u8]) -> (HashMap<[u8; DIGEST], Block>, usize) {
     (known, at)
 }
 
-fn block(bytes: &[u8]) -> Option<([u8; DIGEST], Block, usize)> {
+fn block(bytes: &[u8]) -> Option<([u8; DIGEST], Simulated, usize)> {
     let digest = bytes.get(..DIGEST)?.try_into().ok()?;
     let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize);
     let (rows, columns) = (number(DIGEST)?, number(DIGEST + 4)?);
     let start = DIGEST + 8;
     let end = start.checked_add(rows.checked_mul(columns)?.checked_mul(4)?)?;
-    let values = bytes.get(start..end)?.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
+    let values = bytes
+        .get(start..end)?
+        .chunks_exact(4)
+        .map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
     let valid = bytes.get(end..end.checked_add(rows)?)?.iter().map(|&byte| byte != 0).collect();
     let x = Array2::from_shape_vec((rows, columns), values.collect()).ok()?;
     Some((digest, (x, valid), end + rows))

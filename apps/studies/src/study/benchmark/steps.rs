@@ -71,6 +71,7 @@ pub fn refined(
     let from = RefineFrom {
         base: base.as_ref().map(|(model, _)| model),
         simulations: base.as_ref().map(|(_, simulations)| simulations),
+        kept: None,
     };
     let made = base.as_ref().map_or(0, |(_, simulations)| simulations.theta.nrows());
     let options = RefineOptions { budget: options.budget.map(|budget| budget.saturating_sub(made).max(1)), ..*options };
