@@ -68,6 +68,9 @@ const TRIAL: usize = 2000;
 /// Every so many-th row is held out.
 const HELD_OUT: usize = 4;
 
+/// Shares of a row below this are none.
+const NO_SHARE: f64 = 1e-12;
+
 /// Rows evaluated together.
 const CHUNK: usize = 512;
 
@@ -144,14 +147,31 @@ impl Mixture {
         sum
     }
 
+    /// log w_k - log |det C_k| - g/2 log 2π.
+    fn constants(&self) -> Vec<f64> {
+        let normal = 0.5 * self.dim() as f64 * (2.0 * PI).ln();
+        self.parts.iter().map(|(weight, frame)| weight.ln() - frame.log_determinant() - normal).collect()
+    }
+
+    /// log w_k N(r; k) of each component into `logs`; returns the logarithm of their sum.
+    fn logs(&self, constants: &[f64], r: &[f64], z: &mut [f64], logs: &mut [f64]) -> f64 {
+        for ((log, constant), (_, frame)) in logs.iter_mut().zip(constants).zip(&self.parts) {
+            z.copy_from_slice(r);
+            frame.to_local(z);
+            *log = constant - 0.5 * dot(z, z);
+        }
+        log_sum_exp(logs)
+    }
+
     /// Σ log f over rows (N, g).
     pub fn total(&self, rows: &[f64]) -> f64 {
         let g = self.dim();
+        let constants = self.constants();
         let sums: Vec<f64> = rows
             .par_chunks(CHUNK * g)
             .map(|rows| {
-                let mut ignored = vec![0.0; g];
-                rows.chunks_exact(g).map(|r| self.log_density(r, &mut ignored)).sum::<f64>()
+                let (mut z, mut logs) = (vec![0.0; g], vec![0.0; self.parts.len()]);
+                rows.chunks_exact(g).map(|r| self.logs(&constants, r, &mut z, &mut logs)).sum::<f64>()
             })
             .collect();
         sums.iter().sum()
@@ -176,18 +196,20 @@ impl Mixture {
         let (g, k) = (self.dim(), self.parts.len());
         // Of each component: sum of shares, Σ share r, Σ share r rᵀ; and the log-likelihood.
         let width = 1 + g + g * g;
+        let constants = self.constants();
         let sums: Vec<(f64, Vec<f64>)> = rows
             .par_chunks(CHUNK * g)
             .map(|rows| {
                 let (mut value, mut sums) = (0.0, vec![0.0; k * width]);
-                let mut ignored = vec![0.0; g];
+                let (mut z, mut logs) = (vec![0.0; g], vec![0.0; k]);
                 for r in rows.chunks_exact(g) {
-                    let logs: Vec<f64> =
-                        self.parts.iter().map(|(w, frame)| w.ln() + frame.log_density(r, &mut ignored)).collect();
-                    let total = log_sum_exp(&logs);
+                    let total = self.logs(&constants, r, &mut z, &mut logs);
                     value += total;
                     for (log, sums) in logs.iter().zip(sums.chunks_exact_mut(width)) {
                         let share = (log - total).exp();
+                        if share < NO_SHARE {
+                            continue;
+                        }
                         sums[0] += share;
                         for a in 0..g {
                             sums[1 + a] += share * r[a];

@@ -21,8 +21,11 @@ const CHUNK: usize = 512;
 
 /// `likelihood` with a law of its residuals, if one predicts held-out rows better than N(0, I); and what it gains over all rows.
 pub(super) fn shape(likelihood: &LocalLikelihood, rows: &Rows) -> Option<(LocalLikelihood, f64)> {
-    let g = likelihood.gaussians().len();
-    if g == 0 {
+    let (gaussians, d) = (likelihood.gaussians(), likelihood.columns.len());
+    let g = gaussians.len();
+    // A mixture of narrow Gaussians on whole numbers gains without end and means nothing.
+    let whole = |i: usize| rows.x.iter().skip(i).step_by(d).all(|x| x.fract() == 0.0);
+    if g == 0 || gaussians.iter().any(|&(i, _)| !likelihood.log && whole(i)) {
         return None;
     }
     let residuals = residuals(likelihood, rows);
