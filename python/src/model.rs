@@ -233,5 +233,5 @@ impl Model {
 
 /// A note's text, and whether it calls results into question.
 fn said(note: &Note) -> (String, bool) {
-    (note.to_string(), !matches!(note, Note::Symmetry { .. } | Note::Success { .. }))
+    (note.to_string(), !matches!(note, Note::Symmetry { .. } | Note::Success { .. } | Note::Trusted { .. }))
 }

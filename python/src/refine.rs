@@ -7,7 +7,7 @@ use crate::work::run;
 use numpy::{IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use std::sync::Arc;
-use tallsbi::inference::refine::Verdict;
+
 use tallsbi::{RefineFrom, RefineOptions, Task};
 
 /// A refined model, draws of its posterior, why it has not settled, rounds as JSON, simulations made.
@@ -52,13 +52,10 @@ pub fn refine<'py>(
         None => x.as_array().mapv(|value| value as f32),
     };
     let refined = run(py, progress, |monitor| {
-        let from = RefineFrom { base: base.as_deref(), simulations: earlier.as_ref() };
+        let from = RefineFrom { base: base.as_deref(), simulations: earlier.as_ref(), kept: None };
         tallsbi::refine(&*task, x.view(), from, &options, seed, monitor)
     })?;
-    let reason = match refined.verdict {
-        Verdict::Settled => None,
-        Verdict::NotSettled { reason } => Some(reason),
-    };
+    let reason = refined.verdict.reason();
     let rounds = serde_json::to_string(&refined.rounds).expect("numbers only");
     let draws = refined.posterior.theta.into_pyarray(py);
     Ok((Model(Arc::new(refined.model)), draws, reason, rounds, refined.simulations))

@@ -58,7 +58,7 @@ pub use model::{Caution, Model, Posterior};
 pub use predict::{Predictions, predict};
 pub use recording::{RecordingOptions, WindowSummaries, summarise_recording, summarise_signal};
 pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
-pub use refine::{RefineFrom, Refined, refine};
+pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, refine};
 #[cfg(feature = "files")]
 pub use session::Session;
 pub use simulate::{Simulations, draw_parameters, draw_truth, observe, simulate};

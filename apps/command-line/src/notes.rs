@@ -9,7 +9,7 @@ pub fn tell(model: &TrainedModel, notes: &[Note]) -> Vec<String> {
     for note in notes {
         let text = words(model, note);
         match note {
-            Note::Symmetry { .. } | Note::Success { .. } => lines.push(format!("  {text}")),
+            Note::Symmetry { .. } | Note::Success { .. } | Note::Trusted { .. } => lines.push(format!("  {text}")),
             _ => tracing::warn!("{text}"),
         }
     }
@@ -38,6 +38,9 @@ fn remedy(note: &Note) -> Option<&'static str> {
             Some("--failures condition leaves it out, where observations were chosen to succeed")
         }
         Note::ManyObservations { .. } => Some("train on more rows"),
+        Note::BeyondTrust { .. } | Note::ThinSupport { .. } => {
+            Some("`tallsbi refine` simulates where the posterior is")
+        }
         _ => None,
     }
 }

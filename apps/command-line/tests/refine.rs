@@ -17,6 +17,14 @@ fn a_refined_posterior_is_the_exact_one_and_the_model_says_where_it_ends() {
     // Same seed, same bytes, for any number of threads.
     place.run(&format!("{refine} -o again.safetensors --posterior again.nc --threads 3"));
     assert_eq!(place.digest("refined.nc"), place.digest("again.nc"));
+    assert_eq!(place.digest("refined.safetensors"), place.digest("again.safetensors"));
+    // What an interrupted run left is not thrown away, and continued to the same numbers.
+    let left = place.at(".resumed.safetensors.simulations");
+    std::fs::write(&left, "half a block").unwrap();
+    place.fails(&format!("{refine} -o resumed.safetensors"), 2, "--resume to continue it");
+    place.run(&format!("{refine} -o resumed.safetensors --resume"));
+    assert_eq!(place.digest("refined.safetensors"), place.digest("resumed.safetensors"));
+    assert!(!left.exists());
     // The file is a model like others, from which a second refinement starts.
     assert!(place.run("inspect refined.safetensors").contains("refined model for task \"sir\""));
     place.run("sample refined.safetensors --observations obs.h5 -o sampled.nc -q");
@@ -26,6 +34,22 @@ fn a_refined_posterior_is_the_exact_one_and_the_model_says_where_it_ends() {
     let output = place.command("sample refined.safetensors --observations other.h5 -o other.nc").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && said.contains("edge of what the refined model knows"), "{said}");
+    // A model without tensors has a digest of its own.
+    place.run("refine --task sir --observations other.h5 --budget 2000 -o other.safetensors -q");
+    assert_ne!(place.digest("refined.safetensors"), place.digest("other.safetensors"));
+}
+
+/// A crescent is no Gaussian; its posterior from a Gaussian's mean and covariance was 0.64 and called settled.
+#[test]
+fn the_form_of_the_likelihood_is_learned_too() {
+    let place = Place::new();
+    place.run("observe two_moons --from-prior -n 14 -o obs.h5 --seed 201 -q");
+    place.run("reference two_moons --observations obs.h5 -o reference.nc -q");
+    let result =
+        place.json("refine --task two_moons --observations obs.h5 --budget 12000 -o m.safetensors --posterior p.nc -q");
+    assert_eq!(result["verdict"]["verdict"], "settled", "{result}");
+    let exact = place.json("diagnose c2st p.nc --reference reference.nc -q");
+    assert!(exact["value"].as_f64().unwrap() < 0.58, "{exact} {result}");
 }
 
 #[test]

@@ -4,8 +4,13 @@ use crate::Curves;
 use plotters::prelude::*;
 
 /// Okabe and Ito (2008): distinct for every kind of colour vision.
-const COLORS: [RGBColor; 4] =
-    [RGBColor(0x00, 0x72, 0xb2), RGBColor(0xd5, 0x5e, 0x00), RGBColor(0x00, 0x9e, 0x73), RGBColor(0xcc, 0x79, 0xa7)];
+const COLORS: [RGBColor; 5] = [
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0x56, 0xb4, 0xe9),
+];
 
 /// The figure as an SVG document.
 pub fn draw(curves: &[Curves], level: f64) -> Result<String, Box<dyn std::error::Error>> {

@@ -1,7 +1,7 @@
 //! How often each test rejects a posterior that is right, and ones that are wrong in a known way.
 //!
 //! `cargo run --release -p tallsbi-diagnostics --example size_and_power [FIGURE.svg]` prints the tables of `docs/diagnostics.md` and
-//! draws its figure. `TESTS=mmd,sbc,tarp,local-c2st` chooses among the tests; `TABLES=FILE` takes tables printed before (one after
+//! draws its figure. `TESTS=mmd,sbc,tarp,local-c2st,posterior-sbc` chooses among the tests; `TABLES=FILE` takes tables printed before (one after
 //! the other in a file) into the figure. All take three quarters of an hour of one core, ℓ-C2ST
 //! twelve minutes of it.
 //!
@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use tallsbi_data::{Silent, StreamKey};
 use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions};
 use tallsbi_diagnostics::mmd::{PermutationOptions, permutation_test};
+use tallsbi_diagnostics::posterior_sbc::posterior_sbc;
 use tallsbi_diagnostics::sbc::{RankOptions, sbc};
 use tallsbi_diagnostics::tarp::tarp;
 
@@ -113,6 +114,27 @@ fn local_c2st_p_value(seed: u64, error: Error) -> f64 {
     test.evaluate(samples.view(), &x_o, &Silent).expect("valid input").p_value
 }
 
+/// At three observations, with three new ones at each draw: the inference under test errs alike given three and given six.
+fn posterior_sbc_p_value(seed: u64, error: Error) -> f64 {
+    let mut normals = Normals::new(seed);
+    let (_, _, mean_o) = joint(1, &mut normals);
+    let mean_o = Array2::from_shape_fn((500, 2), |(_, k)| mean_o[(0, k)]);
+    let posterior_o = posterior(&mean_o, error, &mut normals);
+    let theta = posterior(&mean_o, error, &mut normals);
+    // Σ x' of three, and the mean of the posterior given all six: Σ x / 7.
+    let sum = &theta * 3.0 + normals.matrix(500, 2) * 3f64.sqrt();
+    let mean = (mean_o * 4.0 + sum) / 7.0;
+    let sd = 7f64.sqrt().recip();
+    let mut draws = Array3::zeros((500, 99, 2));
+    for draw in 0..99 {
+        let noise = normals.matrix(500, 2) * (sd * error.scale) + sd * error.shift;
+        draws.slice_mut(s![.., draw, ..]).assign(&(&mean + &noise));
+    }
+    let (options, key) = (RankOptions::default(), StreamKey::root(seed));
+    let result = posterior_sbc(theta.view(), draws.view(), posterior_o.view(), &options, key, &Silent);
+    result.expect("valid input").p_value
+}
+
 /// Share of repetitions that reject.
 fn rate(p_value: Test, error: Error, repetitions: u64) -> f64 {
     let rejected = (0..repetitions).into_par_iter().filter(|&seed| p_value(seed, error) <= LEVEL).count();
@@ -120,11 +142,12 @@ fn rate(p_value: Test, error: Error, repetitions: u64) -> f64 {
 }
 
 /// The tests by name, with repetitions under the null and under an error: the latter rates are mostly near 0 or 1 and need fewer.
-const TESTS: [(&str, &str, Test, u64, u64); 4] = [
+const TESTS: [(&str, &str, Test, u64, u64); 5] = [
     ("mmd", "MMD permutation", mmd_p_value, 1000, 200),
     ("sbc", "SBC (ECDF)", sbc_p_value, 1000, 200),
     ("tarp", "TARP (ECDF)", tarp_p_value, 1000, 200),
     ("local-c2st", "ℓ-C2ST", local_c2st_p_value, 200, 50),
+    ("posterior-sbc", "posterior SBC", posterior_sbc_p_value, 1000, 200),
 ];
 
 const SHIFTS: [f64; 8] = [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0];

@@ -161,9 +161,7 @@ impl Likelihood for LikelihoodModel {
         if let Some(cells) = &self.cells {
             cells.check(x)?;
         }
-        let points = features.into_iter().map(f64::from).collect();
-        let observed = Observed::new(points, self.layout, self.cells.as_ref());
-        Ok(LikelihoodContext { n: x.nrows() as f64, observed })
+        Ok(self.context_of(x.nrows() as f64, features))
     }
 
     fn workspace(&self) -> LikelihoodWorkspace {
@@ -268,6 +266,13 @@ impl Likelihood for LikelihoodModel {
 }
 
 impl LikelihoodModel {
+    /// The context of n observations whose features, (n, d), are known.
+    pub(crate) fn context_of(&self, n: f64, features: Vec<f32>) -> LikelihoodContext {
+        let points = features.into_iter().map(f64::from).collect();
+        let observed = Observed::new(points, self.layout, self.cells.as_ref());
+        LikelihoodContext { n, observed }
+    }
+
     /// Continues the means linearly from where the networks are evaluated to a point that lies further out, by `beyond`; weights and
     /// precisions stay. Exact for linear models; for others no promise, but the sign of a trend is kept.
     fn continue_linearly(&self, beyond: &[f32], out: &mut [f32], tangents: &mut [f32]) {

@@ -13,6 +13,7 @@ pub mod noise;
 pub mod observation_map;
 mod outside;
 mod reference;
+mod region;
 mod tile;
 pub mod trained;
 

@@ -104,7 +104,19 @@ impl TrainedModel {
         (copies > 0).then_some(Note::Copies { copies, of: x.nrows() })
     }
 
+    /// What held-out rows said in training of the n up to which the model can be trusted; else a rule of thumb.
     fn many(&self, n: usize) -> Option<Note> {
+        if let Networks::Refined(_) = &self.networks {
+            // It says by itself where it does not hold.
+            return None;
+        }
+        let measured = self.info.notes.iter().find_map(|note| match note {
+            Note::Trusted { n, .. } => Some(*n),
+            _ => None,
+        });
+        if let Some(trusted) = measured.filter(|trusted| n > *trusted) {
+            return Some(Note::BeyondTrust { n, trusted });
+        }
         let rows = self.info.n_train;
         let linear = match &self.networks {
             Networks::Likelihood { members, .. } => members.iter().all(|member| member.spec().hidden.is_empty()),

@@ -106,6 +106,29 @@ pub enum Note {
         /// Mean fourth power of its standardised residuals: 3 for a Gaussian, 1.8 for a uniform distribution.
         kurtosis: f64,
     },
+    /// The number of observations up to which a network's error, as held-out rows show it, is below half a posterior standard deviation.
+    Trusted {
+        /// About so many.
+        n: usize,
+        /// Whether the rows would show errors beyond it only.
+        at_least: bool,
+        /// Held-out rows.
+        rows: usize,
+    },
+    /// More observations than a network's error, as held-out rows show it, allows.
+    BeyondTrust {
+        /// n.
+        n: usize,
+        /// Up to which the error is below half a posterior standard deviation.
+        trusted: usize,
+    },
+    /// A posterior with hardly a training row near it.
+    ThinSupport {
+        /// Rows that are to be expected there.
+        expected: f64,
+        /// Training rows.
+        rows: usize,
+    },
     /// Observations that lie outside the range of the simulations.
     Unlike {
         /// How many.

@@ -106,6 +106,14 @@ impl Note {
                 "the noise of column {column} of x ends abruptly (kurtosis {kurtosis:.1}): where its edges depend on the parameters, the \
                  posterior is too wide and has mass where the likelihood is 0"
             ),
+            Self::Trusted { n, at_least: false, rows } => write!(
+                f,
+                "with more than about {n} observations the network's error exceeds half a posterior standard deviation ({rows} held-out rows)"
+            ),
+            Self::Trusted { n, at_least: true, rows } => write!(
+                f,
+                "up to about {n} observations the network's error is below half a posterior standard deviation; {rows} held-out rows do not tell beyond"
+            ),
             _ => self.of_observations(f),
         }
     }
@@ -151,6 +159,17 @@ impl Note {
                      narrow and off"
                 )
             }
+            Self::ThinSupport { expected, rows } => write!(
+                f,
+                "the posterior leads where hardly anything was simulated (of {rows} training rows {} are to be expected there): the network \
+                 extrapolates, do not trust it",
+                number(*expected)
+            ),
+            Self::BeyondTrust { n, trusted } => write!(
+                f,
+                "{n} observations, but the network's error exceeds half a posterior standard deviation beyond about {trusted}: the posterior may be \
+                 off and too narrow"
+            ),
             Self::ConstantColumns { .. }
             | Self::CoarseColumn { .. }
             | Self::Marks { .. }
@@ -161,7 +180,8 @@ impl Note {
             | Self::SymmetryRefuted { .. }
             | Self::NoNoise { .. }
             | Self::HeavyTails { .. }
-            | Self::Edges { .. } => unreachable!("said above"),
+            | Self::Edges { .. }
+            | Self::Trusted { .. } => unreachable!("said above"),
         }
     }
 }

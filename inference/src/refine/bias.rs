@@ -6,21 +6,12 @@
 
 use super::fit::Rows;
 use super::frame::{Frame, moments};
-use super::learn::Learned;
 use super::local::{LocalLikelihood, LocalScratch};
+use super::near::weights;
 use crate::Result;
 use crate::precision::dot;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
-
-/// Rows are weighted as if drawn from the posterior with its standard deviations widened by this.
-const WIDENED: f64 = 2.0;
-
-/// Rows with a smaller share of the largest weight are passed over.
-const NEGLIGIBLE: f64 = 1e-3;
-
-/// Share of the posterior from which a component counts.
-const MUCH: f64 = 0.1;
 
 /// Rows evaluated together.
 const CHUNK: usize = 256;
@@ -42,26 +33,17 @@ pub fn bias(likelihood: &LocalLikelihood, frame: &Frame, rows: &Rows, draws: &[f
     let m = frame.dim();
     let d = likelihood.columns.len();
     let (mean, covariance) = moments(draws, m, None);
-    let posterior = Frame::new(mean.clone(), covariance.clone())?;
-    let wide = Frame::new(mean, covariance.iter().map(|c| c * WIDENED * WIDENED).collect())?;
-    let logs: Vec<f64> = rows
-        .u
-        .chunks_exact(m)
-        .map(|u| {
-            let mut ignored = vec![0.0; m];
-            wide.log_density(u, &mut ignored) - frame.log_density(u, &mut ignored)
-        })
-        .collect();
-    let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let parts: Vec<(Vec<f64>, f64, f64)> = (0..logs.len().div_ceil(CHUNK))
+    let posterior = Frame::new(mean, covariance)?;
+    let weights = weights(frame, rows, draws)?;
+    let parts: Vec<(Vec<f64>, f64, f64)> = (0..weights.len().div_ceil(CHUNK))
         .into_par_iter()
         .map(|chunk| {
             let (mut score, mut sum, mut square) = (vec![0.0; m], 0.0, 0.0);
             let (mut gradient, mut information) = (vec![0.0; m], vec![0.0; m * m]);
             let mut scratch = LocalScratch::default();
-            for i in chunk * CHUNK..((chunk + 1) * CHUNK).min(logs.len()) {
-                let weight = (logs[i] - largest).exp();
-                if weight < NEGLIGIBLE {
+            for i in chunk * CHUNK..((chunk + 1) * CHUNK).min(weights.len()) {
+                let weight = weights[i];
+                if weight == 0.0 {
                     continue;
                 }
                 let x = ArrayView2::from_shape((1, d), &rows.x[i * d..(i + 1) * d]).expect("one row");
@@ -85,31 +67,6 @@ pub fn bias(likelihood: &LocalLikelihood, frame: &Frame, rows: &Rows, draws: &[f
     }
     let size = worth * (dot(&score, &score) / m as f64).sqrt() / sum;
     Ok(Bias { size, error: (worth * square).sqrt() / sum })
-}
-
-/// The largest bias of the components that hold much of the posterior, each at the draws that are nearest to it.
-///
-/// # Errors
-/// When draws have no width in some direction.
-pub(super) fn worst_bias(learned: &Learned, draws: &[f64], worth: f64) -> Result<Bias> {
-    let components = &learned.model.components;
-    let m = components[0].frame.dim();
-    let nearest = |u: &[f64]| {
-        let log = |c: usize| components[c].frame.log_density(u, &mut vec![0.0; m]);
-        (0..components.len()).max_by(|&a, &b| log(a).total_cmp(&log(b))).unwrap_or(0)
-    };
-    let mut worst = Bias { size: 0.0, error: 0.0 };
-    for (index, (component, rows)) in components.iter().zip(&learned.rows).enumerate() {
-        let own: Vec<f64> = draws.chunks_exact(m).filter(|u| nearest(u) == index).flatten().copied().collect();
-        if own.len() as f64 >= MUCH * draws.len() as f64 && own.len() > 10 * m * m {
-            let found = bias(&component.likelihood, &component.frame, rows, &own, worth)?;
-            // What exceeds chance most.
-            if !(found.size - found.error <= worst.size - worst.error) || worst.error == 0.0 {
-                worst = found;
-            }
-        }
-    }
-    Ok(worst)
 }
 
 #[cfg(test)]

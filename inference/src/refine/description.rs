@@ -1,5 +1,6 @@
 //! Refined models in files: plain numbers as JSON, which keeps every bit of an f64.
 
+use super::mixture::ResidualLaw;
 use super::{Basis, Chart, Column, Component, Frame, LocalLikelihood, MOST_DEGREE, RefinedModel};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
@@ -27,13 +28,15 @@ struct ComponentDescription {
     log: bool,
     radius: f64,
     columns: Vec<Column>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    residual: Option<ResidualLaw>,
 }
 
 impl RefinedModel {
     /// What a file holds of it.
     pub fn describe(&self) -> RefinedDescription {
         let components = self.components.iter().map(|component| {
-            let LocalLikelihood { chart, basis, log, columns, radius } = &component.likelihood;
+            let LocalLikelihood { chart, basis, log, columns, radius, residual } = &component.likelihood;
             ComponentDescription {
                 weight: component.weight,
                 frame: component.frame.clone(),
@@ -42,6 +45,7 @@ impl RefinedModel {
                 log: *log,
                 radius: *radius,
                 columns: columns.clone(),
+                residual: residual.clone(),
             }
         });
         let symmetries = self.symmetry.elements()[1..].to_vec();
@@ -62,7 +66,7 @@ impl RefinedDescription {
             return Err(damaged("weights of its components"));
         }
         let component = |described: ComponentDescription| {
-            let ComponentDescription { weight, frame, chart, degree, log, radius, columns } = described;
+            let ComponentDescription { weight, frame, chart, degree, log, radius, columns, residual } = described;
             if degree > MOST_DEGREE {
                 return Err(damaged("degree"));
             }
@@ -75,7 +79,12 @@ impl RefinedDescription {
             if columns.len() != d || !(0..d).all(valid) {
                 return Err(damaged("coefficients"));
             }
-            Ok(Component { weight, frame, likelihood: LocalLikelihood { chart, basis, log, columns, radius } })
+            let likelihood = LocalLikelihood { chart, basis, log, columns, radius, residual };
+            let g = likelihood.gaussians().len();
+            if likelihood.residual.as_ref().is_some_and(|law| !law.is_valid(g)) {
+                return Err(damaged("law of residuals"));
+            }
+            Ok(Component { weight, frame, likelihood })
         };
         let components = self.components.into_iter().map(component).collect::<Result<_>>()?;
         Ok(RefinedModel { components, symmetry, n_obs: self.n_obs })
@@ -84,13 +93,13 @@ impl RefinedDescription {
 
 #[cfg(test)]
 mod tests {
-    use super::super::local::tests::example;
+    use super::super::local::tests::with_law;
     use super::*;
 
     #[test]
     fn every_bit_comes_back_and_damage_is_found() {
         let frame = Frame::standard(2, 0.1);
-        let component = Component { weight: 1.0, frame, likelihood: example() };
+        let component = Component { weight: 1.0, frame, likelihood: with_law() };
         let symmetry = Symmetry::generated(2, &[SignedPermutation::flip(2, &[1])]).unwrap();
         let model = RefinedModel { components: vec![component], symmetry, n_obs: 7 };
         let json = serde_json::to_string(&model.describe()).unwrap();
@@ -103,6 +112,7 @@ mod tests {
             ("\"trials\":20.0", "\"trials\":0.0"),
             ("\"scale\":1.7", "\"scale\":0.0"),
             ("\"n_obs\":7", "\"n_obs\":0"),
+            ("\"information\":[", "\"information\":[1.0,"),
         ] {
             assert!(json.contains(from), "{json}");
             assert!(read(&json.replace(from, to)).unwrap().is_err(), "{from}");

@@ -192,7 +192,7 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
         })
         .collect();
     let degree = columns.iter().map(|column| column.degree(&design.basis)).max().unwrap_or(0);
-    let likelihood = LocalLikelihood { chart, basis: Basis::new(m, degree)?, log, columns, radius };
+    let likelihood = LocalLikelihood { chart, basis: Basis::new(m, degree)?, log, columns, radius, residual: None };
     Ok(Fitted { likelihood, held_out })
 }
 

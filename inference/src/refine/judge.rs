@@ -3,6 +3,7 @@
 //! A mean learned from N rows with leverage h (the sum of squared orthonormal polynomials, about their number) errs by σ√(h/N), along every parameter
 //! √(n h/N) of the posterior's standard deviation: so constant accuracy takes N to grow like n.
 
+use super::form::{Departure, Misfit};
 use super::frame::moments;
 use super::model::RefinedModel;
 use crate::precision::{cholesky, dot, lower_solve};
@@ -33,6 +34,8 @@ pub struct RoundRecord {
     pub bias: f64,
     /// What chance alone gives of it.
     pub bias_error: f64,
+    /// Departures of simulations there from the fitted form.
+    pub misfit: Misfit,
     /// Whether the round was the one that spends what is needed, after scouting.
     pub last: bool,
     /// Share of the posterior's draws at the edge of what was simulated.
@@ -45,6 +48,11 @@ pub struct RoundRecord {
 pub enum Verdict {
     /// The posterior stopped moving within its error.
     Settled,
+    /// The base model predicts simulations at the posterior better than the local likelihood does: its own posterior is kept.
+    BaseKept {
+        /// By so many nats an observation.
+        gain: f64,
+    },
     /// It did not; what is off, with its number, and what to do.
     NotSettled {
         /// In words.
@@ -53,6 +61,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Why it is not settled, if it is not.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Settled => None,
+            Self::NotSettled { reason } => Some(reason.clone()),
+            Self::BaseKept { gain } => Some(format!(
+                "the base model is kept: it predicts simulations at the posterior better, by {gain:.3} nats an observation"
+            )),
+        }
+    }
+
     /// Whether it is settled.
     pub fn is_settled(&self) -> bool {
         matches!(self, Self::Settled)
@@ -67,6 +86,9 @@ const MOVED: f64 = 0.2;
 
 /// Bias of a fit beyond what chance explains.
 const BIASED: f64 = 0.25;
+
+/// Change of the log posterior by departures from the form, nats: a C2ST of about 0.56.
+const MISFIT: f64 = 0.3;
 
 /// The same for ratios of standard deviations.
 const WIDENED: f64 = 1.25;
@@ -99,6 +121,16 @@ impl RoundRecord {
             return not(format!(
                 "where the posterior is, the likelihood is off by {:.2} of its sd; run more rounds or narrower ones",
                 self.bias
+            ));
+        }
+        if self.misfit.effect == f64::INFINITY {
+            return not("hardly a simulation is where the posterior is; run more rounds".into());
+        }
+        if !(self.misfit.effect <= MISFIT) {
+            return not(format!(
+                "{}, which would change the posterior by {:.2} nats; no form here serves: `train` a network, or take other summaries",
+                self.misfit.worst.as_ref().map_or_else(String::new, Departure::describe),
+                self.misfit.effect
             ));
         }
         if !self.last {
@@ -186,6 +218,7 @@ mod tests {
             predicted_error: 0.08,
             bias: 0.1,
             bias_error: 0.08,
+            misfit: Misfit { effect: 0.1, ..Misfit::default() },
             last: true,
             at_edge: 0.0,
         }
@@ -195,6 +228,7 @@ mod tests {
     fn a_verdict_names_the_number_that_is_off() {
         let (good, before) = (record(), record());
         assert!(good.verdict(Some(&before), 30, 0.1).is_settled());
+        let departure = Departure { column: 2, given: Some(1), varies: false, z: 9.0 };
         for (record, word) in [
             (RoundRecord { moved: 0.6, ..record() }, "moved by 0.60"),
             (RoundRecord { widened: 1.9, ..record() }, "factor of 1.90"),
@@ -202,6 +236,10 @@ mod tests {
             (RoundRecord { at_edge: f64::NAN, ..record() }, "edge"),
             (RoundRecord { predicted_error: 0.4, ..record() }, "16.0 times"),
             (RoundRecord { bias: 0.7, ..record() }, "off by 0.70"),
+            (
+                RoundRecord { misfit: Misfit { effect: 1.3, worst: Some(departure), ..Misfit::default() }, ..record() },
+                "1.30 nats",
+            ),
             (RoundRecord { last: false, ..record() }, "scouting"),
             (RoundRecord { worth: 3.0, ..record() }, "3 of 30"),
         ] {

@@ -4,6 +4,7 @@ use super::chart::Chart;
 use super::fit::{Fitted, Forms, Rows, fit};
 use super::model::{Component, RefinedModel};
 use super::proposal::Proposal;
+use super::shape::shape;
 use crate::Result;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 use tallsbi_data::{Prior, Symmetry};
@@ -55,6 +56,9 @@ pub(super) fn learn(
             if other.held_out > best.held_out {
                 best = other;
             }
+        }
+        if let Some((likelihood, gain)) = shape(&best.likelihood, &near) {
+            best = Fitted { likelihood, held_out: best.held_out + gain };
         }
         total += near.u.len() / m;
         held_out += best.held_out;

@@ -6,6 +6,7 @@
 use super::basis::Basis;
 use super::chart::Chart;
 use super::column::{Column, GaussianColumn};
+use super::mixture::ResidualLaw;
 use crate::precision::{dot, multiply};
 use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
@@ -24,16 +25,20 @@ pub struct LocalLikelihood {
     pub columns: Vec<Column>,
     /// |v| up to which it holds: farther out nothing was simulated.
     pub radius: f64,
+    /// The law of the Gaussian columns' whitened residuals, if that is not N(0, I).
+    pub residual: Option<ResidualLaw>,
 }
 
 /// What a local likelihood needs of n observations.
 #[derive(Debug, Clone)]
 pub struct Statistics {
-    n: f64,
+    pub(super) n: f64,
     /// Means of the standardised Gaussian columns, sums of the counts, (d).
     first: Vec<f64>,
     /// Scatter about the means, (d, d), of Gaussian columns.
     scatter: Vec<f64>,
+    /// With a law of residuals, the standardised values of Gaussian columns themselves, (n, g).
+    pub(super) points: Vec<f64>,
     /// What does not depend on the parameters.
     constant: f64,
 }
@@ -46,13 +51,13 @@ pub struct LocalScratch {
     /// ȳ - a and ∂a of each Gaussian column.
     residual: Vec<f64>,
     mean_slopes: Vec<f64>,
-    gradient: Vec<f64>,
-    information: Vec<f64>,
+    pub(super) gradient: Vec<f64>,
+    pub(super) information: Vec<f64>,
 }
 
 impl LocalLikelihood {
     /// y of a value of a Gaussian column.
-    fn standardised(&self, column: &GaussianColumn, x: f64) -> f64 {
+    pub(super) fn standardised(&self, column: &GaussianColumn, x: f64) -> f64 {
         ((if self.log { x.ln() } else { x }) - column.center) / column.scale
     }
 
@@ -104,6 +109,11 @@ impl LocalLikelihood {
         }
         let gaussian: Vec<bool> = self.columns.iter().map(|column| matches!(column, Column::Gaussian(_))).collect();
         first.iter_mut().zip(&gaussian).filter(|(_, gaussian)| **gaussian).for_each(|(sum, _)| *sum /= n);
+        if self.residual.is_some() {
+            let kept = |row: &[f64]| (0..d).filter(|&i| gaussian[i]).map(|i| row[i]).collect::<Vec<_>>();
+            let points = values.chunks_exact(d).flat_map(kept).collect();
+            return Statistics { n, first, scatter: Vec::new(), points, constant };
+        }
         let mut scatter = vec![0.0; d * d];
         for row in values.chunks_exact(d) {
             for i in (0..d).filter(|&i| gaussian[i]) {
@@ -112,7 +122,7 @@ impl LocalLikelihood {
                 }
             }
         }
-        Statistics { n, first, scatter, constant }
+        Statistics { n, first, scatter, points: Vec::new(), constant }
     }
 
     /// Σ_j log p(x_j|u), its gradient (m) and a positive semi-definite metric (m, m) along the `directions` B (m, m), u = c + B z; -∞ where
@@ -161,6 +171,7 @@ impl LocalLikelihood {
                     value += term.value;
                     scratch.add(&slope, term.slope, term.information);
                 }
+                Column::Gaussian(_) if self.residual.is_some() => {}
                 Column::Gaussian(gaussian) => {
                     let slope = scratch.slope(&gaussian.mean, m);
                     let mean = dot(&gaussian.mean, &scratch.phi[..gaussian.mean.len()]);
@@ -169,6 +180,9 @@ impl LocalLikelihood {
                     value += gaussian_term(i, gaussian, statistics, scratch, m);
                 }
             }
+        }
+        if let Some(law) = &self.residual {
+            value += self.place(&scratch.phi).sum(law, statistics, scratch, m);
         }
         value
     }
@@ -187,7 +201,7 @@ impl LocalScratch {
     }
 
     /// ∂ of a polynomial.
-    fn slope(&self, coefficients: &[f64], m: usize) -> Vec<f64> {
+    pub(super) fn slope(&self, coefficients: &[f64], m: usize) -> Vec<f64> {
         let mut out = vec![0.0; m];
         for (c, slopes) in coefficients.iter().zip(self.slopes.chunks_exact(m)) {
             out.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += c * slope);
@@ -196,7 +210,7 @@ impl LocalScratch {
     }
 
     /// Adds what a quantity with this slope contributes.
-    fn add(&mut self, slope: &[f64], by: f64, information: f64) {
+    pub(super) fn add(&mut self, slope: &[f64], by: f64, information: f64) {
         let m = slope.len();
         for a in 0..m {
             self.gradient[a] += by * slope[a];
@@ -252,6 +266,7 @@ fn gaussian_term(
 pub(super) mod tests {
     use super::super::column::{CountColumn, Family};
     use super::super::frame::Frame;
+    use super::super::mixture::Mixture;
     use super::*;
     use ndarray::Array2;
 
@@ -283,6 +298,7 @@ pub(super) mod tests {
                 Column::Constant { value: 3.0 },
             ],
             radius: 5.0,
+            residual: None,
         }
     }
 
@@ -300,17 +316,41 @@ pub(super) mod tests {
         model.evaluate(&statistics, u, &[1.0, 0.0, 0.0, 1.0], &mut LocalScratch::default(), buffers)
     }
 
+    /// The same with a law of residuals.
+    pub(crate) fn with_law() -> LocalLikelihood {
+        let parts =
+            vec![(0.4, Frame::new(vec![0.5, -0.2], vec![0.6, 0.2, 0.2, 0.5]).unwrap()), (0.6, Frame::standard(2, 0.8))];
+        let law = ResidualLaw::new(Mixture { parts }, vec![1.2, 0.1, 0.1, 0.9]);
+        LocalLikelihood { residual: Some(law), ..example() }
+    }
+
     #[test]
-    fn sufficient_statistics_give_the_sum_over_observations() {
-        let (model, x) = (example(), observations(9));
-        let u = [0.4, -0.3];
-        let one_by_one: f64 = x.outer_iter().map(|row| value(&model, row.insert_axis(ndarray::Axis(0)), &u)).sum();
-        assert!((value(&model, x.view(), &u) - one_by_one).abs() < 1e-9);
+    fn statistics_give_the_sum_over_observations() {
+        for model in [example(), with_law()] {
+            let x = observations(9);
+            let u = [0.4, -0.3];
+            let one_by_one: f64 = x.outer_iter().map(|row| value(&model, row.insert_axis(ndarray::Axis(0)), &u)).sum();
+            assert!((value(&model, x.view(), &u) - one_by_one).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_standard_normal_law_of_residuals_is_none() {
+        let law = ResidualLaw::new(Mixture::standard(2), vec![1.0, 0.0, 0.0, 1.0]);
+        let model = LocalLikelihood { residual: Some(law), ..example() };
+        let (x, u) = (observations(9), [0.4, -0.3]);
+        assert!((value(&model, x.view(), &u) - value(&example(), x.view(), &u)).abs() < 1e-9);
     }
 
     #[test]
     fn the_gradient_is_the_finite_difference_along_the_directions() {
-        let (model, x) = (example(), observations(9));
+        for model in [example(), with_law()] {
+            check_gradient(&model);
+        }
+    }
+
+    fn check_gradient(model: &LocalLikelihood) {
+        let x = observations(9);
         let statistics = model.statistics(x.view()).unwrap();
         let (u, directions) = ([0.4, -0.3], [0.8, 0.0, -0.2, 0.5]);
         let (mut gradient, mut information) = ([0.0; 2], [0.0; 4]);
@@ -318,11 +358,11 @@ pub(super) mod tests {
         model.evaluate(&statistics, &u, &directions, &mut LocalScratch::default(), buffers);
         for a in 0..2 {
             let moved = |h: f64| [u[0] + h * directions[a], u[1] + h * directions[2 + a]];
-            let numeric = (value(&model, x.view(), &moved(1e-5)) - value(&model, x.view(), &moved(-1e-5))) / 2e-5;
+            let numeric = (value(model, x.view(), &moved(1e-5)) - value(model, x.view(), &moved(-1e-5))) / 2e-5;
             assert!((numeric - gradient[a]).abs() < 1e-5 * gradient[a].abs().max(1.0), "{numeric} {}", gradient[a]);
         }
         let determinant = information[0] * information[3] - information[1] * information[2];
         assert!(information[0] > 0.0 && determinant > 0.0 && (information[1] - information[2]).abs() < 1e-9);
-        assert_eq!(value(&model, x.view(), &[0.4, 9.0]), f64::NEG_INFINITY);
+        assert_eq!(value(model, x.view(), &[0.4, 9.0]), f64::NEG_INFINITY);
     }
 }

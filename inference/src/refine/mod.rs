@@ -9,7 +9,7 @@
 //! * [`Frame`]: local coordinates; [`Basis`]: polynomials; [`Chart`]: their variables;
 //! * [`mod@column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
 //! * [`mod@fit`]: learning them, forms chosen by held-out likelihood;
-//! * [`mod@bias`]: whether it is right where the posterior is;
+//! * [`mod@bias`], [`mod@form`]: whether it is right where the posterior is, [`mod@mixture`]: laws of residuals that are not Gaussian;
 //! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
 //! * [`RefinedModel`], [`sample_refined`]: the result, and posteriors under the true prior.
 
@@ -19,22 +19,28 @@
 mod basis;
 pub mod bias;
 pub mod chart;
+mod check;
 mod clusters;
 pub mod column;
 mod counts;
 mod coupling;
 mod description;
 pub mod fit;
+pub mod form;
 mod frame;
 pub mod judge;
 mod learn;
 pub mod local;
+pub mod mixture;
 pub mod model;
+mod near;
 mod options;
 pub mod proposal;
 mod regression;
 mod rounds;
 mod sample;
+mod shape;
+mod whitened;
 
 pub use basis::{Basis, MOST_DEGREE};
 pub use chart::Chart;

@@ -1,6 +1,9 @@
 //! Least squares with weights and held-out predictions: everything that is learned here is one, or a few in a row.
 
 use crate::precision::{cholesky, cholesky_solve, dot};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
 
 /// Folds of held-out predictions: row i is held out with those of i mod FOLDS.
 pub(super) const FOLDS: usize = 5;
@@ -77,13 +80,48 @@ impl<'a> Features<'a> {
     }
 }
 
+/// Rows of a product.
+const BLOCK: usize = 256;
+
+/// Σ w φ φᵀ of each fold's rows.
+fn grams(features: Features<'_>, weights: Option<&[f64]>) -> Vec<Vec<f64>> {
+    let width = features.width;
+    (0..FOLDS)
+        .into_par_iter()
+        .map(|fold| {
+            let rows: Vec<usize> = (fold..features.rows()).step_by(FOLDS).collect();
+            let (mut gram, mut block) = (vec![0.0; width * width], Vec::with_capacity(BLOCK * width));
+            for rows in rows.chunks(BLOCK) {
+                block.clear();
+                for &i in rows {
+                    let root = weights.map_or(1.0, |w| w[i].sqrt());
+                    block.extend(features.row(i).iter().map(|phi| root * phi));
+                }
+                let a = MatRef::from_row_major_slice(&block, rows.len(), width);
+                let out = MatMut::from_row_major_slice_mut(&mut gram, width, width);
+                matmul(out, Accum::Add, a.transpose(), a, 1.0, Par::Seq);
+            }
+            gram
+        })
+        .collect()
+}
+
+/// Σ r φ of each fold's rows, beside their `grams`.
+fn with_right(features: Features<'_>, grams: Vec<Vec<f64>>, right: impl Fn(usize) -> f64) -> Vec<Weighted> {
+    let mut folds: Vec<Weighted> =
+        grams.into_iter().map(|gram| Weighted { gram, right: vec![0.0; features.width] }).collect();
+    for i in 0..features.rows() {
+        let scaled = right(i);
+        let sums = &mut folds[i % FOLDS].right;
+        sums.iter_mut().zip(features.row(i)).for_each(|(sum, feature)| *sum += scaled * feature);
+    }
+    folds
+}
+
 /// Weighted least squares of `target` on the features; none where the design is singular.
 pub(super) fn cross_fit(features: Features<'_>, target: &[f64], weights: Option<&[f64]>) -> Option<CrossFit> {
-    let mut folds = vec![Weighted::new(features.width); FOLDS];
-    for (i, &y) in target.iter().enumerate() {
-        let weight = weights.map_or(1.0, |w| w[i]);
-        folds[i % FOLDS].add(features.row(i), weight, weight * y);
-    }
+    let right = |i: usize| weights.map_or(1.0, |w| w[i]) * target[i];
+    let folds = with_right(features, grams(features, weights), right);
     from_folds(features, &folds)
 }
 
@@ -111,28 +149,16 @@ pub(super) struct SharedDesign {
 impl SharedDesign {
     /// The Gram matrices of all features, by fold.
     pub fn new(features: Features<'_>) -> Self {
-        let mut folds = vec![Weighted::new(features.width); FOLDS];
-        for i in 0..features.rows() {
-            folds[i % FOLDS].add(features.row(i), 1.0, 0.0);
-        }
-        Self { grams: folds.into_iter().map(|fold| fold.gram).collect(), width: features.width }
+        Self { grams: grams(features, None), width: features.width }
     }
 
     /// The fit of `target` on the first `features.width` features.
     pub fn fit(&self, features: Features<'_>, target: &[f64]) -> Option<CrossFit> {
         let width = features.width;
-        let mut folds: Vec<Weighted> = self
-            .grams
-            .iter()
-            .map(|gram| Weighted {
-                gram: (0..width).flat_map(|a| gram[a * self.width..a * self.width + width].iter().copied()).collect(),
-                right: vec![0.0; width],
-            })
-            .collect();
-        for (i, y) in target.iter().enumerate() {
-            let right = &mut folds[i % FOLDS].right;
-            right.iter_mut().zip(features.row(i)).for_each(|(sum, feature)| *sum += y * feature);
-        }
+        let leading = |gram: &Vec<f64>| -> Vec<f64> {
+            (0..width).flat_map(|a| gram[a * self.width..a * self.width + width].iter().copied()).collect()
+        };
+        let folds = with_right(features, self.grams.iter().map(leading).collect(), |i| target[i]);
         from_folds(features, &folds)
     }
 }

@@ -1,6 +1,6 @@
 //! Rounds of simulation at the observations, from a base posterior or from nothing but the prior.
 
-use super::bias::worst_bias;
+use super::check::check;
 use super::fit::Rows;
 use super::judge::{RoundRecord, Verdict, movement, predicted_error, rows_needed};
 use super::learn::learn;
@@ -242,10 +242,11 @@ fn one_round(
     let draws: Vec<f64> = samples.latent.iter().copied().collect();
     let canonical: Vec<f64> = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
     let (moved, widened, shift) = movement(&state.draws, &canonical, m);
-    let biased = worst_bias(&learned, &canonical, worth)?;
+    let checked = check(&learned, &canonical, problem.x, worth)?;
     let record = RoundRecord {
-        bias: biased.size,
-        bias_error: biased.error,
+        bias: checked.bias.size,
+        bias_error: checked.bias.error,
+        misfit: checked.misfit,
         last,
         simulations: size,
         failed,

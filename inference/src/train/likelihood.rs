@@ -68,8 +68,11 @@ impl<'a> Run<'a> {
             network.parameters_mut().copy_from_slice(&self.done[index].0);
             network
         };
-        let members = kept.into_iter().map(member).collect();
+        // Each further member holds out a fold of its own.
+        let folds: Vec<(Mlp<f32>, usize)> = kept.into_iter().map(member).zip(0..).collect();
         let layout = self.layout(&candidate.form);
+        self.note_trust(&folds, layout, &symmetry)?;
+        let members = folds.into_iter().map(|(network, _)| network).collect();
         Ok(self.model(Networks::Likelihood { members, layout, symmetry, success }))
     }
 

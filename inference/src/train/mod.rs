@@ -17,6 +17,7 @@ mod symmetry;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trainer;
+mod trust;
 
 pub use checkpoint::Checkpoint;
 pub use data::{RowBlock, RowSource, TrainingData, VisitBlocks, VisitRows};

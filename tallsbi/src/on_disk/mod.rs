@@ -5,6 +5,7 @@ mod model;
 mod observations;
 mod posterior;
 mod simulate;
+mod simulation_log;
 mod train;
 
 pub use covariance_file::CovarianceFile;
@@ -12,4 +13,5 @@ pub use model::{ModelFile, load_model, read_pairs};
 pub use observations::{ReadObservations, Taker, read_observations};
 pub use posterior::{posterior_attributes, reference_attributes};
 pub use simulate::{serve, simulate_file, training_set_spec};
+pub use simulation_log::SimulationLog;
 pub use train::{Limits, train_file};

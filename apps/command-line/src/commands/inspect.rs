@@ -1,6 +1,7 @@
 //! `tallsbi inspect`.
 
 use crate::context::Context;
+use crate::notes::words;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -66,6 +67,9 @@ fn describe_model(model: &TrainedModel) -> String {
             record.network,
             record.validation_loss.len()
         );
+    }
+    for note in &info.notes {
+        text += &format!("\n  {}", words(model, note));
     }
     if let Some(command) = info.provenance["command"].as_str() {
         let created = info.provenance["created"].as_str().unwrap_or("some time ago");

@@ -1,8 +1,8 @@
 //! `tallsbi refine`.
 
-use super::output_arguments::OutputArguments;
+use super::output_arguments::ResumableOutputArguments;
 use super::{HeaderChoice, RecordingArguments, TaskArguments, observed};
-use crate::context::{Context, read_toml, resumable, usage};
+use crate::context::{Context, RESUME, read_toml, resumable, usage};
 use anyhow::{Result, bail};
 use clap::Args;
 use ndarray::ArrayView2;
@@ -11,9 +11,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
-use tallsbi::files::{OutputFile, Posterior};
-use tallsbi::inference::refine::Verdict;
-use tallsbi::on_disk::{ModelFile, Taker, posterior_attributes, read_pairs};
+use tallsbi::files::{Existing, OutputFile, Posterior};
+use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, posterior_attributes, read_pairs};
+use tallsbi::simulators::Task;
 use tallsbi::{Model, RefineFrom, RefineOptions, Refined, SampleOptions};
 
 /// Make a model right at given observations, by simulations where their posterior is
@@ -67,7 +67,7 @@ pub struct RefineArguments {
     #[command(flatten)]
     pub recording: RecordingArguments,
     #[command(flatten)]
-    pub output: OutputArguments,
+    pub output: ResumableOutputArguments,
 }
 
 /// A number, or what serves.
@@ -101,6 +101,20 @@ impl RefineArguments {
         Ok(options)
     }
 
+    /// Where simulations are kept until the refinement is done.
+    fn log(&self, context: &Context, named: &TaskArguments, task: &dyn Task) -> Result<SimulationLog> {
+        let output = &self.output.output;
+        let left = SimulationLog::path(output);
+        if left.exists() && self.output.existing() == Existing::Refuse {
+            return Err(usage(format!(
+                "{}: was left by an interrupted run: add --resume to continue it, or --force to start over",
+                left.display()
+            )));
+        }
+        let salt = format!("{} {:?} {} {}", named.task, named.fix, context.seed, task.prior().to_json());
+        Ok(SimulationLog::open(output, salt, self.output.resume)?)
+    }
+
     fn task(&self, model: Option<&Model>) -> Result<TaskArguments> {
         let known = model.map(|model| model.trained().info.task.clone()).filter(|task| !task.is_empty());
         let Some(task) = self.task.clone().or(known) else {
@@ -128,12 +142,14 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
         bail!("{}: observations of {found} values, {} has {wanted}", arguments.observations, named.task);
     }
     let simulations = arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?;
-    let from = RefineFrom { base: base.as_ref(), simulations: simulations.as_ref() };
+    let log = arguments.log(context, &named, task.as_ref())?;
+    let from = RefineFrom { base: base.as_ref(), simulations: simulations.as_ref(), kept: Some(&log) };
     let started = Instant::now();
     let refined = tallsbi::refine(task.as_ref(), x.view(), from, &options, context.seed, &context.monitor());
-    let refined = resumable(refined, "nothing was written")?;
+    let refined = resumable(refined, RESUME)?;
     let seconds = started.elapsed().as_secs_f64();
     write(context, arguments, (&refined, x.view(), &source), &options, seconds, &named.task)?;
+    log.remove()?;
     report(context, arguments, &refined, seconds)
 }
 
@@ -175,9 +191,9 @@ fn write(
 
 fn report(context: &Context, arguments: &RefineArguments, refined: &Refined, seconds: f64) -> Result<()> {
     let path = arguments.output.output.display();
-    let verdict = match &refined.verdict {
-        Verdict::Settled => "settled".to_owned(),
-        Verdict::NotSettled { reason } => format!("not settled: {reason}"),
+    let verdict = match refined.verdict.reason() {
+        None => "settled".to_owned(),
+        Some(reason) => format!("not settled: {reason}"),
     };
     let rounds = refined.rounds.iter().enumerate().map(|(round, record)| {
         format!(

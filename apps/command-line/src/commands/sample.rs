@@ -80,6 +80,8 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let started = Instant::now();
     let (samples, info) = model::sample(context, &file, &[x.view()], context.key(), &options)?;
     let seconds = started.elapsed().as_secs_f64();
+    let thin = file.model.trained().thin_support(samples.index_axis(Axis(0), 0));
+    let first = thin.iter().map(|note| format!("{}\n", words(file.model.trained(), note))).collect::<String>();
     let names = file.model.names().to_vec();
     let provenance =
         context.provenance(&file.model.trained().info.task).with_parent(&arguments.model)?.with_parent(&source)?;
@@ -94,7 +96,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     posterior.write(output, arguments.output.existing())?;
     let path = output.display();
     let text = format!(
-        "{path}: {} samples given {} observations, {} and {}, {} evaluations, {seconds:.2} s\n{}",
+        "{first}{path}: {} samples given {} observations, {} and {}, {} evaluations, {seconds:.2} s\n{}",
         options.samples,
         run["n_obs"],
         run["method"].as_str().unwrap_or_default(),
@@ -102,7 +104,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         info.evaluations,
         summary(&posterior.parameter_names, samples.view())
     );
-    let notes: Vec<_> = examined.iter().map(|note| words(file.model.trained(), note)).collect();
+    let notes: Vec<_> = examined.iter().chain(&thin).map(|note| words(file.model.trained(), note)).collect();
     context.print(text, || {
         let (mean, sd) = moments(samples.view());
         json!({ "path": path.to_string(), "run": run, "parameter_names": posterior.parameter_names, "mean": mean, "sd": sd,

@@ -24,6 +24,8 @@ pub enum NamedMethod {
     TamedLangevin,
     /// A likelihood in place of scores, sampled by tempering; has no number of steps.
     Likelihood,
+    /// A likelihood refined at each observation set, from nothing but prior and simulator; has no number of steps.
+    Refined,
 }
 
 impl NamedMethod {
@@ -41,6 +43,7 @@ impl NamedMethod {
             Self::JacDpm => "jac-dpm",
             Self::TamedLangevin => "tamed-langevin",
             Self::Likelihood => "likelihood",
+            Self::Refined => "refined",
         }
     }
 
@@ -54,6 +57,7 @@ impl NamedMethod {
             Self::JacDpm => "JAC, DPM-Solver++",
             Self::TamedLangevin => "tamed LANGEVIN",
             Self::Likelihood => "likelihood, tempering",
+            Self::Refined => "refined at each set",
         }
     }
 }
@@ -84,7 +88,7 @@ pub struct NamedSampler {
 
 impl fmt::Display for NamedSampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.method == NamedMethod::Likelihood {
+        if !self.composes() {
             return f.write_str(self.method.name());
         }
         let learned = if self.learned_prior { LEARNED } else { "" };
@@ -110,8 +114,8 @@ impl FromStr for NamedSampler {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == NamedMethod::Likelihood.name() {
-            return Ok(Self::LIKELIHOOD);
+        if let Some(plain) = [Self::LIKELIHOOD, Self::REFINED].into_iter().find(|plain| plain.method.name() == text) {
+            return Ok(plain);
         }
         let (rest, clip) = text.strip_suffix(CLIPPED).map_or((text, false), |rest| (rest, true));
         let (rest, learned_prior) = rest.strip_suffix(LEARNED).map_or((rest, false), |rest| (rest, true));
@@ -122,7 +126,7 @@ impl FromStr for NamedSampler {
         });
         parsed.ok_or_else(|| {
             let names = NamedMethod::ALL.map(NamedMethod::name).join(", ");
-            format!("{text:?} is not a sampler; give METHOD-STEPS, such as gauss-1000, and -learned (prior score) or -clip at its end, with one of the methods {names}, or likelihood")
+            format!("{text:?} is not a sampler; give METHOD-STEPS, such as gauss-1000, and -learned (prior score) or -clip at its end, with one of the methods {names}, or likelihood, or refined")
         })
     }
 }
@@ -135,6 +139,14 @@ impl NamedSampler {
 
     /// A likelihood model's sampler.
     pub const LIKELIHOOD: Self = Self::new(NamedMethod::Likelihood, 1);
+
+    /// A refinement at each observation set.
+    pub const REFINED: Self = Self::new(NamedMethod::Refined, 1);
+
+    /// Whether it composes scores.
+    pub fn composes(self) -> bool {
+        !matches!(self.method, NamedMethod::Likelihood | NamedMethod::Refined)
+    }
 
     /// Options for so many samples; everything not said here is the program's default.
     pub fn options(self, samples: usize) -> SampleOptions {
@@ -153,7 +165,7 @@ impl NamedSampler {
             NamedMethod::TamedLangevin => {
                 (sum, SamplerOptions::TamedLangevin(TamedLangevin { steps, ..TamedLangevin::default() }))
             }
-            NamedMethod::Likelihood => (gauss, SamplerOptions::default()),
+            NamedMethod::Likelihood | NamedMethod::Refined => (gauss, SamplerOptions::default()),
         };
         let clip = self.clip.then_some(CLIP);
         SampleOptions { samples, method, sampler, clip, learned_prior: self.learned_prior, ..SampleOptions::default() }
@@ -161,7 +173,7 @@ impl NamedSampler {
 
     /// Name in the report: method, T, and whether it clips.
     pub fn label(self) -> String {
-        if self.method == NamedMethod::Likelihood {
+        if !self.composes() {
             return self.method.label().into();
         }
         let learned = if self.learned_prior { ", learned prior" } else { "" };
@@ -174,7 +186,7 @@ impl NamedSampler {
             NamedMethod::Gauss | NamedMethod::GaussDpm => 1.0,
             NamedMethod::Jac | NamedMethod::JacDpm => 6.0,
             NamedMethod::Langevin | NamedMethod::TamedLangevin => 5.0,
-            NamedMethod::Likelihood => LIKELIHOOD_EVALUATIONS,
+            NamedMethod::Likelihood | NamedMethod::Refined => LIKELIHOOD_EVALUATIONS,
         };
         each * self.steps as f64
     }
@@ -197,6 +209,9 @@ mod tests {
                         && options.learned_prior == learned_prior
                 );
             }
+        }
+        for plain in [NamedSampler::LIKELIHOOD, NamedSampler::REFINED] {
+            assert_eq!(plain.to_string().parse::<NamedSampler>(), Ok(plain));
         }
         for wrong in ["gauss", "gauss-clip", "gauss-", "gauss-0", "gaus-50", "-50", ""] {
             let message = wrong.parse::<NamedSampler>().expect_err("not a sampler");

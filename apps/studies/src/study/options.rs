@@ -151,6 +151,8 @@ pub enum Preset {
     Full,
     /// The paper's sizes, and its methods beside ours: hours
     Paper,
+    /// Benchmark: refined at each observation set, 30 000 simulations each
+    Refined,
 }
 
 impl Named for Preset {
@@ -159,6 +161,11 @@ impl Named for Preset {
             Choice::new("quick", "Minutes", Self::Quick),
             Choice::new("full", "The most accurate recipe, at one size: an hour", Self::Full),
             Choice::new("paper", "The paper's sizes, and its methods beside ours: hours", Self::Paper),
+            Choice::new(
+                "refined",
+                "Benchmark: refined at each observation set, 30 000 simulations each; others as quick",
+                Self::Refined,
+            ),
         ]
     }
 }
@@ -196,7 +203,7 @@ impl StudyOptions {
             ..Self::default()
         };
         match preset {
-            Preset::Quick => {
+            Preset::Quick | Preset::Refined => {
                 options.posterior_samples = 2000;
                 options.local_c2st.pairs = 300;
                 options.local_c2st.test.trials = 50;
@@ -320,7 +327,7 @@ mod tests {
 
     #[test]
     fn printed_defaults_read_back_as_they_were() {
-        for preset in [Preset::Quick, Preset::Full, Preset::Paper] {
+        for preset in [Preset::Quick, Preset::Full, Preset::Paper, Preset::Refined] {
             for name in BUILT_IN {
                 let study = Study::built_in(name, preset).expect("built in");
                 let text = toml::to_string(&study).expect("serialises");

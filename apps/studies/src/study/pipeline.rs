@@ -64,6 +64,8 @@ struct Planner<'a, 'g> {
 pub(super) mod cost {
     /// Of one simulation with its summary.
     pub const SIMULATION: f64 = 7e-5;
+    /// Of a refinement at one set.
+    pub const REFINEMENT: f64 = 10.0;
     /// Of one training row in one epoch.
     pub const TRAINING_ROW: f64 = 6e-5;
     /// Of one posterior sample given one observation, and what a sample costs without any.

@@ -186,6 +186,9 @@ pub fn sampled(
     for caution in model.model.cautions(&info, sampling, groups.len() * sampling.samples) {
         tracing::warn!("{caution}");
     }
+    if let Some(note) = samples.outer_iter().find_map(|samples| model.model.trained().thin_support(samples)) {
+        tracing::warn!("{note}");
+    }
     Ok((samples, info))
 }
 

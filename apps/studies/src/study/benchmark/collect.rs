@@ -74,9 +74,11 @@ pub fn task(
     plan: &TaskPlan,
     root: &Path,
 ) -> Result<TaskResults> {
-    let first = plan.networks.first().context("a benchmark has a network")?;
-    let prior = load_model(&first.path)?.latent.prior().clone();
     let built_in = tallsbi::simulators::task(&task.name, &task.options).ok();
+    let prior = match plan.networks.first() {
+        Some(first) => load_model(&first.path)?.latent.prior().clone(),
+        None => built_in.as_ref().context("a refinement has a task")?.prior().clone(),
+    };
     let prior_sd = prior.mean_and_sd().into_iter().map(|(_, sd)| sd).collect();
     let truth = reference.truth()?.map(|theta| Truth { theta, prior_sd });
     Ok(TaskResults {
@@ -142,5 +144,6 @@ fn run(plan: &Plan, truth: Option<&Truth>, root: &Path) -> Result<BenchmarkRun> 
         diverged: sampled.info.diverged,
         repaired: sampled.info.repaired,
         sets,
+        refined: sampled.refined,
     })
 }

@@ -10,7 +10,7 @@ mod steps;
 pub use options::{BenchmarkOptions, BenchmarkTask};
 #[cfg(test)]
 pub use results::ShownSet;
-pub use results::{BenchmarkResults, BenchmarkRun, Metric, NetworkResults, TaskResults, Trained};
+pub use results::{BenchmarkResults, BenchmarkRun, Metric, NetworkResults, RefinedSet, TaskResults, Trained};
 pub use steps::read_samples;
 
 use super::graph::{Graph, Step, StepId};
@@ -25,11 +25,11 @@ use reference::Reference;
 use serde_json::json;
 use std::path::Path;
 use steps::SAMPLES;
-use tallsbi::Session;
 use tallsbi::files::{TrainingSet, sha256_file};
 use tallsbi::inference::train::Architecture;
 use tallsbi::on_disk::load_model;
 use tallsbi::simulators::{Task, task};
+use tallsbi::{RefineOptions, Session};
 
 /// Seconds on two cores of one C2ST with thousand samples.
 const C2ST_COST: f64 = 1.5;
@@ -77,9 +77,8 @@ struct Planner<'a, 'g> {
 impl<'a> Planner<'a, '_> {
     fn plan(&mut self) -> Result<TaskPlan> {
         let mut plan = TaskPlan::default();
-        let all = &self.options.samplers;
-        let (likelihood, scores): (Vec<NamedSampler>, Vec<NamedSampler>) =
-            all.iter().partition(|sampler| sampler.method == NamedMethod::Likelihood);
+        let all = self.options.samplers.iter().filter(|sampler| sampler.method != NamedMethod::Refined);
+        let (scores, likelihood): (Vec<NamedSampler>, Vec<NamedSampler>) = all.partition(|sampler| sampler.composes());
         for (samplers, architecture) in
             [(likelihood, Architecture::Likelihood), (scores, self.options.score_architecture())]
         {
@@ -87,8 +86,46 @@ impl<'a> Planner<'a, '_> {
                 self.plan_for(&samplers, architecture, &mut plan)?;
             }
         }
+        if self.options.samplers.contains(&NamedSampler::REFINED) {
+            for &n in &self.options.n_obs {
+                plan.runs.push(self.refined(n)?);
+            }
+        }
         plan.shown = self.shown()?;
         Ok(plan)
+    }
+
+    /// Refinements at all sets given their first `n` observations.
+    fn refined(&mut self, n: usize) -> Result<Plan> {
+        let (session, options, task, reference) = (self.session, self.options, self.task, self.reference);
+        self.check_width(self.built_in()?.dim_x())?;
+        let refine = RefineOptions { samples: options.posterior_samples, ..options.refine };
+        let budget = refine.budget.map(|budget| budget as u64);
+        let trained = Trained { simulations: budget, seed: 0, n_max: 1 };
+        let mut inputs = Vec::new();
+        let base = match options.refine_base {
+            None => None,
+            Some(rows) => {
+                let rows = Trained { simulations: Some(rows), seed: 0, n_max: 1 };
+                let set = self.training_set(rows);
+                let training = self.graph.folder(set).join(file::TRAINING);
+                let network = self.network(rows, Some(set), &training, None, Architecture::Likelihood)?;
+                inputs.extend([Some(set), network.step].into_iter().flatten());
+                Some((network.path, training))
+            }
+        };
+        let data = json!({ "sha256": sha256_file(&reference.path)?, "observations": task.observations, "sets": reference.sets });
+        let sampled = self.graph.add(Step {
+            name: format!("{}{trained}-refined-n{n}-posteriors", task.name),
+            options: json!({
+                "task": task.name, "options": task.options, "refine": refine, "base": options.refine_base, "reference": data, "n": n, "seed": session.seed,
+            }),
+            inputs,
+            cost: cost::REFINEMENT * reference.sets as f64,
+            resumes: true,
+            action: Box::new(move |folder| steps::refined(session, task, (&refine, base.as_ref()), reference, n, folder)),
+        });
+        self.measured(trained, NamedSampler::REFINED, n, sampled)
     }
 
     fn plan_for(&mut self, samplers: &[NamedSampler], architecture: Architecture, plan: &mut TaskPlan) -> Result<()> {
@@ -210,10 +247,9 @@ impl<'a> Planner<'a, '_> {
     fn run(&mut self, network: &Network, sampler: NamedSampler, n: usize) -> Result<Plan> {
         let (session, options, reference) = (self.session, self.options, self.reference);
         let data = json!({ "sha256": sha256_file(&reference.path)?, "observations": self.task.observations, "sets": reference.sets });
-        let name = |what: &str| format!("{}{}-{sampler}-n{n}-{what}", self.task.name, network.trained);
         let model = network.path.clone();
         let sampled = self.graph.add(Step {
-            name: name("posteriors"),
+            name: format!("{}{}-{sampler}-n{n}-posteriors", self.task.name, network.trained),
             options: json!({
                 "model": network.digest, "reference": data, "sampler": sampler, "n": n,
                 "samples": options.posterior_samples, "seed": session.seed,
@@ -225,9 +261,16 @@ impl<'a> Planner<'a, '_> {
                 steps::posteriors(session, options, reference, (n, sampler), &model, folder)
             }),
         });
+        self.measured(network.trained, sampler, n, sampled)
+    }
+
+    /// Distances of samples to the reference.
+    fn measured(&mut self, trained: Trained, sampler: NamedSampler, n: usize, sampled: StepId) -> Result<Plan> {
+        let (session, options, reference) = (self.session, self.options, self.reference);
+        let data = json!({ "sha256": sha256_file(&reference.path)?, "observations": self.task.observations, "sets": reference.sets });
         let samples = self.graph.folder(sampled).join(SAMPLES);
         let metrics = self.graph.add(Step {
-            name: name("metrics"),
+            name: format!("{}{trained}-{sampler}-n{n}-metrics", self.task.name),
             options: json!({ "reference": data, "n": n, "c2st": options.c2st, "seed": session.seed }),
             inputs: vec![sampled],
             cost: C2ST_COST * reference.sets as f64,
@@ -235,7 +278,7 @@ impl<'a> Planner<'a, '_> {
             action: Box::new(move |folder| steps::metrics(session, options, reference, n, &samples, folder)),
         });
         Ok(Plan {
-            trained: network.trained,
+            trained,
             sampler,
             n,
             sampled: self.graph.relative_folder(sampled),

@@ -7,6 +7,7 @@ use crate::study::named_sampler::{NamedMethod, NamedSampler};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use tallsbi::RefineOptions;
 use tallsbi::diagnostics::C2stOptions;
 use tallsbi::inference::model::ConditionalSpec;
 use tallsbi::inference::train::{Architecture, TrainOptions};
@@ -28,6 +29,8 @@ use tallsbi::simulators::TaskOptions;
 /// | `samplers` | `likelihood` | methods and numbers of steps | at least one |
 /// | `tasks` | | what to benchmark | at least one |
 /// | `n_max` | `train.network.n_max` | largest sets of observations that score networks take (partial factorisation), networks for each | increasing, ≥ 1 |
+/// | `refine_base` | none: the prior | simulations of a base network that refinements start from and fall back to; they count into `refine.budget` | ≥ 1 |
+/// | `refine` | the program's | options of the sampler `refined`: `budget` is what a set may take | |
 /// | `c2st`, `train` | the program's | options of the classifier test and of training | |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,6 +60,10 @@ pub struct BenchmarkOptions {
     pub n_max: Vec<usize>,
     /// What to benchmark.
     pub tasks: Vec<BenchmarkTask>,
+    /// Simulations of a base network that refinements start from, counted into their budget; none starts from the prior.
+    pub refine_base: Option<u64>,
+    /// Refinement at each observation set, by the sampler `refined`; its `samples` is not used.
+    pub refine: RefineOptions,
     /// The classifier two-sample test.
     pub c2st: C2stOptions,
     /// Options of training.
@@ -126,6 +133,8 @@ impl Default for BenchmarkOptions {
             samplers: named("likelihood"),
             n_max: Vec::new(),
             tasks: Vec::new(),
+            refine_base: None,
+            refine: RefineOptions::default(),
             c2st: C2stOptions::default(),
             train: TrainOptions::default(),
         }
@@ -135,6 +144,9 @@ impl Default for BenchmarkOptions {
 fn named(names: &str) -> Vec<NamedSampler> {
     names.split(' ').filter_map(|name| name.parse().ok()).collect()
 }
+
+/// Simulations that a refinement may make at a set.
+const REFINE_BUDGET: usize = 30_000;
 
 /// Epochs of each network, and observation sets, of the quick preset.
 const QUICK_EPOCHS: usize = 25;
@@ -160,6 +172,11 @@ impl BenchmarkOptions {
                 for optimizer in options.train.optimizers() {
                     optimizer.epochs = QUICK_EPOCHS;
                 }
+            }
+            Preset::Refined => {
+                options.n_obs = tabulated;
+                options.samplers = named("refined");
+                options.refine.budget = Some(REFINE_BUDGET);
             }
             Preset::Paper => {
                 options.simulations = vec![1000, 3000, 10_000, 30_000];
@@ -220,7 +237,7 @@ impl BenchmarkOptions {
         if self.n_max.first() == Some(&0) || self.n_max.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(usage("n_max: give sizes of sets that increase, such as [1, 3, 6, 30]"));
         }
-        let scores = self.samplers.iter().any(|sampler| sampler.method != NamedMethod::Likelihood);
+        let scores = self.samplers.iter().any(|sampler| sampler.composes());
         if !self.n_max.is_empty() && (!scores || self.tasks.iter().all(|task| task.model.is_some())) {
             return Err(usage("n_max: is for score networks that the benchmark trains, and there are none"));
         }
@@ -228,6 +245,13 @@ impl BenchmarkOptions {
         if scores {
             for n_max in self.set_sizes(self.score_architecture()) {
                 self.train_options(self.score_architecture(), n_max).validate()?;
+            }
+        }
+        self.refine.validate()?;
+        if let Some(rows) = self.refine_base {
+            check_range("refine_base", rows as usize, 1, "simulations")?;
+            if self.refine.budget.is_some_and(|budget| budget as u64 <= rows) {
+                return Err(usage("refine_base: must be less than refine.budget, of which it is a part"));
             }
         }
         self.c2st.validate()?;
@@ -247,6 +271,12 @@ impl BenchmarkOptions {
         }
         for task in &self.tasks {
             let name = &task.name;
+            let refined = self.samplers.iter().any(|sampler| sampler.method == NamedMethod::Refined);
+            if refined && tallsbi::simulators::task(name, &task.options).is_err() {
+                return Err(usage(format!(
+                    "tasks: {name} is no built-in task, and a refinement simulates; leave refined out"
+                )));
+            }
             if task.model.is_some() && task.training_set.is_some() {
                 return Err(usage(format!("tasks: {name} has a model and a training_set; give one of them")));
             }

@@ -49,7 +49,7 @@ pub fn printed_for(task: &str, metric: Metric, n: usize, method: NamedMethod) ->
         NamedMethod::Gauss | NamedMethod::GaussDpm => "GAUSS",
         NamedMethod::Jac | NamedMethod::JacDpm => "JAC",
         NamedMethod::Langevin | NamedMethod::TamedLangevin => "LANGEVIN",
-        NamedMethod::Likelihood => return None,
+        NamedMethod::Likelihood | NamedMethod::Refined => return None,
     };
     printed(task, metric, n).into_iter().find(|printed| printed.method.starts_with(prefix)).map(|printed| printed.mean)
 }

@@ -106,6 +106,22 @@ pub struct BenchmarkRun {
     pub repaired: u64,
     /// The sets in their order.
     pub sets: Vec<SetResults>,
+    /// Of refinements, what each set took and came to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refined: Vec<RefinedSet>,
+}
+
+/// A refinement at one observation set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RefinedSet {
+    /// Simulations made.
+    pub simulations: usize,
+    /// Rounds.
+    pub rounds: usize,
+    /// CPU seconds.
+    pub seconds: f64,
+    /// Why it is not settled, if it is not.
+    pub not_settled: Option<String>,
 }
 
 /// One observation set.
@@ -207,6 +223,11 @@ impl BenchmarkResults {
                     mean(&kept),
                     mean(&all)
                 );
+                if !run.refined.is_empty() {
+                    let settled = run.refined.iter().filter(|set| set.not_settled.is_none()).count();
+                    let worst = all.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let _ = write!(text, ", worst set {worst:.3}, {settled} of {} settled", run.refined.len());
+                }
             }
         }
         text

@@ -1,20 +1,20 @@
 //! What the steps of a benchmark do.
 
-use super::options::BenchmarkOptions;
+use super::options::{BenchmarkOptions, BenchmarkTask};
 use super::reference::Reference;
-use super::results::{SetDistances, SetResults};
+use super::results::{RefinedSet, SetDistances, SetResults};
 use crate::study::named_sampler::NamedSampler;
-use crate::study::steps::{cpu_seconds, sampled, write_json};
+use crate::study::steps::{cpu_seconds, read_json, sampled, write_json};
 use anyhow::{Context as _, Result};
-use ndarray::{Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array3, ArrayView2, ArrayView3, Axis, concatenate};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
-use tallsbi::Session;
+use std::path::{Path, PathBuf};
 use tallsbi::data::Quiet;
 use tallsbi::diagnostics::mmd::{Bandwidth, unbiased_mmd2};
 use tallsbi::diagnostics::{DEFAULT_PROJECTIONS, c2st, sliced_wasserstein};
 use tallsbi::inference::sample::SampleInfo;
-use tallsbi::on_disk::ModelFile;
+use tallsbi::on_disk::{ModelFile, read_pairs};
+use tallsbi::{RefineFrom, RefineOptions, Session};
 
 /// Samples of all sets, HDF5 data set `samples` (sets, S, m).
 pub const SAMPLES: &str = "samples.h5";
@@ -28,6 +28,9 @@ pub struct Sampled {
     pub seconds: f64,
     /// Work and incidents.
     pub info: SampleInfo,
+    /// Of refinements, one entry a set.
+    #[serde(default)]
+    pub refined: Vec<RefinedSet>,
 }
 
 /// Samples the posteriors of all sets given their first `n` observations.
@@ -46,9 +49,63 @@ pub fn posteriors(
     let started = cpu_seconds();
     let sampling = sampler.options(options.posterior_samples);
     let (samples, info) = sampled(session, &model, &groups, &sampling)?;
-    let sampled = Sampled { seconds: cpu_seconds() - started, info };
+    let sampled = Sampled { seconds: cpu_seconds() - started, info, refined: Vec::new() };
     write_samples(&folder.join(SAMPLES), samples.view())?;
     write_json(&folder.join(RESULT), &sampled)
+}
+
+/// Refines at all sets given their first `n` observations, and samples there; sets that were done before an interruption are kept.
+pub fn refined(
+    session: &Session<'_>,
+    task: &BenchmarkTask,
+    (options, base): (&RefineOptions, Option<&(PathBuf, PathBuf)>),
+    reference: &Reference,
+    n: usize,
+    folder: &Path,
+) -> Result<()> {
+    let built_in = tallsbi::simulators::task(&task.name, &task.options)?;
+    let base = match base {
+        Some((model, training)) => Some((ModelFile::load(model)?.model, read_pairs(training, None)?)),
+        None => None,
+    };
+    let from = RefineFrom {
+        base: base.as_ref().map(|(model, _)| model),
+        simulations: base.as_ref().map(|(_, simulations)| simulations),
+        kept: None,
+    };
+    let made = base.as_ref().map_or(0, |(_, simulations)| simulations.theta.nrows());
+    let options = RefineOptions { budget: options.budget.map(|budget| budget.saturating_sub(made).max(1)), ..*options };
+    let x = reference.observations(n)?;
+    let mut samples = Vec::new();
+    let mut refined: Vec<RefinedSet> = Vec::new();
+    let mut info = SampleInfo::default();
+    for (index, x) in x.axis_iter(Axis(0)).enumerate() {
+        let (kept, record) =
+            (folder.join(format!("set{}.h5", index + 1)), folder.join(format!("set{}.json", index + 1)));
+        if !record.is_file() {
+            let started = cpu_seconds();
+            let seed = session.key().indexed(index as u64).seed(0);
+            let monitor = &Quiet(session.monitor);
+            let found = tallsbi::refine(built_in.as_ref(), x, from, &options, seed, monitor)?;
+            write_samples(&kept, found.posterior.theta.view().insert_axis(Axis(0)))?;
+            let not_settled = found.verdict.reason();
+            let (simulations, rounds) = (made + found.simulations, found.rounds.len());
+            let set = RefinedSet { simulations, rounds, seconds: cpu_seconds() - started, not_settled };
+            // The record last: a set without one is done again.
+            write_json(&record, &(set, found.posterior.info))?;
+        }
+        let (set, found): (RefinedSet, SampleInfo) = read_json(&record)?;
+        info.evaluations = info.evaluations.max(found.evaluations);
+        info.diverged += found.diverged;
+        info.at_edge = info.at_edge.max(found.at_edge);
+        refined.push(set);
+        samples.push(read_samples(&kept)?);
+        session.monitor.check()?;
+    }
+    let views: Vec<_> = samples.iter().map(Array3::view).collect();
+    write_samples(&folder.join(SAMPLES), concatenate(Axis(0), &views)?.view())?;
+    let seconds = refined.iter().map(|set| set.seconds).sum();
+    write_json(&folder.join(RESULT), &Sampled { seconds, info, refined })
 }
 
 /// The reference samples of set `shown` given its first `n` observations, for the report: (1, S, m).

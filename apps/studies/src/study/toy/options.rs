@@ -120,7 +120,7 @@ impl ToyOptions {
                     ..Self::default()
                 }
             }
-            Preset::Quick => {
+            Preset::Quick | Preset::Refined => {
                 let table = "gauss-50 gauss-150 gauss-400 gauss-1000 jac-50 jac-150 \
                              langevin-50 langevin-150 langevin-400 gauss-dpm-30";
                 let figure = "gauss-150 jac-150 langevin-150 gauss-dpm-30";

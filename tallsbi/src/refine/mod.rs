@@ -1,5 +1,7 @@
 //! A model made right at given observations, by simulations where their posterior is.
 
+mod choice;
+
 use crate::{Error, Model, Posterior, Result, Simulations};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
@@ -19,6 +21,10 @@ const SYMMETRY_POINTS: usize = 16;
 /// Samples of the base's posterior.
 const BASE_SAMPLES: usize = 1000;
 
+/// Simulations at the posterior that decide between a base's likelihood and the local one, and their largest share of a budget.
+const DECIDING: usize = 1000;
+const DECIDING_SHARE: usize = 20;
+
 /// What a refinement may start from; nothing at all will do.
 #[derive(Clone, Copy, Default)]
 pub struct RefineFrom<'a> {
@@ -26,7 +32,27 @@ pub struct RefineFrom<'a> {
     pub base: Option<&'a Model>,
     /// Simulations made before, those the base was trained on, say: they count where they are near.
     pub simulations: Option<&'a Simulations>,
+    /// Where simulations are kept as they are made, and found again after an interruption.
+    pub kept: Option<&'a dyn KeepSimulations>,
 }
+
+/// x (rows, d), and whether each row has a result.
+pub type Simulated = (Array2<f32>, Vec<bool>);
+
+/// Keeps blocks of simulations: parameters θ (rows, m) from `first_row` on, with x (rows, d) and whether each has a result.
+pub trait KeepSimulations: Sync {
+    /// The block that an earlier run kept.
+    fn recall(&self, first_row: u64, theta: ArrayView2<'_, f64>) -> Option<Simulated>;
+
+    /// Keeps a block.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn keep(&self, first_row: u64, theta: ArrayView2<'_, f64>, block: (&Array2<f32>, &[bool])) -> Result<()>;
+}
+
+/// Rows of a block that is kept.
+const BLOCK: usize = 1000;
 
 /// A model refined at observations, with its posterior there.
 pub struct Refined {
@@ -74,7 +100,7 @@ pub fn refine(
         start: start.as_ref().map(|(draws, worth)| Start { draws: draws.view(), worth: *worth }),
         earlier: from.simulations.map(|rows| earlier(task, &latent, rows)).transpose()?.unwrap_or_default(),
     };
-    let simulate = |theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey| {
+    let simulated = |theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey| {
         let rows = Rows { theta, n_obs: 1, key, first_row };
         let (n, d) = (theta.nrows(), task.dim_x());
         let (mut x, mut valid) = (vec![0.0; n * d], vec![0; n]);
@@ -85,10 +111,58 @@ pub fn refine(
             other => InferenceError::TrainingSet(other.to_string()),
         })?;
         let x = Array2::from_shape_vec((n, d), x).expect("one value a column");
-        Ok((x, valid.into_iter().map(|valid| valid != 0).collect()))
+        Ok((x, valid.into_iter().map(|valid| valid != 0).collect::<Vec<bool>>()))
     };
-    let refinement = refine::refine(problem, &simulate, options, key, monitor)?;
-    Ok(finish(task, latent.clone(), observations.nrows(), refinement))
+    let simulate = |theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey| {
+        let Some(log) = from.kept else { return simulated(theta, first_row, key) };
+        in_blocks(log, theta, first_row, &|theta, first_row| simulated(theta, first_row, key))
+    };
+    let base = from.base.filter(|base| base.is_likelihood());
+    let deciding = base.map_or(0, |_| options.budget.map_or(DECIDING, |budget| DECIDING.min(budget / DECIDING_SHARE)));
+    let spent = RefineOptions { budget: options.budget.map(|budget| budget - deciding), ..*options };
+    let refinement = refine::refine(problem, &simulate, &spent, key, monitor)?;
+    let refined = finish(task, latent.clone(), observations.nrows(), refinement);
+    let Some(base) = base.filter(|_| deciding > 0) else { return Ok(refined) };
+    // At draws of the local posterior: where it is another's than the base's, the base must show there that it knows better.
+    let theta = refined.posterior.theta.slice(s![..;(refined.posterior.theta.nrows() / deciding).max(1), ..]);
+    let theta = theta.slice_move(s![..deciding.min(theta.nrows()), ..]);
+    let (x, valid) = simulate(theta, refined.simulations as u64, key.child(Purpose::Calibration))?;
+    let kept: Vec<usize> = (0..valid.len()).filter(|&row| valid[row]).collect();
+    let rows = (theta.select(Axis(0), &kept), x.select(Axis(0), &kept));
+    let gain = choice::gain(base, &refined.model, rows.0.view(), rows.1.view())?;
+    let simulations = refined.simulations + theta.nrows();
+    let Some(gain) = gain else { return Ok(Refined { simulations, ..refined }) };
+    let centred = base.centre("observations", observations.mapv(f64::from).view())?;
+    let sampling = SampleOptions { samples: options.samples, ..SampleOptions::default() };
+    let posterior = base.sample(centred.view(), &sampling, seed, monitor)?;
+    let model = Model::new(base.trained().clone());
+    Ok(Refined { model, posterior, verdict: Verdict::BaseKept { gain }, simulations, ..refined })
+}
+
+/// Simulates block by block: what was kept is recalled, what was not is kept.
+fn in_blocks(
+    log: &dyn KeepSimulations,
+    theta: ArrayView2<'_, f64>,
+    first_row: u64,
+    simulate: &dyn Fn(ArrayView2<'_, f64>, u64) -> tallsbi_inference::Result<Simulated>,
+) -> tallsbi_inference::Result<Simulated> {
+    let (mut x, mut valid, mut d) = (Vec::new(), Vec::new(), 0);
+    for (index, theta) in theta.axis_chunks_iter(Axis(0), BLOCK).enumerate() {
+        let first = first_row + (index * BLOCK) as u64;
+        let (values, flags) = match log.recall(first, theta) {
+            Some(block) => block,
+            None => {
+                let (values, flags) = simulate(theta, first)?;
+                let kept = log.keep(first, theta, (&values, &flags));
+                kept.map_err(|error| InferenceError::Caller(Box::new(error)))?;
+                (values, flags)
+            }
+        };
+        d = values.ncols();
+        x.extend(values);
+        valid.extend(flags);
+    }
+    Ok((Array2::from_shape_vec((valid.len(), d), x).expect("whole rows"), valid))
 }
 
 /// The symmetry that the base was found to have, or that of the task where it is one of the latent parameters too.

@@ -1,0 +1,47 @@
+//! The checks of a fit where the posterior is: its mean score and its form.
+
+use super::bias::{Bias, bias};
+use super::form::{Misfit, misfit};
+use super::learn::Learned;
+use crate::Result;
+use ndarray::ArrayView2;
+
+/// Share of the posterior from which a component counts.
+const MUCH: f64 = 0.1;
+
+/// What checks of the fit found where the posterior is.
+pub(super) struct Checked {
+    pub bias: Bias,
+    pub misfit: Misfit,
+}
+
+/// Bias and misfit of the components that hold much of the posterior, each at the draws that are nearest to it; the worst of them.
+///
+/// # Errors
+/// When draws have no width in some direction.
+pub(super) fn check(learned: &Learned, draws: &[f64], x: ArrayView2<'_, f32>, worth: f64) -> Result<Checked> {
+    let components = &learned.model.components;
+    let m = components[0].frame.dim();
+    let x: Vec<f32> = x.iter().copied().collect();
+    let power = worth * components[0].likelihood.columns.len() as f64 / x.len() as f64;
+    let nearest = |u: &[f64]| {
+        let log = |c: usize| components[c].frame.log_density(u, &mut vec![0.0; m]);
+        (0..components.len()).max_by(|&a, &b| log(a).total_cmp(&log(b))).unwrap_or(0)
+    };
+    let mut worst = Checked { bias: Bias { size: 0.0, error: 0.0 }, misfit: Misfit::default() };
+    for (index, (component, rows)) in components.iter().zip(&learned.rows).enumerate() {
+        let own: Vec<f64> = draws.chunks_exact(m).filter(|u| nearest(u) == index).flatten().copied().collect();
+        if own.len() as f64 >= MUCH * draws.len() as f64 && own.len() > 10 * m * m {
+            let found = bias(&component.likelihood, &component.frame, rows, &own, worth)?;
+            // What exceeds chance most.
+            if !(found.size - found.error <= worst.bias.size - worst.bias.error) || worst.bias.error == 0.0 {
+                worst.bias = found;
+            }
+            let found = misfit(&component.likelihood, &component.frame, rows, &own, &x, power)?;
+            if !(found.effect <= worst.misfit.effect) || worst.misfit.features == 0 {
+                worst.misfit = found;
+            }
+        }
+    }
+    Ok(worst)
+}
