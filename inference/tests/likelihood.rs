@@ -57,11 +57,11 @@ fn evaluate(model: &LikelihoodModel, x: ArrayView2<'_, f32>, theta: &[f64]) -> L
 }
 
 const LAYOUTS: [MixtureLayout; 5] = [
-    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full, cells: false },
-    MixtureLayout { components: 3, dim: 4, covariance: Covariance::Full, cells: false },
-    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: false },
-    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Diagonal, cells: true },
-    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: true },
+    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full, cells: false, mixed: None },
+    MixtureLayout { components: 3, dim: 4, covariance: Covariance::Full, cells: false, mixed: None },
+    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: false, mixed: None },
+    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Diagonal, cells: true, mixed: None },
+    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: true, mixed: None },
 ];
 
 #[test]
@@ -185,7 +185,7 @@ fn divergence(layout: MixtureLayout, network: &Mlp<f32>, theta: [f64; 2], moved:
 #[test]
 fn the_metric_is_the_fisher_information() {
     for covariance in [Covariance::Full, Covariance::Diagonal] {
-        let layout = MixtureLayout { components: 1, dim: 4, covariance, cells: false };
+        let layout = MixtureLayout { components: 1, dim: 4, covariance, cells: false, mixed: None };
         let (network, model) = (network(layout, 2), model(layout, 2));
         let local = evaluate(&model, observations(5, layout).view(), &[0.4, -0.3]);
         for direction in [[1.0, 0.0], [0.0, 1.0], [0.7, -0.7]] {
@@ -205,7 +205,7 @@ fn the_metric_is_the_fisher_information() {
 /// KL(p(θ) ‖ p(θ+δ)) of counts, summed over all cells, against the metric.
 #[test]
 fn the_metric_of_cells_is_their_fisher_information() {
-    let layout = MixtureLayout { components: 1, dim: 3, covariance: Covariance::Diagonal, cells: true };
+    let layout = MixtureLayout { components: 1, dim: 3, covariance: Covariance::Diagonal, cells: true, mixed: None };
     let model = model(layout, 2);
     let centre = [0.4, -0.3];
     let x = Array2::from_shape_fn((1, 3), |(_, column)| [30.0, 1.0, -1.0][column]);

@@ -16,9 +16,11 @@
 //! | `gmm_toy`, `gaussian_mixture` | 10 | 10 | yes | one observation |
 //! | `gaussian_mixture_uniform` | 10 | 10 | yes | |
 //! | `two_moons` | 2 | 2 | yes | |
+//! | `drift_diffusion` | 4 | 2 | yes | |
 //! | `bernoulli_glm`, `bernoulli_glm_raw` | 10 | 10, 100 | yes | |
 
 mod bernoulli_glm;
+mod drift_diffusion;
 mod error;
 mod exact;
 mod fixed;

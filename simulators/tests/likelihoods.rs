@@ -8,7 +8,7 @@ use support::observations;
 use tallsbi_data::StreamKey;
 use tallsbi_simulators::{LogLikelihood, Task, TaskOptions, task, tasks};
 
-const TASKS: [&str; 11] = [
+const TASKS: [&str; 12] = [
     "slcp",
     "sir",
     "lotka_volterra",
@@ -20,6 +20,7 @@ const TASKS: [&str; 11] = [
     "two_moons",
     "bernoulli_glm",
     "bernoulli_glm_raw",
+    "drift_diffusion",
 ];
 
 fn built_in(name: &str) -> Box<dyn Task> {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use tallsbi_data::{Monitor, StreamKey};
 use tallsbi_inference::model::cells::Cells;
 use tallsbi_inference::model::density::log_sum_exp;
+use tallsbi_inference::model::mixed::Categories;
 use tallsbi_inference::model::{Networks, PreparedModel};
 use tallsbi_inference::refine::{Column, RefinedModel, sample_refined};
 use tallsbi_inference::sample::{SampleOptions, SampleRequest};
@@ -117,6 +118,10 @@ impl Model {
             Networks::Likelihood { layout, .. } if layout.cells => Cells::new(map),
             _ => None,
         };
+        let categories = match &self.trained().networks {
+            Networks::Likelihood { layout, .. } => layout.mixed.and_then(|_| Categories::new(map)),
+            _ => None,
+        };
         let n = observations.nrows() as f64;
         let mut units = 0.0;
         for (column, values) in observations.axis_iter(Axis(1)).enumerate() {
@@ -126,7 +131,9 @@ impl Model {
                     matches!(model.components[0].likelihood.columns[column], Column::Gaussian(_))
                 }
                 _ => {
-                    let density = !cells.as_ref().is_some_and(|cells| cells.has(column));
+                    let mass = cells.as_ref().is_some_and(|cells| cells.has(column))
+                        || categories.as_ref().is_some_and(|categories| categories.has(column));
+                    let density = !mass;
                     let sd = f64::from(map.sd[column]);
                     // A constant column is one whatever its unit.
                     units -= if density { n * (HALF_LN_2PI + if sd > 0.0 { sd.ln() } else { 0.0 }) } else { 0.0 };

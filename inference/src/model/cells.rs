@@ -239,7 +239,7 @@ impl MixtureLayout {
                 *factor += weight * term.log_precision;
             }
         };
-        let value = self.mix(weight, scratch, gradient, (log, slope));
+        let value = self.mix(0..self.components, weight, scratch, gradient, (log, slope));
         scratch.terms = terms;
         value
     }

@@ -2,6 +2,7 @@
 
 use super::cells::Cells;
 use super::density::{MAX_COMPONENTS, MixtureLayout};
+use super::mixed::Categories;
 use super::observation_map::ObservationMap;
 use super::trained::{Networks, TrainedModel};
 use super::{AnchoredSettings, anchored::anchor_outputs};
@@ -71,8 +72,17 @@ pub(super) fn check_widths(m: usize, d: usize) -> Result<()> {
 ///
 /// # Errors
 /// When it is for others, or has too many components.
-pub(super) fn check_layout(layout: &MixtureLayout, d: usize) -> Result<()> {
-    if layout.dim != d || !(1..=MAX_COMPONENTS).contains(&layout.components) {
+pub(super) fn check_layout(layout: &MixtureLayout, map: &ObservationMap) -> Result<()> {
+    let categories = layout.mixed.and_then(|_| Categories::new(map));
+    let fits = match (layout.mixed, &categories) {
+        (None, _) => layout.dim == map.dim(),
+        (Some(mixed), Some(categories)) => {
+            (layout.dim, mixed.categories) == (categories.real().count(), categories.count())
+                && layout.components.is_multiple_of(mixed.categories)
+        }
+        (Some(_), None) => false,
+    };
+    if !fits || !(1..=MAX_COMPONENTS).contains(&layout.components) {
         return Err(unfit("layout", "the observations' width and 1 to 32 components"));
     }
     Ok(())

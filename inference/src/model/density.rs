@@ -7,6 +7,7 @@
 //!   log N(y; μ, (L Lᵀ)⁻¹) = Σ log L_ii - ½|Lᵀ(y - μ)|² - d/2 log 2π; the last term is left out everywhere.
 
 use super::cells::Term;
+use super::mixed::{EDGE_OUTPUTS, Mixed};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use tallsbi_data::{Choice, Named};
@@ -48,6 +49,9 @@ pub struct MixtureLayout {
     /// Whether columns of whole numbers have the masses of their [cells](super::cells), for diagonal factors.
     #[serde(default)]
     pub cells: bool,
+    /// Whether components belong to [categories](super::mixed) that are seen, for `dim` real columns beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed: Option<Mixed>,
 }
 
 /// A component in f64, diagonal exponentiated.
@@ -72,17 +76,21 @@ pub struct MixtureScratch {
     whitened: Vec<f64>,
     /// Of the components' columns, where there are cells.
     pub(super) terms: Vec<Term>,
+    /// Of the real columns, where they have edges.
+    pub(super) edges: Vec<[f64; EDGE_OUTPUTS]>,
+    /// One observation's gradient.
+    pub(super) own: Vec<f64>,
 }
 
 impl MixtureLayout {
     /// One Gaussian with a full covariance.
     pub fn gaussian(dim: usize) -> Self {
-        Self { components: 1, dim, covariance: Covariance::Full, cells: false }
+        Self { components: 1, dim, covariance: Covariance::Full, cells: false, mixed: None }
     }
 
     /// Number of a network's outputs.
     pub fn outputs(&self) -> usize {
-        self.components * self.component_outputs()
+        self.components * self.component_outputs() + self.edge_outputs()
     }
 
     fn has_logits(&self) -> bool {
@@ -146,6 +154,7 @@ impl MixtureLayout {
                 component.factor[entry - 1] = log.exp();
             }
         }
+        self.expand_edges(outputs, &mut scratch.edges);
         let total = log_sum_exp(&scratch.logs);
         scratch.logs.iter_mut().for_each(|log| *log -= total);
     }
@@ -196,6 +205,18 @@ impl MixtureLayout {
         scratch: &mut MixtureScratch,
         gradient: Option<&mut [f64]>,
     ) -> f64 {
+        self.accumulate_block(0..self.components, y, weight, scratch, gradient)
+    }
+
+    /// The same of the components `block` only, their weights as they are.
+    pub(super) fn accumulate_block(
+        &self,
+        block: Range<usize>,
+        y: &[f64],
+        weight: f64,
+        scratch: &mut MixtureScratch,
+        gradient: Option<&mut [f64]>,
+    ) -> f64 {
         let log = |c: usize, scratch: &mut MixtureScratch| {
             self.residual(c, y, scratch);
             let square: f64 = scratch.whitened.iter().map(|u| u * u).sum();
@@ -207,13 +228,14 @@ impl MixtureLayout {
             }
             self.slope(c, weight, scratch, gradient);
         };
-        self.mix(weight, scratch, gradient, (log, slope))
+        self.mix(block, weight, scratch, gradient, (log, slope))
     }
 
-    /// log Σ_c w_c exp(log_c); adds `weight` times its gradient, given what adds a weight times that of log_c. The slope of
+    /// log Σ_c w_c exp(log_c) over the components `block`; adds `weight` times its gradient, given what adds a weight times that of log_c. The slope of
     /// a single component follows its logarithm at once.
     pub(super) fn mix(
         &self,
+        block: Range<usize>,
         weight: f64,
         scratch: &mut MixtureScratch,
         gradient: Option<&mut [f64]>,
@@ -222,10 +244,10 @@ impl MixtureLayout {
             impl Fn(usize, f64, &mut MixtureScratch, &mut [f64]),
         ),
     ) -> f64 {
-        let mut logs = [0.0; MAX_COMPONENTS];
+        let mut logs = [f64::NEG_INFINITY; MAX_COMPONENTS];
         let logs = &mut logs[..self.components];
-        for (c, value) in logs.iter_mut().enumerate() {
-            *value = log(c, scratch) + scratch.logs[c];
+        for c in block.clone() {
+            logs[c] = log(c, scratch) + scratch.logs[c];
         }
         let density = log_sum_exp(logs);
         if let Some(gradient) = gradient {
@@ -234,7 +256,9 @@ impl MixtureLayout {
                 if self.components > 1 {
                     gradient[self.mean_offset(c) - 1] += weight * (responsibility - scratch.logs[c].exp());
                 }
-                slope(c, weight * responsibility, scratch, gradient);
+                if block.contains(&c) {
+                    slope(c, weight * responsibility, scratch, gradient);
+                }
             }
         }
         density
@@ -327,7 +351,7 @@ mod tests {
     #[test]
     fn gradient_is_the_finite_difference() {
         for (components, covariance) in [(1, Covariance::Full), (3, Covariance::Full), (3, Covariance::Diagonal)] {
-            let layout = MixtureLayout { components, dim: 3, covariance, cells: false };
+            let layout = MixtureLayout { components, dim: 3, covariance, cells: false, mixed: None };
             let y = [0.3, -0.7, 0.2];
             let outputs = outputs(layout);
             let mut gradient = vec![0.0; layout.outputs()];
@@ -348,7 +372,7 @@ mod tests {
     /// L = [[2, 0], [1, 4]]: L Lᵀ = [[4, 2], [2, 17]], whose inverse is [[17, -2], [-2, 4]]/64.
     #[test]
     fn variances_are_the_inverse_precisions_diagonal() {
-        let full = MixtureLayout { components: 1, dim: 2, covariance: Covariance::Full, cells: false };
+        let full = MixtureLayout { components: 1, dim: 2, covariance: Covariance::Full, cells: false, mixed: None };
         let found = full.variances(&[2.0, 1.0, 4.0]);
         assert!((found[0] - 17.0 / 64.0).abs() < 1e-12 && (found[1] - 4.0 / 64.0).abs() < 1e-12, "{found:?}");
         let diagonal = MixtureLayout { covariance: Covariance::Diagonal, ..full };
@@ -357,7 +381,7 @@ mod tests {
 
     #[test]
     fn density_integrates_to_one() {
-        let layout = MixtureLayout { components: 2, dim: 2, covariance: Covariance::Full, cells: false };
+        let layout = MixtureLayout { components: 2, dim: 2, covariance: Covariance::Full, cells: false, mixed: None };
         let outputs = outputs(layout);
         let (half, step) = (120, 0.08);
         let mut sum = 0.0;

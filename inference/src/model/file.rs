@@ -178,7 +178,7 @@ impl TrainedModel {
                 settings,
             },
             ArchitectureDescription::Likelihood { network, members, layout, symmetries, success } => {
-                checks::check_layout(&layout, dims.1)?;
+                checks::check_layout(&layout, &description.observation_map)?;
                 if (network.input, network.output) != (dims.0, layout.outputs()) || members == 0 {
                     return Err(InferenceError::Model("its likelihood network does not fit its maps".into()));
                 }

@@ -8,6 +8,7 @@
 
 use super::cells::{Cells, Interval, term};
 use super::density::{MixtureLayout, MixtureScratch};
+use super::mixed::Categories;
 use super::observation_map::ObservationMap;
 use super::trained::Success;
 use crate::Result;
@@ -33,6 +34,7 @@ pub struct LikelihoodModel {
     members: Vec<Engine<f32>>,
     layout: MixtureLayout,
     cells: Option<Cells>,
+    categories: Option<Categories>,
     symmetry: Symmetry,
     map: ObservationMap,
     /// The log-odds that a row of simulations succeeds, and how many observations a row had.
@@ -50,6 +52,7 @@ impl LikelihoodModel {
             assert_eq!(network.spec().output, layout.outputs(), "the networks' outputs are those of the mixture");
         }
         let cells = if layout.cells { Cells::new(&map) } else { None };
+        let categories = layout.mixed.and_then(|_| Categories::new(&map));
         let (all, half) = (members.len(), members.len() / 2);
         let coarse = (half > 0).then(|| {
             let coarse = Self::new(&members[..half], layout, symmetry.clone(), map.clone());
@@ -58,7 +61,7 @@ impl LikelihoodModel {
             (Box::new(coarse), COARSE_OBSERVATIONS / difference)
         });
         let members = members.iter().map(Engine::new).collect();
-        Self { members, layout, cells, symmetry, map, success: None, coarse }
+        Self { members, layout, cells, categories, symmetry, map, success: None, coarse }
     }
 
     /// The same, each observation multiplied by the probability that it succeeds.
@@ -83,6 +86,8 @@ enum Observed {
     Moments { mean: Vec<f64>, scatter: Option<Vec<f64>> },
     /// All of them, (n, d).
     Points(Vec<f64>),
+    /// Their categories (n), and their real columns (n, layout's d).
+    Mixed(Vec<usize>, Vec<f64>),
     /// All of them as cells, (n, d).
     Intervals(Vec<Interval>),
     /// The different values of each column and how many observations have each: all that one Gaussian a column needs.
@@ -138,6 +143,8 @@ struct RowScratch {
     tangent: Vec<f64>,
     /// Roots of the information in each column, where there are cells.
     roots: Vec<[f64; 3]>,
+    /// Each observation's slope, where the information is made of them.
+    each: Vec<f64>,
 }
 
 impl Likelihood for LikelihoodModel {
@@ -160,6 +167,9 @@ impl Likelihood for LikelihoodModel {
         let features = self.map.features(x)?;
         if let Some(cells) = &self.cells {
             cells.check(x)?;
+        }
+        if let Some(categories) = &self.categories {
+            categories.check(x)?;
         }
         Ok(self.context_of(x.nrows() as f64, features))
     }
@@ -268,8 +278,15 @@ impl Likelihood for LikelihoodModel {
 impl LikelihoodModel {
     /// The context of n observations whose features, (n, d), are known.
     pub(crate) fn context_of(&self, n: f64, features: Vec<f32>) -> LikelihoodContext {
-        let points = features.into_iter().map(f64::from).collect();
-        let observed = Observed::new(points, self.layout, self.cells.as_ref());
+        let points: Vec<f64> = features.into_iter().map(f64::from).collect();
+        let observed = match &self.categories {
+            None => Observed::new(points, self.layout, self.cells.as_ref()),
+            Some(categories) => {
+                let rows = || points.chunks(self.map.dim());
+                let real = rows().flat_map(|row| categories.real().map(|column| row[column])).collect();
+                Observed::Mixed(rows().map(|row| categories.category(row)).collect(), real)
+            }
+        };
         LikelihoodContext { n, observed }
     }
 
@@ -291,12 +308,24 @@ impl LikelihoodModel {
     /// Σ_j log p(x_j|θ); leaves its gradient with respect to the outputs in `row.slope`.
     fn log_likelihood(&self, context: &LikelihoodContext, out: &[f32], row: &mut RowScratch) -> f64 {
         let (layout, d) = (self.layout, self.layout.dim);
-        let RowScratch { mixture, slope, .. } = row;
+        let RowScratch { mixture, slope, each, .. } = row;
         layout.expand(out, mixture);
         slope.clear();
         slope.resize(layout.outputs(), 0.0);
         match &context.observed {
             Observed::Points(points) => points.chunks(d).map(|x| layout.accumulate(x, 1.0, mixture, Some(slope))).sum(),
+            Observed::Mixed(categories, points) => {
+                each.clear();
+                each.resize(categories.len() * slope.len(), 0.0);
+                let rows = categories.iter().zip(points.chunks(d)).zip(each.chunks_exact_mut(layout.outputs()));
+                let value = rows
+                    .map(|((&category, y), own)| layout.accumulate_mixed(category, y, 1.0, mixture, Some(own)))
+                    .sum();
+                for own in each.chunks_exact(layout.outputs()) {
+                    slope.iter_mut().zip(own).for_each(|(sum, value)| *sum += value);
+                }
+                value
+            }
             Observed::Intervals(cells) => {
                 cells.chunks(d).map(|x| layout.accumulate_intervals(x, 1.0, mixture, Some(slope))).sum()
             }
@@ -326,6 +355,9 @@ impl LikelihoodModel {
     /// A_a = L⁻¹ ∂_aL the trace is that of (A_a + A_aᵀ)(A_b + A_bᵀ). Of cells, the sum of the columns' information. An upper bound for mixtures whose components overlap.
     fn information(&self, n: f64, tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
         let (layout, d, m) = (self.layout, self.layout.dim, self.dim_theta());
+        if layout.mixed.is_some() {
+            return empirical_information(tangents, &row.each, layout.outputs(), out);
+        }
         let RowScratch { mixture, whitened, relative, tangent, roots, .. } = row;
         whitened.resize(m * d, 0.0);
         out.fill(0.0);
@@ -360,6 +392,22 @@ impl LikelihoodModel {
                     out[b * m + a] = out[a * m + b];
                 }
             }
+        }
+    }
+}
+
+/// Σ_j g_j g_jᵀ of the observations' own gradients, given their `slopes` with respect to the outputs: the empirical information, for densities whose own
+/// has no closed form.
+fn empirical_information(tangents: &[f32], slopes: &[f64], outputs: usize, out: &mut [f64]) {
+    let m = tangents.len() / outputs;
+    let mut gradient = vec![0.0; m];
+    out.fill(0.0);
+    for slope in slopes.chunks_exact(outputs) {
+        for (gradient, tangent) in gradient.iter_mut().zip(tangents.chunks_exact(outputs)) {
+            *gradient = slope.iter().zip(tangent).map(|(s, &t)| s * f64::from(t)).sum();
+        }
+        for (a, row) in gradient.iter().zip(out.chunks_exact_mut(m)) {
+            row.iter_mut().zip(&gradient).for_each(|(sum, b)| *sum += a * b);
         }
     }
 }

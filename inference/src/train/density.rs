@@ -4,6 +4,7 @@ use super::data::TrainingData;
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use crate::model::cells::{Cells, Interval};
 use crate::model::density::{MixtureLayout, MixtureScratch};
+use crate::model::mixed::Categories;
 use rand::RngExt;
 use std::ops::Range;
 use tallsbi_data::{SignedPermutation, StreamKey, Symmetry};
@@ -36,6 +37,7 @@ pub struct DensityObjective<'a> {
     engine: Engine<f32>,
     layout: MixtureLayout,
     cells: Option<Cells>,
+    categories: Option<Categories>,
     direction: Direction,
     input: Input,
 }
@@ -44,7 +46,8 @@ impl<'a> DensityObjective<'a> {
     /// For `network`, whose outputs are those of `layout`.
     pub fn new(data: &'a TrainingData, network: &Mlp<f32>, layout: MixtureLayout, direction: Direction) -> Self {
         let cells = if layout.cells { Cells::new(&data.observation_map) } else { None };
-        Self { data, engine: Engine::for_training(network), layout, cells, direction, input: Input::Plain }
+        let categories = layout.mixed.and_then(|_| Categories::new(&data.observation_map));
+        Self { data, engine: Engine::for_training(network), layout, cells, categories, direction, input: Input::Plain }
     }
 
     /// The same with another input (of a likelihood).
@@ -71,7 +74,7 @@ impl<'a> DensityObjective<'a> {
                 let out = &mut out[..chunk.len() * outputs];
                 self.engine.forward(&input[..chunk.len() * self.engine.spec().input], forward, out);
                 let parts =
-                    out.chunks_exact(outputs).zip(target.chunks_exact(self.layout.dim)).zip(sums.chunks_mut(outputs));
+                    out.chunks_exact(outputs).zip(target.chunks_exact(self.width())).zip(sums.chunks_mut(outputs));
                 for ((out, target), sum) in parts {
                     self.layout.expand(out, mixture);
                     self.accumulate(target, 1.0, (mixture, intervals), Some(sum));
@@ -109,6 +112,14 @@ impl<'a> DensityObjective<'a> {
         }
     }
 
+    /// Numbers of a target: those of an observation, or the parameters.
+    fn width(&self) -> usize {
+        match self.direction {
+            Direction::Posterior => self.layout.dim,
+            Direction::Likelihood => self.data.dim_x,
+        }
+    }
+
     /// log p of a target under the expanded row; adds `weight` times its gradient.
     fn accumulate(
         &self,
@@ -117,6 +128,11 @@ impl<'a> DensityObjective<'a> {
         (mixture, intervals): (&mut MixtureScratch, &mut Vec<Interval>),
         gradient: Option<&mut [f64]>,
     ) -> f64 {
+        if let Some(categories) = &self.categories {
+            let real: Vec<f64> = categories.real().map(|column| target[column]).collect();
+            let category = categories.category(target);
+            return self.layout.accumulate_mixed(category, &real, weight, mixture, gradient) + categories.constant();
+        }
         match &self.cells {
             None => self.layout.accumulate(target, weight, mixture, gradient),
             Some(cells) => {
@@ -147,7 +163,7 @@ impl<'a> DensityObjective<'a> {
     ) {
         let data = self.data;
         let inputs = workspace.input.chunks_exact_mut(self.engine.spec().input);
-        let targets = workspace.target.chunks_exact_mut(self.layout.dim);
+        let targets = workspace.target.chunks_exact_mut(self.width());
         for (((row, observation, noise, index), input), target) in chosen.zip(inputs).zip(targets) {
             let features = data.feature_row(row as usize, observation);
             let latent = data.latent_row(row as usize);
@@ -163,8 +179,11 @@ impl<'a> DensityObjective<'a> {
             target.iter_mut().zip(wanted).for_each(|(target, &value)| *target = f64::from(value));
             if self.direction == Direction::Likelihood {
                 let mut rng = noise.rng(index);
-                let cells = |column| self.cells.as_ref().is_some_and(|cells| cells.has(column));
-                data.observation_map.dequantize(target, cells, || rng.random());
+                let whole = |column| {
+                    self.cells.as_ref().is_some_and(|cells| cells.has(column))
+                        || self.categories.as_ref().is_some_and(|categories| categories.has(column))
+                };
+                data.observation_map.dequantize(target, whole, || rng.random());
             }
         }
     }
@@ -191,7 +210,7 @@ impl Objective for DensityObjective<'_> {
         let spec = self.engine.spec();
         DensityWorkspace {
             input: vec![0.0; CHUNK_ROWS * spec.input],
-            target: vec![0.0; CHUNK_ROWS * self.layout.dim],
+            target: vec![0.0; CHUNK_ROWS * self.width()],
             out: vec![0.0; CHUNK_ROWS * spec.output],
             out_gradient: vec![0.0; CHUNK_ROWS * spec.output],
             slope: vec![0.0; spec.output],
@@ -226,7 +245,7 @@ impl Objective for DensityObjective<'_> {
         }
         let scale = 1.0 / batch.rows.len() as f64;
         let mut loss = 0.0;
-        let rows = out.chunks_exact(spec.output).zip(target.chunks_exact(self.layout.dim));
+        let rows = out.chunks_exact(spec.output).zip(target.chunks_exact(self.width()));
         for ((outputs, target), out_gradient) in rows.zip(out_gradient.chunks_exact_mut(spec.output)) {
             self.layout.expand(outputs, mixture);
             slope.fill(0.0);

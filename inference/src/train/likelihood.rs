@@ -6,7 +6,8 @@ use super::options::{DensityForm, MOST_OUTPUTS, OptimizerOptions};
 use super::run::{Job, Run};
 use crate::Result;
 use crate::model::cells::{Cells, Interval};
-use crate::model::density::MAX_COMPONENTS;
+use crate::model::density::{MAX_COMPONENTS, MixtureScratch};
+use crate::model::mixed::{Categories, Mixed};
 use crate::model::trained::Networks;
 use crate::model::{Covariance, MixtureLayout};
 use rand::{Rng, RngExt};
@@ -21,10 +22,18 @@ pub(super) const WORTH: f64 = 0.01;
 /// How many times the components of the largest mixture are tried next if it is the best.
 const GROWTH: usize = 4;
 
+/// Gaussians of each category, and whether real columns have edges: the forms that are tried where categories stand beside real numbers.
+const MIXED_FORMS: [(usize, bool); 3] = [(1, false), (1, true), (4, true)];
+
+/// Their streams start so many further.
+const MIXED_STREAMS: usize = 1000;
+
 /// A network that is tried.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub(super) form: DensityForm,
+    /// Components are those of each category, where categories are told from real numbers.
+    pub(super) mixed: Option<Mixed>,
     /// Without hidden layers.
     pub(super) linear: bool,
     /// Whether it may be chosen, or is there for a mixture to start from only.
@@ -35,6 +44,12 @@ pub(super) struct Candidate {
     pub(super) stream: usize,
     /// The network of a single Gaussian that a mixture starts from, its number in the run.
     pub(super) origin: Option<usize>,
+}
+
+impl Candidate {
+    fn categories(&self) -> usize {
+        self.mixed.map_or(1, |mixed| mixed.categories)
+    }
 }
 
 impl<'a> Run<'a> {
@@ -70,7 +85,7 @@ impl<'a> Run<'a> {
         };
         // Each further member holds out a fold of its own.
         let folds: Vec<(Mlp<f32>, usize)> = kept.into_iter().map(member).zip(0..).collect();
-        let layout = self.layout(&candidate.form);
+        let layout = self.layout(&candidate);
         self.note_trust(&folds, layout, &symmetry)?;
         let members = folds.into_iter().map(|(network, _)| network).collect();
         Ok(self.model(Networks::Likelihood { members, layout, symmetry, success }))
@@ -86,7 +101,9 @@ impl<'a> Run<'a> {
         let singles = candidates.clone();
         loop {
             for mixture in &mut mixtures {
-                let alike = |single: &Candidate| !single.linear && single.form.covariance == mixture.form.covariance;
+                let alike = |single: &Candidate| {
+                    !single.linear && single.form.covariance == mixture.form.covariance && single.mixed == mixture.mixed
+                };
                 mixture.origin = singles.iter().position(alike).map(|index| self.best(networks(index)));
             }
             self.try_all(&mixtures, variants)?;
@@ -101,7 +118,11 @@ impl<'a> Run<'a> {
             let open = candidates.iter().any(|candidate| candidate.eligible && candidate.form.components == 1);
             let largest = candidates.iter().map(|candidate| candidate.form.components).max();
             let components = GROWTH * chosen.form.components;
-            if !open || largest != Some(chosen.form.components) || largest == Some(1) || components > MAX_COMPONENTS {
+            if !open
+                || largest != Some(chosen.form.components)
+                || largest == Some(1)
+                || components * chosen.categories() > MAX_COMPONENTS
+            {
                 self.keep(tried..networks(candidates.len()).start, first);
                 return Ok((chosen, first));
             }
@@ -118,18 +139,36 @@ impl<'a> Run<'a> {
     /// What is tried first, simple networks before others.
     fn candidates(&self) -> Vec<Candidate> {
         let options = &self.options.likelihood;
-        let outputs = |form: &DensityForm| MixtureLayout { components: 1, ..self.layout(form) }.outputs();
+        let outputs = |form: &DensityForm| MixtureLayout { components: 1, ..self.form_layout(form) }.outputs();
         let narrow = |form: &DensityForm| outputs(form) <= MOST_OUTPUTS;
         // Those that were asked for, if all are wide.
         let all = !options.candidates.iter().any(narrow);
         let forms = || options.candidates.iter().enumerate().filter(move |(_, form)| all || narrow(form));
         let single = |form: &DensityForm| form.components == 1;
-        let candidate =
-            |form, linear, stream| Candidate { form, linear, eligible: true, fold: 0, stream, origin: None };
+        let candidate = |form, linear, stream| Candidate {
+            form,
+            mixed: None,
+            linear,
+            eligible: true,
+            fold: 0,
+            stream,
+            origin: None,
+        };
         let linear = forms().filter(|(_, form)| options.linear && single(form));
         let linear = linear.map(|(i, &form)| candidate(form, true, self.spare_stream() + i));
         let mut candidates: Vec<_> =
             linear.chain(forms().map(|(stream, &form)| candidate(form, false, stream))).collect();
+        if let (Some(categories), true) = (self.categories(), forms().count() > 1) {
+            // Mixtures that are to find the categories by themselves are worse in all.
+            candidates.retain(|candidate| candidate.form.components == 1);
+            let mixed = |edges| Some(Mixed { categories: categories.count(), edges });
+            let first = MIXED_STREAMS + self.spare_stream();
+            for (i, (components, edges)) in MIXED_FORMS.into_iter().enumerate() {
+                let form = DensityForm { components, covariance: Covariance::Full };
+                candidates.push(Candidate { mixed: mixed(edges), ..candidate(form, false, first + i) });
+            }
+            return candidates;
+        }
         // A mixture needs a single Gaussian to start from.
         for (i, &form) in forms() {
             let start = DensityForm { components: 1, ..form };
@@ -191,22 +230,45 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) fn layout(&self, form: &DensityForm) -> MixtureLayout {
+    fn categories(&self) -> Option<Categories> {
+        Categories::new(&self.data.observation_map)
+    }
+
+    pub(super) fn layout(&self, candidate: &Candidate) -> MixtureLayout {
+        let layout = self.form_layout(&candidate.form);
+        match (candidate.mixed, self.categories()) {
+            (Some(mixed), Some(categories)) => MixtureLayout {
+                components: layout.components * mixed.categories,
+                dim: categories.real().count(),
+                cells: false,
+                mixed: Some(mixed),
+                ..layout
+            },
+            _ => layout,
+        }
+    }
+
+    fn form_layout(&self, form: &DensityForm) -> MixtureLayout {
         let DensityForm { components, covariance } = *form;
         // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
         let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
-        MixtureLayout { components, dim: self.data.dim_x, covariance, cells }
+        MixtureLayout { components, dim: self.data.dim_x, covariance, cells, mixed: None }
     }
 
     pub(super) fn describe(&self, candidate: &Candidate) -> String {
-        let cells = if self.layout(&candidate.form).cells { " of counts' cells" } else { "" };
-        format!("{}{cells}{}", candidate.form, if candidate.linear { ", linear" } else { "" })
+        let kind = match candidate.mixed {
+            Some(Mixed { edges: true, .. }) => " with an edge for each category",
+            Some(_) => " for each category",
+            None if self.layout(candidate).cells => " of counts' cells",
+            None => "",
+        };
+        format!("{}{kind}{}", candidate.form, if candidate.linear { ", linear" } else { "" })
     }
 
     /// The untrained network of a candidate.
     pub(super) fn density(&self, candidate: &Candidate) -> Result<Mlp<f32>> {
         let options = &self.options.likelihood;
-        let layout = self.layout(&candidate.form);
+        let layout = self.layout(candidate);
         let spec = MlpSpec {
             input: self.data.dim_theta,
             hidden: if candidate.linear { Vec::new() } else { options.hidden.clone() },
@@ -217,11 +279,17 @@ impl<'a> Run<'a> {
         };
         let mut rng = self.key.child(Purpose::Initialization).rng(candidate.stream as u64);
         let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
-        if let Some(origin) = candidate.origin {
-            self.split(&mut network, layout, origin, &mut rng)?;
-        } else {
-            let biases = network.parameters().len() - layout.outputs();
-            layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng));
+        let biases = network.parameters().len() - layout.outputs();
+        match (candidate.origin, candidate.mixed, self.categories()) {
+            (Some(origin), Some(_), _) => self.split_blocks(&mut network, layout, origin, &mut rng)?,
+            (Some(origin), ..) => self.split(&mut network, layout, origin, &mut rng)?,
+            (None, Some(mixed), Some(categories)) => {
+                if mixed.edges {
+                    let lowest = categories.real().map(|column| self.data.range[column][0]);
+                    layout.start_edges(&mut network.parameters_mut()[biases..], lowest);
+                }
+            }
+            _ => layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng)),
         }
         Ok(network)
     }
@@ -239,7 +307,7 @@ impl<'a> Run<'a> {
         let (from, to) = (source.layers().len() - 1, network.layers()[source.layers().len() - 1].clone());
         let hidden = to.weight.start;
         network.parameters_mut()[..hidden].copy_from_slice(&source.parameters()[..hidden]);
-        let own = self.layout(&DensityForm { components: 1, covariance: layout.covariance });
+        let own = self.form_layout(&DensityForm { components: 1, covariance: layout.covariance });
         let cells = own.cells.then(|| Cells::new(&self.data.observation_map)).flatten();
         for c in 0..layout.components {
             let row = self.data.training[rng.random_range(0..self.data.training.len())] as usize;
@@ -259,6 +327,49 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Makes the components of each category copies of its single one in the network `origin`, their means moved at random by its standard deviations
+    /// at random training rows.
+    fn split_blocks(
+        &self,
+        network: &mut Mlp<f32>,
+        layout: MixtureLayout,
+        origin: usize,
+        rng: &mut impl Rng,
+    ) -> Result<()> {
+        let single = MixtureLayout { components: layout.components / layout.block(), ..layout };
+        let spec = MlpSpec { output: single.outputs(), ..network.spec().clone() };
+        let source = Mlp::from_parameters(spec, self.done[origin].0.clone())?;
+        let engine = Engine::new(&source);
+        let mut workspace = ForwardWorkspace::new(source.spec(), 1);
+        let mut outputs = vec![0.0; single.outputs()];
+        let mut mixture = MixtureScratch::default();
+        let (from, to) = (source.layers().len() - 1, network.layers()[source.layers().len() - 1].clone());
+        network.parameters_mut()[..to.weight.start].copy_from_slice(&source.parameters()[..to.weight.start]);
+        let mut copy = |at: usize, own: Range<usize>, shift: &[f64]| {
+            let weights = to.weight.start + at * to.input..to.weight.start + (at + own.len()) * to.input;
+            let rows = own.start * to.input..own.end * to.input;
+            network.parameters_mut()[weights].copy_from_slice(&source.weight(from)[rows]);
+            let biases = &mut network.parameters_mut()[to.bias.start + at..][..own.len()];
+            biases.copy_from_slice(&source.bias(from)[own]);
+            // Behind the logit.
+            biases.iter_mut().skip(1).zip(shift).for_each(|(bias, &shift)| *bias += shift as f32);
+        };
+        for c in 0..layout.components {
+            let row = self.data.training[rng.random_range(0..self.data.training.len())] as usize;
+            engine.forward(self.data.latent_row(row), &mut workspace, &mut outputs);
+            single.expand(&outputs, &mut mixture);
+            let category = c / layout.block();
+            let variances = layout.variances(&mixture.components[category].factor);
+            let shift: Vec<f64> =
+                variances.iter().map(|v| v.sqrt() * Distribution::<f64>::sample(&StandardNormal, rng)).collect();
+            let start = single.mean_offset(category) - 1;
+            let length = single.mean_offset(1) - single.mean_offset(0);
+            copy(layout.mean_offset(c) - 1, start..start + length, &shift);
+        }
+        copy(layout.edge_offset(), single.edge_offset()..single.outputs(), &[]);
+        Ok(())
+    }
+
     pub(super) fn job(
         &self,
         name: String,
@@ -267,7 +378,7 @@ impl<'a> Run<'a> {
         optimizer: &OptimizerOptions,
     ) -> Result<Job<DensityObjective<'a>>> {
         let network = self.density(candidate)?;
-        let layout = self.layout(&candidate.form);
+        let layout = self.layout(candidate);
         let objective = DensityObjective::new(self.data, &network, layout, Direction::Likelihood);
         Ok(Job {
             name,

@@ -24,9 +24,13 @@ impl<'a> Run<'a> {
     /// Notes what the residuals of the trained network say.
     pub(super) fn note_residuals(&mut self, candidate: &Candidate, trained: usize, input: &Input) -> Result<()> {
         let data = self.data;
+        // Forms of categories with real numbers have edges of their own, and no mean in closed form.
+        if candidate.mixed.is_some() {
+            return Ok(());
+        }
         let mut network = self.density(candidate)?;
         network.parameters_mut().copy_from_slice(&self.done[trained].0);
-        let layout = self.layout(&candidate.form);
+        let layout = self.layout(candidate);
         let objective = DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input.clone());
         let noise = self.key.indexed(1 + candidate.stream as u64).child(Purpose::ValidationNoise);
         let rows = &data.validation[..data.validation.len().min(ROWS.0)];

@@ -136,7 +136,7 @@ impl<'a> Run<'a> {
         let data = self.data;
         let mut network = self.density(candidate)?;
         network.parameters_mut().copy_from_slice(&self.done[trained].0);
-        let layout = self.layout(&candidate.form);
+        let layout = self.layout(candidate);
         let objective = DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input);
         let rows = &data.validation[..data.validation.len().min(most)];
         let noise = self.key.indexed(1 + candidate.stream as u64).child(Purpose::ValidationNoise);
@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
         let data = self.data;
         let mut network = self.density(candidate)?;
         network.parameters_mut().copy_from_slice(&self.done[trained].0);
-        let layout = self.layout(&candidate.form);
+        let layout = self.layout(candidate);
         let objective = DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input.clone());
         let noise = self.key.indexed(1 + candidate.stream as u64).child(Purpose::ValidationNoise);
         let terms = odd_terms(map, data.dim_theta);
