@@ -2,9 +2,10 @@
 
 use pyo3::PyErr;
 use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use tallsbi::diagnostics::DiagnosticsError;
 use tallsbi::inference::InferenceError;
+use tallsbi::recordings::RecordingError;
 use tallsbi::simulators::SimulatorError;
 use tallsbi::{Error as LibraryError, one_line};
 
@@ -13,13 +14,16 @@ create_exception!(tallsbi, Error, PyException, "What tallsbi could not do, in on
 /// The exception of an error.
 pub fn exception(error: LibraryError) -> PyErr {
     let line = one_line(&error);
+    if matches!(error, LibraryError::Recording(RecordingError::File { .. })) {
+        return PyOSError::new_err(line);
+    }
     if is_about_input(&error) { PyValueError::new_err(line) } else { Error::new_err(line) }
 }
 
 fn is_about_input(error: &LibraryError) -> bool {
     match error {
         LibraryError::Shape { .. } | LibraryError::Input { .. } | LibraryError::Data(_) => true,
-        LibraryError::NoLikelihood { .. } => true,
+        LibraryError::NoLikelihood { .. } | LibraryError::Recording(_) => true,
         LibraryError::Simulator(error) => !matches!(error, SimulatorError::Failed(_)),
         LibraryError::Inference(error) => matches!(
             error,

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod answers;
 mod diagnostics;
 mod error;
 mod model;
@@ -12,6 +13,8 @@ mod work;
 /// Of the package tallsbi; use that.
 #[pymodule]
 mod _tallsbi {
+    #[pymodule_export]
+    use crate::answers::{compare, predict, predictive_checks, recording, summarise_recording};
     #[pymodule_export]
     use crate::diagnostics::{c2st, coverage, local_c2st, mmd, sbc, sliced_wasserstein};
     #[pymodule_export]

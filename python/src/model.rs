@@ -53,7 +53,12 @@ impl Source {
             return Err(PyValueError::new_err(message));
         }
         let rows = Simulations::new(prior(&self.prior)?, theta.to_owned(), x.to_owned()).map_err(exception)?;
-        Ok(Simulations { observation_names: names, x_transform: transform, task: self.task.clone(), ..rows })
+        let signal_window = match self.task.as_str() {
+            "" => None,
+            name => crate::tasks::task(name, &self.task_options)?.signal_window(),
+        };
+        let task = self.task.clone();
+        Ok(Simulations { observation_names: names, x_transform: transform, task, signal_window, ..rows })
     }
 }
 

@@ -16,6 +16,7 @@
 """
 
 from . import diagnostics
+from ._answers import Evidence, Recording, Windows, compare, predict, read_recording, summarise_recording
 from ._model import Model, Posterior, train
 from ._prior import LogNormal, MultivariateNormal, Normal, Prior, Uniform, torch_prior
 from ._refine import Reference, Refined, reference, refine
@@ -24,22 +25,29 @@ from ._tallsbi import Error, set_threads
 
 __all__ = [
     "Error",
+    "Evidence",
     "LogNormal",
     "Model",
     "MultivariateNormal",
     "Normal",
     "Posterior",
     "Prior",
+    "Recording",
     "Reference",
     "Refined",
     "Simulations",
     "Uniform",
+    "Windows",
+    "compare",
     "diagnostics",
     "observe",
+    "predict",
+    "read_recording",
     "reference",
     "refine",
     "set_threads",
     "simulate",
+    "summarise_recording",
     "tasks",
     "torch_prior",
     "train",

@@ -81,6 +81,26 @@ class LocalC2st:
     probabilities: Array
 
 
+@dataclass(frozen=True)
+class PredictiveCheck:
+    """A statistic ("mean", "sd", "minimum", "maximum") of one column, observed and predicted; `p_value` near 0 or 1 is not reproduced."""
+
+    column: int
+    statistic: str
+    observed: float
+    predicted: float
+    sd: float
+    p_value: float
+
+
+def predictive_checks(x: Any, replications: Any) -> list[PredictiveCheck]:
+    """Posterior predictive checks: statistics of the observations x (n, d) against those of replications (S, n, d), each simulated at one sample of the
+    posterior by any simulator. Under the right model p-values concentrate at 1/2: the data were used to fit it."""
+    observed = rows(x, "x")
+    found = json.loads(_tallsbi.predictive_checks(observed, cube(replications, "replications")))
+    return [PredictiveCheck(**check) for check in found]
+
+
 def c2st(
     p: Any, q: Any, *, folds: int = 5, seeds: int = 1, seed: int = 0, progress: Progress | bool | None = None
 ) -> C2st:

@@ -35,6 +35,7 @@ mod sir;
 mod slcp;
 mod task;
 mod two_moons;
+mod with_prior;
 
 pub use error::{Result, SimulatorError};
 pub use fixed::FixedParameters;

@@ -2,11 +2,13 @@
 
 use crate::gaussian::{DEFAULT_CORRELATION, DEFAULT_DIMENSION};
 use crate::jansen_rit::{JansenRit, Recording, Solver, jansen_rit};
+use crate::with_prior::WithPrior;
 use crate::{
     FixedParameters, Result, SimulatorError, Task, bernoulli_glm, drift_diffusion, gaussian, gaussian_mixture,
     lotka_volterra, sir, slcp, two_moons,
 };
 use serde::{Deserialize, Serialize};
+use tallsbi_data::Component;
 
 /// Options beside fixed parameters that a task may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub struct TaskOptions {
     pub correlation: Option<f64>,
     /// Parameters to fix, with their values: they leave the prior.
     pub fix: Vec<(String, f64)>,
+    /// Priors of parameters in place of the task's own.
+    pub prior: Vec<Component>,
 }
 
 /// Names of all tasks.
@@ -117,7 +121,9 @@ pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
         });
     }
     let task = (entry.build)(options)?;
-    if options.fix.is_empty() { Ok(task) } else { Ok(Box::new(FixedParameters::new(name, task, &options.fix)?)) }
+    let task: Box<dyn Task> =
+        if options.fix.is_empty() { task } else { Box::new(FixedParameters::new(name, task, &options.fix)?) };
+    if options.prior.is_empty() { Ok(task) } else { Ok(Box::new(WithPrior::new(task, &options.prior)?)) }
 }
 
 fn dimension(options: &TaskOptions) -> usize {

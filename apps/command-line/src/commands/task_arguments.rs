@@ -5,6 +5,7 @@ use crate::context::usage;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value};
+use tallsbi::data::parse_component;
 use tallsbi::simulators::jansen_rit::{Output, Recording, Solver};
 use tallsbi::simulators::{Task, TaskOptions, task};
 
@@ -17,6 +18,9 @@ pub struct TaskArguments {
     /// Fix a parameter: it leaves the prior (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub fix: Vec<String>,
+    /// Draw a parameter from another distribution than the task's own, such as g=uniform(-60,20) (repeatable)
+    #[arg(long, value_name = "NAME=DIST(A,B)")]
+    pub prior: Vec<String>,
     /// Number of parameters (gaussian_toy, gmm_toy)
     #[arg(long, value_name = "M")]
     pub dimension: Option<usize>,
@@ -49,6 +53,7 @@ impl TaskArguments {
         Self {
             task,
             fix: Vec::new(),
+            prior: Vec::new(),
             dimension: None,
             correlation: None,
             solver: None,
@@ -82,6 +87,12 @@ impl TaskArguments {
             dimension: self.dimension,
             correlation: self.correlation,
             fix,
+            prior: self
+                .prior
+                .iter()
+                .map(|text| parse_component(text))
+                .collect::<Result<_, _>>()
+                .map_err(|error| usage(format!("--prior: {error}")))?,
         })
     }
 

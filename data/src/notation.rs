@@ -1,0 +1,71 @@
+//! Distributions as people write them: `g=uniform(-60, 20)`.
+
+use crate::{Component, DataError, Result};
+use serde_json::{Map, Value};
+
+/// Distributions of one parameter and the names of their values, in the order in which they are written.
+const DISTRIBUTIONS: [(&str, &[&str]); 3] =
+    [("uniform", &["low", "high"]), ("normal", &["loc", "scale"]), ("lognormal", &["loc", "scale"])];
+
+/// The distribution that `NAME=DIST(A, B)` or `NAME=DIST(low=A, high=B)` writes, with the names that the JSON form of priors has.
+///
+/// # Errors
+/// [`DataError::Prior`] saying what is wrong and what distributions there are.
+pub fn parse_component(text: &str) -> Result<Component> {
+    let known = || {
+        let one = |(name, fields): &(&str, &[&str])| format!("{name}({})", fields.join(", "));
+        DISTRIBUTIONS.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    let fail = |what: &str| DataError::Prior(format!("{text:?} {what}; write NAME=DISTRIBUTION(VALUES): {}", known()));
+    let (name, distribution) = text.split_once('=').ok_or_else(|| fail("names no parameter"))?;
+    let (dist, values) = distribution
+        .trim()
+        .strip_suffix(')')
+        .and_then(|rest| rest.split_once('('))
+        .ok_or_else(|| fail("is no distribution of values in brackets"))?;
+    let dist = dist.trim();
+    let (_, fields) =
+        DISTRIBUTIONS.iter().find(|(known, _)| *known == dist).ok_or_else(|| fail("is of no known distribution"))?;
+    let mut object = Map::new();
+    object.insert("name".into(), name.trim().into());
+    object.insert("dist".into(), dist.into());
+    let parts: Vec<&str> = values.split(',').map(str::trim).collect();
+    if parts.len() != fields.len() {
+        return Err(fail(&format!("has {} values", parts.len())));
+    }
+    for (part, field) in parts.iter().zip(*fields) {
+        let (field, number) =
+            part.split_once('=').map_or((*field, *part), |(field, number)| (field.trim(), number.trim()));
+        let number: f64 = number.parse().map_err(|_| fail(&format!("holds {number:?}, which is not a number")))?;
+        object.insert(field.into(), number.into());
+    }
+    let component: Component =
+        serde_json::from_value(Value::Object(object)).map_err(|error| fail(&format!("cannot be ({error})")))?;
+    Ok(component)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distributions_are_read_as_they_are_written() {
+        let uniform = Component::Uniform { name: "g".into(), low: -60.0, high: 20.0 };
+        for text in ["g=uniform(-60,20)", " g = uniform( low=-60, high=20 )", "g=uniform(high=20, low=-60)"] {
+            assert_eq!(parse_component(text).expect("legal"), uniform, "{text}");
+        }
+        let normal = Component::Normal { name: "a".into(), loc: 1e-3, scale: 2.0 };
+        assert_eq!(parse_component("a=normal(1e-3, 2)").expect("legal"), normal);
+        for (text, expected) in [
+            ("uniform(1,2)", "names no parameter"),
+            ("g=uniform", "no distribution of values"),
+            ("g=gauss(1,2)", "no known distribution"),
+            ("g=uniform(1)", "has 1 values"),
+            ("g=uniform(1,x)", "\"x\", which is not a number"),
+            ("g=uniform(low=1,top=2)", "cannot be"),
+        ] {
+            let error = parse_component(text).expect_err(expected).to_string();
+            assert!(error.contains(expected) && error.contains("uniform(low, high)"), "{error}");
+        }
+    }
+}

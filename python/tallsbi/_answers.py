@@ -1,0 +1,135 @@
+"""Recordings as observations, predictions, comparisons of models."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _tallsbi
+from ._arrays import Array, checked_seed, rows, text
+from ._model import Model
+from ._progress import Progress, resolve
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a recording: `rate` in Hz."""
+
+    label: str
+    rate: float
+    unit: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A remark on a stretch of time, s; `duration` is None for a moment."""
+
+    onset: float
+    duration: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a recording's file says: EDF, BDF or BrainVision."""
+
+    path: str
+    format: str
+    channels: list[Channel]
+    annotations: list[Annotation]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Observations `x` (n, d) made of a recording, the `starts` (s) of their windows, and (start, fault) of those left out."""
+
+    x: Array
+    starts: Array
+    rejected: list[tuple[float, str]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """log p(x_1..n) of a model, its Monte Carlo error, and the model's probability among those compared."""
+
+    log_evidence: float
+    error: float
+    probability: float
+
+
+def read_recording(path: str | os.PathLike[str]) -> Recording:
+    """Channels, rates, units and annotations of an EDF, BDF or BrainVision (.vhdr) file."""
+    found = json.loads(_tallsbi.recording(os.fspath(path)))
+    channels = [Channel(**channel) for channel in found["channels"]]
+    annotations = [Annotation(**annotation) for annotation in found["annotations"]]
+    return Recording(os.fspath(path), found["format"], channels, annotations)
+
+
+def summarise_recording(
+    model: Model,
+    path: str | os.PathLike[str],
+    channel: str | None = None,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    annotation: str | None = None,
+    unit: str | None = None,
+    notch: float | None = None,
+    largest: float | None = None,
+) -> Windows:
+    """Observations for `model`, one of signals, of a recording's windows: converted to mV, resampled, and summarised as its simulations were. Windows that are
+    flat, clipped or huge are left out, with a warning."""
+    window = model.info.get("signal_window")
+    if window is None:
+        raise ValueError("model: is not one of signals; give it its observations")
+    given = {
+        "channel": channel, "start": start, "end": end, "annotation": annotation, "unit": unit, "notch": notch,
+        "largest": largest,
+    }
+    options = text({key: value for key, value in given.items() if value is not None})
+    size = (window["samples"], window["sampling_rate"])
+    x, starts, rejected = _tallsbi.summarise_recording(os.fspath(path), size, options)
+    if rejected:
+        at, fault = rejected[0]
+        warnings.warn(f"{len(rejected)} windows are left out; the first, at {at:g} s: {fault}", stacklevel=2)
+    return Windows(x, np.asarray(starts), rejected)
+
+
+def predict(
+    task: str,
+    theta: Any,
+    n: int = 1,
+    *,
+    task_options: dict[str, Any] | None = None,
+    seed: int = 0,
+    progress: Progress | bool | None = None,
+) -> Array:
+    """`n` observations (S, n, d) of a built-in task at each row of θ (S, m): posterior predictive at samples of a posterior, prior predictive at draws
+    of the prior. Rows of which a simulation failed are NaN.
+
+    >>> from tallsbi import observe
+    >>> theta, x = observe("slcp", n=5)
+    >>> predict("slcp", [theta, theta], 3).shape
+    (2, 3, 8)
+    """
+    own = np.atleast_2d(np.asarray(theta, dtype=np.float64))
+    return _tallsbi.predict(task, text(task_options or {}), own, int(n), checked_seed(seed), resolve(progress))
+
+
+def compare(
+    models: Sequence[Model], x: Any, *, samples: int = 1000, seed: int = 0, progress: Progress | bool | None = None
+) -> list[Evidence]:
+    """Which of several models do the observations x (n, d) prefer? All must have learned likelihoods; probabilities are for equal ones before. The error
+    of a learned likelihood is not in `error`."""
+    width = models[0]._native.dim_x if models else 1
+    natives = [model._native for model in models]
+    options = text({"samples": int(samples)})
+    found = _tallsbi.compare(natives, rows(x, "observations", width), options, checked_seed(seed), resolve(progress))
+    return [Evidence(**evidence) for evidence in json.loads(found)]
