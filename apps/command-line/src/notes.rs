@@ -8,9 +8,10 @@ pub fn tell(model: &TrainedModel, notes: &[Note]) -> Vec<String> {
     let mut lines = Vec::new();
     for note in notes {
         let text = words(model, note);
-        match note {
-            Note::Symmetry { .. } | Note::Success { .. } | Note::Trusted { .. } => lines.push(format!("  {text}")),
-            _ => tracing::warn!("{text}"),
+        if note.is_warning() {
+            tracing::warn!("{text}");
+        } else {
+            lines.push(format!("  {text}"));
         }
     }
     lines

@@ -10,6 +10,11 @@ impl fmt::Display for Note {
 }
 
 impl Note {
+    /// Whether it calls results into question; the others say what was learned.
+    pub fn is_warning(&self) -> bool {
+        !matches!(self, Self::Symmetry { .. } | Self::Success { .. } | Self::Trusted { .. })
+    }
+
     /// What was found in the rows of a training set.
     fn of_rows(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
