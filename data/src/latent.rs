@@ -7,11 +7,8 @@
 //!   standardised logarithm, a Gaussian by whitening. Then the diffused prior score is -z at every noise level, and
 //!   samples respect the prior's support by construction.
 
-use crate::prior::cholesky;
 use crate::{Component, DataError, Prior, Result};
-use faer::Mat;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{Continuous, ContinuousCDF, Normal};
 
 /// An invertible map from parameters to latent space.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,9 +32,6 @@ pub enum LatentMap {
     },
 }
 
-/// Uniform quantiles are kept this far inside (0, 1): f64 cannot represent 1 - u below it, and f32 data touch the bounds.
-const EDGE: f64 = 1e-12;
-
 impl LatentMap {
     /// The map that makes `prior` standard normal.
     pub fn prior_gaussian(prior: &Prior) -> Self {
@@ -57,6 +51,13 @@ impl LatentMap {
                 expected: format!("{m} means and standard deviations"),
                 found: format!("{} and {}", mean.len(), sd.len()),
             });
+        }
+        let open = |component: &&Component| !has_rescaled_form(component);
+        if let Some(component) = prior.components().iter().find(open) {
+            return Err(DataError::Prior(format!(
+                "{:?} has no standardized latent space; take the prior-gaussian one, which serves every prior",
+                component.names()[0]
+            )));
         }
         if let Some(i) = sd.iter().position(|s| !(*s > 0.0 && s.is_finite())) {
             return Err(DataError::Prior(format!(
@@ -110,7 +111,7 @@ impl LatentMap {
                     z[i] = (value - mean[i]) / sd[i];
                 }
             }
-            Self::PriorGaussian { prior } => for_blocks(prior, theta, z, gaussianize),
+            Self::PriorGaussian { prior } => prior.to_latent(theta, z),
         }
     }
 
@@ -123,7 +124,7 @@ impl LatentMap {
                     theta[i] = if log[i] { value.exp() } else { value };
                 }
             }
-            Self::PriorGaussian { prior } => for_blocks(prior, z, theta, degaussianize),
+            Self::PriorGaussian { prior } => prior.to_parameters(z, theta),
         }
     }
 
@@ -143,7 +144,7 @@ impl LatentMap {
                     .map(|component| {
                         let range = at..at + component.dim();
                         at = range.end;
-                        rescale(component, &mean[range.clone()], &sd[range])
+                        rescale(component, &mean[range.clone()], &sd[range]).expect("checked at construction")
                     })
                     .collect()
             }
@@ -152,84 +153,45 @@ impl LatentMap {
     }
 }
 
-/// The component of (f(θ) - mean)/sd.
-fn rescale(component: &Component, mean: &[f64], sd: &[f64]) -> Component {
+/// Whether the diffused prior of the component's z-scores is known.
+fn has_rescaled_form(component: &Component) -> bool {
+    rescale(component, &vec![0.0; component.dim()], &vec![1.0; component.dim()]).is_some()
+}
+
+/// The component of (f(θ) - mean)/sd, f as in [`Prior::log_coordinates`], where it is uniform or Gaussian.
+fn rescale(component: &Component, mean: &[f64], sd: &[f64]) -> Option<Component> {
     match component {
-        Component::Uniform { name, low, high } => {
-            Component::Uniform { name: name.clone(), low: (low - mean[0]) / sd[0], high: (high - mean[0]) / sd[0] }
-        }
+        Component::Uniform { name, low, high } => Some(Component::Uniform {
+            name: name.clone(),
+            low: (low - mean[0]) / sd[0],
+            high: (high - mean[0]) / sd[0],
+        }),
+        Component::Loguniform { name, low, high } => Some(Component::Uniform {
+            name: name.clone(),
+            low: (low.ln() - mean[0]) / sd[0],
+            high: (high.ln() - mean[0]) / sd[0],
+        }),
         Component::Normal { name, loc, scale } | Component::Lognormal { name, loc, scale } => {
-            Component::Normal { name: name.clone(), loc: (loc - mean[0]) / sd[0], scale: scale / sd[0] }
+            Some(Component::Normal { name: name.clone(), loc: (loc - mean[0]) / sd[0], scale: scale / sd[0] })
         }
-        Component::MultivariateNormal { names, loc, covariance } => Component::MultivariateNormal {
+        Component::MultivariateNormal { names, loc, covariance }
+        | Component::MultivariateLognormal { names, loc, covariance } => Some(Component::MultivariateNormal {
             names: names.clone(),
             loc: loc.iter().enumerate().map(|(i, l)| (l - mean[i]) / sd[i]).collect(),
             covariance: (0..loc.len())
                 .map(|i| (0..loc.len()).map(|j| covariance[i][j] / (sd[i] * sd[j])).collect())
                 .collect(),
-        },
+        }),
+        Component::TruncatedNormal { .. }
+        | Component::HalfNormal { .. }
+        | Component::Beta { .. }
+        | Component::Gamma { .. }
+        | Component::InverseGamma { .. }
+        | Component::Exponential { .. }
+        | Component::StudentT { .. }
+        | Component::Cauchy { .. }
+        | Component::HalfCauchy { .. } => None,
     }
-}
-
-fn for_blocks(prior: &Prior, from: &[f64], to: &mut [f64], map: fn(&Component, &[f64], &mut [f64])) {
-    let mut at = 0;
-    for component in prior.components() {
-        let range = at..at + component.dim();
-        at = range.end;
-        map(component, &from[range.clone()], &mut to[range]);
-    }
-}
-
-fn standard_normal() -> Normal {
-    Normal::standard()
-}
-
-fn gaussianize(component: &Component, theta: &[f64], z: &mut [f64]) {
-    match component {
-        Component::Uniform { low, high, .. } => {
-            // From the nearer bound, so that neither tail loses digits.
-            let u = (theta[0] - low) / (high - low);
-            let v = (high - theta[0]) / (high - low);
-            z[0] = if u <= v {
-                standard_normal().inverse_cdf(u.clamp(EDGE, 0.5))
-            } else {
-                -standard_normal().inverse_cdf(v.clamp(EDGE, 0.5))
-            };
-        }
-        Component::Lognormal { loc, scale, .. } => z[0] = (theta[0].ln() - loc) / scale,
-        Component::Normal { loc, scale, .. } => z[0] = (theta[0] - loc) / scale,
-        Component::MultivariateNormal { loc, covariance, .. } => {
-            let factor = lower(covariance);
-            for i in 0..loc.len() {
-                let known: f64 = (0..i).map(|j| factor[(i, j)] * z[j]).sum();
-                z[i] = (theta[i] - loc[i] - known) / factor[(i, i)];
-            }
-        }
-    }
-}
-
-fn degaussianize(component: &Component, z: &[f64], theta: &mut [f64]) {
-    match component {
-        Component::Uniform { low, high, .. } => {
-            theta[0] = if z[0] <= 0.0 {
-                low + (high - low) * standard_normal().cdf(z[0])
-            } else {
-                high - (high - low) * standard_normal().cdf(-z[0])
-            };
-        }
-        Component::Lognormal { loc, scale, .. } => theta[0] = (loc + scale * z[0]).exp(),
-        Component::Normal { loc, scale, .. } => theta[0] = loc + scale * z[0],
-        Component::MultivariateNormal { loc, covariance, .. } => {
-            let factor = lower(covariance);
-            for i in 0..loc.len() {
-                theta[i] = loc[i] + (0..=i).map(|j| factor[(i, j)] * z[j]).sum::<f64>();
-            }
-        }
-    }
-}
-
-fn lower(covariance: &[Vec<f64>]) -> Mat<f64> {
-    cholesky(covariance).expect("validated at construction").L().to_owned()
 }
 
 impl LatentMap {
@@ -241,23 +203,19 @@ impl LatentMap {
             Self::Standardized { log, sd, .. } => {
                 (0..z.len()).map(|i| sd[i].ln() + if log[i] { theta[i].ln() } else { 0.0 }).sum()
             }
-            Self::PriorGaussian { prior } => {
-                let mut at = 0;
-                let mut total = 0.0;
-                for component in prior.components() {
-                    total += match component {
-                        Component::Uniform { low, high, .. } => (high - low).ln() + standard_normal().ln_pdf(z[at]),
-                        Component::Lognormal { scale, .. } => scale.ln() + theta[at].ln(),
-                        Component::Normal { scale, .. } => scale.ln(),
-                        Component::MultivariateNormal { covariance, .. } => {
-                            let factor = lower(covariance);
-                            (0..covariance.len()).map(|i| factor[(i, i)].ln()).sum()
-                        }
-                    };
-                    at += component.dim();
+            Self::PriorGaussian { prior } => prior.log_jacobian(z, &theta),
+        }
+    }
+
+    /// Adds Jᵀ g to `by_z`, J = ∂θ/∂z at z, where θ is `theta`: the gradient by z from the one by θ, `by_theta`.
+    pub fn pull_back(&self, z: &[f64], theta: &[f64], by_theta: &[f64], by_z: &mut [f64]) {
+        match self {
+            Self::Standardized { log, sd, .. } => {
+                for i in 0..z.len() {
+                    by_z[i] += by_theta[i] * sd[i] * if log[i] { theta[i] } else { 1.0 };
                 }
-                total
             }
+            Self::PriorGaussian { prior } => prior.pull_back(z, theta, by_theta, by_z),
         }
     }
 }

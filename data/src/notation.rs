@@ -4,8 +4,37 @@ use crate::{Component, DataError, Result};
 use serde_json::{Map, Value};
 
 /// Distributions of one parameter and the names of their values, in the order in which they are written.
-const DISTRIBUTIONS: [(&str, &[&str]); 3] =
-    [("uniform", &["low", "high"]), ("normal", &["loc", "scale"]), ("lognormal", &["loc", "scale"])];
+const DISTRIBUTIONS: [(&str, &[&str]); 13] = [
+    ("uniform", &["low", "high"]),
+    ("normal", &["loc", "scale"]),
+    ("lognormal", &["loc", "scale"]),
+    ("loguniform", &["low", "high"]),
+    ("truncated_normal", &["loc", "scale", "low", "high"]),
+    ("half_normal", &["scale"]),
+    ("beta", &["alpha", "beta"]),
+    ("gamma", &["shape", "rate"]),
+    ("inverse_gamma", &["shape", "scale"]),
+    ("exponential", &["rate"]),
+    ("student_t", &["df", "loc", "scale"]),
+    ("cauchy", &["loc", "scale"]),
+    ("half_cauchy", &["scale"]),
+];
+
+/// The distribution as it is written: `uniform(-60, 20)`, a bound that there is not as an infinity; `multivariate_normal` without its numbers.
+impl std::fmt::Display for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let json = serde_json::to_value(self).map_err(|_| std::fmt::Error)?;
+        let dist = json["dist"].as_str().unwrap_or_default();
+        f.write_str(dist)?;
+        let Some((_, fields)) = DISTRIBUTIONS.iter().find(|(known, _)| *known == dist) else { return Ok(()) };
+        let value = |field: &&str| match (json.get(*field).and_then(Value::as_f64), *field) {
+            (Some(number), _) => number.to_string(),
+            (None, "low") => "-inf".into(),
+            (None, _) => "inf".into(),
+        };
+        write!(f, "({})", fields.iter().map(value).collect::<Vec<_>>().join(", "))
+    }
+}
 
 /// The distribution that `NAME=DIST(A, B)` or `NAME=DIST(low=A, high=B)` writes, with the names that the JSON form of priors has.
 ///
@@ -37,6 +66,13 @@ pub fn parse_component(text: &str) -> Result<Component> {
         let (field, number) =
             part.split_once('=').map_or((*field, *part), |(field, number)| (field.trim(), number.trim()));
         let number: f64 = number.parse().map_err(|_| fail(&format!("holds {number:?}, which is not a number")))?;
+        // A bound at infinity is none.
+        if matches!((field, number), ("low", f64::NEG_INFINITY) | ("high", f64::INFINITY)) && fields.len() == 4 {
+            continue;
+        }
+        if !number.is_finite() {
+            return Err(fail(&format!("holds {number}, which is not finite")));
+        }
         object.insert(field.into(), number.into());
     }
     let component: Component =
@@ -63,9 +99,28 @@ mod tests {
             ("g=uniform(1)", "has 1 values"),
             ("g=uniform(1,x)", "\"x\", which is not a number"),
             ("g=uniform(low=1,top=2)", "cannot be"),
+            ("g=uniform(-inf,2)", "not finite"),
+            ("g=truncated_normal(0,1,inf,inf)", "not finite"),
+            ("g=gamma(1)", "has 1 values"),
         ] {
             let error = parse_component(text).expect_err(expected).to_string();
             assert!(error.contains(expected) && error.contains("uniform(low, high)"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        for (name, fields) in DISTRIBUTIONS {
+            let values: Vec<String> = (1..=fields.len()).map(|i| format!("{}.5", i)).collect();
+            let text = format!("{name}({})", values.join(", "));
+            let component = parse_component(&format!("a={text}")).expect("legal");
+            assert_eq!(component.to_string(), text);
+        }
+        let one_sided = parse_component("a=truncated_normal(0, 1, 0, inf)").expect("legal");
+        assert_eq!(
+            one_sided,
+            Component::TruncatedNormal { name: "a".into(), loc: 0.0, scale: 1.0, low: Some(0.0), high: None }
+        );
+        assert_eq!(one_sided.to_string(), "truncated_normal(0, 1, 0, inf)");
     }
 }

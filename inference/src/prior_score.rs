@@ -93,7 +93,7 @@ impl DiffusedPrior {
     /// The diffused form of a prior over latent parameters.
     ///
     /// # Errors
-    /// When the prior has a log-normal component: in latent space that is a Gaussian, see `LatentMap::latent_prior`.
+    /// When the prior has a component that is neither uniform nor Gaussian: latent priors have none, see `LatentMap::latent_prior`.
     pub fn new(prior: &Prior, options: PriorOptions) -> Result<Self> {
         let m = prior.dim();
         let mut blocks = Vec::new();
@@ -140,11 +140,12 @@ impl DiffusedPrior {
                     let variances = (0..k).map(|i| diagonal[i * k + i]).collect();
                     blocks.push(Block::Multivariate { at, loc: loc.clone(), variances, vectors });
                 }
-                Component::Lognormal { name, .. } => {
+                other => {
                     return Err(InferenceError::Option {
                         option: "prior",
                         message: format!(
-                            "{name:?} is log-normal; give the prior of the latent parameters (its logarithm is Gaussian)"
+                            "{} ~ {other} has no diffused score; give the prior of the latent parameters, which is Gaussian or uniform",
+                            other.names().join(", ")
                         ),
                     });
                 }

@@ -18,16 +18,43 @@
 from . import diagnostics
 from ._answers import Evidence, Recording, Windows, compare, predict, read_recording, summarise_recording
 from ._model import Model, Posterior, train
-from ._prior import LogNormal, MultivariateNormal, Normal, Prior, Uniform, torch_prior
+from ._prior import (
+    Beta,
+    Cauchy,
+    Exponential,
+    Gamma,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    LogNormal,
+    LogUniform,
+    MultivariateLogNormal,
+    MultivariateNormal,
+    Normal,
+    Prior,
+    StudentT,
+    TruncatedNormal,
+    Uniform,
+    torch_prior,
+)
 from ._refine import Reference, Refined, reference, refine
 from ._simulate import Simulations, observe, simulate, tasks
 from ._tallsbi import Error, set_threads
 
 __all__ = [
+    "Beta",
+    "Cauchy",
     "Error",
     "Evidence",
+    "Exponential",
+    "Gamma",
+    "HalfCauchy",
+    "HalfNormal",
+    "InverseGamma",
     "LogNormal",
+    "LogUniform",
     "Model",
+    "MultivariateLogNormal",
     "MultivariateNormal",
     "Normal",
     "Posterior",
@@ -36,6 +63,8 @@ __all__ = [
     "Reference",
     "Refined",
     "Simulations",
+    "StudentT",
+    "TruncatedNormal",
     "Uniform",
     "Windows",
     "compare",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, get_args
 
 import numpy as np
 
 from . import _tallsbi
 from ._arrays import Array, checked_seed, rows
+
+
+def _numbers(distribution: Any, name: str, dist: str) -> dict[str, Any]:
+    return {"name": name, "dist": dist} | {one.name: float(getattr(distribution, one.name)) for one in fields(distribution)}
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,122 @@ class LogNormal:
         return {"name": name, "dist": "lognormal", "loc": float(self.loc), "scale": float(self.scale)}
 
 
+@dataclass(frozen=True)
+class LogUniform:
+    """The logarithm is uniform between those of `low` > 0 and `high`."""
+
+    low: float
+    high: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "loguniform")
+
+
+@dataclass(frozen=True)
+class TruncatedNormal:
+    """Normal of mean `loc` and standard deviation `scale`, given that it lies between `low` and `high`, either of which may be infinite."""
+
+    loc: float
+    scale: float
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        numbers = _numbers(self, name, "truncated_normal")
+        none = {"low": float("-inf"), "high": float("inf")}
+        return {key: value for key, value in numbers.items() if value != none.get(key)}
+
+
+@dataclass(frozen=True)
+class HalfNormal:
+    """The absolute value of a normal around zero of standard deviation `scale`."""
+
+    scale: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "half_normal")
+
+
+@dataclass(frozen=True)
+class Beta:
+    """Density proportional to x^(alpha - 1) (1 - x)^(beta - 1) between 0 and 1."""
+
+    alpha: float
+    beta: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "beta")
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Density proportional to x^(shape - 1) exp(-rate x)."""
+
+    shape: float
+    rate: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "gamma")
+
+
+@dataclass(frozen=True)
+class InverseGamma:
+    """Density proportional to x^(-shape - 1) exp(-scale / x)."""
+
+    shape: float
+    scale: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "inverse_gamma")
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Density proportional to exp(-rate x)."""
+
+    rate: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "exponential")
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """Student's t with `df` degrees of freedom around `loc`."""
+
+    df: float
+    loc: float
+    scale: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "student_t")
+
+
+@dataclass(frozen=True)
+class Cauchy:
+    """Cauchy around `loc`; half of it lies within `scale`."""
+
+    loc: float
+    scale: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "cauchy")
+
+
+@dataclass(frozen=True)
+class HalfCauchy:
+    """The absolute value of a Cauchy around zero, of median `scale`."""
+
+    scale: float
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return _numbers(self, name, "half_cauchy")
+
+
 class MultivariateNormal:
     """Normal over several parameters; a prior by itself wherever one is taken."""
+
+    _dist = "multivariate_normal"
 
     def __init__(self, names: Sequence[str], loc: Any, covariance: Any) -> None:
         self.names = list(names)
@@ -55,10 +173,31 @@ class MultivariateNormal:
         self.covariance = np.asarray(covariance, dtype=float).tolist()
 
     def _json(self, name: str = "") -> dict[str, Any]:
-        return {"dist": "multivariate_normal", "names": self.names, "loc": self.loc, "covariance": self.covariance}
+        return {"dist": self._dist, "names": self.names, "loc": self.loc, "covariance": self.covariance}
 
 
-Distribution = Uniform | Normal | LogNormal | MultivariateNormal
+class MultivariateLogNormal(MultivariateNormal):
+    """The logarithms are normal over several parameters."""
+
+    _dist = "multivariate_lognormal"
+
+
+Distribution = (
+    Uniform
+    | Normal
+    | LogNormal
+    | LogUniform
+    | TruncatedNormal
+    | HalfNormal
+    | Beta
+    | Gamma
+    | InverseGamma
+    | Exponential
+    | StudentT
+    | Cauchy
+    | HalfCauchy
+    | MultivariateNormal
+)
 
 
 class Prior:
@@ -120,8 +259,8 @@ class Prior:
 
 
 def _component(name: str, distribution: Any) -> dict[str, Any]:
-    if not isinstance(distribution, Uniform | Normal | LogNormal | MultivariateNormal):
-        kinds = "tallsbi.Uniform, Normal, LogNormal or MultivariateNormal"
+    if not isinstance(distribution, Distribution):
+        kinds = f"one of tallsbi's distributions ({', '.join(kind.__name__ for kind in get_args(Distribution))})"
         raise ValueError(f"prior of {name!r}: expected {kinds}, found {type(distribution).__name__}")
     return distribution._json(name)
 
@@ -131,33 +270,44 @@ def as_prior(prior: Any) -> Prior:
     return prior if isinstance(prior, Prior) else Prior(prior)
 
 
+# Names of torch.distributions, our class, and the attributes that its numbers are.
+_TORCH: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "Uniform": (Uniform, ("low", "high")),
+    "Normal": (Normal, ("loc", "scale")),
+    "LogNormal": (LogNormal, ("loc", "scale")),
+    "HalfNormal": (HalfNormal, ("scale",)),
+    "Beta": (Beta, ("concentration1", "concentration0")),
+    "Gamma": (Gamma, ("concentration", "rate")),
+    "InverseGamma": (InverseGamma, ("concentration", "rate")),
+    "Exponential": (Exponential, ("rate",)),
+    "StudentT": (StudentT, ("df", "loc", "scale")),
+    "Cauchy": (Cauchy, ("loc", "scale")),
+    "HalfCauchy": (HalfCauchy, ("scale",)),
+}
+
+
 def torch_prior(distribution: Any, names: Sequence[str]) -> Prior:
-    """The prior of torch.distributions, or a list of them: Uniform, Normal, LogNormal, MultivariateNormal, Independent of these, and sbi's
-    BoxUniform (an Independent). Others are not there, and a ValueError says so."""
+    """The prior of torch.distributions, or a list of them: Uniform, Normal, LogNormal, HalfNormal, Beta, Gamma, InverseGamma, Exponential,
+    StudentT, Cauchy, HalfCauchy, MultivariateNormal, Independent of these, and sbi's BoxUniform (an Independent). Others are not there, and a
+    ValueError says so."""
     ours: list[Any] = []
     left = list(names)
     for one in distribution if isinstance(distribution, list | tuple) else [distribution]:
         base = getattr(one, "base_dist", one) if type(one).__name__ in ("Independent", "BoxUniform") else one
         kind = type(base).__name__
-        numbers = {
-            key: np.atleast_1d(np.asarray(getattr(base, key).detach(), dtype=float))
-            for key in ("low", "high", "loc", "scale", "covariance_matrix")
-            if hasattr(base, key)
-        }
-        size = len(numbers.get("low", numbers.get("loc", [])))
+        if kind not in _TORCH and kind != "MultivariateNormal":
+            raise ValueError(f"torch.distributions.{kind} is no prior of tallsbi: there are {', '.join(_TORCH)}, MultivariateNormal and Independent or BoxUniform of these")
+        family, attributes = _TORCH.get(kind, (MultivariateNormal, ("loc", "covariance_matrix")))
+        numbers = [np.atleast_1d(np.asarray(getattr(base, key).detach(), dtype=float)) for key in attributes]
+        size = len(numbers[0])
         taken, left = left[:size], left[size:]
-        if len(taken) < size or size == 0 and kind in ("Uniform", "Normal", "LogNormal"):
+        if len(taken) < size:
             raise ValueError(f"names: {len(names)} names are too few for the parameters of the distributions")
-        if kind == "MultivariateNormal":
-            ours.append(MultivariateNormal(taken, numbers["loc"], numbers["covariance_matrix"]))
+        if family is MultivariateNormal:
+            ours.append(MultivariateNormal(taken, *numbers))
             continue
-        families: dict[str, tuple[str, str, Any]] = {"Uniform": ("low", "high", Uniform), "Normal": ("loc", "scale", Normal), "LogNormal": ("loc", "scale", LogNormal)}
-        if kind not in families:
-            missing = "there are Uniform, Normal, LogNormal, MultivariateNormal and Independent or BoxUniform of these"
-            raise ValueError(f"torch.distributions.{kind} is no prior of tallsbi: {missing}")
-        first, second, family = families[kind]
-        for i, name in enumerate(taken):
-            ours.append(family(float(numbers[first][i]), float(numbers[second][i]))._json(name))
+        columns = np.broadcast_arrays(*numbers)
+        ours.extend(family(*(float(column[i]) for column in columns))._json(name) for i, name in enumerate(taken))
     if left:
         raise ValueError(f"names: {len(left)} names too many: {', '.join(left)}")
     return Prior(ours)

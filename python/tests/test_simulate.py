@@ -109,8 +109,34 @@ def test_torch_priors():
     prior = tallsbi.torch_prior([d.Independent(d.Uniform(torch.zeros(2), torch.ones(2)), 1), d.LogNormal(0.0, 0.5)], ["a", "b", "c"])
     assert prior == tallsbi.Prior({"a": tallsbi.Uniform(0, 1), "b": tallsbi.Uniform(0, 1), "c": tallsbi.LogNormal(0.0, 0.5)})
     with pytest.raises(ValueError, match="Gamma is no prior"):
-        tallsbi.torch_prior(d.Gamma(1.0, 1.0), ["a"])
+        tallsbi.torch_prior(d.Weibull(1.0, 1.0), ["a"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made = tallsbi.simulate(lambda theta: torch.as_tensor(theta) * 2, PRIOR, 10)
     np.testing.assert_array_equal(made.x, made.theta * 2)
+
+
+def test_every_distribution_is_drawn_and_has_a_density():
+    kinds = {
+        "a": tallsbi.TruncatedNormal(0.0, 1.0, low=0.5),
+        "b": tallsbi.Beta(2.0, 3.0),
+        "c": tallsbi.Gamma(2.0, 0.5),
+        "d": tallsbi.InverseGamma(3.0, 1.0),
+        "e": tallsbi.HalfNormal(2.0),
+        "f": tallsbi.Exponential(0.1),
+        "g": tallsbi.LogUniform(0.1, 10.0),
+        "h": tallsbi.StudentT(4.0, 1.0, 2.0),
+        "i": tallsbi.Cauchy(0.0, 1.0),
+        "j": tallsbi.HalfCauchy(1.0),
+        "k": tallsbi.MultivariateLogNormal(["k1", "k2"], [0.0, 1.0], [[1.0, 0.5], [0.5, 1.0]]),
+    }
+    prior = tallsbi.Prior(kinds)
+    draws = prior.sample(20_000, seed=3)
+    assert np.isfinite(prior.log_prob(draws)).all()
+    assert draws[:, 0].min() >= 0.5 and 0 <= draws[:, 1].min() and draws[:, 1].max() <= 1
+    assert abs(draws[:, 2].mean() - 4.0) < 0.1 and abs(draws[:, 5].mean() - 10.0) < 0.3
+    assert abs(np.corrcoef(np.log(draws[:, 10:].T))[0, 1] - 0.5) < 0.03
+    gamma = tallsbi.Prior({"c": kinds["c"]}).log_prob([[3.0]])[0]
+    assert abs(gamma - (2.0 * np.log(0.5) + np.log(3.0) - 1.5)) < 1e-12
+    with pytest.raises(ValueError, match="shape between"):
+        tallsbi.Prior({"c": tallsbi.Gamma(-1.0, 1.0)})

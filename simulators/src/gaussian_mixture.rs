@@ -76,7 +76,7 @@ impl GaussianMixtureModel {
         let coordinates = prior.components().iter().map(|component| match component {
             Component::Normal { loc, scale, .. } => Some(CoordinatePrior::Normal { loc: *loc, scale: *scale }),
             Component::Uniform { low, high, .. } => Some(CoordinatePrior::Uniform { low: *low, high: *high }),
-            Component::Lognormal { .. } | Component::MultivariateNormal { .. } => None,
+            _ => None,
         });
         let coordinates = coordinates.collect::<Option<Vec<_>>>().ok_or_else(|| {
             SimulatorError::Failed("the mixtures' posterior sampler needs a normal or uniform prior".into())

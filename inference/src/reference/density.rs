@@ -29,6 +29,8 @@ enum Block {
     LogNormal { loc: f64, scale: f64 },
     /// loc + L z, L lower triangular.
     Normal { loc: Vec<f64>, factor: Vec<Vec<f64>> },
+    /// As the latent map has it.
+    Mapped(LatentMap),
 }
 
 impl Block {
@@ -40,6 +42,10 @@ impl Block {
             Component::MultivariateNormal { loc, covariance, .. } => {
                 Self::Normal { loc: loc.clone(), factor: super::population::cholesky(covariance) }
             }
+            other => {
+                let prior = Prior::new(vec![other.clone()]).expect("a component of a prior is one");
+                Self::Mapped(LatentMap::prior_gaussian(&prior))
+            }
         }
     }
 
@@ -47,6 +53,7 @@ impl Block {
         match self {
             Self::Uniform { .. } | Self::LogNormal { .. } => 1,
             Self::Normal { loc, .. } => loc.len(),
+            Self::Mapped(map) => map.dim(),
         }
     }
 
@@ -61,6 +68,7 @@ impl Block {
                     *out = loc + row.iter().zip(z).map(|(l, z)| l * z).sum::<f64>();
                 }
             }
+            Self::Mapped(map) => map.to_parameters(z, theta),
         }
     }
 
@@ -74,6 +82,7 @@ impl Block {
                     by_z.iter_mut().zip(row).for_each(|(out, l)| *out += l * g);
                 }
             }
+            Self::Mapped(map) => map.pull_back(z, theta, by_theta, by_z),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The variables of local polynomials: v = F⁻¹ (g(u) - f), with g the identity or, for uniform parameters, g = Φ.
+//! The variables of local polynomials: v = F⁻¹ (g(u) - f), with g the identity or, for uniform and log-uniform parameters, g = Φ.
 //!
 //! Latent coordinates make every prior N(0, I), simulators were written in others: near the bounds of a uniform prior a mean that is linear
 //! in θ is far from it in Φ⁻¹. Which of the two serves is a matter of held-out likelihood.
@@ -20,9 +20,11 @@ pub struct Chart {
 }
 
 impl Chart {
-    /// Which coordinates of `prior` are uniform.
+    /// Which coordinates of `prior` are uniform, or their logarithms are.
     pub fn uniform(prior: &Prior) -> Vec<bool> {
-        let flags = |component: &Component| vec![matches!(component, Component::Uniform { .. }); component.dim()];
+        let bounded =
+            |component: &Component| matches!(component, Component::Uniform { .. } | Component::Loguniform { .. });
+        let flags = |component: &Component| vec![bounded(component); component.dim()];
         prior.components().iter().flat_map(flags).collect()
     }
 

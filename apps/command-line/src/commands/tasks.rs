@@ -68,14 +68,10 @@ fn describe(name: &str, task: &dyn Task) -> String {
         let unit = units.get(at).filter(|unit| !unit.is_empty()).map(|unit| format!(" {unit}")).unwrap_or_default();
         at += component.dim();
         let _ = match component {
-            Component::Uniform { name, low, high } => writeln!(text, "  {name} ~ uniform({low}, {high}){unit}"),
             Component::Lognormal { name, loc, scale } => {
                 writeln!(text, "  {name} ~ lognormal({loc:.4}, {scale}){unit}")
             }
-            Component::Normal { name, loc, scale } => writeln!(text, "  {name} ~ normal({loc}, {scale}){unit}"),
-            Component::MultivariateNormal { names, .. } => {
-                writeln!(text, "  {} ~ multivariate normal", names.join(", "))
-            }
+            other => writeln!(text, "  {} ~ {other}{unit}", other.names().join(", ")),
         };
     }
     text + "\n"
