@@ -9,6 +9,7 @@ pub fn tell(model: &TrainedModel, notes: &[Note]) -> Vec<String> {
     for note in notes {
         let text = words(model, note);
         match note {
+            Note::Missing { .. } => tracing::info!("{text}"),
             Note::Symmetry { .. } | Note::Success { .. } | Note::Trusted { .. } => lines.push(format!("  {text}")),
             _ => tracing::warn!("{text}"),
         }

@@ -139,6 +139,13 @@ impl Note {
                     list.join("; ")
                 )
             }
+            Self::Missing { values, incomplete, left_out, of } => {
+                write!(
+                    f,
+                    "{values} values of {of} observations are missing: {incomplete} observations enter by their other values"
+                )?;
+                if *left_out > 0 { write!(f, ", {left_out} are wholly missing and left out") } else { Ok(()) }
+            }
             Self::ConstantDiffers { observation, column, value, constant } => write!(
                 f,
                 "observation {observation} has {} in column {column}, which is {} in all simulations: the model does not use it",
