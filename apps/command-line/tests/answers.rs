@@ -114,7 +114,7 @@ fn figures(place: &Place) {
         ("p.nc linear.st -o t.svg", 2, "of several kinds"),
         ("p.nc --labels a,b -o t.svg", 2, "2 for 1 files"),
         ("p.nc --theta 1,2 -o t.svg", 2, "2 values for 10 parameters"),
-        ("p.nc --predictive -o t.svg", 1, "predict"),
+        ("p.nc --predictive -o t.svg", 2, "holds no predictions"),
     ] {
         place.fails(&format!("plot {arguments}"), code, expected);
         assert!(!place.at("t.svg").exists(), "{arguments}");
