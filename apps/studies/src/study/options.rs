@@ -27,7 +27,7 @@ use tallsbi::{RecordingOptions, RefineOptions};
 /// | `local_c2st.test` | sbi's | the test itself | |
 /// | `coverage.pairs` | 1000 | calibration pairs; 0 leaves it out | 0 or ≥ 20 |
 /// | `coverage.draws` | 100 | posterior samples for each pair | ≥ 1 |
-/// | `refine` | none: not refined | [`RefineStudy`] | |
+/// | `refine` | none: not refined | `RefineStudy` | |
 /// | `train`, `sampling` | the program's | options of training and sampling | |
 /// | `runs` | | the models | at least one |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
