@@ -8,10 +8,10 @@ pub fn tell(model: &TrainedModel, notes: &[Note]) -> Vec<String> {
     let mut lines = Vec::new();
     for note in notes {
         let text = words(model, note);
-        if note.is_warning() {
-            tracing::warn!("{text}");
-        } else {
-            lines.push(format!("  {text}"));
+        match note {
+            Note::Missing { .. } => tracing::info!("{text}"),
+            _ if note.is_warning() => tracing::warn!("{text}"),
+            _ => lines.push(format!("  {text}")),
         }
     }
     lines

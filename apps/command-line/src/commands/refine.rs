@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
-use tallsbi::files::{Existing, OutputFile};
+use tallsbi::files::{Existing, Gaps, OutputFile};
 use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, read_pairs, refined_posterior, write_refined};
 use tallsbi::simulators::Task;
 use tallsbi::{Model, RefineFrom, RefineOptions, Refined};
@@ -133,7 +133,7 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
         OutputFile::check(target, arguments.output.existing())?;
     }
-    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window() };
+    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window(), gaps: Gaps::Refused };
     let taken = (taker, &arguments.recording.options());
     let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
     let x = matrix.values.mapv(|value| value as f32);

@@ -17,7 +17,7 @@ use tallsbi::data::{Prior, Purpose, SignalWindow};
 use tallsbi::diagnostics::sbc::RankOptions;
 use tallsbi::diagnostics::tarp;
 use tallsbi::distributed::Team;
-use tallsbi::files::{Existing, Header, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
+use tallsbi::files::{Existing, Gaps, Header, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
 use tallsbi::inference::refine::Verdict;
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
 use tallsbi::inference::train::TrainOptions;
@@ -88,7 +88,7 @@ pub fn training(session: &Session<'_>, options: &TrainOptions, data: &Path, fold
 
 /// The user's observations of a run.
 pub fn read_own(source: &str, options: &StudyOptions, run: &RunOptions, dim_x: usize) -> Result<ReadObservations> {
-    let taker = Taker { dim_x, window: signal_window(run)? };
+    let taker = Taker { dim_x, window: signal_window(run)?, gaps: Gaps::Refused };
     let own = read_observations(source, Header::Auto, taker, &options.recording)?;
     let found = own.matrix.values.ncols();
     if found != dim_x {
