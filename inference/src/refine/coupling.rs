@@ -14,6 +14,10 @@ pub(super) struct Coupled {
 /// Coefficients of a column's couplings at most, as a share of the rows.
 const SHARE: usize = 10;
 
+/// Values up to which couplings may vary with the parameters. Of d values there are d (d - 1)/2 of them, and what noise varies in each counts as information of all n
+/// observations: of 33, posteriors at n = 30 from 20 000 simulations were 1.2 times too narrow.
+const MOST_VARYING: usize = 24;
+
 /// Tries to couple column `i` with earlier ones: each alone first, at the degree that serves it best, then all that served together.
 pub(super) fn couple(design: &Design, marginals: &[Option<&Marginal>], i: usize, forms: Forms) -> Option<Coupled> {
     let (most, own) = (forms.coupling?, marginals[i]?);
@@ -23,6 +27,9 @@ pub(super) fn couple(design: &Design, marginals: &[Option<&Marginal>], i: usize,
     };
     let before = loss(&vec![0.0; design.rows]);
     let mut served: Vec<(f64, usize, usize)> = Vec::new();
+    // A coupling that varies is a choice among as many as there are pairs: chance finds one in each `pairs` at the margin alone, and what noise varies counts n times.
+    let pairs = (marginals.len() * (marginals.len() - 1) / 2).max(1) as f64;
+    let most = if marginals.len() > MOST_VARYING { 0 } else { most };
     for j in (0..i).filter(|&j| marginals[j].is_some()) {
         let mut best: Option<(f64, usize)> = None;
         for degree in design.degrees(most) {
@@ -31,7 +38,8 @@ pub(super) fn couple(design: &Design, marginals: &[Option<&Marginal>], i: usize,
             let features = Features { values: &values, stride: width, width };
             let Some(fit) = cross_fit(features, &own.residuals, Some(&weights)) else { continue };
             let gain = before - loss(&fit.held_out);
-            if gain > best.map_or(0.0, |(gain, _)| gain) + MARGIN {
+            let margin = if degree == 0 { MARGIN } else { MARGIN + pairs.ln() };
+            if gain > best.map_or(0.0, |(gain, _)| gain) + margin {
                 best = Some((gain, degree));
             }
         }

@@ -1,5 +1,6 @@
 //! Refined models in files: plain numbers as JSON, which keeps every bit of an f64.
 
+use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
 use super::{Basis, Chart, Column, Component, Frame, LocalLikelihood, MOST_DEGREE, RefinedModel};
 use crate::{InferenceError, Result};
@@ -30,13 +31,15 @@ struct ComponentDescription {
     columns: Vec<Column>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     residual: Option<ResidualLaw>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leverage: Option<Leverage>,
 }
 
 impl RefinedModel {
     /// What a file holds of it.
     pub fn describe(&self) -> RefinedDescription {
         let components = self.components.iter().map(|component| {
-            let LocalLikelihood { chart, basis, log, columns, radius, residual } = &component.likelihood;
+            let LocalLikelihood { chart, basis, log, columns, radius, residual, leverage } = &component.likelihood;
             ComponentDescription {
                 weight: component.weight,
                 frame: component.frame.clone(),
@@ -46,6 +49,7 @@ impl RefinedModel {
                 radius: *radius,
                 columns: columns.clone(),
                 residual: residual.clone(),
+                leverage: leverage.clone(),
             }
         });
         let symmetries = self.symmetry.elements()[1..].to_vec();
@@ -66,7 +70,8 @@ impl RefinedDescription {
             return Err(damaged("weights of its components"));
         }
         let component = |described: ComponentDescription| {
-            let ComponentDescription { weight, frame, chart, degree, log, radius, columns, residual } = described;
+            let ComponentDescription { weight, frame, chart, degree, log, radius, columns, residual, leverage } =
+                described;
             if degree > MOST_DEGREE {
                 return Err(damaged("degree"));
             }
@@ -79,10 +84,14 @@ impl RefinedDescription {
             if columns.len() != d || !(0..d).all(valid) {
                 return Err(damaged("coefficients"));
             }
-            let likelihood = LocalLikelihood { chart, basis, log, columns, radius, residual };
+            let likelihood = LocalLikelihood { chart, basis, log, columns, radius, residual, leverage };
             let g = likelihood.gaussians().len();
             if likelihood.residual.as_ref().is_some_and(|law| !law.is_valid(g)) {
                 return Err(damaged("law of residuals"));
+            }
+            let p = likelihood.basis.len();
+            if likelihood.leverage.as_ref().is_some_and(|leverage| !leverage.is_valid(p)) {
+                return Err(damaged("variances of its means"));
             }
             Ok(Component { weight, frame, likelihood })
         };

@@ -192,7 +192,9 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
         })
         .collect();
     let degree = columns.iter().map(|column| column.degree(&design.basis)).max().unwrap_or(0);
-    let likelihood = LocalLikelihood { chart, basis: Basis::new(m, degree)?, log, columns, radius, residual: None };
+    let basis = Basis::new(m, degree)?;
+    let leverage = design.shared.leverage(basis.len());
+    let likelihood = LocalLikelihood { chart, basis, log, columns, radius, residual: None, leverage };
     Ok(Fitted { likelihood, held_out })
 }
 

@@ -6,6 +6,7 @@
 use super::basis::Basis;
 use super::chart::Chart;
 use super::column::{Column, GaussianColumn};
+use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
 use crate::precision::{dot, multiply};
 use crate::{InferenceError, Result};
@@ -27,6 +28,8 @@ pub struct LocalLikelihood {
     pub radius: f64,
     /// The law of the Gaussian columns' whitened residuals, if that is not N(0, I).
     pub residual: Option<ResidualLaw>,
+    /// How well means are known; none takes them for exact.
+    pub leverage: Option<Leverage>,
 }
 
 /// What a local likelihood needs of n observations.
@@ -46,8 +49,11 @@ pub struct Statistics {
 /// Buffers of one worker.
 #[derive(Debug, Clone, Default)]
 pub struct LocalScratch {
-    phi: Vec<f64>,
-    slopes: Vec<f64>,
+    pub(super) phi: Vec<f64>,
+    pub(super) slopes: Vec<f64>,
+    /// Variances of means and their slopes, of the first 1, 2, .. polynomials.
+    pub(super) leverage: Vec<f64>,
+    pub(super) leverage_slopes: Vec<f64>,
     /// ȳ - a and ∂a of each Gaussian column.
     residual: Vec<f64>,
     mean_slopes: Vec<f64>,
@@ -147,6 +153,10 @@ impl LocalLikelihood {
         }
         scratch.prepare(self.basis.len(), self.columns.len(), m);
         self.basis.evaluate_with_gradient(&v, &mut scratch.phi, &mut scratch.slopes);
+        match &self.leverage {
+            Some(leverage) => leverage.evaluate(scratch, m),
+            None => scratch.leverage.clear(),
+        }
         let value = self.sum(statistics, scratch, m);
         // From v to z.
         let jacobian = self.chart.jacobian(u, directions);
@@ -203,6 +213,14 @@ impl LocalScratch {
         self.information.resize(m * m, 0.0);
     }
 
+    /// h of a mean of `width` polynomials, and its slope (m).
+    fn uncertainty(&self, width: usize, m: usize) -> (f64, Vec<f64>) {
+        match self.leverage.get(width.wrapping_sub(1)) {
+            Some(&h) => (h, self.leverage_slopes[(width - 1) * m..width * m].to_vec()),
+            None => (0.0, vec![0.0; m]),
+        }
+    }
+
     /// ∂ of a polynomial.
     pub(super) fn slope(&self, coefficients: &[f64], m: usize) -> Vec<f64> {
         let mut out = vec![0.0; m];
@@ -224,7 +242,8 @@ impl LocalScratch {
     }
 }
 
-/// -½ (Q e^{-s} + n s), Q = n r̄² + tᵀ S t, r = (y_i - a_i) - Σ b_ij (y_j - a_j) = tᵀ(y - a).
+/// -½ (Q e^{-s} + n s + log(1 + n h)), Q = n r̄²/(1 + n h) + tᵀ S t, r = (y_i - a_i) - Σ b_ij (y_j - a_j) = tᵀ(y - a); see [`Leverage`] for h. Errors of the a_j
+/// are correlated as the y_j are, so that h is that of r as well.
 fn gaussian_term(
     i: usize,
     column: &GaussianColumn,
@@ -259,10 +278,14 @@ fn gaussian_term(
         scratch.add(b_slope, precision * along, 0.0);
         scratch.add(b_slope, 0.0, precision * statistics.scatter[j * d + j]);
     }
-    quadratic += n * residual * residual;
-    scratch.add(&slope, -precision * n * residual, precision * n);
+    let (h, h_slope) = scratch.uncertainty(column.mean.len(), m);
+    let known = 1.0 / (1.0 + n * h);
+    let effective = n * known;
+    quadratic += effective * residual * residual;
+    scratch.add(&slope, -precision * effective * residual, precision * effective);
+    scratch.add(&h_slope, 0.5 * (precision * (effective * residual).powi(2) - effective), 0.0);
     scratch.add(&s_slope, 0.5 * (precision * quadratic - n), 0.5 * n);
-    -0.5 * (precision * quadratic + n * s)
+    -0.5 * (precision * quadratic + n * s - known.ln())
 }
 
 #[cfg(test)]
@@ -302,6 +325,7 @@ pub(super) mod tests {
             ],
             radius: 5.0,
             residual: None,
+            leverage: None,
         }
     }
 

@@ -30,6 +30,7 @@ pub mod form;
 mod frame;
 pub mod judge;
 mod learn;
+mod leverage;
 mod likeness;
 pub mod local;
 pub mod mixture;

@@ -1,5 +1,6 @@
 //! Least squares with weights and held-out predictions: everything that is learned here is one, or a few in a row.
 
+use super::leverage::Leverage;
 use crate::precision::{cholesky, cholesky_solve, dot};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -150,6 +151,13 @@ impl SharedDesign {
     /// The Gram matrices of all features, by fold.
     pub fn new(features: Features<'_>) -> Self {
         Self { grams: grams(features, None), width: features.width }
+    }
+
+    /// How well means of the first `p` features are known.
+    pub fn leverage(&self, p: usize) -> Option<Leverage> {
+        let mut all = vec![0.0; self.width * self.width];
+        self.grams.iter().for_each(|gram| all.iter_mut().zip(gram).for_each(|(sum, value)| *sum += value));
+        Leverage::new(&all, self.width, p)
     }
 
     /// The fit of `target` on the first `features.width` features.
