@@ -4,9 +4,9 @@ use super::matrix::{MatrixSource, numbers, read_all};
 use super::{failed, file_error, guard, open_hdf5};
 use crate::Result;
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
-use npyz::{NpyFile, Order};
+use npyz::{NpyFile, NpyHeader, Order};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Seek};
 use std::path::Path;
 
 impl MatrixSource {
@@ -55,11 +55,14 @@ fn read_npy(path: &Path) -> Result<ArrayD<f64>> {
         _ => failed(path, "cannot be read as npy", &error),
     };
     let length = guard::plain_file(path)?;
-    let file = NpyFile::new(BufReader::new(File::open(path).map_err(cannot)?)).map_err(cannot)?;
+    let mut reader = BufReader::new(File::open(path).map_err(cannot)?);
+    let header = NpyHeader::from_reader(&mut reader).map_err(cannot)?;
+    let left = length.saturating_sub(reader.stream_position().map_err(cannot)?);
+    let file = NpyFile::with_header(header, reader);
     let shape: Vec<usize> = file.shape().iter().map(|&n| n as usize).collect();
     let dtype = file.dtype();
     let bytes = dtype.num_bytes().and_then(|size| shape.iter().try_fold(size, |product, &n| product.checked_mul(n)));
-    if bytes.is_none_or(|bytes| bytes as u64 > length) {
+    if bytes.is_none_or(|bytes| bytes as u64 > left) {
         return Err(file_error(path, "is shorter than its header says; save it again"));
     }
     let fortran = file.order() == Order::Fortran;
@@ -136,7 +139,7 @@ mod tests {
         ] {
             npy(&path, text, &[0; 8]);
             let said = read(&source).unwrap_err();
-            assert!(said.contains(expected) && said.lines().count() == 1, "{text}: {said}");
+            assert!(said.contains(expected) && said.lines().count() == 1, "{text} -> {said}");
         }
         std::fs::write(&path, "text").unwrap();
         assert!(read(&source).unwrap_err().contains("cannot be read as npy"));
