@@ -110,8 +110,12 @@ pub fn sbc(
     Ok(Sbc { p_value: (smallest * parameters.len() as f64).min(1.0), parameters, visible_shift })
 }
 
-/// Shapes and values of calibration pairs with their posterior draws.
-pub(crate) fn check_pairs(theta: ArrayView2<'_, f64>, draws: ArrayView3<'_, f64>) -> Result<()> {
+/// Checks shapes and values of true parameters (N, m) with posterior draws (N, L, m) of each.
+///
+/// # Errors
+/// Shapes that do not fit, fewer than two pairs, no draws, values that are not finite, constant parameters, or posteriors of which most have
+/// collapsed.
+pub fn check_pairs(theta: ArrayView2<'_, f64>, draws: ArrayView3<'_, f64>) -> Result<()> {
     check::finite("theta", theta, 2)?;
     check::varies("theta", theta)?;
     let (pairs, count, width) = draws.dim();

@@ -22,27 +22,32 @@ const MOST_COMPRESSED: u64 = 100_000;
 const MOST_OBJECTS: usize = 100_000;
 const DEEPEST: usize = 64;
 
-/// Fails unless `path` is a file that can be opened and has the signature of HDF5, at its beginning or behind a user block (as in
-/// MATLAB's files).
-pub(super) fn check_hdf5(path: &Path) -> Result<()> {
-    let cannot = |error: std::io::Error| match error.kind() {
+/// The length of a file; fails where it is missing, empty or no file. To be asked before it is opened: a pipe without a writer would not return.
+pub(super) fn plain_file(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => file_error(path, "no such file"),
         _ => failed(path, "cannot be opened", &error),
-    };
-    // Before it is opened: a pipe without a writer would not return.
-    let metadata = std::fs::metadata(path).map_err(cannot)?;
+    })?;
     if metadata.is_dir() {
-        return Err(file_error(path, "is a directory, expected an HDF5 or netCDF-4 file"));
+        return Err(file_error(path, "is a directory, expected a file of arrays"));
     }
     if !metadata.is_file() {
-        return Err(file_error(path, "is a pipe or a device, and HDF5 is not read in order; copy it to a file"));
+        return Err(file_error(path, "is a pipe or a device, and is not read in order; copy it to a file"));
     }
-    let mut file = File::open(path).map_err(cannot)?;
     if metadata.len() == 0 {
         return Err(file_error(path, "is empty; make or copy it again"));
     }
+    Ok(metadata.len())
+}
+
+/// Fails unless `path` is a file that can be opened and has the signature of HDF5, at its beginning or behind a user block (as in
+/// MATLAB's files).
+pub(super) fn check_hdf5(path: &Path) -> Result<()> {
+    let length = plain_file(path)?;
+    let cannot = |error: std::io::Error| failed(path, "cannot be opened", &error);
+    let mut file = File::open(path).map_err(cannot)?;
     let mut at = 0;
-    while at + 8 <= metadata.len() {
+    while at + 8 <= length {
         let mut magic = [0; 8];
         file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut magic)).map_err(cannot)?;
         if &magic == b"\x89HDF\r\n\x1a\n" {

@@ -6,6 +6,7 @@
 //! `parents` ([`Provenance`]). Outputs appear under their name only when complete ([`OutputFile`]); training sets, which
 //! take long to make, are staged in a log that survives being killed ([`TrainingSetWriter`]).
 
+mod array;
 mod attributes;
 mod chunk;
 mod contents;

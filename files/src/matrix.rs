@@ -7,7 +7,7 @@ use super::table::{Header, read_table};
 use super::{FileKind, Observations, Posterior, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
 use hdf5::types::TypeDescriptor;
-use ndarray::{Array1, Array2, ArrayD, Axis, Ix2};
+use ndarray::{Array, Array1, Array2, ArrayD, Axis, Ix2};
 use std::path::{Path, PathBuf};
 
 /// Where a matrix is: `FILE`, `FILE.h5:DATASET` or `FILE.h5:DATASET:INDEX`.
@@ -181,13 +181,8 @@ pub(super) fn refuse_unknown_filters(path: &Path, dataset: &hdf5::Dataset) -> Re
     Ok(())
 }
 
-/// Reads a dataset as a matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`.
-pub(super) fn read_dataset(
-    path: &Path,
-    file: &hdf5::File,
-    name: &str,
-    (index, gaps): (Option<usize>, Gaps),
-) -> Result<Array2<f64>> {
+/// The dataset `name` of numbers that can be read.
+pub(super) fn numbers(path: &Path, file: &hdf5::File, name: &str) -> Result<hdf5::Dataset> {
     let dataset = file.dataset(name).map_err(|_| {
         let known = super::contents::arrays(path, file).unwrap_or_default();
         let known: Vec<String> = known.into_iter().map(|array| array.name).collect();
@@ -203,23 +198,48 @@ pub(super) fn read_dataset(
         Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => {}
         _ => return Err(file_error(path, format!("dataset {name} does not hold numbers"))),
     }
+    refuse_unknown_filters(path, &dataset)?;
+    Ok(dataset)
+}
+
+/// All numbers of a dataset, as they were before they were packed.
+pub(super) fn read_all(path: &Path, name: &str, dataset: &hdf5::Dataset) -> Result<ArrayD<f64>> {
+    super::guard::check_memory(path, name, dataset.size(), size_of::<f64>())?;
+    let values = dataset.read_dyn::<f64>().map_err(|error| failed(path, &format!("cannot read {name}"), &error))?;
+    Ok(unpacked(dataset, values))
+}
+
+fn unpacked<D: ndarray::Dimension>(dataset: &hdf5::Dataset, mut values: Array<f64, D>) -> Array<f64, D> {
+    let packing = Packing::of(dataset);
+    if !packing.is_plain() {
+        values.mapv_inplace(|value| packing.decode(value));
+    }
+    values
+}
+
+/// Reads a dataset as a matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`.
+pub(super) fn read_dataset(
+    path: &Path,
+    file: &hdf5::File,
+    name: &str,
+    (index, gaps): (Option<usize>, Gaps),
+) -> Result<Array2<f64>> {
+    let dataset = numbers(path, file, name)?;
     let shape = dataset.shape();
     let wrong = |what: String| {
         let shape = shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Err(file_error(path, format!("dataset {name} has the shape ({shape}){what}")))
     };
-    refuse_unknown_filters(path, &dataset)?;
-    let read = if index.is_some() { shape.iter().skip(1).product() } else { dataset.size() };
-    super::guard::check_memory(path, name, read, size_of::<f64>())?;
-    refuse_unknown_filters(path, &dataset)?;
-    let all = || dataset.read_dyn::<f64>().map_err(|error| failed(path, &format!("cannot read {name}"), &error));
     let values: ArrayD<f64> = match (shape.len(), index) {
-        (1, None) => all()?.insert_axis(Axis(0)),
-        (2, None) => all()?,
-        (3, Some(index)) if index < shape[0] => dataset
-            .read_slice::<f64, _, ndarray::Ix2>(ndarray::s![index, .., ..])
-            .map_err(|error| failed(path, &format!("cannot read {name}"), &error))?
-            .into_dyn(),
+        (1, None) => read_all(path, name, &dataset)?.insert_axis(Axis(0)),
+        (2, None) => read_all(path, name, &dataset)?,
+        (3, Some(index)) if index < shape[0] => {
+            super::guard::check_memory(path, name, shape[1..].iter().product(), size_of::<f64>())?;
+            let values = dataset
+                .read_slice::<f64, _, Ix2>(ndarray::s![index, .., ..])
+                .map_err(|error| failed(path, &format!("cannot read {name}"), &error))?;
+            unpacked(&dataset, values).into_dyn()
+        }
         (3, Some(_)) => return wrong(format!("; the index must be 0 to {}", shape[0].saturating_sub(1))),
         (3, None) => {
             return wrong(format!(
@@ -232,11 +252,7 @@ pub(super) fn read_dataset(
         (_, Some(_)) => return wrong("; an index selects from three dimensions, leave it out".into()),
         _ => return wrong("; a matrix with a sample a row is needed".into()),
     };
-    let mut values = values.into_dimensionality::<Ix2>().map_err(|error| failed(path, name, &error))?;
-    let packing = Packing::of(&dataset);
-    if !packing.is_plain() {
-        values.mapv_inplace(|value| packing.decode(value));
-    }
+    let values = values.into_dimensionality::<Ix2>().map_err(|error| failed(path, name, &error))?;
     if values.is_empty() {
         return wrong(": it holds no numbers".into());
     }

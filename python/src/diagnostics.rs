@@ -6,12 +6,11 @@ use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use serde::Serialize;
 use tallsbi::StreamKey;
-use tallsbi::data::Purpose;
+use tallsbi::calibration::Drawn;
 use tallsbi::diagnostics::local_c2st::{LocalC2st, LocalC2stOptions};
 use tallsbi::diagnostics::mmd::{Bandwidth, unbiased_mmd2};
-use tallsbi::diagnostics::sbc::{RankOptions, sbc as rank};
+use tallsbi::diagnostics::sbc::RankOptions;
 use tallsbi::diagnostics::sliced_wasserstein as slice;
-use tallsbi::diagnostics::tarp::tarp;
 use tallsbi::diagnostics::{C2stOptions, c2st as tell_apart};
 
 type Matrix<'py> = PyReadonlyArray2<'py, f64>;
@@ -77,9 +76,8 @@ pub fn sbc<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<String> {
     let options: RankOptions = options("sbc", rank_options)?;
-    let (theta, draws) = (theta.as_array().to_owned(), draws.as_array().to_owned());
-    let key = StreamKey::root(seed).child(Purpose::Calibration);
-    Ok(json(&run(py, progress, |monitor| Ok(rank(theta.view(), draws.view(), &options, key, monitor)?))?))
+    let drawn = Drawn { theta: theta.as_array().to_owned(), draws: draws.as_array().to_owned() };
+    Ok(json(&run(py, progress, |monitor| drawn.sbc(&options, seed, monitor))?))
 }
 
 /// Expected coverage (TARP).
@@ -93,9 +91,8 @@ pub fn coverage<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<String> {
     let options: RankOptions = options("coverage", rank_options)?;
-    let (theta, draws) = (theta.as_array().to_owned(), draws.as_array().to_owned());
-    let key = StreamKey::root(seed).child(Purpose::Calibration);
-    Ok(json(&run(py, progress, |monitor| Ok(tarp(theta.view(), draws.view(), &options, key, monitor)?))?))
+    let drawn = Drawn { theta: theta.as_array().to_owned(), draws: draws.as_array().to_owned() };
+    Ok(json(&run(py, progress, |monitor| drawn.coverage(&options, seed, monitor))?))
 }
 
 /// ℓ-C2ST from pairs θ, θ_q (N, m), x (N, n·d) at `observation` (n·d) with `posterior` (S, m).

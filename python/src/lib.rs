@@ -22,7 +22,7 @@ mod _tallsbi {
     #[pymodule_export]
     use crate::model::{Model, train};
     #[pymodule_export]
-    use crate::refine::refine;
+    use crate::refine::{posterior_sbc, refine};
     #[pymodule_export]
     use crate::tasks::{
         observe, prior_check, prior_log_prob, prior_sample, reference, simulate_task, task_info, tasks,

@@ -1,4 +1,4 @@
-//! Refinement at observations, of built-in tasks and of Python functions.
+//! Refinement at observations and its check there, of built-in tasks and of Python functions.
 
 use crate::error::exception;
 use crate::model::{Model, Source};
@@ -8,7 +8,7 @@ use numpy::{IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use std::sync::Arc;
 
-use tallsbi::{RefineFrom, RefineOptions, Task};
+use tallsbi::{PosteriorSbcOptions, RefineFrom, RefineOptions, Task};
 
 /// A refined model, draws of its posterior, why it has not settled, rounds as JSON, simulations made.
 type Refined<'py> = (Model, Bound<'py, PyArray2<f64>>, Option<String>, String, usize);
@@ -22,6 +22,16 @@ pub struct Simulator {
     names: Vec<String>,
     #[pyo3(item)]
     batch: usize,
+}
+
+/// The task that `simulator` is under the prior of `source`, or the built-in one that `source` names.
+fn simulated(source: &Source, simulator: Option<Simulator>) -> PyResult<Box<dyn Task>> {
+    match simulator {
+        Some(Simulator { call, names, batch }) => {
+            Ok(Box::new(PythonTask::new(crate::tasks::prior(&source.prior)?, names, batch, call)))
+        }
+        None => task(&source.task, &source.task_options),
+    }
 }
 
 /// Refines at x (n, d): `simulator` is a Python one, or `source` names a built-in task. θ (N, m) and xs (N, K, d) are earlier rows.
@@ -39,12 +49,7 @@ pub fn refine<'py>(
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Refined<'py>> {
     let options: RefineOptions = options("refine", refine_options)?;
-    let task: Box<dyn Task> = match simulator {
-        Some(Simulator { call, names, batch }) => {
-            Box::new(PythonTask::new(crate::tasks::prior(&source.prior)?, names, batch, call))
-        }
-        None => task(&source.task, &source.task_options)?,
-    };
+    let task = simulated(&source, simulator)?;
     let base = base.map(|model| Arc::clone(&model.get().0));
     let earlier = earlier.map(|(theta, x)| source.simulations(theta.as_array(), x.as_array())).transpose()?;
     let x = match &base {
@@ -59,4 +64,25 @@ pub fn refine<'py>(
     let rounds = serde_json::to_string(&refined.rounds).expect("numbers only");
     let draws = refined.posterior.theta.into_pyarray(py);
     Ok((Model(Arc::new(refined.model)), draws, reason, rounds, refined.simulations))
+}
+
+/// Posterior SBC of the model's posterior given x (n, d), as JSON; `simulator` and `source` as for [`refine`].
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // what a refinement is checked with
+pub fn posterior_sbc<'py>(
+    py: Python<'py>,
+    model: &Bound<'py, Model>,
+    source: Source,
+    simulator: Option<Simulator>,
+    x: PyReadonlyArray2<'py, f64>,
+    check_options: &str,
+    seed: u64,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<String> {
+    let options: PosteriorSbcOptions = options("posterior_sbc", check_options)?;
+    let task = simulated(&source, simulator)?;
+    let model = Arc::clone(&model.get().0);
+    let x = model.centre("observations", x.as_array()).map_err(exception)?;
+    let found = run(py, progress, |monitor| tallsbi::posterior_sbc(&model, &*task, x.view(), &options, seed, monitor))?;
+    Ok(serde_json::to_string(&found).expect("numbers only"))
 }

@@ -37,7 +37,7 @@ from ._prior import (
     Uniform,
     torch_prior,
 )
-from ._refine import Reference, Refined, reference, refine
+from ._refine import PosteriorSbc, Reference, Refined, posterior_sbc, reference, refine
 from ._simulate import Simulations, observe, simulate, tasks
 from ._tallsbi import Error, set_threads
 
@@ -58,6 +58,7 @@ __all__ = [
     "MultivariateNormal",
     "Normal",
     "Posterior",
+    "PosteriorSbc",
     "Prior",
     "Recording",
     "Reference",
@@ -70,6 +71,7 @@ __all__ = [
     "compare",
     "diagnostics",
     "observe",
+    "posterior_sbc",
     "predict",
     "read_recording",
     "reference",

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def _plain(values: Any, what: str) -> Array:
+def plain(values: Any, what: str) -> Array:
+    """`values` as an array of numbers of any shape; torch tensors, with gradients or on other devices, too."""
     if hasattr(values, "detach"):  # a torch tensor, perhaps with a gradient
         values = values.detach().cpu()
     try:
@@ -22,7 +23,7 @@ def _plain(values: Any, what: str) -> Array:
 
 def matrix(values: Any, what: str) -> Array:
     """`values` as rows (n, d); one row of numbers is (1, d)."""
-    array = np.atleast_1d(_plain(values, what))
+    array = np.atleast_1d(plain(values, what))
     if array.ndim == 1:
         array = array[None, :]
     if array.ndim != 2:
@@ -32,7 +33,7 @@ def matrix(values: Any, what: str) -> Array:
 
 def rows(values: Any, what: str, columns: int | None = None) -> Array:
     """`values` as rows (n, d); a list of numbers is one column (n, 1), or one row if `columns` is their number."""
-    array = np.atleast_1d(_plain(values, what))
+    array = np.atleast_1d(plain(values, what))
     if array.ndim == 1:
         array = array[None, :] if columns == len(array) and columns > 1 else array[:, None]
     if array.ndim != 2:
@@ -42,7 +43,7 @@ def rows(values: Any, what: str, columns: int | None = None) -> Array:
 
 def cube(values: Any, what: str) -> Array:
     """`values` as (N, K, d); (N, d) is one observation each."""
-    array = np.atleast_1d(_plain(values, what))
+    array = np.atleast_1d(plain(values, what))
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim == 2:

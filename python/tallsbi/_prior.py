@@ -266,7 +266,10 @@ def _component(name: str, distribution: Any) -> dict[str, Any]:
 
 
 def as_prior(prior: Any) -> Prior:
-    """`prior` as a Prior."""
+    """`prior` as a Prior; a distribution of torch has the parameters theta_1, theta_2, .."""
+    if hasattr(prior, "event_shape"):
+        size = int(np.prod(prior.event_shape)) * int(np.prod(prior.batch_shape))
+        return torch_prior(prior, [f"theta_{i + 1}" for i in range(size)])
     return prior if isinstance(prior, Prior) else Prior(prior)
 
 

@@ -1,4 +1,4 @@
-"""Reference posteriors, and models refined at observations."""
+"""Reference posteriors, models refined at observations, and checks there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _tallsbi
 from ._arrays import Array, checked_seed, cube, rows, text
-from ._model import Model, Posterior, _source
+from ._model import Model, Posterior, _sampling, _source
 from ._prior import Prior, as_prior
 from ._progress import Progress, resolve
 from ._simulate import DEFAULT_BATCH, Runner, Simulations, global_generators
@@ -48,6 +48,28 @@ def reference(
     return Reference(drawn.reshape(-1, drawn.shape[-1])[: int(samples)], method, rhat, ess, objection)
 
 
+def _simulator(
+    simulator: Callable[..., Any] | str,
+    prior: Any,
+    simulations: Simulations | None,
+    task_options: dict[str, Any] | None,
+    vectorized: bool | None,
+    batch: int,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What the library is told of a built-in task, or of a function with the prior of its parameters."""
+    if isinstance(simulator, str):
+        settings = text(task_options or {})
+        source = _source(simulations, Prior(_tallsbi.task_info(simulator, settings)[0]))
+        return {**source, "task": simulator, "task_options": settings}, None
+    own = as_prior(prior)
+    with global_generators():
+        runner = Runner(simulator, own.sample(6, seed), vectorized, seed)
+    names = [f"x{i}" for i in range(runner.width)]
+    call = lambda theta, seeds: runner.rows(theta, [int(one) for one in seeds])  # noqa: E731
+    return _source(simulations, own), {"call": call, "names": names, "batch": int(batch)}
+
+
 @dataclass(frozen=True)
 class Refined:
     """A model refined at observations: its posterior there, whether it has settled, and what it took."""
@@ -81,19 +103,8 @@ def refine(
     tolerance, samples, and the others of `tallsbi refine`.
     """
     observed = rows(x, "observations")
-    native = None
-    if isinstance(simulator, str):
-        own = Prior(_tallsbi.task_info(simulator, text(task_options or {}))[0])
-    else:
-        own = as_prior(prior if prior is not None else getattr(model, "prior", None))
-        with global_generators():
-            runner = Runner(simulator, own.sample(6, seed), vectorized, seed)
-        names = [f"x{i}" for i in range(runner.width)]
-        call = lambda theta, seeds: runner.rows(theta, [int(one) for one in seeds])  # noqa: E731
-        native = {"call": call, "names": names, "batch": int(batch)}
-    source = _source(simulations, own)
-    if isinstance(simulator, str):
-        source["task"], source["task_options"] = simulator, text(task_options or {})
+    given = prior if prior is not None else getattr(model, "prior", None)
+    source, native = _simulator(simulator, given, simulations, task_options, vectorized, batch, seed)
     earlier = None if simulations is None else (np.ascontiguousarray(simulations.theta), cube(simulations.x, "x"))
     base, told = getattr(model, "_native", None), resolve(progress)
     with global_generators():
@@ -104,3 +115,53 @@ def refine(
         warnings.warn(f"the refinement has not settled: {reason}", stacklevel=2)
     refined = Model(made)
     return Refined(refined, Posterior(refined, observed), draws, reason is None, reason, json.loads(rounds), count)
+
+
+@dataclass(frozen=True)
+class PosteriorSbc:
+    """`p_value` of all tests together; of each parameter, and of the `distance` from the posterior's mean, its own. `ranks` (m, pairs) of the parameters."""
+
+    p_value: float
+    p_values: dict[str, float]
+    ranks: Array
+
+
+def posterior_sbc(
+    posterior: Posterior,
+    simulator: Callable[..., Any] | str | None = None,
+    *,
+    pairs: int = 200,
+    new: int | None = None,
+    draws: int = 100,
+    vectorized: bool | None = None,
+    batch: int = DEFAULT_BATCH,
+    seed: int = 0,
+    progress: Progress | bool | None = None,
+    task_options: dict[str, Any] | None = None,
+    **sampling: Any,
+) -> PosteriorSbc:
+    """Is the posterior right at its observations? Draws `pairs` parameters from it, simulates `new` observations at each (as many as there are, by
+    default), and asks whether the parameters rank uniformly among `draws` from the posterior given both. `simulator` is as for `simulate`; the
+    built-in task that the model was trained on need not be named.
+
+    >>> from tallsbi import observe, simulate, train
+    >>> model = train(simulate("gaussian_linear", n=500), epochs=2, hidden=[16], members=1)
+    >>> check = posterior_sbc(model.posterior(observe("gaussian_linear", n=5).x), pairs=20, draws=20)
+    >>> check.ranks.shape, len(check.p_values)
+    ((10, 20), 11)
+    """
+    model = posterior.model
+    simulator = simulator or model.info["task"]
+    if not simulator:
+        raise ValueError("simulator: the model does not know its task; give the function, or the task's name")
+    source, native = _simulator(simulator, model.prior, None, task_options, vectorized, batch, seed)
+    options = {"pairs": int(pairs), "draws": int(draws), "new": None if new is None else int(new), "sampling": _sampling(model, draws, sampling)}
+    with global_generators():
+        found = json.loads(
+            _tallsbi.posterior_sbc(
+                model._native, source, native, posterior.x, text(options), checked_seed(seed), resolve(progress)
+            )
+        )
+    tests = dict(zip([*model.names, "distance"], [*found["parameters"], found["distance"]], strict=True))
+    p_values = {name: test["ecdf"]["p_value"] for name, test in tests.items()}
+    return PosteriorSbc(found["p_value"], p_values, np.array([test["ranks"] for test in found["parameters"]]))

@@ -65,6 +65,15 @@ def reference(
 def train(
     source: dict[str, Any], theta: Array, x: Array, train_options: str, seed: int, progress: Progress
 ) -> Model: ...
+def posterior_sbc(
+    model: Model,
+    source: dict[str, Any],
+    simulator: dict[str, Any] | None,
+    x: Array,
+    check_options: str,
+    seed: int,
+    progress: Progress,
+) -> str: ...
 def refine(
     source: dict[str, Any],
     simulator: dict[str, Any] | None,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import _tallsbi
-from ._arrays import Array, checked_seed, cube, rows, text
+from ._arrays import Array, checked_seed, cube, plain, rows, text
 from ._progress import Progress, resolve
 
 
@@ -122,8 +122,8 @@ def sliced_wasserstein(p: Any, q: Any, *, projections: int = 1000, seed: int = 0
 
 
 def _draws(draws: Any, theta: Array) -> Array:
-    array = np.asarray(draws)
-    return cube(array[:, :, None] if array.ndim == 2 and theta.shape[1] == 1 else draws, "draws")
+    array = plain(draws, "draws")
+    return cube(array[:, :, None] if array.ndim == 2 and theta.shape[1] == 1 else array, "draws")
 
 
 def sbc(
@@ -167,9 +167,9 @@ def local_c2st(
 ) -> LocalC2st:
     """ℓ-C2ST: is the posterior right at the observations x_obs (n, d)? Pairs θ (N, m), x (N, n, d) of the joint distribution, one draw θ_q (N, m)
     of the posterior of each x, and samples (S, m) of the one at x_obs."""
-    pairs = np.asarray(x, dtype=np.float64)
+    pairs = plain(x, "x")
     flat = rows(pairs.reshape(len(pairs), -1), "x")
-    observed = np.asarray(x_obs, dtype=np.float64).reshape(-1)
+    observed = plain(x_obs, "x_obs").reshape(-1)
     arrays = (rows(theta, "theta"), rows(theta_q, "theta_q"), flat, observed, rows(posterior_samples, "posterior_samples"))
     options = text({"trials": trials, "ensemble": ensemble})
     found = json.loads(_tallsbi.local_c2st(*arrays, options, checked_seed(seed), resolve(progress)))

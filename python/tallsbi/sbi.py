@@ -12,7 +12,7 @@ from ._prior import as_prior
 
 
 class NLE:
-    """Learns the likelihood.
+    """Learns the likelihood. `prior` may be a distribution of torch.
 
     >>> import tallsbi
     >>> prior = tallsbi.Prior({"a": tallsbi.Normal(0, 1)})
@@ -50,9 +50,9 @@ class NLE:
             raise ValueError("build_posterior: train first")
         return self._model
 
-    def build_posterior(self) -> DirectPosterior:
-        """What is sampled from."""
-        return DirectPosterior(self.model)
+    def build_posterior(self, density_estimator: NLE | None = None) -> DirectPosterior:
+        """What is sampled from; `train` gives what may be handed over here."""
+        return DirectPosterior((density_estimator or self).model)
 
 
 class DirectPosterior:
@@ -73,10 +73,22 @@ class DirectPosterior:
             raise ValueError("x: give the observations, or set_default_x")
         return self.model.posterior(self._x if x is None else x)
 
-    def sample(self, sample_shape: Any = (1000,), x: Any = None, *, seed: int = 0) -> Array:
-        """Samples of shape sample_shape + (m,) given x (n, d)."""
+    def sample(
+        self, sample_shape: Any = (1000,), x: Any = None, *, seed: int = 0, show_progress_bars: bool | None = None
+    ) -> Array:
+        """Samples of shape sample_shape + (m,) given x (n, d), the same for the same `seed`."""
         shape = tuple(int(size) for size in sample_shape)
-        return self._at(x).sample(int(np.prod(shape, dtype=int)), seed=seed).reshape(*shape, -1)  # type: ignore[no-any-return]
+        drawn = self._at(x).sample(int(np.prod(shape, dtype=int)), seed=seed, progress=show_progress_bars)
+        return drawn.reshape(*shape, -1)  # type: ignore[no-any-return]
+
+    def sample_batched(
+        self, sample_shape: Any, x: Any, *, seed: int = 0, show_progress_bars: bool | None = None
+    ) -> Array:
+        """Samples of shape sample_shape + (N, m) of the N posteriors given each x (N, d), or x (N, n, d) of n observations each."""
+        shape = tuple(int(size) for size in sample_shape)
+        count = int(np.prod(shape, dtype=int))
+        drawn = self.model.draws(x, count, seed=seed, progress=show_progress_bars)
+        return np.moveaxis(drawn, 1, 0).reshape(*shape, *drawn.shape[::2])
 
     def log_prob(self, theta: Any, x: Any = None) -> Array:
         """Log density at θ (N, m) given x."""

@@ -69,6 +69,14 @@ def test_tensors(model, observations):
     np.testing.assert_array_equal(model.posterior(tensor).sample(10), model.posterior(observations).sample(10))
 
 
+def test_posteriors_of_many_observations_in_the_shape_of_sbi(model, observations):
+    from tallsbi.sbi import DirectPosterior
+
+    drawn = DirectPosterior(model).sample_batched((2, 5), observations)
+    assert drawn.shape == (2, 5, 4, 1)
+    np.testing.assert_array_equal(drawn.reshape(10, 4, 1).swapaxes(0, 1), model.draws(observations, 10))
+
+
 def test_scores(scores):
     x = np.zeros((3, 10))
     posterior = scores.posterior(x)
@@ -112,6 +120,20 @@ def test_refining_a_python_simulator(observations, model):
     np.testing.assert_allclose(refined.posterior.log_prob(at), normal(at[:, 0], mean, variance), atol=0.2)
 
 
+def test_posterior_sbc_of_a_python_simulator(observations, model):
+    posterior = model.posterior(observations)
+    right = tallsbi.posterior_sbc(posterior, gaussian, pairs=100, draws=50)
+    assert right.ranks.shape == (1, 100) and list(right.p_values) == ["mean", "distance"]
+    assert right.p_value > 0.01 and right.p_value <= 2 * min(right.p_values.values())
+    # The posterior's sd is 0.24: another simulator's observations pull p(θ | y, y') away from θ'.
+    elsewhere = lambda theta, rng: gaussian(theta, rng) + 0.4  # noqa: E731
+    assert tallsbi.posterior_sbc(posterior, elsewhere, pairs=100, draws=50).p_value < 1e-3
+    with pytest.raises(ValueError, match="does not know its task"):
+        tallsbi.posterior_sbc(posterior)
+    with pytest.raises(ValueError, match="new observations: expected observations of 1 values"):
+        tallsbi.posterior_sbc(posterior, lambda theta, rng: rng.normal(theta[0], 1.0, 3))
+
+
 def test_reference_and_arviz(observations, model):
     x = tallsbi.observe("gaussian_linear", n=5).x
     assert tallsbi.reference("gaussian_linear", x, 1000).samples.shape == (1000, 10)
@@ -124,13 +146,14 @@ def test_reference_and_arviz(observations, model):
 
 
 def test_same_samples_as_the_command_line(tmp_path):
+    import json
     import os
     import subprocess
 
     binary = os.environ.get("TALLSBI_BINARY")
     if not binary:
         pytest.skip("TALLSBI_BINARY is not set")
-    run = lambda *words: subprocess.run([binary, "-q", *map(str, words)], check=True, cwd=tmp_path)  # noqa: E731
+    run = lambda *words: subprocess.run([binary, "-q", *map(str, words)], check=True, cwd=tmp_path, stdout=subprocess.PIPE)  # noqa: E731
     run("simulate", "sir", "-n", 600, "-o", "train.h5", "--seed", 3)
     short = ["--architecture", "likelihood", "--epochs", 2, "--hidden", "16", "--members", 1, "--config", "train.toml"]
     (tmp_path / "train.toml").write_text("[likelihood]\nsymmetries = false\n")
@@ -139,3 +162,9 @@ def test_same_samples_as_the_command_line(tmp_path):
     ours = tallsbi.train(tallsbi.simulate("sir", n=600, seed=3), options={"likelihood": {"symmetries": False}}, architecture="likelihood", epochs=2, hidden=[16], members=1, seed=4)
     x = tallsbi.observe("sir", n=3, seed=5).x
     np.testing.assert_array_equal(theirs.posterior(x).sample(200), ours.posterior(x).sample(200))
+    run("observe", "sir", "--from-prior", "-n", 3, "--seed", 5, "-o", "obs.h5")
+    words = ["diagnose", "posterior-sbc", "own.safetensors", "--observations", "obs.h5", "--pairs", 20, "--draws", 20, "--json"]
+    found = json.loads(run(*words).stdout)
+    check = tallsbi.posterior_sbc(ours.posterior(x), pairs=20, draws=20)
+    assert check.p_value == found["p_value"]
+    np.testing.assert_array_equal(check.ranks, [test["ranks"] for test in found["ranks"][:-1]])

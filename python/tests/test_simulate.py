@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import tallsbi
+import tallsbi.sbi
 
 PRIOR = tallsbi.Prior({"a": tallsbi.Normal(0.0, 1.0), "b": tallsbi.Uniform(1.0, 2.0)})
 
@@ -108,7 +109,11 @@ def test_torch_priors():
 
     prior = tallsbi.torch_prior([d.Independent(d.Uniform(torch.zeros(2), torch.ones(2)), 1), d.LogNormal(0.0, 0.5)], ["a", "b", "c"])
     assert prior == tallsbi.Prior({"a": tallsbi.Uniform(0, 1), "b": tallsbi.Uniform(0, 1), "c": tallsbi.LogNormal(0.0, 0.5)})
-    with pytest.raises(ValueError, match="Gamma is no prior"):
+    inference = tallsbi.sbi.NLE(d.Independent(d.Uniform(torch.zeros(2), torch.ones(2)), 1))
+    assert inference.prior == tallsbi.Prior({"theta_1": tallsbi.Uniform(0, 1), "theta_2": tallsbi.Uniform(0, 1)})
+    drawn = torch.randn(50, 20, 2, requires_grad=True)
+    assert 0 <= tallsbi.diagnostics.sbc(torch.randn(50, 2), drawn).p_value <= 1
+    with pytest.raises(ValueError, match="Weibull is no prior"):
         tallsbi.torch_prior(d.Weibull(1.0, 1.0), ["a"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,11 +2,11 @@
 //! have n observations of each θ ([`simulate`](crate::simulate()) with another seed).
 
 use crate::{Error, Model, Result, Simulations};
-use ndarray::{Array2, Array3, ArrayView2, Axis, s};
+use ndarray::{Array2, Array3, ArrayD, ArrayView2, ArrayView3, Axis, Ix3, s};
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, StreamKey};
 use tallsbi_diagnostics::local_c2st::{LocalC2st, LocalC2stOptions, LocalC2stResult};
-use tallsbi_diagnostics::sbc::{RankOptions, Sbc};
+use tallsbi_diagnostics::sbc::{RankOptions, Sbc, check_pairs as check_drawn};
 use tallsbi_diagnostics::tarp::Tarp;
 use tallsbi_inference::sample::SampleOptions;
 use tallsbi_inference::score::MomentCache;
@@ -46,9 +46,7 @@ pub fn sbc(
     seed: u64,
     monitor: &dyn Monitor,
 ) -> Result<Sbc> {
-    let drawn = drawn(model, pairs, options, seed, monitor)?;
-    let key = StreamKey::root(seed).child(Purpose::Calibration);
-    Ok(tallsbi_diagnostics::sbc::sbc(drawn.theta.view(), drawn.draws.view(), &options.ranks, key, monitor)?)
+    Drawn::of_model(model, pairs, options, seed, monitor)?.sbc(&options.ranks, seed, monitor)
 }
 
 /// Expected coverage (TARP): do credible regions hold the truth as often as they say?
@@ -62,9 +60,7 @@ pub fn coverage(
     seed: u64,
     monitor: &dyn Monitor,
 ) -> Result<Tarp> {
-    let drawn = drawn(model, pairs, options, seed, monitor)?;
-    let key = StreamKey::root(seed).child(Purpose::Calibration);
-    Ok(tallsbi_diagnostics::tarp::tarp(drawn.theta.view(), drawn.draws.view(), &options.ranks, key, monitor)?)
+    Drawn::of_model(model, pairs, options, seed, monitor)?.coverage(&options.ranks, seed, monitor)
 }
 
 /// ℓ-C2ST: is the posterior right at these observations (n, d)? `posterior` (S, m) holds samples of it; of each pair as many observations
@@ -91,26 +87,119 @@ pub fn local_c2st(
     }
     let (theta, x) = pairs.valid_rows_for(model);
     let x = x.slice_move(s![.., ..n, ..]);
-    let theta_q = draws(model, &x, 1, sampling, StreamKey::root(seed), None, monitor)?.index_axis_move(Axis(1), 0);
-    test_locally((theta.view(), theta_q.view(), &x), (observations, posterior), options, seed, monitor)
+    let draws = draws(model, &x, 1, sampling, StreamKey::root(seed), None, monitor)?;
+    let (x, observations) = (x.mapv(f64::from), observations.mapv(f64::from));
+    Drawn { theta, draws }.local_c2st(x.view(), (observations.view(), posterior), options, seed, monitor)
 }
 
-/// ℓ-C2ST from pairs θ (N, m), x (N, n, d) and one posterior sample of each, θ_q (N, m).
-///
-/// # Errors
-/// As [`LocalC2st::train`].
-pub fn test_locally(
-    (theta, theta_q, x): (ArrayView2<'_, f64>, ArrayView2<'_, f64>, &Array3<f32>),
-    (observations, posterior): (ArrayView2<'_, f32>, ArrayView2<'_, f64>),
-    options: &LocalC2stOptions,
-    seed: u64,
-    monitor: &dyn Monitor,
-) -> Result<LocalC2stResult> {
-    let (pairs, n, d) = x.dim();
-    let flat = Array2::from_shape_fn((pairs, n * d), |(i, j)| f64::from(x[[i, j / d, j % d]]));
-    let observation: Vec<f64> = observations.iter().map(|&value| value.into()).collect();
-    let test = LocalC2st::train(theta, theta_q, flat.view(), options, StreamKey::root(seed), monitor)?;
-    Ok(test.evaluate(posterior, &observation, monitor)?)
+/// What errors call the draws of others.
+const DRAWS: &str = "posterior draws";
+
+fn wrong_shape(found: &[usize], rows: usize, m: usize) -> Error {
+    let turned = matches!(*found, [_, second, third] if second == rows && third == m);
+    let remedy = if turned { "; exchange its first two axes" } else { "" };
+    Error::Shape {
+        what: DRAWS.into(),
+        expected: format!("({rows}, L, {m}): L draws of {m} parameters for each of {rows} rows"),
+        found: format!("{found:?}{remedy}").replace('[', "(").replace(']', ")"),
+    }
+}
+
+/// Parameters of the joint distribution with samples of the posterior of each of them, whoever drew these.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drawn {
+    /// True parameters (N, m).
+    pub theta: Array2<f64>,
+    /// Posterior samples (N, L, m).
+    pub draws: Array3<f64>,
+}
+
+impl Drawn {
+    /// Those of a model.
+    ///
+    /// # Errors
+    /// As [`sbc()`].
+    pub fn of_model(
+        model: &Model,
+        pairs: &Simulations,
+        options: &CheckOptions,
+        seed: u64,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        check_pairs(model, pairs)?;
+        let (theta, x) = pairs.valid_rows_for(model);
+        let draws = draws(model, &x, options.draws, &options.sampling, StreamKey::root(seed), None, monitor)?;
+        Ok(Self { theta, draws })
+    }
+
+    /// Those that another tool drew: `draws` (N, L, m) belong to the N rows of `pairs`, of which the valid ones are kept. (N, m) is one draw of
+    /// each, and (N, L) draws of a single parameter.
+    ///
+    /// # Errors
+    /// When shapes do not fit, draws are not finite, or most posteriors have collapsed.
+    pub fn of_others(pairs: &Simulations, draws: ArrayD<f64>) -> Result<Self> {
+        let found = draws.shape().to_vec();
+        let (rows, m) = pairs.theta.dim();
+        let draws = match (found.as_slice(), m) {
+            (_, 1) if found.len() == 2 => draws.insert_axis(Axis(2)),
+            (&[_, width], _) if width == m => draws.insert_axis(Axis(1)),
+            _ => draws,
+        };
+        let draws = draws.into_dimensionality::<Ix3>().ok().filter(|draws| draws.dim().0 == rows && draws.dim().2 == m);
+        let draws = draws.ok_or_else(|| wrong_shape(&found, rows, m))?;
+        let kept: Vec<usize> = (0..rows).filter(|&row| pairs.valid[row]).collect();
+        let bad = |row: &usize| {
+            draws.index_axis(Axis(0), *row).indexed_iter().find_map(|(at, v)| (!v.is_finite()).then_some((at, *v)))
+        };
+        if let Some((row, ((draw, column), value))) = kept.iter().find_map(|row| Some((row, bad(row)?))) {
+            let name = &pairs.prior.names()[column];
+            let message = format!(
+                "{name} of draw {draw} of row {row} (counted from 0) is {value}; draw it anew, or mark the row as not valid"
+            );
+            return Err(Error::Input { origin: DRAWS.into(), message });
+        }
+        let drawn = Self { theta: pairs.theta.select(Axis(0), &kept), draws: draws.select(Axis(0), &kept) };
+        check_drawn(drawn.theta.view(), drawn.draws.view())?;
+        Ok(drawn)
+    }
+
+    /// See [`sbc()`].
+    ///
+    /// # Errors
+    /// As [`tallsbi_diagnostics::sbc::sbc`].
+    pub fn sbc(&self, ranks: &RankOptions, seed: u64, monitor: &dyn Monitor) -> Result<Sbc> {
+        let key = StreamKey::root(seed).child(Purpose::Calibration);
+        Ok(tallsbi_diagnostics::sbc::sbc(self.theta.view(), self.draws.view(), ranks, key, monitor)?)
+    }
+
+    /// See [`coverage`].
+    ///
+    /// # Errors
+    /// As [`tallsbi_diagnostics::tarp::tarp`].
+    pub fn coverage(&self, ranks: &RankOptions, seed: u64, monitor: &dyn Monitor) -> Result<Tarp> {
+        let key = StreamKey::root(seed).child(Purpose::Calibration);
+        Ok(tallsbi_diagnostics::tarp::tarp(self.theta.view(), self.draws.view(), ranks, key, monitor)?)
+    }
+
+    /// ℓ-C2ST with the first sample of each posterior: x (N, n, d) belongs to the rows, `posterior` (S, m) to the observations (n, d).
+    ///
+    /// # Errors
+    /// As [`LocalC2st::train`] and [`LocalC2st::evaluate`].
+    pub fn local_c2st(
+        &self,
+        x: ArrayView3<'_, f64>,
+        (observations, posterior): (ArrayView2<'_, f64>, ArrayView2<'_, f64>),
+        options: &LocalC2stOptions,
+        seed: u64,
+        monitor: &dyn Monitor,
+    ) -> Result<LocalC2stResult> {
+        let (pairs, n, d) = x.dim();
+        let flat = Array2::from_shape_fn((pairs, n * d), |(i, j)| x[[i, j / d, j % d]]);
+        let observation: Vec<f64> = observations.iter().copied().collect();
+        let theta_q = self.draws.index_axis(Axis(1), 0);
+        let test = LocalC2st::train(self.theta.view(), theta_q, flat.view(), options, StreamKey::root(seed), monitor)?;
+        Ok(test.evaluate(posterior, &observation, monitor)?)
+    }
 }
 
 /// `count` samples of the posterior of each row of x (N, n, d): (N, count, m). The one way in which checks draw, so that the same seed gives
@@ -131,25 +220,6 @@ pub fn draws(
     let sampling = SampleOptions { samples: count, ..sampling.clone() };
     let key = key.child(Purpose::Calibration).indexed(count as u64);
     Ok(model.sample_groups(&groups, key, &sampling, covariances, monitor)?.0)
-}
-
-/// Parameters (N, m) with posterior samples (N, L, m) of each.
-struct Drawn {
-    theta: Array2<f64>,
-    draws: Array3<f64>,
-}
-
-fn drawn(
-    model: &Model,
-    pairs: &Simulations,
-    options: &CheckOptions,
-    seed: u64,
-    monitor: &dyn Monitor,
-) -> Result<Drawn> {
-    check_pairs(model, pairs)?;
-    let (theta, x) = pairs.valid_rows_for(model);
-    let draws = draws(model, &x, options.draws, &options.sampling, StreamKey::root(seed), None, monitor)?;
-    Ok(Drawn { theta, draws })
 }
 
 /// Checks that pairs have the model's parameters and observations.

@@ -45,7 +45,8 @@ const SPREAD: usize = 400;
 /// Of so many samples of the posterior one makes a pair: neighbours may be relatives.
 const APART: usize = 4;
 
-/// Posterior SBC (Säilynoja et al. 2025): draws parameters from the model's posterior given the observations (n, d), simulates new ones at each, and asks
+/// Posterior SBC (Säilynoja et al. 2025): draws parameters from the model's posterior given the observations (n, d),
+/// [centred](Model::centre) where the model has offsets, simulates new ones at each, and asks
 /// whether the parameters rank uniformly in the model's posterior given both. See [`posterior_sbc`](tallsbi_diagnostics::posterior_sbc).
 ///
 /// # Errors
@@ -63,6 +64,7 @@ pub fn posterior_sbc(
         return Err(Error::Input { origin: "the model".into(), message });
     }
     model.check_width("observations", observations.ncols())?;
+    model.check_width("new observations", task.dim_x())?;
     let pairs = options.pairs.max(2);
     let key = StreamKey::root(seed).child(Purpose::Calibration);
     let sampling = SampleOptions { samples: SPREAD.max(APART * pairs), ..options.sampling.clone() };
@@ -73,8 +75,11 @@ pub fn posterior_sbc(
     let theta = posterior.select(Axis(0), &rows);
     let new = options.new.unwrap_or(observations.nrows()).max(1);
     let x = simulated(task, &theta, new, key.indexed(1), monitor)?;
-    let both: Vec<Array2<f32>> =
-        x.outer_iter().map(|new| concatenate(Axis(0), &[observations.view(), new]).expect("one width")).collect();
+    let both = |new: ArrayView2<'_, f32>| -> Result<Array2<f32>> {
+        let new = model.centre("new observations", new.mapv(f64::from).view())?;
+        Ok(concatenate(Axis(0), &[observations.view(), new.view()]).expect("one width"))
+    };
+    let both: Vec<Array2<f32>> = x.outer_iter().map(both).collect::<Result<_>>()?;
     let groups: Vec<ArrayView2<'_, f32>> = both.iter().map(Array2::view).collect();
     let sampling = SampleOptions { samples: options.draws, ..options.sampling.clone() };
     let (draws, _) = model.sample_groups(&groups, key.indexed(2), &sampling, None, monitor)?;

@@ -3,7 +3,10 @@
 mod common;
 
 use common::Place;
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, Axis};
+use tallsbi::calibration::draws;
+use tallsbi::on_disk::{ModelFile, read_pairs};
+use tallsbi::{SampleOptions, Silent, StreamKey};
 
 /// A table of 40 rows, `value(row, column)`.
 fn table(columns: usize, value: impl Fn(usize, usize) -> String) -> String {
@@ -172,4 +175,135 @@ fn calibration_that_cannot_be_done() {
     ] {
         place.fails(&good.replace(old, new), 1, expected);
     }
+}
+
+/// A model, calibration pairs of which three are not valid, observations, and a posterior given these.
+fn calibrated(place: &Place) {
+    for arguments in [
+        "simulate gaussian_toy --dimension 2 -n 300 -o train.h5",
+        "train train.h5 -o model.safetensors --epochs 1 --hidden 8 --members 1 --architecture likelihood",
+        "simulate gaussian_toy --dimension 2 -n 60 --n-obs 2 --seed 1 -o cal.h5",
+        "observe gaussian_toy --dimension 2 --from-prior -n 2 -o obs.h5",
+        "sample model.safetensors --observations obs.h5 --samples 40 -o posterior.nc",
+    ] {
+        place.run(&format!("{arguments} -q"));
+    }
+    let file = hdf5::File::open_rw(place.at("cal.h5")).unwrap();
+    let valid = file.dataset("valid").unwrap();
+    let mut values = valid.read_1d::<u8>().unwrap();
+    values.slice_mut(ndarray::s![10..13]).fill(0);
+    valid.write(&values).unwrap();
+}
+
+/// Draws (60, count, 2) of the model, as its own checks draw them; rows that are not valid are NaN.
+fn own_draws(place: &Place, count: usize) -> Array3<f64> {
+    let model = ModelFile::load(&place.at("model.safetensors")).unwrap().model;
+    let pairs = read_pairs(&place.at("cal.h5"), None).unwrap();
+    let (_, x) = pairs.valid_rows_for(&model);
+    let sampling = SampleOptions::default();
+    let drawn = draws(&model, &x, count, &sampling, StreamKey::root(0), None, &Silent).unwrap();
+    let mut all = Array3::from_elem((60, count, 2), f64::NAN);
+    let rows = (0..60).filter(|&row| pairs.valid[row]);
+    rows.zip(drawn.outer_iter()).for_each(|(row, drawn)| all.index_axis_mut(Axis(0), row).assign(&drawn));
+    all
+}
+
+fn write(path: &std::path::Path, arrays: &[(&str, ndarray::ArrayViewD<'_, f64>)]) {
+    let file = hdf5::File::create(path).unwrap();
+    for (name, array) in arrays {
+        file.new_dataset_builder().with_data(&array.as_standard_layout()).create(*name).unwrap();
+    }
+}
+
+/// Draws of a model given as a file are tested as the model itself is: to the same digits.
+#[test]
+fn draws_in_a_file_are_tested_as_a_models() {
+    let place = Place::new();
+    calibrated(&place);
+    let (many, one) = (own_draws(&place, 50), own_draws(&place, 1));
+    write(&place.at("many.h5"), &[("a/draws", many.view().into_dyn()), ("b", one.view().into_dyn())]);
+    write(&place.at("one.h5"), &[("draws", one.index_axis(Axis(1), 0).into_dyn())]);
+    let rest = "--calibration cal.h5 -q";
+    for metric in ["sbc", "coverage"] {
+        for more in ["", " --pairs 30"] {
+            let model = place.json(&format!("diagnose {metric} model.safetensors --draws 50 {rest}{more}"));
+            let file = place.json(&format!("diagnose {metric} --posterior-draws many.h5:a/draws {rest}{more}"));
+            assert_eq!(model, file);
+            assert_eq!(model["pairs"], if more.is_empty() { 57 } else { 27 });
+        }
+    }
+    let rest = format!("{rest} --observations obs.h5 --posterior posterior.nc --trials 19");
+    let model = place.json(&format!("diagnose local-c2st model.safetensors {rest}"));
+    assert_eq!(model, place.json(&format!("diagnose local-c2st --posterior-draws one.h5 {rest}")));
+    // Rows in another order are other posteriors.
+    let turned: Vec<usize> = (0..60).map(|row| 59 - row).collect();
+    let turned = many.mapv(|value| if value.is_nan() { 0.1 } else { value }).select(Axis(0), &turned);
+    write(&place.at("turned.h5"), &[("draws", turned.view().into_dyn())]);
+    let ranks = |command: &str| place.json(command)["parameters"][0]["ranks"].clone();
+    let own = ranks("diagnose sbc --posterior-draws many.h5:a/draws --calibration cal.h5 -q");
+    assert_ne!(own, ranks("diagnose sbc --posterior-draws turned.h5 --calibration cal.h5 -q"));
+}
+
+#[test]
+fn draws_that_do_not_belong() {
+    let place = Place::new();
+    calibrated(&place);
+    let good = own_draws(&place, 30);
+    let changed = |change: &dyn Fn(&mut Array3<f64>)| {
+        let mut draws = good.clone();
+        change(&mut draws);
+        draws.into_dyn()
+    };
+    let nan = changed(&|draws| draws[[20, 3, 1]] = f64::NAN);
+    let collapsed = changed(&|draws| {
+        let first = draws.slice(ndarray::s![.., ..1, ..]).to_owned();
+        draws.assign(&first);
+    });
+    let fewer = good.slice(ndarray::s![..40, .., ..]).into_dyn();
+    let turned = good.view().permuted_axes([1, 0, 2]).to_owned().into_dyn();
+    let wide = Array3::from_shape_fn((60, 30, 3), |(i, j, k)| ((i * 7 + j * 11 + k) as f64).sin()).into_dyn();
+    let arrays: &[(&str, ndarray::ArrayViewD<'_, f64>)] = &[
+        ("good", good.view().into_dyn()),
+        ("nan", nan.view()),
+        ("collapsed", collapsed.view()),
+        ("fewer", fewer),
+        ("turned", turned.view()),
+        ("wide", wide.view()),
+    ];
+    write(&place.at("draws.h5"), arrays);
+    std::fs::write(place.at("draws.npy"), "no NumPy").unwrap();
+    for metric in ["sbc", "coverage", "local-c2st"] {
+        let rest = match metric {
+            "local-c2st" => "--calibration cal.h5 --observations obs.h5 --posterior posterior.nc --trials 19 -q",
+            _ => "--calibration cal.h5 -q",
+        };
+        for (source, expected) in [
+            ("draws.h5:nan", "draws.h5:nan: theta_2 of draw 3 of row 20 (counted from 0) is NaN; draw it anew"),
+            ("draws.h5:collapsed", "draws.h5:collapsed: only 1 of 30 draws differ"),
+            ("draws.h5:fewer", "found (40, 30, 2); --pairs 40 takes these rows alone"),
+            ("draws.h5:turned", "found (30, 60, 2); exchange its first two axes"),
+            (
+                "draws.h5:wide",
+                "draws.h5:wide: expected (60, L, 2): L draws of 2 parameters for each of 60 rows, found (60, 30, 3)",
+            ),
+            ("draws.h5", "say which dataset to read, as draws.h5:NAME"),
+            ("draws.h5:good:1", "leave the index out"),
+            ("draws.h5:none", "has no dataset none"),
+            ("draws.npy", "draws.npy: cannot be read as npy"),
+            ("absent.npy", "absent.npy: no such file"),
+        ] {
+            place.fails(&format!("diagnose {metric} --posterior-draws {source} {rest}"), 1, expected);
+        }
+        place.run(&format!("diagnose {metric} --posterior-draws draws.h5:fewer --pairs 40 {rest}"));
+        let both = format!("diagnose {metric} model.safetensors --posterior-draws draws.h5:good {rest}");
+        place.fails(&both, 2, "cannot be used with");
+        place.fails(&format!("diagnose {metric} {rest}"), 2, "required");
+        let sampling = format!("diagnose {metric} --posterior-draws draws.h5:good --steps 5 {rest}");
+        place.fails(&sampling, 2, "cannot be used with");
+    }
+    place.fails(
+        "diagnose sbc --posterior-draws draws.h5:good --draws 9 --calibration cal.h5",
+        2,
+        "cannot be used with",
+    );
 }

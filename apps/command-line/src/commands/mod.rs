@@ -133,15 +133,20 @@ fn tell_windows(windows: &WindowSummaries) {
 /// Observations as `model` takes them; `source` names them. Refuses columns with other names, or in another order, than it was trained on.
 pub fn observed_by(model: &Model, source: &str, matrix: &Matrix) -> Result<Array2<f32>> {
     let x = model.centre(source, matrix.values.view())?;
-    let names = &model.trained().info.observation_names;
-    if !names.is_empty() && !matrix.names.is_empty() && *names != matrix.names {
+    check_columns(source, matrix, &model.trained().info.observation_names)?;
+    Ok(x)
+}
+
+/// Refuses columns with other names, or in another order, than `names`, where both are known.
+pub fn check_columns(source: &str, matrix: &Matrix, names: &[String]) -> Result<()> {
+    if !names.is_empty() && !matrix.names.is_empty() && names != matrix.names {
         anyhow::bail!(
-            "{source}: has the columns {}, but the model was trained on {}; bring them into that order",
+            "{source}: has the columns {}, but the simulations have {}; bring them into that order",
             matrix.names.join(", "),
             names.join(", ")
         );
     }
-    Ok(x)
+    Ok(())
 }
 
 /// Whether the first line of a table names its columns.

@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::time::Instant;
-use tallsbi::data::{Prior, Purpose, SignalWindow};
+use tallsbi::calibration::Drawn;
+use tallsbi::data::{Prior, SignalWindow};
 use tallsbi::diagnostics::sbc::RankOptions;
-use tallsbi::diagnostics::tarp;
 use tallsbi::distributed::Team;
 use tallsbi::files::{Existing, Gaps, Header, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
 use tallsbi::inference::refine::Verdict;
@@ -232,11 +232,12 @@ pub fn local_c2st(
 ) -> Result<()> {
     let [calibration, samples, observations, posterior] = inputs;
     let (theta, x) = pairs(calibration, options.local_c2st.pairs, n)?;
-    let theta_q = Posterior::read(samples)?.matrix();
-    let observed = Observations::read(observations)?.x;
+    let draws = Posterior::read(samples)?.matrix().insert_axis(Axis(1));
+    let observed = Observations::read(observations)?.x.mapv(f64::from);
     let posterior = Posterior::read(posterior)?.matrix();
-    let result = calibration::test_locally(
-        (theta.view(), theta_q.view(), &x),
+    let pairs = theta.nrows();
+    let result = Drawn { theta, draws }.local_c2st(
+        x.mapv(f64::from).view(),
         (observed.slice(s![..n, ..]), posterior.view()),
         &options.local_c2st.test,
         session.seed,
@@ -246,7 +247,7 @@ pub fn local_c2st(
         statistic: result.statistic,
         p_value: result.p_value,
         null_statistics: result.null_statistics,
-        pairs: theta.nrows(),
+        pairs,
     };
     write_json(&folder.join(file::RESULT), &result)
 }
@@ -264,14 +265,14 @@ pub fn coverage(
     let (theta, x) = pairs(calibration, options.coverage.pairs, n)?;
     let count = options.coverage.draws;
     let draws = calibration::draws(&model, &x, count, &options.sampling, session.key(), None, session.monitor)?;
-    let key = session.key().child(Purpose::Calibration);
-    let result = tarp::tarp(theta.view(), draws.view(), &RankOptions::default(), key, session.monitor)?;
+    let drawn = Drawn { theta, draws };
+    let result = drawn.coverage(&RankOptions::default(), session.seed, session.monitor)?;
     let result = CoverageResults {
         levels: result.levels,
         coverage: result.coverage,
         p_value: result.p_value,
         area: result.area_to_curve,
-        pairs: theta.nrows(),
+        pairs: drawn.theta.nrows(),
     };
     write_json(&folder.join(file::RESULT), &result)
 }

@@ -3,7 +3,7 @@
 use super::two_sample::named;
 use crate::choice::choice;
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{HeaderChoice, RecordingArguments, observed, observed_by, wholly_taken_by};
+use crate::commands::{HeaderChoice, RecordingArguments, check_columns, observed, observed_by, wholly_taken_by};
 use crate::context::{Context, usage};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -11,12 +11,13 @@ use ndarray::{Axis, s};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use tallsbi::calibration::{self, CheckOptions};
+use tallsbi::calibration::{self, CheckOptions, Drawn};
 use tallsbi::data::Named;
 use tallsbi::diagnostics::classifier::{ClassifierKind, ClassifierParams};
-use tallsbi::diagnostics::local_c2st::{FEWEST_PAIRS, LocalC2stOptions};
-use tallsbi::files::{FileKind, Matrix, MatrixSource, Posterior, kind_of, sha256_file};
-use tallsbi::on_disk::{ModelFile, read_pairs};
+use tallsbi::diagnostics::local_c2st::{FEWEST_PAIRS, LocalC2stOptions, LocalC2stResult};
+use tallsbi::diagnostics::sbc::RankOptions;
+use tallsbi::files::{FileKind, Gaps, Matrix, MatrixSource, Posterior, kind_of, sha256_file};
+use tallsbi::on_disk::{ModelFile, Taker, read_pairs};
 use tallsbi::{Model, Simulations};
 
 /// Null trials below which p = 0.05 cannot be reached.
@@ -25,11 +26,16 @@ const FEWEST_TRIALS: usize = 19;
 /// Pairs below which there is nothing to rank.
 const FEWEST_RANKS: usize = 2;
 
-/// A model and calibration pairs.
+/// Calibration pairs, and posteriors of a model, or of another tool, given each.
 #[derive(Debug, Args)]
 pub struct CalibrationArguments {
     /// Model
-    model: PathBuf,
+    #[arg(required_unless_present = "posterior_draws")]
+    model: Option<PathBuf>,
+    /// In place of a model, draws of another tool's posterior given each row of the calibration file: FILE or FILE:DATASET (HDF5, netCDF, npy)
+    /// of shape (rows, draws, parameters)
+    #[arg(long, value_name = "SOURCE", conflicts_with_all = ["model", "SamplingArguments"])]
+    posterior_draws: Option<String>,
     /// Calibration pairs: a training set the model was not trained on (another --seed), with n observations a row
     /// (`tallsbi simulate --n-obs`)
     #[arg(long, value_name = "FILE")]
@@ -44,43 +50,80 @@ pub struct CalibrationArguments {
     sampling: SamplingArguments,
 }
 
+/// Whose posteriors are checked.
+enum Subject<'a> {
+    /// A model's.
+    Model(Box<ModelFile>),
+    /// Another tool's, by their draws.
+    Draws(&'a str),
+}
+
+impl Subject<'_> {
+    fn model(&self) -> Option<&Model> {
+        match self {
+            Self::Model(file) => Some(&file.model),
+            Self::Draws(_) => None,
+        }
+    }
+}
+
 impl CalibrationArguments {
-    /// The pairs, with `n_obs` observations each; refuses what the checks would refuse after samples were drawn for each.
-    fn read(&self, model: &Model, n_obs: Option<usize>, fewest: usize) -> Result<Simulations> {
+    fn subject(&self) -> Result<Subject<'_>> {
+        match (&self.model, &self.posterior_draws) {
+            (_, Some(source)) => Ok(Subject::Draws(source)),
+            (Some(model), None) => Ok(Subject::Model(Box::new(ModelFile::load(model)?))),
+            (None, None) => Err(usage("give a model, or --posterior-draws")),
+        }
+    }
+
+    /// The pairs; refuses what the checks would refuse after samples were drawn for each.
+    fn read(&self, subject: &Subject<'_>, fewest: usize) -> Result<Simulations> {
         let path = self.calibration.display();
-        let mut pairs = read_pairs(&self.calibration, self.pairs)?;
+        let pairs = read_pairs(&self.calibration, self.pairs)?;
+        if let Some(model) = subject.model() {
+            self.check_model(model, &pairs)?;
+        }
+        let all = pairs.valid.len();
+        if pairs.invalid() > 0 {
+            tracing::warn!("{path}: {} of {all} rows are not valid and are left out", pairs.invalid());
+        }
+        let rows = all - pairs.invalid();
+        if rows < fewest {
+            bail!(
+                "{path}: {rows} valid rows are used, the method needs at least {fewest}; simulate more or raise --pairs"
+            );
+        }
+        for (name, column) in pairs.prior.names().iter().zip(pairs.theta.columns()) {
+            let mut values = column.iter().zip(&pairs.valid).filter_map(|(value, &valid)| valid.then_some(value));
+            let first = values.next().copied().unwrap_or_default();
+            if values.all(|&value| value == first) {
+                bail!("{path}: {name} is {first} in every row; draw the parameters from the prior");
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn check_model(&self, model: &Model, pairs: &Simulations) -> Result<()> {
+        let path = self.calibration.display();
         let digest = sha256_file(&self.calibration)?;
         if parents(model).any(|parent| parent == digest) {
             tracing::warn!(
                 "{path}: is what the model was trained on: it knows these pairs, use others (another --seed)"
             );
         }
-        if pairs.invalid() > 0 {
-            let all = pairs.valid.len();
-            tracing::warn!("{path}: {} of {all} rows are not valid and are left out", pairs.invalid());
-            let kept: Vec<usize> = (0..all).filter(|&row| pairs.valid[row]).collect();
-            pairs.theta = pairs.theta.select(Axis(0), &kept);
-            pairs.x = pairs.x.select(Axis(0), &kept);
-            pairs.valid = vec![true; kept.len()];
-        }
-        calibration::check_pairs(model, &pairs).map_err(|error| {
+        calibration::check_pairs(model, pairs).map_err(|error| {
             let text = error.to_string();
             let text = text.strip_prefix("calibration pairs: ").unwrap_or(&text);
             anyhow!("{path}: {text}; simulate it with the model's task")
-        })?;
-        let (rows, held, _) = pairs.x.dim();
-        if rows < fewest {
-            bail!(
-                "{path}: {rows} valid rows are used, the method needs at least {fewest}; simulate more or raise --pairs"
-            );
-        }
-        for (name, values) in model.names().iter().zip(pairs.theta.columns()) {
-            if values.iter().all(|&value| value == values[0]) {
-                bail!("{path}: {name} is {} in every row; draw the parameters from the prior", values[0]);
-            }
-        }
-        let n = n_obs.unwrap_or(held);
+        })
+    }
+
+    /// The pairs with their first `n` observations, or all.
+    fn first(&self, mut pairs: Simulations, n: Option<usize>) -> Result<Simulations> {
+        let held = pairs.x.dim().1;
+        let n = n.unwrap_or(held);
         if n > held {
+            let path = self.calibration.display();
             return Err(usage(format!(
                 "{path}: has {held} observations a row, {n} are needed; simulate it with --n-obs {n}"
             )));
@@ -89,10 +132,44 @@ impl CalibrationArguments {
         Ok(pairs)
     }
 
-    /// How posteriors are checked with `draws` samples of each.
-    fn check(&self, file: &ModelFile, draws: usize) -> Result<CheckOptions> {
-        let sampling = self.sampling.options(file, draws)?;
-        Ok(CheckOptions { draws, sampling, ..CheckOptions::default() })
+    /// Names of the parameters, true ones, and `draws` samples a model's posterior given each, or the other tool's.
+    fn drawn(&self, context: &Context, draws: usize) -> Result<(Vec<String>, Drawn)> {
+        let subject = self.subject()?;
+        let pairs = self.first(self.read(&subject, FEWEST_RANKS)?, self.n_obs.map(NonZeroUsize::get))?;
+        let drawn = match &subject {
+            Subject::Model(file) => {
+                let sampling = self.sampling.options(file, draws)?;
+                let options = CheckOptions { draws, sampling, ..CheckOptions::default() };
+                Drawn::of_model(&file.model, &pairs, &options, context.seed, &context.monitor())?
+            }
+            Subject::Draws(source) => self.drawn_by_others(source, &pairs)?,
+        };
+        Ok((pairs.prior.names().to_vec(), drawn))
+    }
+
+    fn drawn_by_others(&self, source: &str, pairs: &Simulations) -> Result<Drawn> {
+        let mut draws = MatrixSource::parse(source).read_array()?;
+        let rows = pairs.valid.len();
+        if self.pairs.is_some() && draws.ndim() > 0 && draws.len_of(Axis(0)) > rows {
+            draws.slice_axis_inplace(Axis(0), (..rows).into());
+        }
+        let given = draws.shape().first().copied();
+        Drawn::of_others(pairs, draws).map_err(|error| {
+            let error = about_draws(source, error);
+            match given {
+                Some(given) if given < rows => anyhow!("{error}; --pairs {given} takes these rows alone"),
+                _ => error,
+            }
+        })
+    }
+}
+
+/// The library's error with the user's name of the draws.
+fn about_draws(source: &str, error: tallsbi::Error) -> anyhow::Error {
+    let text = error.to_string();
+    match text.strip_prefix("posterior draws").or_else(|| text.strip_prefix("theta_q")) {
+        Some(fault) => anyhow!("{source}{fault}"),
+        None => error.into(),
     }
 }
 
@@ -103,7 +180,7 @@ fn parents(model: &Model) -> impl Iterator<Item = &str> {
 }
 
 /// Refuses a posterior that its own file says is of another model or given other observations.
-fn check_posterior(source: &str, model: &Path, observed: &Matrix) -> Result<()> {
+fn check_posterior(source: &str, model: Option<&Path>, observed: &Matrix) -> Result<()> {
     let path = MatrixSource::parse(source).path;
     if !matches!(kind_of(&path), Ok(Some(FileKind::Posterior))) {
         return Ok(());
@@ -120,6 +197,7 @@ fn check_posterior(source: &str, model: &Path, observed: &Matrix) -> Result<()> 
             bail!("{source}: is the posterior given other observations; give the ones that it was sampled with");
         }
     }
+    let Some(model) = model else { return Ok(()) };
     let digest = sha256_file(model)?;
     let parents = &posterior.provenance.parents;
     let of_a_model = parents.iter().any(|parent| parent.path.ends_with(".safetensors"));
@@ -144,6 +222,8 @@ fn warn_of_power(shift: f64, pairs: usize, draws: usize) {
 /// Trains classifiers on the calibration pairs and evaluates them at the observations. p < 0.05 rejects the posterior.
 ///
 /// Example: tallsbi diagnose local-c2st model.safetensors --calibration cal.h5 --observations obs.h5 --posterior posterior.nc
+///
+/// Another tool's posterior: tallsbi diagnose local-c2st --posterior-draws draws.npy --calibration cal.h5 --observations obs.h5 --posterior samples.csv
 #[derive(Debug, Args)]
 pub struct LocalC2stArguments {
     #[command(flatten)]
@@ -167,8 +247,87 @@ pub struct LocalC2stArguments {
     classifier: ClassifierKind,
 }
 
+impl LocalC2stArguments {
+    fn options(&self) -> LocalC2stOptions {
+        let classifier = match self.classifier {
+            // The library's own choice depends on the dimension.
+            ClassifierKind::Mlp => None,
+            kind => Some(ClassifierParams::from(kind)),
+        };
+        LocalC2stOptions { trials: self.trials, ensemble: self.ensemble, classifier, ..LocalC2stOptions::default() }
+    }
+
+    /// The observations that `taker` takes.
+    fn observed(&self, taker: Taker) -> Result<Matrix> {
+        let taken = (taker, &self.recording.options());
+        Ok(observed(&self.observations, self.calibration.n_obs, HeaderChoice::Auto, taken)?.0)
+    }
+
+    /// Samples of the posterior given `observed`, of m parameters.
+    fn posterior(&self, observed: &Matrix, m: usize) -> Result<Matrix> {
+        check_posterior(&self.posterior, self.calibration.model.as_deref(), observed)?;
+        let posterior = MatrixSource::parse(&self.posterior).read()?;
+        let columns = posterior.values.ncols();
+        if columns != m {
+            let whose = if self.calibration.model.is_some() { "model" } else { "calibration file" };
+            bail!("{}: has {columns} columns, the {whose} {m} parameters; give samples of these", self.posterior);
+        }
+        Ok(posterior)
+    }
+
+    /// The test of a model: its result, pairs and observations.
+    fn of_model(&self, context: &Context, subject: &Subject<'_>, file: &ModelFile) -> Result<Tested> {
+        let matrix = self.observed(wholly_taken_by(&file.model))?;
+        let x = observed_by(&file.model, &self.observations, &matrix)?;
+        let posterior = self.posterior(&matrix, file.model.names().len())?;
+        let pairs = self.calibration.first(self.calibration.read(subject, FEWEST_PAIRS)?, Some(x.nrows()))?;
+        let sampling = self.calibration.sampling.options(file, 1)?;
+        let (at, options) = ((x.view(), posterior.values.view()), self.options());
+        let (seed, monitor) = (context.seed, context.monitor());
+        let result = calibration::local_c2st(&file.model, &pairs, at, (&options, &sampling), seed, &monitor);
+        Ok((result.map_err(|error| self.about(error))?, pairs.valid.len() - pairs.invalid(), x.nrows()))
+    }
+
+    /// The test of draws of another tool.
+    fn of_others(&self, context: &Context, subject: &Subject<'_>, source: &str) -> Result<Tested> {
+        let calibration = &self.calibration;
+        let pairs = calibration.read(subject, FEWEST_PAIRS)?;
+        let (m, d) = (pairs.prior.dim(), pairs.x.dim().2);
+        let matrix = self.observed(Taker { dim_x: d, window: pairs.signal_window, gaps: Gaps::Refused })?;
+        let (n, width) = matrix.values.dim();
+        if width != d {
+            let path = calibration.calibration.display();
+            bail!("{}: has observations of {width} values, {path} of {d}; give the same", self.observations);
+        }
+        check_columns(&self.observations, &matrix, &pairs.observation_names)?;
+        let posterior = self.posterior(&matrix, m)?;
+        let pairs = calibration.first(pairs, Some(n))?;
+        let drawn = calibration.drawn_by_others(source, &pairs)?;
+        let kept: Vec<usize> = (0..pairs.valid.len()).filter(|&row| pairs.valid[row]).collect();
+        let x = pairs.x.select(Axis(0), &kept);
+        let at = (matrix.values.view(), posterior.values.view());
+        let result = drawn.local_c2st(x.view(), at, &self.options(), context.seed, &context.monitor());
+        Ok((result.map_err(|error| self.about(error))?, kept.len(), n))
+    }
+
+    /// The library's error with the user's names of the files.
+    fn about(&self, error: tallsbi::Error) -> anyhow::Error {
+        let tallsbi::Error::Diagnostics(error) = error else { return error.into() };
+        match error.matrix() {
+            Some("posterior samples") => named(&self.posterior, error),
+            Some("theta_q") if self.calibration.posterior_draws.is_some() => {
+                about_draws(self.calibration.posterior_draws.as_deref().unwrap_or_default(), error.into())
+            }
+            Some(_) => anyhow!(error).context(self.calibration.calibration.display().to_string()),
+            None => error.into(),
+        }
+    }
+}
+
+/// A result, with the pairs and the observations it is of.
+type Tested = (LocalC2stResult, usize, usize);
+
 pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<()> {
-    let calibration = &arguments.calibration;
     if arguments.trials < FEWEST_TRIALS {
         tracing::warn!(
             "p cannot fall below {:.3} with {} trials",
@@ -176,41 +335,11 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
             arguments.trials
         );
     }
-    let file = ModelFile::load(&calibration.model)?;
-    let taken = (wholly_taken_by(&file.model), &arguments.recording.options());
-    let (matrix, _) = observed(&arguments.observations, calibration.n_obs, HeaderChoice::Auto, taken)?;
-    let x = observed_by(&file.model, &arguments.observations, &matrix)?;
-    check_posterior(&arguments.posterior, &calibration.model, &matrix)?;
-    let posterior = MatrixSource::parse(&arguments.posterior).read()?;
-    let (m, columns) = (file.model.names().len(), posterior.values.ncols());
-    if columns != m {
-        bail!("{}: has {columns} columns, the model {m} parameters; give samples of this model", arguments.posterior);
-    }
-    let pairs = calibration.read(&file.model, Some(x.nrows()), FEWEST_PAIRS)?;
-    let (n_pairs, n, _) = pairs.x.dim();
-    let classifier = match arguments.classifier {
-        // The library's own choice depends on the dimension.
-        ClassifierKind::Mlp => None,
-        kind => Some(ClassifierParams::from(kind)),
+    let subject = arguments.calibration.subject()?;
+    let (result, n_pairs, n) = match &subject {
+        Subject::Model(file) => arguments.of_model(context, &subject, file)?,
+        Subject::Draws(source) => arguments.of_others(context, &subject, source)?,
     };
-    let options = LocalC2stOptions {
-        trials: arguments.trials,
-        ensemble: arguments.ensemble,
-        classifier,
-        ..LocalC2stOptions::default()
-    };
-    let sampling = calibration.sampling.options(&file, 1)?;
-    let observed = (x.view(), posterior.values.view());
-    let tested =
-        calibration::local_c2st(&file.model, &pairs, observed, (&options, &sampling), context.seed, &context.monitor());
-    let result = tested.map_err(|error| match error {
-        tallsbi::Error::Diagnostics(error) => match error.matrix() {
-            Some("posterior samples") => named(&arguments.posterior, error),
-            Some(_) => anyhow!(error).context(calibration.calibration.display().to_string()),
-            None => error.into(),
-        },
-        other => other.into(),
-    })?;
     let verdict = if result.p_value < 0.05 { "rejected" } else { "not rejected" };
     let text = format!(
         "local C2ST statistic {:.6}, p = {:.4} ({} null trials, {n_pairs} pairs, n = {n}): the posterior is {verdict} at 0.05",
@@ -231,23 +360,22 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
 /// Simulation-based calibration: are the ranks of the true parameters among posterior samples uniform?
 ///
 /// Example: tallsbi diagnose sbc model.safetensors --calibration cal.h5 --pairs 500
+///
+/// Another tool's posterior: tallsbi diagnose sbc --posterior-draws draws.npy --calibration cal.h5
 #[derive(Debug, Args)]
 pub struct SbcArguments {
     #[command(flatten)]
     calibration: CalibrationArguments,
     /// Posterior samples for each pair
-    #[arg(long, value_name = "L", default_value = "100")]
+    #[arg(long, value_name = "L", default_value = "100", conflicts_with = "posterior_draws")]
     draws: NonZeroUsize,
 }
 
 pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
-    let calibration = &arguments.calibration;
-    let file = ModelFile::load(&calibration.model)?;
-    let pairs = calibration.read(&file.model, calibration.n_obs.map(NonZeroUsize::get), FEWEST_RANKS)?;
-    let options = calibration.check(&file, arguments.draws.get())?;
-    let result = calibration::sbc(&file.model, &pairs, &options, context.seed, &context.monitor())?;
-    warn_of_power(result.visible_shift, pairs.theta.nrows(), arguments.draws.get());
-    let names = file.model.names();
+    let (names, drawn) = arguments.calibration.drawn(context, arguments.draws.get())?;
+    let (pairs, draws, _) = drawn.draws.dim();
+    let result = drawn.sbc(&RankOptions::default(), context.seed, &context.monitor())?;
+    warn_of_power(result.visible_shift, pairs, draws);
     let mut text = format!("SBC p = {:.4} (smallest of {} parameters, corrected)", result.p_value, names.len());
     for (name, test) in names.iter().zip(&result.parameters) {
         text += &format!("\n  {name}: p = {:.4} (ECDF), {:.4} (χ²)", test.ecdf.p_value, test.histogram.p_value);
@@ -259,8 +387,8 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
             "parameter_names": names,
             "parameters": result.parameters,
             "visible_shift": result.visible_shift,
-            "pairs": pairs.theta.nrows(),
-            "draws": arguments.draws,
+            "pairs": pairs,
+            "draws": draws,
         })
     })
 }
@@ -268,22 +396,22 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
 /// Expected coverage (TARP): do credible regions hold the truth as often as they say?
 ///
 /// Example: tallsbi diagnose coverage model.safetensors --calibration cal.h5 --pairs 500
+///
+/// Another tool's posterior: tallsbi diagnose coverage --posterior-draws draws.npy --calibration cal.h5
 #[derive(Debug, Args)]
 pub struct CoverageArguments {
     #[command(flatten)]
     calibration: CalibrationArguments,
     /// Posterior samples for each pair
-    #[arg(long, value_name = "L", default_value = "100")]
+    #[arg(long, value_name = "L", default_value = "100", conflicts_with = "posterior_draws")]
     draws: NonZeroUsize,
 }
 
 pub fn coverage(context: &Context, arguments: &CoverageArguments) -> Result<()> {
-    let calibration = &arguments.calibration;
-    let file = ModelFile::load(&calibration.model)?;
-    let pairs = calibration.read(&file.model, calibration.n_obs.map(NonZeroUsize::get), FEWEST_RANKS)?;
-    let options = calibration.check(&file, arguments.draws.get())?;
-    let result = calibration::coverage(&file.model, &pairs, &options, context.seed, &context.monitor())?;
-    warn_of_power(result.visible_shift, pairs.theta.nrows(), arguments.draws.get());
+    let (_, drawn) = arguments.calibration.drawn(context, arguments.draws.get())?;
+    let (pairs, draws, _) = drawn.draws.dim();
+    let result = drawn.coverage(&RankOptions::default(), context.seed, &context.monitor())?;
+    warn_of_power(result.visible_shift, pairs, draws);
     let side = if result.area_to_curve > 0.0 { "wide" } else { "narrow" };
     let text = format!(
         "expected coverage: p = {:.4}, largest deviation {:.4}, area {:+.4} (on the {side} side)",
@@ -297,8 +425,8 @@ pub fn coverage(context: &Context, arguments: &CoverageArguments) -> Result<()> 
             "area_to_curve": result.area_to_curve,
             "levels": result.levels,
             "coverage": result.coverage,
-            "pairs": pairs.theta.nrows(),
-            "draws": arguments.draws,
+            "pairs": pairs,
+            "draws": draws,
         })
     })
 }
