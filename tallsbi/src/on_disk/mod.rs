@@ -12,6 +12,6 @@ pub use covariance_file::CovarianceFile;
 pub use model::{ModelFile, load_model, read_pairs};
 pub use observations::{ReadObservations, Taker, read_observations};
 pub use posterior::{posterior_attributes, reference_attributes};
-pub use simulate::{serve, simulate_file, training_set_spec};
+pub use simulate::{of_task, serve, simulate_file, training_set_spec};
 pub use simulation_log::SimulationLog;
 pub use train::{Limits, train_file};

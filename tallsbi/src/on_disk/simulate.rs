@@ -3,12 +3,13 @@
 use crate::distributed::{Block, Team};
 use crate::simulate::{draw_parameters, simulate_rows};
 use crate::{Result, Session};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;
 use tallsbi_data::{Cancelled, Monitor, Progress, Stage};
-use tallsbi_files::{Existing, Opened, RowRange, Summary, TrainingSet, TrainingSetSpec, TrainingSetWriter};
+use tallsbi_files::{Existing, Opened, Provenance, RowRange, Summary, TrainingSet, TrainingSetSpec, TrainingSetWriter};
 use tallsbi_simulators::Task;
+use tallsbi_simulators::external::ModelSource;
 
 /// Bytes of rows that are simulated before they are written.
 const BLOCK_BYTES: usize = 32 << 20;
@@ -21,8 +22,12 @@ pub fn training_set_spec(
     task: &dyn Task,
     rows: RowRange,
     n_obs: Option<usize>,
-    settings: Map<String, Value>,
+    mut settings: Map<String, Value>,
 ) -> TrainingSetSpec {
+    let source = task.source();
+    if let Some(ModelSource { name, digest, keep, .. }) = source {
+        settings.insert("model".into(), json!({ "name": name, "sha256": digest, "keep": keep }));
+    }
     TrainingSetSpec {
         prior: task.prior().clone(),
         dim_x: task.dim_x(),
@@ -30,7 +35,19 @@ pub fn training_set_spec(
         observation_names: task.observation_names(),
         x_transform: task.x_transform(),
         rows,
+        keep: source.map(|source| source.keep),
         settings,
+    }
+}
+
+/// `provenance` with the model file of `task` as a parent, where it is of one.
+///
+/// # Errors
+/// When the file cannot be read any more.
+pub fn of_task(provenance: Provenance, task: &dyn Task) -> Result<Provenance> {
+    match task.source() {
+        None => Ok(provenance),
+        Some(source) => Ok(provenance.with_parent(&source.path)?),
     }
 }
 
@@ -54,7 +71,8 @@ pub fn simulate_file(
     existing: Existing,
 ) -> Result<(Summary, Option<f64>)> {
     let (rows, n_obs) = (spec.rows, spec.n_obs.unwrap_or(1));
-    match TrainingSetWriter::open(output, existing, spec, session.provenance(task.name()))? {
+    let provenance = of_task(session.provenance(task.name()), task)?;
+    match TrainingSetWriter::open(output, existing, spec, provenance)? {
         Opened::Complete(summary) => {
             tracing::info!("{} is complete already", output.display());
             Ok((summary, None))
@@ -113,7 +131,10 @@ impl Blocks<'_> {
             tracing::info!("simulating on {} processes", team.size());
         }
         let (steady, name) = (Steady(session.monitor), format!("simulate {}", task.name()));
-        let stage = (&steady as &dyn Monitor).stage(&name, "rows", rows.count);
+        // Blocks of a program of the user's may take long; those of several processes end together.
+        let long = task.source().is_some() && team.size() == 1;
+        let monitor = if long { session.monitor } else { &steady as &dyn Monitor };
+        let stage = monitor.stage(&name, "rows", rows.count);
         stage.advance(writer.next_row());
         while writer.next_row() < rows.count {
             if interrupted || session.monitor.cancelled() {
@@ -132,7 +153,13 @@ impl Blocks<'_> {
                 simulate_rows(*task, *n_obs, session.key(), part.first, theta, (x, valid), &stage)
             };
             let received = |rows: usize| stage.advance(rows as u64);
-            let simulated = team.simulate(block, &mut x, &mut valid, &received, &part)?;
+            let simulated = match team.simulate(block, &mut x, &mut valid, &received, &part) {
+                Ok(simulated) => simulated,
+                Err(error) => {
+                    writer.checkpoint()?;
+                    return Err(error);
+                }
+            };
             interrupted = simulated.interrupted;
             invalid += simulated.invalid;
             if invalid > 0 {

@@ -1,7 +1,7 @@
 //! `tallsbi simulate`.
 
-use super::TaskArguments;
 use super::output_arguments::ResumableOutputArguments;
+use super::{TaskArguments, example};
 use crate::context::{Context, RESUME, resumable, usage};
 use anyhow::Result;
 use clap::Args;
@@ -55,7 +55,7 @@ pub fn run(context: &Context, arguments: &SimulateArguments) -> Result<()> {
     let (output, existing) = (&arguments.output.output, arguments.output.existing());
     let written = simulate_file(&session, &team, task.as_ref(), spec, output, existing);
     let (summary, rate) = resumable(written, &format!("what was simulated is kept, {RESUME}"))?;
-    report(context, arguments, summary, rate)
+    report(context, arguments, task.as_ref(), (summary, rate))
 }
 
 fn spec(arguments: &SimulateArguments, task: &dyn Task) -> Result<TrainingSetSpec> {
@@ -79,10 +79,17 @@ fn spec(arguments: &SimulateArguments, task: &dyn Task) -> Result<TrainingSetSpe
     Ok(training_set_spec(task, rows, arguments.n_obs, arguments.task.settings()?))
 }
 
-fn report(context: &Context, arguments: &SimulateArguments, summary: Summary, rate: Option<f64>) -> Result<()> {
-    let Summary { rows, invalid } = summary;
+fn report(
+    context: &Context,
+    arguments: &SimulateArguments,
+    task: &dyn Task,
+    (Summary { rows, invalid }, rate): (Summary, Option<f64>),
+) -> Result<()> {
     if invalid > 0 {
-        tracing::warn!("{invalid} of {rows} simulations failed or are not finite; training leaves them out");
+        tracing::warn!(
+            "{invalid} of {rows} simulations failed or are not finite; training leaves them out{}",
+            example(task)
+        );
     }
     let path = arguments.output.output.display();
     let speed = rate.map(|rate| format!(", {rate:.0} rows/s")).unwrap_or_default();
