@@ -198,9 +198,9 @@ fn rows_that_fail() {
     for (name, keys, worker, count) in [
         ("text", PYTHON.to_owned(), POISONED, 2000),
         ("npy", format!("{PYTHON}\nprotocol = \"npy\""), POISONED_ARRAYS, 2000),
-        ("each", each, POISONED_CALL, 300),
+        ("each", each, POISONED_CALL, 90),
     ] {
-        model(&place, &format!("{keys}\nworkers = 2\ntimeout = 0.5"), worker);
+        model(&place, &format!("{keys}\nworkers = 2\ntimeout = 3.0\nbatch = 2"), worker);
         std::fs::write(place.at("poison.txt"), "").unwrap();
         let arguments = format!("simulate model.toml -n {count} --seed 3");
         place.run(&format!("{arguments} -o {name}-good.h5"));
@@ -217,18 +217,19 @@ fn rows_that_fail() {
         assert!(told.contains("for example row 5 (seed ") && told.contains("boom at "), "{name}: {told}");
         let (same, x, valid) = rows(&place, &format!("{name}.h5"));
         assert_eq!(same, theta);
-        for row in 0..count {
-            assert_eq!(valid[row], !bad.contains(&row), "{name} {row}");
-            assert!(!valid[row] || x.index_axis(ndarray::Axis(0), row) == good.index_axis(ndarray::Axis(0), row));
+        for (row, valid) in valid.into_iter().enumerate() {
+            assert_eq!(valid, !bad.contains(&row), "{name} {row}");
+            assert!(!valid || x.index_axis(ndarray::Axis(0), row) == good.index_axis(ndarray::Axis(0), row));
         }
     }
 }
 
-/// A program that never works is an error on one line, and so is a model file that cannot be.
+const SIMULATE: &str = "simulate model.toml -n 2000 -o train.h5 -q --force";
+
+/// A program that never works, or does not any more, is an error on one line.
 #[test]
-fn clear_errors() {
+fn programs_that_fail() {
     let place = Place::new();
-    let simulate = "simulate model.toml -n 2000 -o train.h5 -q --force";
     for (command, worker, expected) in [
         (
             "run = [\"no-such-program\"]",
@@ -277,13 +278,18 @@ fn clear_errors() {
         ("run = [\"python3\", \"worker.py\", \"{output}\"]", "print(1, 2, 3)\n", "it wrote no {output}"),
     ] {
         model(&place, command, worker);
-        place.fails(simulate, 1, expected);
+        place.fails(SIMULATE, 1, expected);
     }
     // It works, then does not any more.
     let worker = "import os, sys\nfor line in sys.stdin:\n    if os.path.exists('broken'): sys.exit('disk full')\n    print(1, 2, 3, flush=True)\n    if line > '15': open('broken', 'w')\n";
     model(&place, PYTHON, worker);
-    place.fails(simulate, 1, "the last 100 rows failed: it ended with status 1 (it said: disk full)");
+    place.fails(SIMULATE, 1, "the last 100 rows failed: it ended with status 1 (it said: disk full)");
+}
 
+/// A model file that cannot be is an error on one line.
+#[test]
+fn model_files_that_cannot_be() {
+    let place = Place::new();
     place.fails("simulate missing.toml -n 10 -o a.h5", 2, "missing.toml: no such model file");
     place.fails("simulate no_such_task -n 10 -o a.h5", 2, "ends in .toml for a model of your own");
     let good = "name = \"m\"\nparameters = [\n  \"a=normal(0, 1)\",\n  { name = \"b\", dist = \"uniform\", low = 0, high = 1 },\n]\nobservations = [\"x\", \"y\"]\n[command]\nrun = [\"cat\"]\n";
@@ -307,7 +313,7 @@ fn clear_errors() {
     ] {
         assert!(good.contains(from));
         std::fs::write(place.at("model.toml"), good.replace(from, to)).unwrap();
-        place.fails(simulate, 2, &format!("model.toml: {expected}"));
+        place.fails(SIMULATE, 2, &format!("model.toml: {expected}"));
     }
     std::fs::write(place.at("model.toml"), good).unwrap();
     place.fails("simulate model.toml --dimension 3 -n 10 -o a.h5", 2, "has no option dimension");
