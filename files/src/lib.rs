@@ -23,7 +23,7 @@ mod training_set;
 
 pub use contents::{ArrayEntry, Contents, Format};
 pub use error::{FileError, Result};
-pub use matrix::{Matrix, MatrixSource};
+pub use matrix::{Gaps, Matrix, MatrixSource};
 pub use observations::Observations;
 pub use output::{Existing, OutputFile};
 pub use posterior::{Companions, Posterior, RunAttributes};

@@ -23,10 +23,20 @@ pub struct MatrixSource {
     pub index: Option<usize>,
 }
 
+/// Whether values may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gaps {
+    /// They may not: NaN is an error.
+    #[default]
+    Refused,
+    /// They may, and are NaN; in tables, empty cells and NA too.
+    Allowed,
+}
+
 /// A matrix, one sample or observation a row, with what its file says about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
-    /// Values, all finite.
+    /// Values, all finite, or NaN where they may be missing.
     pub values: Array2<f64>,
     /// Names of the columns; may be empty.
     pub names: Vec<String>,
@@ -62,23 +72,23 @@ impl MatrixSource {
     /// # Errors
     /// When the file or dataset is missing or of the wrong shape, or values are not finite numbers.
     pub fn read(&self) -> Result<Matrix> {
-        self.read_with(Header::Auto)
+        self.read_with(Header::Auto, Gaps::Refused)
     }
 
-    /// The same, told whether the first line of a table names its columns.
+    /// The same, told whether the first line of a table names its columns, and whether values may be missing.
     ///
     /// # Errors
     /// As [`MatrixSource::read`].
-    pub fn read_with(&self, header: Header) -> Result<Matrix> {
+    pub fn read_with(&self, header: Header, gaps: Gaps) -> Result<Matrix> {
         let path = &self.path;
         let known = ["csv", "tsv", "txt", "dat", "ascii"];
         let text = path.extension().is_some_and(|e| known.iter().any(|known| e.eq_ignore_ascii_case(known)));
         if text && self.dataset.is_none() {
-            return read_table(path, header);
+            return read_table(path, header, gaps);
         }
         let file = open_hdf5(path)?;
-        let Some(name) = &self.dataset else { return read_whole(path, &file) };
-        let values = read_dataset(path, &file, name, self.index)?;
+        let Some(name) = &self.dataset else { return read_whole(path, &file, gaps) };
+        let values = read_dataset(path, &file, name, (self.index, gaps))?;
         let theta_true = self.theta_beside(&file, name)?;
         Ok(Matrix { values, names: Vec::new(), theta_true })
     }
@@ -88,7 +98,7 @@ impl MatrixSource {
         if dataset == "theta_true" || !file.link_exists("theta_true") {
             return Ok(None);
         }
-        let theta = read_dataset(&self.path, file, "theta_true", None)?;
+        let theta = read_dataset(&self.path, file, "theta_true", (None, Gaps::Refused))?;
         Ok(match self.index {
             Some(index) if index < theta.nrows() => Some(theta.row(index).to_owned()),
             None if theta.nrows() == 1 => Some(theta.row(0).to_owned()),
@@ -97,17 +107,17 @@ impl MatrixSource {
     }
 }
 
-fn read_whole(path: &Path, file: &hdf5::File) -> Result<Matrix> {
+fn read_whole(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Matrix> {
     match kind_of_open(path, file)? {
         Some(FileKind::Posterior) => {
             let posterior = Posterior::read(path)?;
             Ok(Matrix { values: posterior.matrix(), names: posterior.parameter_names, theta_true: None })
         }
         Some(FileKind::Observations) => {
-            let observations = Observations::read(path)?;
+            let observations = Observations::read_with(path, gaps)?;
             Ok(Matrix {
                 // With all their digits.
-                values: read_dataset(path, file, "x", None)?,
+                values: read_dataset(path, file, "x", (None, gaps))?,
                 names: observations.observation_names,
                 theta_true: observations.theta_true.map(|theta| theta.mapv(f64::from)),
             })
@@ -128,7 +138,7 @@ fn read_whole(path: &Path, file: &hdf5::File) -> Result<Matrix> {
         }),
         None if file.link_exists("x") => {
             let theta_true = MatrixSource { path: path.into(), dataset: None, index: None }.theta_beside(file, "x")?;
-            Ok(Matrix { values: read_dataset(path, file, "x", None)?, names: Vec::new(), theta_true })
+            Ok(Matrix { values: read_dataset(path, file, "x", (None, gaps))?, names: Vec::new(), theta_true })
         }
         None => {
             let found = super::contents::arrays(path, file)?;
@@ -171,8 +181,13 @@ pub(super) fn refuse_unknown_filters(path: &Path, dataset: &hdf5::Dataset) -> Re
     Ok(())
 }
 
-/// Reads a dataset as a finite matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`.
-pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Option<usize>) -> Result<Array2<f64>> {
+/// Reads a dataset as a matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`.
+pub(super) fn read_dataset(
+    path: &Path,
+    file: &hdf5::File,
+    name: &str,
+    (index, gaps): (Option<usize>, Gaps),
+) -> Result<Array2<f64>> {
     let dataset = file.dataset(name).map_err(|_| {
         let known = super::contents::arrays(path, file).unwrap_or_default();
         let known: Vec<String> = known.into_iter().map(|array| array.name).collect();
@@ -225,6 +240,6 @@ pub(super) fn read_dataset(path: &Path, file: &hdf5::File, name: &str, index: Op
     if values.is_empty() {
         return wrong(": it holds no numbers".into());
     }
-    check_finite(&format!("{}: {name}", path.display()), values.view())?;
+    check_finite(&format!("{}: {name}", path.display()), values.view(), gaps)?;
     Ok(values)
 }

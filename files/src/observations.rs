@@ -1,5 +1,6 @@
 //! Observations to condition on.
 
+use super::matrix::Gaps;
 use super::output::not_written;
 use super::provenance::expect_kind;
 use super::{Existing, FileKind, OutputFile, Provenance, attributes, file_error, open_hdf5};
@@ -26,7 +27,7 @@ impl Observations {
     /// # Errors
     /// When there is nothing to write, values are not finite, or the file cannot be written.
     pub fn write(&self, target: &Path, existing: Existing, provenance: &Provenance) -> Result<()> {
-        check_finite(&format!("{}: x", target.display()), self.x.view())?;
+        check_finite(&format!("{}: x", target.display()), self.x.view(), Gaps::Refused)?;
         if self.x.is_empty() {
             return Err(file_error(target, "no observations to write"));
         }
@@ -58,11 +59,19 @@ impl Observations {
     /// # Errors
     /// When the file is missing, of another kind, has no matrix `x`, or values are not finite.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_with(path, Gaps::Refused)
+    }
+
+    /// The same, told whether values may be missing.
+    ///
+    /// # Errors
+    /// As [`Observations::read`].
+    pub fn read_with(path: &Path, gaps: Gaps) -> Result<Self> {
         let file = open_hdf5(path)?;
         expect_kind(path, &file, FileKind::Observations)?;
-        let x = super::matrix::read_dataset(path, &file, "x", None)?;
+        let x = super::matrix::read_dataset(path, &file, "x", (None, gaps))?;
         let theta_true = if file.link_exists("theta_true") {
-            let theta = super::matrix::read_dataset(path, &file, "theta_true", None)?;
+            let theta = super::matrix::read_dataset(path, &file, "theta_true", (None, Gaps::Refused))?;
             Some(theta.row(0).mapv(|value| value as f32))
         } else {
             None
@@ -76,13 +85,14 @@ impl Observations {
     }
 }
 
-/// Fails where values are not finite.
-pub(super) fn check_finite<T: Copy + Into<f64>>(what: &str, values: ArrayView2<'_, T>) -> Result<()> {
+/// Fails where values are not finite, or missing where they may not be.
+pub(super) fn check_finite<T: Copy + Into<f64>>(what: &str, values: ArrayView2<'_, T>, gaps: Gaps) -> Result<()> {
+    let fits = |value: f64| value.is_finite() || gaps == Gaps::Allowed && value.is_nan();
     let bad: Vec<usize> = values
         .outer_iter()
         .enumerate()
         .flat_map(|(row, values)| {
-            values.into_iter().filter(|v| !(**v).into().is_finite()).map(move |_| row).collect::<Vec<_>>()
+            values.into_iter().filter(|v| !fits((**v).into())).map(move |_| row).collect::<Vec<_>>()
         })
         .collect();
     match bad.first() {

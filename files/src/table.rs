@@ -1,11 +1,14 @@
 //! Tables of numbers as text: CSV, tables with tabs or blanks, MATLAB's `save -ascii`.
 
-use super::matrix::Matrix;
+use super::matrix::{Gaps, Matrix};
 use super::observations::check_finite;
 use super::{failed, file_error};
 use crate::Result;
 use ndarray::Array2;
 use std::path::Path;
+
+/// Cells of missing values, beside NaN.
+const MISSING: [&str; 2] = ["", "NA"];
 
 /// Whether the first line of a table names its columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,8 +22,8 @@ pub enum Header {
     No,
 }
 
-/// Reads a table of numbers; NaN and infinities are refused.
-pub(super) fn read_table(path: &Path, header: Header) -> Result<Matrix> {
+/// Reads a table of numbers; infinities are refused, and NaN where values may not be missing.
+pub(super) fn read_table(path: &Path, header: Header, gaps: Gaps) -> Result<Matrix> {
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => file_error(path, "no such file"),
         _ => failed(path, "cannot be read", &error),
@@ -37,7 +40,9 @@ pub(super) fn read_table(path: &Path, header: Header) -> Result<Matrix> {
     let mut values = Vec::with_capacity(body.len() * columns);
     for (index, (line, cells)) in body.iter().enumerate() {
         for cell in cells {
-            let Ok(value) = cell.parse::<f64>() else { return Err(not_a_number(path, (index, *line), cell, cells)) };
+            let missing = gaps == Gaps::Allowed && MISSING.contains(&cell.as_str());
+            let number = if missing { Ok(f64::NAN) } else { cell.parse::<f64>() };
+            let Ok(value) = number else { return Err(not_a_number(path, (index, *line), cell, cells)) };
             values.push(value);
         }
     }
@@ -53,7 +58,7 @@ pub(super) fn read_table(path: &Path, header: Header) -> Result<Matrix> {
         refuse_numbered_columns(path, &body[0].1, &values)?;
     }
     refuse_numbered_rows(path, &names, &values)?;
-    check_finite(&path.display().to_string(), values.view())?;
+    check_finite(&path.display().to_string(), values.view(), gaps)?;
     Ok(Matrix { values, names, theta_true: None })
 }
 
@@ -183,7 +188,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.csv");
         std::fs::write(&path, text).unwrap();
-        read_table(&path, header)
+        read_table(&path, header, Gaps::Refused)
     }
 
     #[test]
@@ -217,6 +222,14 @@ mod tests {
         assert!(error("1,5;2,25\n3,5;4,5\n").contains("decimal comma"));
         assert!(error("1,5 2,25\n3,5 4,5\n").contains("decimal comma"));
         assert!(error("a,b\n1,2\n3,\n").contains("line 3: \"\" is not a number; an empty cell"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gaps.csv");
+        std::fs::write(&path, "a,b\n1,2\n3,\nNA,nan\n").unwrap();
+        let values = read_table(&path, Header::Auto, Gaps::Allowed).unwrap().values;
+        let missing: Vec<bool> = values.iter().map(|value| value.is_nan()).collect();
+        assert_eq!((missing, values[[1, 0]]), (vec![false, false, false, true, true, true], 3.0));
+        std::fs::write(&path, "a,b\n1,2\n3,inf\n").unwrap();
+        assert!(read_table(&path, Header::Auto, Gaps::Allowed).is_err());
         assert!(error("1 2\n3\n").contains("line 2 has 1 columns, the lines before it 2"));
     }
 }

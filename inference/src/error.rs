@@ -22,8 +22,22 @@ pub enum InferenceError {
         /// What was found.
         found: String,
     },
+    /// Observations with missing values, for what needs complete ones.
+    #[error(
+        "observation {row} has missing values (NaN), and only models that learned the likelihood do without them; train such a one, or remove it"
+    )]
+    ObservationMissing {
+        /// Row of the observation.
+        row: usize,
+    },
+    /// Observations of which nothing is known.
+    #[error("all values of all {rows} observations are missing; give some that are not")]
+    NothingObserved {
+        /// How many there are.
+        rows: usize,
+    },
     /// Observations that are not finite.
-    #[error("observation {row} has NaN or infinite values; remove it")]
+    #[error("observation {row} has infinite values, or some that have no logarithm where it is taken; remove it")]
     ObservationNotFinite {
         /// Row of the observation.
         row: usize,

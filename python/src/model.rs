@@ -238,5 +238,5 @@ impl Model {
 
 /// A note's text, and whether it calls results into question.
 fn said(note: &Note) -> (String, bool) {
-    (note.to_string(), !matches!(note, Note::Symmetry { .. } | Note::Success { .. } | Note::Trusted { .. }))
+    (note.to_string(), note.is_warning())
 }

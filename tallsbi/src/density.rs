@@ -17,7 +17,7 @@ const HALF_LN_2PI: f64 = 0.918_938_533_204_672_8;
 
 impl Model {
     /// log p(x_{1:n}|θ) of each row of θ (N, m) for the observations (n, d), [centred](Model::centre): in the simulator's units, masses of
-    /// columns of whole numbers, densities of others. -∞ where θ is outside the prior's support. One call serves all n at the cost of one.
+    /// columns of whole numbers, densities of others, of what is not missing (NaN). -∞ where θ is outside the prior's support. One call serves all n at the cost of one.
     ///
     /// # Errors
     /// When the model learned scores and has no density, or shapes do not fit.
@@ -44,7 +44,7 @@ impl Model {
     }
 
     /// log p(x_k|θ) of each observation k on its own, (N, n): what leave-one-out cross-validation and WAIC are made of. Units as in
-    /// [`Model::log_likelihood`].
+    /// [`Model::log_likelihood`]; 0 of observations of which all values are missing.
     ///
     /// # Errors
     /// As [`Model::log_likelihood`].
@@ -60,7 +60,12 @@ impl Model {
             .into_par_iter()
             .map(|k| {
                 monitor.check()?;
-                let values = self.log_likelihood(observations.slice(s![k..=k, ..]), theta)?;
+                let known = observations.row(k).iter().any(|value| !value.is_nan());
+                let values = if known {
+                    self.log_likelihood(observations.slice(s![k..=k, ..]), theta)?
+                } else {
+                    vec![0.0; theta.nrows()]
+                };
                 stage.advance(1);
                 Ok(values)
             })
@@ -122,9 +127,9 @@ impl Model {
             Networks::Likelihood { layout, .. } => layout.mixed.and_then(|_| Categories::new(map)),
             _ => None,
         };
-        let n = observations.nrows() as f64;
         let mut units = 0.0;
         for (column, values) in observations.axis_iter(Axis(1)).enumerate() {
+            let n = values.iter().filter(|value| !value.is_nan()).count() as f64;
             let density = match self.prepared() {
                 // It standardises by itself.
                 PreparedModel::Refined(model) => {
@@ -141,7 +146,7 @@ impl Model {
                 }
             };
             if density && map.log {
-                units -= values.iter().map(|&x| f64::from(x).ln()).sum::<f64>();
+                units -= values.iter().filter(|x| !x.is_nan()).map(|&x| f64::from(x).ln()).sum::<f64>();
             }
         }
         Ok(units)

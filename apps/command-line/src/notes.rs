@@ -9,8 +9,9 @@ pub fn tell(model: &TrainedModel, notes: &[Note]) -> Vec<String> {
     for note in notes {
         let text = words(model, note);
         match note {
-            Note::Symmetry { .. } | Note::Success { .. } | Note::Trusted { .. } => lines.push(format!("  {text}")),
-            _ => tracing::warn!("{text}"),
+            Note::Missing { .. } => tracing::info!("{text}"),
+            _ if note.is_warning() => tracing::warn!("{text}"),
+            _ => lines.push(format!("  {text}")),
         }
     }
     lines

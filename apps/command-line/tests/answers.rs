@@ -90,4 +90,33 @@ fn log_likelihoods_predictions_and_evidence() {
     place.fails("compare linear.st score.st --observations obs.h5 -q", 1, "has no density");
     place.fails("compare linear.st --observations obs.h5 -q", 2, "2 values required");
     place.fails("predict p.nc --task sir -o t.nc -q", 2, "name its task with --task");
+    figures(&place);
+}
+
+/// What `tallsbi plot` draws of the files made above: each kind of file says what is in it.
+fn figures(place: &Place) {
+    let drawn = |arguments: &str, name: &str| {
+        place.run(&format!("plot {arguments} -o {name}"));
+        std::fs::read_to_string(place.at(name)).unwrap()
+    };
+    let overlaid = drawn("p.nc right.nc --labels many,few --truth-of obs.h5", "posteriors.svg");
+    for expected in ["many", "few", "true value", "theta"] {
+        assert!(overlaid.contains(expected), "{expected}: {overlaid}");
+    }
+    assert!(!drawn("p.nc", "one.svg").contains("true value"));
+    assert!(drawn("right.nc --predictive", "predicted.svg").contains("predicted, 95 %"));
+    assert!(drawn("linear.st", "losses.svg").contains("validation"));
+    place.run("plot linear.st -o losses.png");
+    assert!(std::fs::read(place.at("losses.png")).unwrap().starts_with(b"\x89PNG"));
+    for (arguments, code, expected) in [
+        ("p.nc -o one.svg", 1, "--force"),
+        ("p.nc -o p.pdf", 2, "neither .svg nor .png"),
+        ("p.nc linear.st -o t.svg", 2, "of several kinds"),
+        ("p.nc --labels a,b -o t.svg", 2, "2 for 1 files"),
+        ("p.nc --theta 1,2 -o t.svg", 2, "2 values for 10 parameters"),
+        ("p.nc --predictive -o t.svg", 2, "holds no predictions"),
+    ] {
+        place.fails(&format!("plot {arguments}"), code, expected);
+        assert!(!place.at("t.svg").exists(), "{arguments}");
+    }
 }

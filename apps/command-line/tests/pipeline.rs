@@ -191,6 +191,29 @@ fn foreign_training_sets_train() {
 }
 
 #[test]
+fn missing_values_are_integrated_over() {
+    let place = Place::new();
+    place.run("simulate slcp -n 500 -o train.h5");
+    place.run("train train.h5 -o model.safetensors --epochs 1 --hidden 8 -q");
+    place.run("train train.h5 -o scores.safetensors --architecture anchored --epochs 1 --hidden 8 -q");
+    std::fs::write(place.at("gaps.csv"), "1,2,,4,5,6,7,8\nNA,,,,,,,nan\n1,-999,3,4,5,6,7,8\n1,2,3,4,5,6,7,8\n")
+        .unwrap();
+    let sample = "--observations gaps.csv --missing -999 --samples 100 -q";
+    let run = &place.json(&format!("sample model.safetensors {sample} -o posterior.nc"))["run"];
+    let counts =
+        ["n_obs", "missing_values", "incomplete_observations", "missing_observations"].map(|name| run[name].as_u64());
+    assert_eq!(counts, [3, 10, 2, 1].map(Some));
+    let contents = place.json("inspect posterior.nc");
+    assert!(contents["arrays"].as_array().unwrap().iter().any(|array| array["name"] == "observed_data/x"));
+    std::fs::write(place.at("known.csv"), "1,2,,4,5,6,7,8\n1,,3,4,5,6,7,8\n1,2,3,4,5,6,7,8\n").unwrap();
+    let known = place.json("sample model.safetensors --observations known.csv --samples 100 -q -o known.nc");
+    let all = place.json(&format!("sample model.safetensors {sample} -o again.nc"));
+    assert_eq!(known["mean"], all["mean"]);
+    place.fails(&format!("sample scores.safetensors {sample} -o no.nc"), 1, "observation 0 has missing values (NaN)");
+    place.fails("reference slcp --observations gaps.csv -o no.nc", 1, "gaps.csv: line 1: \"\" is not a number");
+}
+
+#[test]
 fn wrong_inputs_are_one_line() {
     let place = Place::new();
     place.run("simulate slcp -n 500 -o train.h5");
@@ -198,7 +221,9 @@ fn wrong_inputs_are_one_line() {
     place.run("observe slcp --from-prior -n 3 -o obs.h5");
     write_foreign(&place, "user.h5", 100, Some(PRIOR), |_, _| {});
     write_foreign(&place, "noprior.h5", 100, None, |_, _| {});
-    write_foreign(&place, "nan.h5", 100, Some(PRIOR), |i, value| *value = if i == 7 { f64::NAN } else { *value });
+    write_foreign(&place, "infinite.h5", 100, Some(PRIOR), |i, value| {
+        *value = if i == 7 { f64::INFINITY } else { *value }
+    });
     write_foreign(&place, "wide.h5", 100, Some(r#"[{"name":"a","dist":"uniform","low":0,"high":1}]"#), |_, _| {});
     write_foreign(&place, "outside.h5", 100, Some(&PRIOR.replace("\"high\":1}]", "\"high\":0.5}]")), |_, _| {});
     drop(hdf5::File::create(place.at("empty.h5")).unwrap());
@@ -241,7 +266,7 @@ fn wrong_inputs_are_one_line() {
         ("train train.h5 -o a.safetensors --config missing.toml", 1, "missing.toml"),
         ("sample model.safetensors --observations missing.h5 -o a.nc", 1, "missing.h5: no such file"),
         (
-            "sample model.safetensors --observations nan.h5:x -o a.nc",
+            "sample model.safetensors --observations infinite.h5:x -o a.nc",
             1,
             "NaN or infinite values: 1 (first in row 3, counted from 0)",
         ),

@@ -82,7 +82,7 @@ fn killed_and_resumed() {
         child.kill().unwrap();
         child.wait().unwrap();
         if !place.at("killed.h5").exists() && place.at("killed.h5.partial").exists() {
-            place.fails(&format!("{arguments} -o killed.h5"), 1, "--resume");
+            place.fails(&format!("{arguments} -o killed.h5"), 2, "--resume");
             place.fails("simulate slcp -n 600000 --seed 8 -q -o killed.h5 --resume", 1, "seed is 9 there and 8 here");
         }
         place.run(&format!("{arguments} -o killed.h5 --resume"));

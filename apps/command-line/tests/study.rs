@@ -166,3 +166,33 @@ fn a_killed_study_continues_to_the_same_result() {
     place.run("study long.toml -o whole");
     assert_eq!(marginals(&place.at("killed")), marginals(&place.at("whole")));
 }
+
+/// Runs with a task are refined at all of the observations; the report shows the posterior before and after with its check.
+#[test]
+fn a_study_refines_at_its_observations_where_it_can_simulate() {
+    let place = Place::new();
+    let refine = "[refine]\npairs = 20\ndraws = 20\n[refine.options]\nbudget = 3000\n\n[[runs]]";
+    let text = SMALL.replace("[[runs]]", refine).replace("posterior_samples = 200", "posterior_samples = 400");
+    write(&place, "refined.toml", &text);
+    place.run("study refined.toml -o out");
+    let out = place.at("out");
+    let found = results(&out);
+    let refined = &found["runs"][0]["refined"];
+    assert_eq!((&refined["n_obs"], &refined["samples"]), (&4.into(), &400.into()));
+    assert!(refined["simulations"].as_u64().is_some_and(|made| (1000..=3000).contains(&made)), "{refined}");
+    assert_eq!(refined["check"]["after"]["p_values"].as_array().map(Vec::len), Some(3));
+    assert!(refined["check"]["after"]["p_value"].as_f64() > Some(0.001), "{refined}");
+    let file = out.join(refined["file"].as_str().expect("a file"));
+    assert!(file.exists() && file.with_file_name("refined.safetensors").exists());
+    let left = file.parent().expect("a folder").read_dir().expect("readable").flatten();
+    assert!(left.into_iter().all(|entry| !entry.file_name().to_string_lossy().ends_with(".simulations")));
+    let page = std::fs::read_to_string(out.join("report.html")).expect("a report");
+    assert!(page.contains("Refined at the 4 observations") && out.join("figures/toy-refined.svg").exists());
+    assert!(log(&place, "study refined.toml -o out --resume").contains("14 of 14 steps are done already"));
+    // What the refinement does redoes it and its check alone.
+    write(&place, "refined.toml", &text.replace("budget = 3000", "budget = 2000"));
+    assert!(log(&place, "study refined.toml -o out --resume").contains("12 of 14 steps are done already"));
+
+    write(&place, "bad.toml", &text.replace("pairs = 20", "pairs = 3"));
+    place.fails("study bad.toml -o bad", 2, "refine.pairs: must be 0");
+}

@@ -118,7 +118,12 @@ fn observations_unlike_the_simulations_are_told() {
     assert!(said.contains("2 of 2 observations are unlike the simulations (observation 0, column 0: 30, "), "{said}");
     assert!(said.contains("1 of 2 observations are copies"), "{said}");
     assert_exact(&result, far.view(), 0);
-    assert_eq!(result["notes"].as_array().unwrap().len(), 2);
+    let notes = result["notes"].as_array().unwrap();
+    assert_eq!(notes.len(), 3, "{notes:?}");
+    assert!(
+        notes[2].as_str().unwrap().starts_with("the posterior leads where hardly anything was simulated"),
+        "{notes:?}"
+    );
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn foreign_files() {
     };
     let cases = [
         (make("prior.h5", (20, 2), &[20, 3], None), r#"[{"name":"theta1","dist":"uniform""#),
-        (make("dist.h5", (20, 2), &[20, 3], Some(r#"[{"name":"a","dist":"cauchy"}]"#)), "unknown variant `cauchy`"),
+        (make("dist.h5", (20, 2), &[20, 3], Some(r#"[{"name":"a","dist":"weibull"}]"#)), "unknown variant `weibull`"),
         (
             make("width.h5", (20, 3), &[20, 3], Some(&prior)),
             "expected shape (N, 2) for a prior over a, b, found (20, 3)",

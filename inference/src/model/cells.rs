@@ -6,7 +6,7 @@
 //! A density of counts that are spread over their cells (dequantisation, Theis et al. 2016, arXiv 1511.01844) bounds the mass
 //! from below; the two compare by their validation losses.
 
-use super::density::MixtureScratch;
+use super::density::{Block, MixtureScratch};
 use super::observation_map::ObservationMap;
 use super::{Covariance, MixtureLayout};
 use crate::{InferenceError, Result};
@@ -38,6 +38,9 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// Nothing: the value is missing.
+    pub const ANY: Self = Self { lower: f64::NEG_INFINITY, upper: f64::INFINITY };
+
     /// A number.
     pub fn point(value: f64) -> Self {
         Self { lower: value, upper: value }
@@ -128,8 +131,11 @@ impl Cells {
         self.constant
     }
 
-    /// What the standardised value of a column tells.
+    /// What the standardised value of a column tells; nothing where it is NaN.
     pub fn interval(&self, column: usize, feature: f64) -> Interval {
+        if feature.is_nan() {
+            return Interval::ANY;
+        }
         match &self.columns[column] {
             None => Interval::point(feature),
             Some(scale) => scale.cell((feature * self.sd[column] + self.mean[column]).round()),
@@ -141,7 +147,8 @@ impl Cells {
     /// # Errors
     /// Naming the first that does not.
     pub fn check(&self, x: ArrayView2<'_, f32>) -> Result<()> {
-        let fault = x.indexed_iter().find(|&((_, column), value)| self.has(column) && value.fract() != 0.0);
+        let fault =
+            x.indexed_iter().find(|&((_, column), value)| self.has(column) && !value.is_nan() && value.fract() != 0.0);
         let Some(((row, column), &value)) = fault else { return Ok(()) };
         Err(InferenceError::ObservationNotWhole { row, column, value })
     }
@@ -239,7 +246,7 @@ impl MixtureLayout {
                 *factor += weight * term.log_precision;
             }
         };
-        let value = self.mix(0..self.components, weight, scratch, gradient, (log, slope));
+        let value = self.mix(Block::range(0..self.components), weight, scratch, gradient, (log, slope));
         scratch.terms = terms;
         value
     }

@@ -7,6 +7,7 @@
 //!   log N(y; μ, (L Lᵀ)⁻¹) = Σ log L_ii - ½|Lᵀ(y - μ)|² - d/2 log 2π; the last term is left out everywhere.
 
 use super::cells::Term;
+use super::missing::Hidden;
 use super::mixed::{EDGE_OUTPUTS, Mixed};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -33,6 +34,22 @@ impl Named for Covariance {
             Choice::new("full", "Any", Self::Full),
             Choice::new("diagonal", "Values of x independent given the parameters", Self::Diagonal),
         ]
+    }
+}
+
+/// Components that an observation may come from: bit c is that of component c.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block(pub u32);
+
+impl Block {
+    /// Those of a range.
+    pub fn range(range: Range<usize>) -> Self {
+        Self(range.fold(0, |bits, c| bits | 1 << c))
+    }
+
+    /// Whether component c is one.
+    pub fn contains(self, c: usize) -> bool {
+        self.0 >> c & 1 == 1
     }
 }
 
@@ -72,8 +89,10 @@ pub struct MixtureScratch {
     pub components: Vec<Component>,
     /// log w_c, then log w_c + log N_c.
     logs: Vec<f64>,
-    residual: Vec<f64>,
+    pub(super) residual: Vec<f64>,
     whitened: Vec<f64>,
+    /// Of the values that are missing.
+    pub(super) hidden: Hidden,
     /// Of the components' columns, where there are cells.
     pub(super) terms: Vec<Term>,
     /// Of the real columns, where they have edges.
@@ -113,6 +132,14 @@ impl MixtureLayout {
         match self.covariance {
             Covariance::Full => 0..i + 1,
             Covariance::Diagonal => i..i + 1,
+        }
+    }
+
+    /// Where L's row i starts among a component's packed entries.
+    pub fn row_offset(&self, i: usize) -> usize {
+        match self.covariance {
+            Covariance::Full => i * (i + 1) / 2,
+            Covariance::Diagonal => i,
         }
     }
 
@@ -197,7 +224,7 @@ impl MixtureLayout {
         variances
     }
 
-    /// log Σ_c w_c N_c(y) of the expanded row; adds `weight` times its gradient with respect to the outputs.
+    /// log Σ_c w_c N_c(y) of the expanded row, marginal where `y` is NaN; adds `weight` times its gradient with respect to the outputs.
     pub fn accumulate(
         &self,
         y: &[f64],
@@ -205,13 +232,13 @@ impl MixtureLayout {
         scratch: &mut MixtureScratch,
         gradient: Option<&mut [f64]>,
     ) -> f64 {
-        self.accumulate_block(0..self.components, y, weight, scratch, gradient)
+        self.accumulate_block(Block::range(0..self.components), y, weight, scratch, gradient)
     }
 
     /// The same of the components `block` only, their weights as they are.
     pub(super) fn accumulate_block(
         &self,
-        block: Range<usize>,
+        block: Block,
         y: &[f64],
         weight: f64,
         scratch: &mut MixtureScratch,
@@ -220,7 +247,8 @@ impl MixtureLayout {
         let log = |c: usize, scratch: &mut MixtureScratch| {
             self.residual(c, y, scratch);
             let square: f64 = scratch.whitened.iter().map(|u| u * u).sum();
-            scratch.components[c].log_determinant - 0.5 * square
+            let complete = scratch.components[c].log_determinant - 0.5 * square;
+            if scratch.hidden.is_empty() { complete } else { complete - scratch.hidden.log_determinant() }
         };
         let slope = |c: usize, weight: f64, scratch: &mut MixtureScratch, gradient: &mut [f64]| {
             if self.components > 1 {
@@ -235,7 +263,7 @@ impl MixtureLayout {
     /// a single component follows its logarithm at once.
     pub(super) fn mix(
         &self,
-        block: Range<usize>,
+        block: Block,
         weight: f64,
         scratch: &mut MixtureScratch,
         gradient: Option<&mut [f64]>,
@@ -246,7 +274,7 @@ impl MixtureLayout {
     ) -> f64 {
         let mut logs = [f64::NEG_INFINITY; MAX_COMPONENTS];
         let logs = &mut logs[..self.components];
-        for c in block.clone() {
+        for c in (0..self.components).filter(|&c| block.contains(c)) {
             logs[c] = log(c, scratch) + scratch.logs[c];
         }
         let density = log_sum_exp(logs);
@@ -256,7 +284,7 @@ impl MixtureLayout {
                 if self.components > 1 {
                     gradient[self.mean_offset(c) - 1] += weight * (responsibility - scratch.logs[c].exp());
                 }
-                if block.contains(&c) {
+                if block.contains(c) {
                     slope(c, weight * responsibility, scratch, gradient);
                 }
             }
@@ -264,10 +292,15 @@ impl MixtureLayout {
         density
     }
 
-    /// Leaves r = y - μ_c and u = Lᵀ r in the scratch.
+    /// Leaves r = y - μ_c and u = Lᵀ r in the scratch; r is as likely as can be where y is missing.
     fn residual(&self, c: usize, y: &[f64], scratch: &mut MixtureScratch) {
-        let MixtureScratch { components, residual, whitened, .. } = scratch;
+        let MixtureScratch { components, residual, whitened, hidden, .. } = scratch;
         residual.iter_mut().zip(y).zip(&components[c].mean).for_each(|((r, y), mean)| *r = y - mean);
+        hidden.find(y);
+        if !hidden.is_empty() {
+            hidden.condition(*self, &components[c].factor);
+            hidden.complete(*self, &components[c].factor, residual);
+        }
         self.whiten(&components[c].factor, residual, whitened);
     }
 
@@ -305,9 +338,12 @@ impl MixtureLayout {
 
     /// Adds `weight` times the gradient of log N_c, residual and whitened residual being in the scratch.
     fn slope(&self, c: usize, weight: f64, scratch: &MixtureScratch, gradient: &mut [f64]) {
-        let MixtureScratch { components, residual, whitened, .. } = scratch;
+        let MixtureScratch { components, residual, whitened, hidden, .. } = scratch;
         let factor = &components[c].factor;
         let at = self.mean_offset(c);
+        if !hidden.is_empty() {
+            hidden.slope(*self, factor, weight, &mut gradient[at + self.dim..]);
+        }
         let mut entry = 0;
         for (i, r) in residual.iter().enumerate() {
             let mut mean = 0.0;

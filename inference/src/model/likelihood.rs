@@ -7,14 +7,17 @@
 //! [tempering](crate::tempering).
 
 use super::cells::{Cells, Interval, term};
+use super::density::Block;
 use super::density::{MixtureLayout, MixtureScratch};
+use super::missing::Hidden;
 use super::mixed::Categories;
 use super::observation_map::ObservationMap;
 use super::trained::Success;
-use crate::Result;
 use crate::precision::dot;
 use crate::tempering::{Likelihood, Local};
+use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
+use std::collections::BTreeMap;
 use tallsbi_data::{SignedPermutation, Symmetry};
 use tallsbi_network::{Engine, Mlp, TangentWorkspace};
 
@@ -73,21 +76,24 @@ impl LikelihoodModel {
     }
 }
 
-/// Standardised observations, as far as the likelihood needs them.
+/// Standardised observations, as far as the likelihood needs them; those of which all values are missing are left out.
 #[derive(Debug, Clone)]
 pub struct LikelihoodContext {
     n: f64,
-    observed: Observed,
+    /// Complete observations and others, where these are taken in different ways.
+    observed: Vec<Observed>,
+    /// Which values are missing, and in how many observations.
+    patterns: Vec<(Hidden, f64)>,
 }
 
 #[derive(Debug, Clone)]
 enum Observed {
-    /// Their mean (d) and Σ_j (x_j - x̄)(x_j - x̄)ᵀ (d, d), if n > 1: all that a single Gaussian needs.
-    Moments { mean: Vec<f64>, scatter: Option<Vec<f64>> },
+    /// Their number, mean (d) and Σ_j (x_j - x̄)(x_j - x̄)ᵀ (d, d), if n > 1: all that a single Gaussian needs.
+    Moments { n: f64, mean: Vec<f64>, scatter: Option<Vec<f64>> },
     /// All of them, (n, d).
     Points(Vec<f64>),
-    /// Their categories (n), and their real columns (n, layout's d).
-    Mixed(Vec<usize>, Vec<f64>),
+    /// The components that their categories leave (n), and their real columns (n, layout's d).
+    Mixed(Vec<Block>, Vec<f64>),
     /// All of them as cells, (n, d).
     Intervals(Vec<Interval>),
     /// The different values of each column and how many observations have each: all that one Gaussian a column needs.
@@ -95,24 +101,33 @@ enum Observed {
 }
 
 impl Observed {
-    fn new(points: Vec<f64>, layout: MixtureLayout, cells: Option<&Cells>) -> Self {
+    fn new(points: Vec<f64>, layout: MixtureLayout, cells: Option<&Cells>) -> Vec<Self> {
+        let d = layout.dim;
         let Some(cells) = cells else {
             if layout.components > 1 {
-                return Self::Points(points);
+                return vec![Self::Points(points)];
             }
-            let (mean, scatter) = mean_and_scatter(&points, layout.dim);
-            return Self::Moments { mean, scatter };
+            let (complete, incomplete): (Vec<&[f64]>, _) =
+                points.chunks(d).partition(|row| !row.iter().any(|value| value.is_nan()));
+            let mut parts = Vec::new();
+            if !complete.is_empty() {
+                let (mean, scatter) = mean_and_scatter(&complete.concat(), d);
+                parts.push(Self::Moments { n: complete.len() as f64, mean, scatter });
+            }
+            if !incomplete.is_empty() {
+                parts.push(Self::Points(incomplete.concat()));
+            }
+            return parts;
         };
-        let d = layout.dim;
         if layout.components > 1 {
-            return Self::Intervals(points.iter().enumerate().map(|(i, &y)| cells.interval(i % d, y)).collect());
+            return vec![Self::Intervals(points.iter().enumerate().map(|(i, &y)| cells.interval(i % d, y)).collect())];
         }
         let column = |i: usize| {
-            let mut values: Vec<f64> = points.iter().skip(i).step_by(d).copied().collect();
+            let mut values: Vec<f64> = points.iter().skip(i).step_by(d).copied().filter(|y| !y.is_nan()).collect();
             values.sort_by(f64::total_cmp);
             values.chunk_by(|a, b| a == b).map(|same| (cells.interval(i, same[0]), same.len() as f64)).collect()
         };
-        Self::Columns((0..d).map(column).collect())
+        vec![Self::Columns((0..d).map(column).collect())]
     }
 }
 
@@ -164,14 +179,19 @@ impl Likelihood for LikelihoodModel {
     }
 
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<LikelihoodContext> {
-        let features = self.map.features(x)?;
+        let features = self.map.features_or_missing(x)?;
         if let Some(cells) = &self.cells {
             cells.check(x)?;
         }
         if let Some(categories) = &self.categories {
             categories.check(x)?;
         }
-        Ok(self.context_of(x.nrows() as f64, features))
+        let d = x.ncols();
+        let known: Vec<&[f32]> = features.chunks(d).filter(|row| !row.iter().all(|value| value.is_nan())).collect();
+        if known.is_empty() {
+            return Err(InferenceError::NothingObserved { rows: x.nrows() });
+        }
+        Ok(self.context_of(known.len() as f64, known.concat()))
     }
 
     fn workspace(&self) -> LikelihoodWorkspace {
@@ -254,7 +274,7 @@ impl Likelihood for LikelihoodModel {
                     *gradient = row.slope.iter().zip(tangent).map(|(s, &t)| s * f64::from(t)).sum();
                 }
                 let information = &mut local.informations[index * m * m..(index + 1) * m * m];
-                self.information(context.n, tangents, row, information);
+                self.information(&context.patterns, tangents, row, information);
             }
             if let (Some((engine, observations)), Some(network)) = (&self.success, success.as_mut()) {
                 let (own, own_tangents) = (&mut own[..rows], &mut own_tangents[..rows * m]);
@@ -279,15 +299,16 @@ impl LikelihoodModel {
     /// The context of n observations whose features, (n, d), are known.
     pub(crate) fn context_of(&self, n: f64, features: Vec<f32>) -> LikelihoodContext {
         let points: Vec<f64> = features.into_iter().map(f64::from).collect();
+        let patterns = if self.categories.is_some() { Vec::new() } else { patterns(&points, self.layout.dim) };
         let observed = match &self.categories {
             None => Observed::new(points, self.layout, self.cells.as_ref()),
             Some(categories) => {
                 let rows = || points.chunks(self.map.dim());
                 let real = rows().flat_map(|row| categories.real().map(|column| row[column])).collect();
-                Observed::Mixed(rows().map(|row| categories.category(row)).collect(), real)
+                vec![Observed::Mixed(rows().map(|row| categories.possible(&self.layout, row)).collect(), real)]
             }
         };
-        LikelihoodContext { n, observed }
+        LikelihoodContext { n, observed, patterns }
     }
 
     /// Continues the means linearly from where the networks are evaluated to a point that lies further out, by `beyond`; weights and
@@ -307,20 +328,29 @@ impl LikelihoodModel {
 
     /// Σ_j log p(x_j|θ); leaves its gradient with respect to the outputs in `row.slope`.
     fn log_likelihood(&self, context: &LikelihoodContext, out: &[f32], row: &mut RowScratch) -> f64 {
+        self.layout.expand(out, &mut row.mixture);
+        row.slope.clear();
+        row.slope.resize(self.layout.outputs(), 0.0);
+        let mut value = 0.0;
+        for (i, observed) in context.observed.iter().enumerate() {
+            let part = self.log_likelihood_of(observed, row);
+            value = if i == 0 { part } else { value + part };
+        }
+        value
+    }
+
+    /// The same of one part of them, for an expanded row.
+    fn log_likelihood_of(&self, observed: &Observed, row: &mut RowScratch) -> f64 {
         let (layout, d) = (self.layout, self.layout.dim);
         let RowScratch { mixture, slope, each, .. } = row;
-        layout.expand(out, mixture);
-        slope.clear();
-        slope.resize(layout.outputs(), 0.0);
-        match &context.observed {
+        match observed {
             Observed::Points(points) => points.chunks(d).map(|x| layout.accumulate(x, 1.0, mixture, Some(slope))).sum(),
-            Observed::Mixed(categories, points) => {
+            Observed::Mixed(blocks, points) => {
                 each.clear();
-                each.resize(categories.len() * slope.len(), 0.0);
-                let rows = categories.iter().zip(points.chunks(d)).zip(each.chunks_exact_mut(layout.outputs()));
-                let value = rows
-                    .map(|((&category, y), own)| layout.accumulate_mixed(category, y, 1.0, mixture, Some(own)))
-                    .sum();
+                each.resize(blocks.len() * slope.len(), 0.0);
+                let rows = blocks.iter().zip(points.chunks(d)).zip(each.chunks_exact_mut(layout.outputs()));
+                let value =
+                    rows.map(|((&block, y), own)| layout.accumulate_mixed(block, y, 1.0, mixture, Some(own))).sum();
                 for own in each.chunks_exact(layout.outputs()) {
                     slope.iter_mut().zip(own).for_each(|(sum, value)| *sum += value);
                 }
@@ -329,8 +359,8 @@ impl LikelihoodModel {
             Observed::Intervals(cells) => {
                 cells.chunks(d).map(|x| layout.accumulate_intervals(x, 1.0, mixture, Some(slope))).sum()
             }
-            Observed::Moments { mean, scatter } => {
-                let value = context.n * layout.accumulate(mean, context.n, mixture, Some(slope));
+            Observed::Moments { n, mean, scatter } => {
+                let value = n * layout.accumulate(mean, *n, mixture, Some(slope));
                 let spread = scatter.as_ref().map(|scatter| layout.accumulate_scatter(scatter, mixture, slope));
                 value + spread.unwrap_or(0.0)
             }
@@ -353,37 +383,19 @@ impl LikelihoodModel {
 
     /// n Σ_c w_c F_c, F_c the Fisher information of component c: ∂_aμᵀ P ∂_bμ + ½ tr(P⁻¹ ∂_aP P⁻¹ ∂_bP), P = L Lᵀ. With
     /// A_a = L⁻¹ ∂_aL the trace is that of (A_a + A_aᵀ)(A_b + A_bᵀ). Of cells, the sum of the columns' information. An upper bound for mixtures whose components overlap.
-    fn information(&self, n: f64, tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
+    ///
+    /// Where values are missing, P is that of the others' marginal, and rows of A_a of missing values are left out (exact for diagonal factors).
+    fn information(&self, patterns: &[(Hidden, f64)], tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
         let (layout, d, m) = (self.layout, self.layout.dim, self.dim_theta());
         if layout.mixed.is_some() {
             return empirical_information(tangents, &row.each, layout.outputs(), out);
         }
-        let RowScratch { mixture, whitened, relative, tangent, roots, .. } = row;
-        whitened.resize(m * d, 0.0);
         out.fill(0.0);
-        for c in 0..layout.components {
-            let factor = &mixture.components[c].factor;
-            let entries = factor.len();
-            relative.resize(m * entries, 0.0);
-            let at = layout.mean_offset(c);
-            if let Some(cells) = &self.cells {
-                let parameters = mixture.components[c].mean.iter().zip(factor).enumerate();
-                roots.clear();
-                roots.extend(parameters.map(|(i, (&mean, &precision))| cells.information_root(i, mean, precision)));
-            }
-            for (a, line) in tangents.chunks(layout.outputs()).enumerate() {
-                tangent.clear();
-                tangent.extend(line[at..at + d].iter().map(|&value| f64::from(value)));
-                layout.whiten(factor, tangent, &mut whitened[a * d..(a + 1) * d]);
-                let own = &mut relative[a * entries..(a + 1) * entries];
-                own.iter_mut().zip(&line[at + d..]).for_each(|(out, &value)| *out = f64::from(value));
-                if self.cells.is_some() {
-                    weigh(roots, &mut whitened[a * d..(a + 1) * d], own);
-                } else {
-                    relative_factor(layout, factor, own);
-                }
-            }
-            let weight = n * layout.log_weight(mixture, c).exp();
+        row.whitened.resize(m * d, 0.0);
+        for ((hidden, n), c) in patterns.iter().flat_map(|pattern| (0..layout.components).map(move |c| (pattern, c))) {
+            let weight = n * layout.log_weight(&row.mixture, c).exp();
+            let entries = self.whiten_tangents(hidden, c, tangents, row);
+            let RowScratch { whitened, relative, .. } = row;
             for a in 0..m {
                 for b in 0..=a {
                     let value = dot(&whitened[a * d..(a + 1) * d], &whitened[b * d..(b + 1) * d])
@@ -394,6 +406,55 @@ impl LikelihoodModel {
             }
         }
     }
+
+    /// Leaves in `row` what the information of component c is made of, scalar products of `whitened` and of `relative`; returns the length of a row of the
+    /// latter.
+    fn whiten_tangents(&self, hidden: &Hidden, c: usize, tangents: &[f32], row: &mut RowScratch) -> usize {
+        let (layout, d, m) = (self.layout, self.layout.dim, self.dim_theta());
+        let RowScratch { mixture, whitened, relative, tangent, roots, .. } = row;
+        let factor = &mixture.components[c].factor;
+        let entries = factor.len();
+        relative.resize(m * entries, 0.0);
+        let at = layout.mean_offset(c);
+        if let Some(cells) = &self.cells {
+            let parameters = mixture.components[c].mean.iter().zip(factor).enumerate();
+            roots.clear();
+            roots.extend(parameters.map(|(i, (&mean, &precision))| cells.information_root(i, mean, precision)));
+        }
+        let mut hidden = hidden.clone();
+        hidden.condition(layout, factor);
+        for (a, line) in tangents.chunks(layout.outputs()).enumerate() {
+            tangent.clear();
+            tangent.extend(line[at..at + d].iter().map(|&value| f64::from(value)));
+            if !hidden.is_empty() {
+                hidden.complete(layout, factor, tangent);
+            }
+            layout.whiten(factor, tangent, &mut whitened[a * d..(a + 1) * d]);
+            let own = &mut relative[a * entries..(a + 1) * entries];
+            own.iter_mut().zip(&line[at + d..]).for_each(|(out, &value)| *out = f64::from(value));
+            if self.cells.is_some() {
+                hidden.columns().iter().for_each(|&i| own[i] = 0.0);
+                weigh(roots, &mut whitened[a * d..(a + 1) * d], own);
+            } else {
+                relative_factor(layout, factor, own);
+                let rows = hidden
+                    .columns()
+                    .iter()
+                    .map(|&i| layout.row_offset(i)..layout.row_offset(i) + layout.columns(i).len());
+                rows.for_each(|row| own[row].fill(0.0));
+            }
+        }
+        entries
+    }
+}
+
+/// Which values are missing among the observations (n, d), and in how many.
+fn patterns(points: &[f64], d: usize) -> Vec<(Hidden, f64)> {
+    let mut counts = BTreeMap::<Vec<usize>, f64>::new();
+    for row in points.chunks(d) {
+        *counts.entry((0..d).filter(|&i| row[i].is_nan()).collect()).or_default() += 1.0;
+    }
+    counts.into_iter().map(|(columns, count)| (Hidden::new(columns), count)).collect()
 }
 
 /// Σ_j g_j g_jᵀ of the observations' own gradients, given their `slopes` with respect to the outputs: the empirical information, for densities whose own

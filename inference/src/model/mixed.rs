@@ -7,7 +7,7 @@
 //! like means and precisions are: log-normal for small κ with an onset that moves with θ, a Birnbaum–Saunders distribution (that of a first
 //! passage, nearly) at κ = ½. Softplus in place of y - s keeps a density, if next to none, beyond an edge that is not quite where the network has it.
 
-use super::density::{MixtureLayout, MixtureScratch};
+use super::density::{Block, MixtureLayout, MixtureScratch};
 use super::observation_map::ObservationMap;
 use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
@@ -109,12 +109,31 @@ impl Categories {
         })
     }
 
+    /// The components of `layout` that standardised values (d) may come from: one category's, or those of all that missing values leave possible.
+    pub fn possible(&self, layout: &MixtureLayout, features: &[f64]) -> Block {
+        let columns = self.columns.iter().enumerate().filter_map(|(i, column)| column.map(|column| (i, column)));
+        let categories = columns.fold(vec![0], |categories, (i, (lowest, values))| {
+            let value = (features[i] * self.sd[i] + self.mean[i] - lowest).round();
+            let last = values - 1;
+            let seen = if value.is_nan() {
+                0..=last
+            } else {
+                let at = value.clamp(0.0, last as f64) as usize;
+                at..=at
+            };
+            categories.iter().flat_map(|category| seen.clone().map(move |value| category * values + value)).collect()
+        });
+        let block = |category: usize| layout.block_of(category).0;
+        Block(categories.into_iter().fold(0, |bits, category| bits | block(category)))
+    }
+
     /// Checks that categories are whole numbers in the observations `x` (n, d).
     ///
     /// # Errors
     /// Naming the first that is not.
     pub fn check(&self, x: ArrayView2<'_, f32>) -> Result<()> {
-        let fault = x.indexed_iter().find(|&((_, column), value)| self.has(column) && value.fract() != 0.0);
+        let fault =
+            x.indexed_iter().find(|&((_, column), value)| self.has(column) && !value.is_nan() && value.fract() != 0.0);
         let Some(((row, column), &value)) = fault else { return Ok(()) };
         Err(InferenceError::ObservationNotWhole { row, column, value })
     }
@@ -160,6 +179,11 @@ impl MixtureLayout {
         self.components / self.mixed.map_or(1, |mixed| mixed.categories)
     }
 
+    /// The components of a category.
+    pub fn block_of(&self, category: usize) -> Block {
+        Block::range(category * self.block()..(category + 1) * self.block())
+    }
+
     pub(super) fn edge_outputs(&self) -> usize {
         self.mixed.map_or(0, |mixed| if mixed.edges { EDGE_OUTPUTS * self.dim } else { 0 })
     }
@@ -186,19 +210,21 @@ impl MixtureLayout {
         }));
     }
 
-    /// log p(c, y) under the expanded row, without ½ log 2π a column of `y`; adds `weight` times its gradient with respect to the outputs.
+    /// log p(c, y) under the expanded row of the categories c with components `block`, marginal where `y` is NaN, without ½ log 2π a column; adds
+    /// `weight` times its gradient with respect to the outputs.
     pub fn accumulate_mixed(
         &self,
-        category: usize,
+        block: Block,
         y: &[f64],
         weight: f64,
         scratch: &mut MixtureScratch,
         gradient: Option<&mut [f64]>,
     ) -> f64 {
-        let block = category * self.block()..(category + 1) * self.block();
         if self.edge_outputs() == 0 {
             return self.accumulate_block(block, y, weight, scratch, gradient);
         }
+        let missing = Seen { z: f64::NAN, ..Seen::default() };
+        let see = |y: f64, edge| if y.is_nan() { missing } else { see(y, edge) };
         let seen: Vec<Seen> = y.iter().zip(&scratch.edges).map(|(&y, &edge)| see(y, edge)).collect();
         let z: Vec<f64> = seen.iter().map(|seen| seen.z).collect();
         let slopes: f64 = seen.iter().map(|seen| seen.log_slope).sum();
@@ -208,10 +234,11 @@ impl MixtureLayout {
         let mut own = std::mem::take(&mut scratch.own);
         own.clear();
         own.resize(self.outputs(), 0.0);
-        let value = self.accumulate_block(block.clone(), &z, 1.0, scratch, Some(&mut own));
+        let value = self.accumulate_block(block, &z, 1.0, scratch, Some(&mut own));
         for (i, seen) in seen.iter().enumerate() {
             // Moving z is moving all means the other way.
-            let by_z = -block.clone().map(|c| own[self.mean_offset(c) + i]).sum::<f64>();
+            let within = (0..self.components).filter(|&c| block.contains(c));
+            let by_z = -within.map(|c| own[self.mean_offset(c) + i]).sum::<f64>();
             for k in 0..EDGE_OUTPUTS {
                 own[self.edge_offset() + EDGE_OUTPUTS * i + k] = by_z * seen.by_edge[k] + seen.slope_by_edge[k];
             }
@@ -243,7 +270,7 @@ mod tests {
     fn density(layout: MixtureLayout, outputs: &[f32], category: usize, y: &[f64], slope: Option<&mut [f64]>) -> f64 {
         let mut scratch = MixtureScratch::default();
         layout.expand(outputs, &mut scratch);
-        layout.accumulate_mixed(category, y, 1.0, &mut scratch, slope)
+        layout.accumulate_mixed(layout.block_of(category), y, 1.0, &mut scratch, slope)
     }
 
     #[test]

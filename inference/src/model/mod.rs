@@ -8,6 +8,7 @@ pub mod density;
 mod digest;
 mod file;
 pub mod likelihood;
+pub mod missing;
 pub mod mixed;
 pub(crate) mod moments;
 pub mod noise;

@@ -2,7 +2,7 @@
 
 use super::moments::Moments;
 use crate::{InferenceError, Result};
-use ndarray::{Array2, ArrayView2, ArrayView3};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3};
 use serde::{Deserialize, Serialize};
 
 /// How simulator outputs enter the network: z = (f(x) - mean)/sd per column, f the logarithm or the identity.
@@ -90,8 +90,20 @@ impl ObservationMap {
     /// Network inputs of the rows of `x` (n, d), row-major; the offsets are already subtracted from them.
     ///
     /// # Errors
-    /// When the width is not d, a value is not finite, or its logarithm is not.
+    /// When the width is not d, a value is missing or not finite, or its logarithm is not.
     pub fn features<T: Copy + Into<f64>>(&self, x: ArrayView2<'_, T>) -> Result<Vec<f32>> {
+        let missing = |row: ArrayView1<'_, T>| row.iter().any(|&value| value.into().is_nan());
+        match x.outer_iter().position(missing) {
+            Some(row) if x.ncols() == self.dim() => Err(InferenceError::ObservationMissing { row }),
+            _ => self.features_or_missing(x),
+        }
+    }
+
+    /// The same of observations with missing values, NaN, which stay so.
+    ///
+    /// # Errors
+    /// When the width is not d, a value is infinite, or its logarithm is not finite.
+    pub fn features_or_missing<T: Copy + Into<f64>>(&self, x: ArrayView2<'_, T>) -> Result<Vec<f32>> {
         if x.ncols() != self.dim() {
             return Err(InferenceError::Shape {
                 what: "observations",
@@ -102,7 +114,12 @@ impl ObservationMap {
         let mut features = Vec::with_capacity(x.len());
         for (row, values) in x.outer_iter().enumerate() {
             for (i, &value) in values.iter().enumerate() {
-                let value = self.transform(value.into());
+                let value: f64 = value.into();
+                if value.is_nan() {
+                    features.push(f32::NAN);
+                    continue;
+                }
+                let value = self.transform(value);
                 if !value.is_finite() {
                     return Err(InferenceError::ObservationNotFinite { row });
                 }

@@ -27,14 +27,19 @@ impl TrainedModel {
     /// What is to be said about observations `x` (n, d), [centred](super::ObservationMap::centre), before their posterior is sampled.
     ///
     /// # Errors
-    /// When they do not fit the model or are not finite.
+    /// When they do not fit the model, are infinite, or miss values that the model needs.
     pub fn examine(&self, x: ArrayView2<'_, f32>) -> Result<Vec<Note>> {
-        let features = self.observation_map.features(x)?;
-        let mut notes = Vec::new();
+        let features = match &self.networks {
+            Networks::Likelihood { .. } => self.observation_map.features_or_missing(x)?,
+            _ => self.observation_map.features(x)?,
+        };
+        let missing = missing(x);
+        let left_out = missing.as_ref().map_or(0, |(left_out, _)| *left_out);
+        let mut notes: Vec<Note> = missing.map(|(_, note)| note).into_iter().collect();
         notes.extend(self.unlike(x, &features));
         notes.extend(self.constant_differs(x));
         notes.extend(self.copies(x));
-        notes.extend(self.many(x.nrows()));
+        notes.extend(self.many(x.nrows() - left_out));
         Ok(notes)
     }
 
@@ -134,6 +139,18 @@ impl TrainedModel {
     }
 }
 
+/// Observations without any value, and what is to be said of missing ones.
+fn missing(x: ArrayView2<'_, f32>) -> Option<(usize, Note)> {
+    let counts: Vec<usize> = x
+        .outer_iter()
+        .map(|row| row.iter().filter(|value| value.is_nan()).count())
+        .filter(|&count| count > 0)
+        .collect();
+    let left_out = counts.iter().filter(|&&count| count == x.ncols()).count();
+    let (values, incomplete) = (counts.iter().sum(), counts.len() - left_out);
+    (values > 0).then_some((left_out, Note::Missing { values, incomplete, left_out, of: x.nrows() }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +209,14 @@ mod tests {
         assert!(said[0].contains("observation 1, column 1: 1.7e9, 5.0 sd beyond"), "{}", said[0]);
         let said = notes(&[[10.0, 1.7e9, 5.0]]);
         assert!(said[0].starts_with("observation 0 has 5 in column 2, which is 4 in all simulations"), "{}", said[0]);
+    }
+
+    #[test]
+    fn missing_values_are_counted() {
+        let nan = f64::NAN;
+        let said = notes(&[[nan, 1.7e9, 4.0], [nan; 3], [10.0, 1.7e9, 4.0], [9.0, nan, nan]]);
+        let expected = "6 values of 4 observations are missing: 2 observations enter by their other values, 1 are wholly missing and left out";
+        assert_eq!(said, [expected]);
     }
 
     #[test]

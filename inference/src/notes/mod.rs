@@ -129,6 +129,17 @@ pub enum Note {
         /// Training rows.
         rows: usize,
     },
+    /// Observations with missing values, which the likelihood is integrated over.
+    Missing {
+        /// Values that are missing, those of whole observations included.
+        values: usize,
+        /// Observations of which some are.
+        incomplete: usize,
+        /// Observations of which all are: they are left out.
+        left_out: usize,
+        /// Of how many observations.
+        of: usize,
+    },
     /// Observations that lie outside the range of the simulations.
     Unlike {
         /// How many.

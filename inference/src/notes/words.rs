@@ -10,6 +10,11 @@ impl fmt::Display for Note {
 }
 
 impl Note {
+    /// Whether it calls results into question; the others say what was learned.
+    pub fn is_warning(&self) -> bool {
+        !matches!(self, Self::Symmetry { .. } | Self::Success { .. } | Self::Trusted { .. } | Self::Missing { .. })
+    }
+
     /// What was found in the rows of a training set.
     fn of_rows(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -138,6 +143,13 @@ impl Note {
                      the posterior",
                     list.join("; ")
                 )
+            }
+            Self::Missing { values, incomplete, left_out, of } => {
+                write!(
+                    f,
+                    "{values} values of {of} observations are missing: {incomplete} observations enter by their other values"
+                )?;
+                if *left_out > 0 { write!(f, ", {left_out} are wholly missing and left out") } else { Ok(()) }
             }
             Self::ConstantDiffers { observation, column, value, constant } => write!(
                 f,

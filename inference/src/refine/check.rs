@@ -3,6 +3,7 @@
 use super::bias::{Bias, bias};
 use super::form::{Misfit, misfit};
 use super::learn::Learned;
+use super::likeness::likeness;
 use crate::Result;
 use ndarray::ArrayView2;
 
@@ -13,6 +14,8 @@ const MUCH: f64 = 0.1;
 pub(super) struct Checked {
     pub bias: Bias,
     pub misfit: Misfit,
+    /// See [`likeness`].
+    pub likeness: f64,
 }
 
 /// Bias and misfit of the components that hold much of the posterior, each at the draws that are nearest to it; the worst of them.
@@ -22,13 +25,13 @@ pub(super) struct Checked {
 pub(super) fn check(learned: &Learned, draws: &[f64], x: ArrayView2<'_, f32>, worth: f64) -> Result<Checked> {
     let components = &learned.model.components;
     let m = components[0].frame.dim();
-    let x: Vec<f32> = x.iter().copied().collect();
-    let power = worth * components[0].likelihood.columns.len() as f64 / x.len() as f64;
+    let values: Vec<f32> = x.iter().copied().collect();
+    let power = worth * components[0].likelihood.columns.len() as f64 / values.len() as f64;
     let nearest = |u: &[f64]| {
         let log = |c: usize| components[c].frame.log_density(u, &mut vec![0.0; m]);
         (0..components.len()).max_by(|&a, &b| log(a).total_cmp(&log(b))).unwrap_or(0)
     };
-    let mut worst = Checked { bias: Bias { size: 0.0, error: 0.0 }, misfit: Misfit::default() };
+    let mut worst = Checked { bias: Bias { size: 0.0, error: 0.0 }, misfit: Misfit::default(), likeness: 0.0 };
     for (index, (component, rows)) in components.iter().zip(&learned.rows).enumerate() {
         let own: Vec<f64> = draws.chunks_exact(m).filter(|u| nearest(u) == index).flatten().copied().collect();
         if own.len() as f64 >= MUCH * draws.len() as f64 && own.len() > 10 * m * m {
@@ -37,9 +40,13 @@ pub(super) fn check(learned: &Learned, draws: &[f64], x: ArrayView2<'_, f32>, wo
             if !(found.size - found.error <= worst.bias.size - worst.bias.error) || worst.bias.error == 0.0 {
                 worst.bias = found;
             }
-            let found = misfit(&component.likelihood, &component.frame, rows, &own, &x, power)?;
+            let found = misfit(&component.likelihood, &component.frame, rows, &own, &values, power)?;
             if !(found.effect <= worst.misfit.effect) || worst.misfit.features == 0 {
                 worst.misfit = found;
+            }
+            let found = likeness(&component.likelihood, &component.frame, rows, &own, x)?;
+            if !(found >= worst.likeness) {
+                worst.likeness = found;
             }
         }
     }

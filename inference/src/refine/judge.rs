@@ -36,6 +36,9 @@ pub struct RoundRecord {
     pub bias_error: f64,
     /// Departures of simulations there from the fitted form.
     pub misfit: Misfit,
+    /// Log-likelihood of the observations against that of simulations at the posterior, in standard deviations; 0 if as likely.
+    #[serde(default)]
+    pub likeness: f64,
     /// Whether the round was the one that spends what is needed, after scouting.
     pub last: bool,
     /// Share of the posterior's draws at the edge of what was simulated.
@@ -90,6 +93,9 @@ const BIASED: f64 = 0.25;
 /// Change of the log posterior by departures from the form, nats: a C2ST of about 0.56.
 const MISFIT: f64 = 0.3;
 
+/// Standard deviations by which observations may be less likely than simulations at the posterior.
+const UNLIKE: f64 = 4.0;
+
 /// The same for ratios of standard deviations.
 const WIDENED: f64 = 1.25;
 
@@ -121,6 +127,13 @@ impl RoundRecord {
             return not(format!(
                 "where the posterior is, the likelihood is off by {:.2} of its sd; run more rounds or narrower ones",
                 self.bias
+            ));
+        }
+        if !(self.likeness >= -UNLIKE) {
+            return not(format!(
+                "the observations are less likely than simulations at the posterior, by {:.1} standard deviations: they come from elsewhere (another seed, \
+                 a base model), or the simulator lacks something that they have",
+                -self.likeness
             ));
         }
         if self.misfit.effect == f64::INFINITY {
@@ -219,6 +232,7 @@ mod tests {
             bias: 0.1,
             bias_error: 0.08,
             misfit: Misfit { effect: 0.1, ..Misfit::default() },
+            likeness: -1.0,
             last: true,
             at_edge: 0.0,
         }
@@ -236,6 +250,8 @@ mod tests {
             (RoundRecord { at_edge: f64::NAN, ..record() }, "edge"),
             (RoundRecord { predicted_error: 0.4, ..record() }, "16.0 times"),
             (RoundRecord { bias: 0.7, ..record() }, "off by 0.70"),
+            (RoundRecord { likeness: -9.0, ..record() }, "by 9.0 standard deviations"),
+            (RoundRecord { likeness: f64::NAN, ..record() }, "less likely"),
             (
                 RoundRecord { misfit: Misfit { effect: 1.3, worst: Some(departure), ..Misfit::default() }, ..record() },
                 "1.30 nats",

@@ -77,6 +77,9 @@ impl LocalLikelihood {
         for (row, observation) in x.outer_iter().enumerate() {
             for (i, (&x, column)) in observation.iter().zip(&self.columns).enumerate() {
                 let x = f64::from(x);
+                if x.is_nan() {
+                    return Err(InferenceError::ObservationMissing { row });
+                }
                 let value = match column {
                     Column::Constant { .. } => 0.0,
                     Column::Count(count) => {

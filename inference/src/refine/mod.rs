@@ -9,7 +9,7 @@
 //! * [`Frame`]: local coordinates; [`Basis`]: polynomials; [`Chart`]: their variables;
 //! * [`mod@column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
 //! * [`mod@fit`]: learning them, forms chosen by held-out likelihood;
-//! * [`mod@bias`], [`mod@form`]: whether it is right where the posterior is, [`mod@mixture`]: laws of residuals that are not Gaussian;
+//! * [`mod@bias`], [`mod@form`], `likeness`: whether it is right where the posterior is, and the observations come from there; [`mod@mixture`]: laws of residuals that are not Gaussian;
 //! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
 //! * [`RefinedModel`], [`sample_refined`]: the result, and posteriors under the true prior.
 
@@ -30,6 +30,7 @@ pub mod form;
 mod frame;
 pub mod judge;
 mod learn;
+mod likeness;
 pub mod local;
 pub mod mixture;
 pub mod model;

@@ -247,6 +247,7 @@ fn one_round(
         bias: checked.bias.size,
         bias_error: checked.bias.error,
         misfit: checked.misfit,
+        likeness: checked.likeness,
         last,
         simulations: size,
         failed,

@@ -130,8 +130,8 @@ impl<'a> DensityObjective<'a> {
     ) -> f64 {
         if let Some(categories) = &self.categories {
             let real: Vec<f64> = categories.real().map(|column| target[column]).collect();
-            let category = categories.category(target);
-            return self.layout.accumulate_mixed(category, &real, weight, mixture, gradient) + categories.constant();
+            let block = self.layout.block_of(categories.category(target));
+            return self.layout.accumulate_mixed(block, &real, weight, mixture, gradient) + categories.constant();
         }
         match &self.cells {
             None => self.layout.accumulate(target, weight, mixture, gradient),

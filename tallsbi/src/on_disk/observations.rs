@@ -3,7 +3,7 @@
 use crate::{Error, RecordingOptions, Result, WindowSummaries, summarise_recording, summarise_signal};
 use std::path::PathBuf;
 use tallsbi_data::SignalWindow;
-use tallsbi_files::{Header, Matrix, MatrixSource};
+use tallsbi_files::{Gaps, Header, Matrix, MatrixSource};
 use tallsbi_recordings::{Recording, Signal};
 
 /// What observations are for: what a model or a task takes.
@@ -13,6 +13,8 @@ pub struct Taker {
     pub dim_x: usize,
     /// The stretch of a signal that an observation summarises, if it does.
     pub window: Option<SignalWindow>,
+    /// Whether values may be missing.
+    pub gaps: Gaps,
 }
 
 /// Observations, and how they came about.
@@ -46,7 +48,7 @@ pub fn read_observations(
         let windows = summarise_recording(&place.path, window, options)?;
         return Ok(summaries(place.path, windows));
     }
-    let matrix = place.read_with(header)?;
+    let matrix = place.read_with(header, taker.gaps)?;
     let (rows, columns) = matrix.values.dim();
     let Some(window) = taker.window.filter(|_| columns != taker.dim_x) else {
         return Ok(ReadObservations { matrix, path: place.path, windows: None });

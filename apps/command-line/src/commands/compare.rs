@@ -1,6 +1,6 @@
 //! `tallsbi compare`.
 
-use super::{HeaderChoice, RecordingArguments, TaskArguments, observed, observed_by, taken_by};
+use super::{HeaderChoice, RecordingArguments, TaskArguments, mark_missing, observed, observed_by, taken_by};
 use crate::context::{Context, resumable, usage};
 use anyhow::Result;
 use clap::Args;
@@ -39,6 +39,9 @@ pub struct CompareArguments {
     /// Simulate so many data sets of each model's task, and tell how often each is preferred
     #[arg(long, value_name = "N")]
     pub check: Option<NonZeroUsize>,
+    /// A number that stands for a missing value, beside NaN and empty cells
+    #[arg(long, value_name = "VALUE")]
+    pub missing: Option<f64>,
     #[command(flatten)]
     pub recording: RecordingArguments,
 }
@@ -49,7 +52,8 @@ pub fn run(context: &Context, arguments: &CompareArguments) -> Result<()> {
     let models: Vec<&Model> = files.iter().map(|file| &file.model).collect();
     let tasks = arguments.check.map(|_| files.iter().map(task).collect::<Result<Vec<_>>>()).transpose()?;
     let taken = (taken_by(models[0]), &arguments.recording.options());
-    let (matrix, _) = observed(&arguments.observations, arguments.n_obs, arguments.header, taken)?;
+    let (mut matrix, _) = observed(&arguments.observations, arguments.n_obs, arguments.header, taken)?;
+    mark_missing(&mut matrix, arguments.missing);
     let centred: Vec<Array2<f32>> =
         models.iter().map(|model| observed_by(model, &arguments.observations, &matrix)).collect::<Result<_>>()?;
     let views: Vec<ArrayView2<'_, f32>> = centred.iter().map(Array2::view).collect();

@@ -32,7 +32,7 @@ use clap::ValueEnum;
 use ndarray::{Array2, s};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use tallsbi::files::{Header, Matrix};
+use tallsbi::files::{Gaps, Header, Matrix};
 use tallsbi::on_disk::{Taker, read_observations};
 use tallsbi::{Model, RecordingOptions, Task, WindowSummaries};
 
@@ -102,7 +102,20 @@ pub fn observed(
 
 /// What observations `model` takes.
 pub fn taken_by(model: &Model) -> Taker {
-    Taker { dim_x: model.trained().observation_map.mean.len(), window: model.trained().info.signal_window }
+    let window = model.trained().info.signal_window;
+    Taker { dim_x: model.trained().observation_map.mean.len(), window, gaps: Gaps::Allowed }
+}
+
+/// The same where no value may be missing.
+pub fn wholly_taken_by(model: &Model) -> Taker {
+    Taker { gaps: Gaps::Refused, ..taken_by(model) }
+}
+
+/// Takes `sentinel` for a missing value; numbers of single precision are compared in it.
+pub fn mark_missing(matrix: &mut Matrix, sentinel: Option<f64>) {
+    let Some(sentinel) = sentinel else { return };
+    let is = |value: f64| value == sentinel || value as f32 == sentinel as f32;
+    matrix.values.mapv_inplace(|value| if is(value) { f64::NAN } else { value });
 }
 
 /// Windows shown one by one.

@@ -84,7 +84,7 @@ pub fn run(context: &Context, arguments: &PredictArguments) -> Result<()> {
         companions.prior = Some(prior.theta);
         companions.prior_predictive = Some(prior.x);
     }
-    let checks = match observed.filter(|x| x.dim() == (n, task.dim_x())) {
+    let checks = match observed.filter(|x| x.dim() == (n, task.dim_x()) && !x.iter().any(|x| x.is_nan())) {
         Some(x) => Some(predictive_checks(x.view(), predicted.x.view())?),
         None => None,
     };
@@ -176,7 +176,9 @@ fn report(
             )
         }));
     } else {
-        lines.push("not compared with the observations: they are of another kind, or number".into());
+        lines.push(
+            "not compared with the observations: they are of another kind or number, or some values are missing".into(),
+        );
     }
     context.print(lines.join("\n"), || {
         json!({

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 use tallsbi::RecordingOptions;
-use tallsbi::files::{Companions, OutputFile, Posterior};
+use tallsbi::files::{Companions, Gaps, OutputFile, Posterior};
 use tallsbi::inference::reference::ReferenceOptions;
 use tallsbi::on_disk::Taker;
 use tallsbi::on_disk::reference_attributes;
@@ -105,7 +105,7 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
         &arguments.observations,
         arguments.n_obs,
         HeaderChoice::Auto,
-        (Taker { dim_x: task.dim_x(), window: None }, &RecordingOptions::default()),
+        (Taker { dim_x: task.dim_x(), window: None, gaps: Gaps::Refused }, &RecordingOptions::default()),
     )?;
     let x = matrix.values.mapv(|value| value as f32);
     let started = Instant::now();

@@ -11,10 +11,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
-use tallsbi::files::{Existing, OutputFile, Posterior};
-use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, posterior_attributes, read_pairs};
+use tallsbi::files::{Existing, Gaps, OutputFile};
+use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, read_pairs, refined_posterior, write_refined};
 use tallsbi::simulators::Task;
-use tallsbi::{Model, RefineFrom, RefineOptions, Refined, SampleOptions};
+use tallsbi::{Model, RefineFrom, RefineOptions, Refined};
 
 /// Make a model right at given observations, by simulations where their posterior is
 ///
@@ -133,7 +133,7 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
         OutputFile::check(target, arguments.output.existing())?;
     }
-    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window() };
+    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window(), gaps: Gaps::Refused };
     let taken = (taker, &arguments.recording.options());
     let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
     let x = matrix.values.mapv(|value| value as f32);
@@ -166,25 +166,9 @@ fn write(
     for parent in [&arguments.model, &arguments.simulations].into_iter().flatten() {
         provenance = provenance.with_parent(parent)?;
     }
-    let mut trained = refined.model.trained().clone();
-    trained.info.provenance = json!({
-        "command": provenance.command,
-        "seed": provenance.seed,
-        "parents": provenance.parents,
-        "options": options,
-        "rounds": refined.rounds,
-        "verdict": refined.verdict,
-    });
-    OutputFile::write(&arguments.output.output, existing, &trained.to_bytes())?;
+    write_refined(&arguments.output.output, existing, refined, options, &provenance)?;
     if let Some(path) = &arguments.posterior {
-        let posterior = &refined.posterior;
-        let sampling = SampleOptions { samples: options.samples, ..SampleOptions::default() };
-        let mut run = posterior_attributes(&refined.model, &sampling, &posterior.info, x.nrows(), seconds);
-        run.insert("simulations".into(), refined.simulations.into());
-        run.insert("settled".into(), if refined.verdict.is_settled() { "yes" } else { "no" }.into());
-        let names = posterior.names.clone();
-        Posterior::from_matrix(names, posterior.theta.view(), Some(x.to_owned()), run, provenance)?
-            .write(path, existing)?;
+        refined_posterior(refined, x, options, seconds, provenance)?.write(path, existing)?;
     }
     Ok(())
 }

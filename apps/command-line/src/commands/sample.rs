@@ -3,7 +3,7 @@
 use super::model;
 use super::output_arguments::OutputArguments;
 use super::sampling_arguments::SamplingArguments;
-use super::{HeaderChoice, RecordingArguments, observed, observed_by, taken_by};
+use super::{HeaderChoice, RecordingArguments, mark_missing, observed, observed_by, taken_by};
 use crate::context::{Context, resumable, usage};
 use crate::notes::{tell, words};
 use anyhow::Result;
@@ -13,7 +13,8 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
-use tallsbi::files::{Matrix, OutputFile, Posterior};
+use tallsbi::files::{Matrix, OutputFile, Posterior, RunAttributes};
+use tallsbi::inference::notes::Note;
 use tallsbi::on_disk::{ModelFile, posterior_attributes};
 
 /// Sample the posterior given many observations
@@ -34,6 +35,9 @@ pub struct SampleArguments {
     /// Whether the first line of a table of observations names its columns
     #[arg(long, value_enum, default_value_t)]
     pub header: HeaderChoice,
+    /// A number that stands for a missing value, beside NaN and empty cells
+    #[arg(long, value_name = "VALUE")]
+    pub missing: Option<f64>,
     /// Condition on the first N observations [default: all]
     #[arg(long, value_name = "N")]
     pub n_obs: Option<NonZeroUsize>,
@@ -65,7 +69,8 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
     let taken = (taken_by(&file.model), &arguments.recording.options());
-    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, arguments.header, taken)?;
+    let (mut matrix, source) = observed(&arguments.observations, arguments.n_obs, arguments.header, taken)?;
+    mark_missing(&mut matrix, arguments.missing);
     if let Some(folder) = &arguments.covariance_cache {
         if !file.model.estimates_covariances(&options) {
             return Err(usage(
@@ -86,7 +91,8 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let provenance =
         context.provenance(&file.model.trained().info.task).with_parent(&arguments.model)?.with_parent(&source)?;
     let samples = samples.index_axis_move(Axis(0), 0);
-    let run = posterior_attributes(&file.model, &options, &info, x.nrows(), seconds);
+    let mut run = posterior_attributes(&file.model, &options, &info, x.nrows(), seconds);
+    add_missing(&mut run, &examined);
     let mut posterior =
         Posterior::from_matrix(names, samples.view(), Some(conditioned(&matrix)), run.clone(), provenance)?;
     if arguments.log_likelihood {
@@ -110,6 +116,18 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         json!({ "path": path.to_string(), "run": run, "parameter_names": posterior.parameter_names, "mean": mean, "sd": sd,
             "notes": notes })
     })
+}
+
+/// Says in a posterior's attributes what was missing, if anything was; `n_obs` counts observations that were not left out.
+fn add_missing(run: &mut RunAttributes, notes: &[Note]) {
+    for note in notes {
+        if let Note::Missing { values, incomplete, left_out, of } = note {
+            run.insert("n_obs".into(), (of - left_out).into());
+            run.insert("missing_values".into(), (*values).into());
+            run.insert("incomplete_observations".into(), (*incomplete).into());
+            run.insert("missing_observations".into(), (*left_out).into());
+        }
+    }
 }
 
 /// Mean and standard deviation of each parameter.

@@ -1,10 +1,11 @@
 //! Many small charts with one legend.
 
 use super::canvas::Area;
-use super::canvas::{Canvas, Figure, px};
+use super::canvas::{Canvas, Figure, px, text_width};
 use super::error::Result;
 use super::lines::{LineChart, data, nothing};
 use super::panel::Margins;
+use super::style::size;
 
 /// Charts in rows and columns that share a legend of all their curves; each has a heading.
 pub struct ChartGrid {
@@ -20,6 +21,10 @@ const PANEL: (f64, f64) = (330.0, 250.0);
 const NARROWEST: f64 = 700.0;
 /// Space below the legend.
 const BELOW_LEGEND: f64 = 14.0;
+/// Space above a panel's frame for one line of its heading, and for each further one.
+const HEADING: (f64, f64) = (30.0, 19.0);
+/// Space between the headings of neighbours.
+const BETWEEN_HEADINGS: f64 = 12.0;
 
 impl ChartGrid {
     /// The figure.
@@ -35,12 +40,18 @@ impl ChartGrid {
         let width = (PANEL.0 * columns as f64).max(NARROWEST);
         let legend = self.legend();
         let top = legend.legend_height(width) + BELOW_LEGEND;
-        let figure = Canvas::new(name, title, width, top + PANEL.1 * rows as f64).draw(|area| {
+        let headings: Vec<Vec<String>> = self.panels.iter().map(|(heading, _)| wrapped(heading)).collect();
+        let lines = headings.iter().map(Vec::len).max().unwrap_or(1).max(1);
+        let above = HEADING.0 + HEADING.1 * (lines - 1) as f64;
+        let height = PANEL.1 + above - HEADING.0;
+        let figure = Canvas::new(name, title, width, top + height * rows as f64).draw(|area| {
             legend.draw_legend(name, area)?;
-            for (index, (heading, chart)) in self.panels.iter().enumerate() {
+            for (index, ((_, chart), heading)) in self.panels.iter().zip(&headings).enumerate() {
                 if chart.is_drawable() {
-                    let corner = (PANEL.0 * (index % columns) as f64, top + PANEL.1 * (index / columns) as f64);
-                    draw(name, heading, chart, area, corner)?;
+                    let corner = (PANEL.0 * (index % columns) as f64, top + height * (index / columns) as f64);
+                    let cell =
+                        area.clone().shrink((px(corner.0), px(corner.1)), (px(PANEL.0) as u32, px(height) as u32));
+                    draw(name, heading, chart, &cell, above)?;
                 }
             }
             Ok(())
@@ -61,9 +72,37 @@ impl ChartGrid {
     }
 }
 
-fn draw(name: &str, heading: &str, chart: &LineChart, area: &Area<'_>, (left, top): (f64, f64)) -> Result<()> {
-    let cell = area.clone().shrink((px(left), px(top)), (px(PANEL.0) as u32, px(PANEL.1) as u32));
-    let panel = chart.draw_panel(name, &cell, Margins { top: 30.0, ..Margins::LABELLED })?;
+fn draw(name: &str, heading: &[String], chart: &LineChart, cell: &Area<'_>, above: f64) -> Result<()> {
+    let panel = chart.draw_panel(name, cell, Margins { top: above, ..Margins::LABELLED })?;
     let (columns, _) = panel.ranges();
-    panel.heading(heading, chart.x.value(0.5 * (columns.start + columns.end)))
+    let middle = chart.x.value(0.5 * (columns.start + columns.end));
+    heading.iter().rev().enumerate().try_for_each(|(line, words)| panel.heading(words, middle, HEADING.1 * line as f64))
+}
+
+/// A heading in lines that fit a panel; a word that does not stands alone.
+fn wrapped(heading: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in heading.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if text_width(&format!("{line} {word}"), size::LABEL) <= PANEL.0 - BETWEEN_HEADINGS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_headings_stay_over_their_panel() {
+        assert_eq!(wrapped("member 2 of 4"), ["member 2 of 4"]);
+        let lines = wrapped("likelihood, one diagonal Gaussian of counts' cells, linear (not used)");
+        assert_eq!(lines.join(" "), "likelihood, one diagonal Gaussian of counts' cells, linear (not used)");
+        assert!(lines.len() > 1 && lines.iter().all(|line| text_width(line, size::LABEL) < PANEL.0), "{lines:?}");
+    }
 }

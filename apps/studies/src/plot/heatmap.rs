@@ -68,6 +68,6 @@ impl Heatmap {
         panel.outline()?;
         panel.label_x()?;
         panel.label_y()?;
-        panel.heading(heading, middle)
+        panel.heading(heading, middle, 0.0)
     }
 }

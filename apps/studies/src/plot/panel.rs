@@ -123,10 +123,10 @@ impl<'a> Panel<'a> {
         self.write(label, column, row, style)
     }
 
-    /// A heading above the frame, centred at `x`.
-    pub fn heading(&self, label: &str, x: f64) -> Result<()> {
+    /// A line of a heading `above` pixels over its place above the frame, centred at `x`.
+    pub fn heading(&self, label: &str, x: f64, above: f64) -> Result<()> {
         let (column, _) = self.plane.map_coordinate(&(self.x.coordinate(x), self.y.range().start));
-        self.write(label, column, self.frame[2] - px(8.0), text(size::LABEL, INK, HPos::Center, VPos::Bottom))
+        self.write(label, column, self.frame[2] - px(8.0 + above), text(size::LABEL, INK, HPos::Center, VPos::Bottom))
     }
 
     fn place(&self, points: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {

@@ -4,12 +4,12 @@ use super::losses::{self, LOGARITHMIC_FROM};
 use super::pairs::Pairs;
 use super::sentence::listed;
 use crate::plot::{
-    Axis, Band, CATEGORICAL, DirectionChart, Figure, Heatmap, LineChart, Result, Rule, Series, draw_side_by_side,
-    pretty_name, sequential,
+    Axis, Band, CATEGORICAL, DirectionChart, Figure, Heatmap, LineChart, PairAxis, PairPlot, Result, Rule, SampleSet,
+    Series, draw_side_by_side, pretty_name, sequential, with_unit,
 };
 use crate::study::benchmark::Metric;
 use crate::study::quantile;
-use crate::study::results::{PosteriorResults, RunResults};
+use crate::study::results::{Marginal, PosteriorResults, RunResults};
 use ndarray::Array2;
 use plotters::style::RGBColor;
 
@@ -17,6 +17,8 @@ use plotters::style::RGBColor;
 pub struct RunFigures {
     /// Marginals, for all n and close up.
     pub pairs: Vec<Figure>,
+    /// Before and after refinement.
+    pub refined: Option<Figure>,
     /// Distance to the true parameters.
     pub dirac: Option<Figure>,
     /// Posterior over prior spread.
@@ -39,13 +41,18 @@ pub struct RunFigures {
 const PROFILE_VALUES: usize = 8;
 
 impl RunFigures {
-    /// Draws them; `samples` are those of `run.posteriors`.
+    /// Draws them; `samples` are those of `run.posteriors`, `refined` those of `run.refined`.
     ///
     /// # Errors
     /// When the values cannot be drawn.
-    pub fn draw(run: &RunResults, samples: &[Array2<f64>]) -> Result<Self> {
+    pub fn draw(run: &RunResults, samples: &[Array2<f64>], refined: Option<&Array2<f64>>) -> Result<Self> {
         Ok(Self {
             pairs: pairs(run, samples)?,
+            refined: samples
+                .last()
+                .zip(refined)
+                .map(|(before, after)| before_and_after(run, before, after))
+                .transpose()?,
             dirac: dirac(run)?,
             contraction: contraction(run)?,
             local_c2st: local_c2st(run)?,
@@ -90,15 +97,50 @@ fn pairs(run: &RunResults, samples: &[Array2<f64>]) -> Result<Vec<Figure>> {
     .figures()
 }
 
+/// Colour of what is compared with.
+const OUTLINE: RGBColor = RGBColor(0x00, 0x00, 0x00);
+
+/// The network's posterior at the largest n and the refined one.
+fn before_and_after(run: &RunResults, before: &Array2<f64>, after: &Array2<f64>) -> Result<Figure> {
+    let n = run.refined.as_ref().map_or(0, |refined| refined.n_obs);
+    let support = run.prior.support();
+    let axis = |i: usize| PairAxis {
+        label: with_unit(&run.prior.names()[i], &run.units[i]),
+        range: None,
+        bounds: support[i],
+        truth: run.truth.as_ref().map(|truth| truth[i]),
+    };
+    let plot = PairPlot {
+        axes: (0..run.prior.dim()).map(axis).collect(),
+        sets: vec![
+            SampleSet { label: "refined".into(), color: sequential(1, 2), samples: after.view(), outline: false },
+            SampleSet { label: "network".into(), color: OUTLINE, samples: before.view(), outline: true },
+        ],
+    };
+    let caption = format!(
+        "The posterior given n = {n} observations after refinement, and dashed what the network had before. Below the diagonal: regions that hold \
+         50 % and 95 %."
+    );
+    let marginals = run.refined.as_ref().map_or(&[][..], |refined| &refined.marginals);
+    let alternative =
+        format!("Pair plot of the refined posterior over the network's. Refined: {}.", ranges(run, marginals));
+    let title = "Posterior before and after refinement";
+    Ok(plot.figure(&format!("{}-refined", run.name), title)?.described(caption, alternative))
+}
+
 fn samples_count(run: &RunResults) -> usize {
     run.posteriors.len()
 }
 
 fn described(run: &RunResults, posterior: &PosteriorResults) -> String {
+    ranges(run, &posterior.marginals)
+}
+
+fn ranges(run: &RunResults, marginals: &[Marginal]) -> String {
     listed(
         names(run)
             .into_iter()
-            .zip(&posterior.marginals)
+            .zip(marginals)
             .map(|(name, marginal)| format!("{name} between {:.4} and {:.4}", marginal.lower, marginal.upper)),
     )
 }

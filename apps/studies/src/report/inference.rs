@@ -16,12 +16,18 @@ pub fn document(results: &StudyResults, figures: Vec<RunFigures>) -> Document<'_
             (name, posterior.file.clone(), format!("{} samples", posterior.samples))
         })
     });
+    let refined = results.runs.iter().flat_map(|run| {
+        let name = |n: usize| format!("{}, n = {n}, refined", run.name);
+        run.refined
+            .iter()
+            .map(move |refined| (name(refined.n_obs), refined.file.clone(), format!("{} samples", refined.samples)))
+    });
     Document {
         record: &results.record,
         lead: lead(results),
         summary: results.runs.iter().map(|run| (run.label.clone(), findings(run))).collect(),
         sections: results.runs.iter().zip(figures).map(|(run, figures)| section(run, figures)).collect(),
-        files: files.collect(),
+        files: files.chain(refined).collect(),
         data: vec![],
     }
 }
@@ -35,7 +41,8 @@ fn lead(results: &StudyResults) -> String {
 }
 
 fn section(run: &RunResults, figures: RunFigures) -> Section {
-    let checked = figures.local_c2st.is_some() || figures.coverage.is_some();
+    let conditional = run.refined.as_ref().is_some_and(|refined| refined.check.is_some());
+    let checked = figures.local_c2st.is_some() || figures.coverage.is_some() || conditional;
     let heading = |text: &str| Part::Heading(text.to_owned());
     let mut parts = vec![Part::Text(data(run)), heading("Posterior")];
     parts.extend(figures.pairs.into_iter().map(Part::Figure));
@@ -47,6 +54,11 @@ fn section(run: &RunResults, figures: RunFigures) -> Section {
         parts.extend(tables::directions(run).map(Part::Table));
         parts.extend(figures.correlation.map(Part::Figure));
         parts.extend(tables::correlations(run).map(Part::Table));
+    }
+    if let Some(refined) = &run.refined {
+        parts.push(heading("Refined at the observations"));
+        parts.extend(figures.refined.map(Part::Figure));
+        parts.push(Part::Table(tables::refined(run, refined)));
     }
     parts.push(heading("Can the posterior be trusted?"));
     parts.extend(figures.local_c2st.map(Part::Figure));

@@ -46,7 +46,8 @@ fn draw(results: &StudyResults, folder: &Path) -> Result<Vec<RunFigures>> {
             .iter()
             .map(|posterior| Ok(Posterior::read(&folder.join(&posterior.file))?.matrix()))
             .collect::<Result<Vec<_>>>()?;
-        Ok(RunFigures::draw(run, &samples)?)
+        let refined = run.refined.as_ref().map(|refined| Posterior::read(&folder.join(&refined.file))).transpose()?;
+        Ok(RunFigures::draw(run, &samples, refined.map(|posterior| posterior.matrix()).as_ref())?)
     };
     results.runs.iter().map(one).collect()
 }

@@ -133,7 +133,7 @@ mod tests {
         assert!(text.contains("beta (20 to 30 Hz) higher") && text.contains("gamma (32 to 63 Hz) higher"), "{text}");
         assert!(!text.contains("alpha"), "{text}");
         let quiet = findings(&observed(|bin| if (4..7).contains(&bin) { -1.5 } else { 0.0 }));
-        assert!(quiet[0].1.contains("alpha (8 to 12 Hz) lower than"), "{quiet:?}");
+        assert!(quiet[0].1.contains("alpha (10 to 12 Hz) lower than"), "{quiet:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::finding::{LEVEL, p_value};
 use super::table::{Cell, Table};
 use crate::plot::{pretty_name, with_unit};
 use crate::study::StudyRecord;
-use crate::study::results::RunResults;
+use crate::study::results::{RefinedResults, RunResults};
 use serde_json::Value;
 
 /// Mean, spread, interval and contraction of each parameter for each n.
@@ -29,6 +29,22 @@ pub fn marginals(run: &RunResults) -> Table {
             }
             table.rows.push(row);
         }
+    }
+    table
+}
+
+/// Each parameter before and after refinement.
+pub fn refined(run: &RunResults, refined: &RefinedResults) -> Table {
+    let columns = ["parameter", "mean before", "sd before", "mean refined", "sd refined", "true value"];
+    let columns = if run.truth.is_some() { &columns[..] } else { &columns[..5] };
+    let caption = format!("Posterior before and after refinement, n = {}", refined.n_obs);
+    let mut table = Table::new(format!("{}-refined", run.name), caption, 1, columns);
+    let before = run.posteriors.last().map_or(&[][..], |posterior| &posterior.marginals);
+    for (i, (before, after)) in before.iter().zip(&refined.marginals).enumerate() {
+        let name = with_unit(&run.prior.names()[i], &run.units[i]);
+        let mut row = vec![Cell::text(name), before.mean.into(), before.sd.into(), after.mean.into(), after.sd.into()];
+        row.extend(run.truth.as_ref().map(|truth| Cell::from(truth[i])));
+        table.rows.push(row);
     }
     table
 }
@@ -88,6 +104,12 @@ pub fn checks(run: &RunResults) -> Table {
         }
         if let Some(test) = &posterior.coverage {
             add(posterior.n_obs, "expected coverage", test.area, test.p_value, Cell::Empty, test.pairs);
+        }
+    }
+    if let Some(RefinedResults { n_obs, check: Some(checks), .. }) = &run.refined {
+        for (name, check) in [("before", &checks.before), ("refined", &checks.after)] {
+            let worst = check.p_values.iter().copied().fold(1.0, f64::min);
+            add(*n_obs, &format!("posterior SBC, {name}"), worst, check.p_value, Cell::Empty, check.pairs);
         }
     }
     table

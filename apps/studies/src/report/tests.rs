@@ -52,6 +52,26 @@ fn posterior(n_obs: usize, file: String, m: usize) -> PosteriorResults {
     }
 }
 
+/// One that has not settled.
+fn refined(marginals: Vec<Marginal>) -> RefinedResults {
+    RefinedResults {
+        n_obs: 30,
+        file: "posterior-30.nc".into(),
+        samples: 400,
+        work: RefinedWork {
+            simulations: 5000,
+            rounds: 3,
+            base_kept: false,
+            not_settled: Some("the posterior moved by 0.60 of its sd".into()),
+        },
+        marginals,
+        check: Some(ConditionalChecks {
+            before: ConditionalCheck { p_value: 0.002, p_values: vec![0.001, 0.5, 0.7], pairs: 100 },
+            after: ConditionalCheck { p_value: 0.9, p_values: vec![0.3, 0.5, 0.7], pairs: 100 },
+        }),
+    }
+}
+
 fn results(folder: &Path, label: &str) -> StudyResults {
     let prior = Prior::uniform(&[("mu", -10.0, 10.0), ("sigma", -10.0, 10.0)]).expect("a prior");
     let posteriors: Vec<PosteriorResults> = [1, 30]
@@ -125,6 +145,7 @@ fn results(folder: &Path, label: &str) -> StudyResults {
                 support,
                 windows: None,
             },
+            refined: Some(refined(posteriors[1].marginals.clone())),
             posteriors,
             prior,
         }],
@@ -201,6 +222,9 @@ fn the_summary_says_what_was_found_and_whether_checks_passed() {
         "Strongly coupled at n = 30: μ and σ (−0.90)",
         "look like the simulations",
         "credible regions hold the truth",
+        "Refined at the 30 observations with 5000 simulations more: μ = 0.1000 ± 0.1826",
+        "(not settled: the posterior moved by 0.60 of its sd)",
+        "finds no fault with the refined one (p = 0.900; before refinement p = 0.002)",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in {text}");
     }

@@ -10,6 +10,7 @@ use crate::study::results::{CoverageResults, PosteriorResults, RunResults};
 pub fn findings(run: &RunResults) -> Vec<Finding> {
     let mut findings = vec![inferred(run)];
     findings.extend(truth(run));
+    findings.extend(refined(run));
     findings.extend(contraction(run));
     findings.extend(coupling(run));
     findings.extend(local_test(run));
@@ -60,6 +61,44 @@ fn truth(run: &RunResults) -> Option<Finding> {
         );
         (Verdict::Caution, text)
     })
+}
+
+/// What refinement changed, and what it says of itself.
+fn refined(run: &RunResults) -> Vec<Finding> {
+    let (Some(refined), Some(last)) = (&run.refined, run.posteriors.last()) else { return Vec::new() };
+    let one = |i: usize| {
+        let (name, marginal) = (pretty_name(&run.prior.names()[i]), &refined.marginals[i]);
+        format!("{name} = {} ± {}", number(marginal.mean), number(marginal.sd))
+    };
+    let moved = (0..run.prior.dim())
+        .map(|i| (refined.marginals[i].mean - last.marginals[i].mean).abs() / refined.marginals[i].sd)
+        .fold(0.0, f64::max);
+    let work = &refined.work;
+    let told = match &work.not_settled {
+        _ if work.base_kept => "the network predicts simulations there better than a refinement, and is kept".into(),
+        None => format!("settled, means moved by up to {moved:.2} sd"),
+        Some(reason) => format!("not settled: {reason}"),
+    };
+    let text = format!(
+        "Refined at the {} observations with {} simulations more: {} ({told}).",
+        refined.n_obs,
+        work.simulations,
+        listed((0..run.prior.dim()).map(one))
+    );
+    let verdict = if work.not_settled.is_some() { Verdict::Caution } else { Verdict::Good };
+    let mut findings = vec![(verdict, text)];
+    if let Some(checks) = &refined.check {
+        let (before, after) = (checks.before.p_value, checks.after.p_value);
+        let (verdict, finds) =
+            if after < LEVEL { (Verdict::Caution, "rejects") } else { (Verdict::Good, "finds no fault with") };
+        let text = format!(
+            "Posterior SBC, which simulates at this posterior, {finds} the refined one ({}; before refinement {}).",
+            p_value(after),
+            p_value(before)
+        );
+        findings.push((verdict, text));
+    }
+    findings
 }
 
 fn contraction(run: &RunResults) -> Option<Finding> {

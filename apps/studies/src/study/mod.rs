@@ -70,7 +70,9 @@ impl Results {
             Self::Inference(results) => {
                 check_names("runs", results.runs.iter().map(|run| run.name.as_str()))?;
                 let posteriors = results.runs.iter().flat_map(|run| &run.posteriors);
-                posteriors.map(|posterior| posterior.file.as_str()).try_for_each(|file| check_inner("file", file))?;
+                let refined = results.runs.iter().flat_map(|run| &run.refined).map(|refined| refined.file.as_str());
+                let files = posteriors.map(|posterior| posterior.file.as_str()).chain(refined);
+                files.into_iter().try_for_each(|file| check_inner("file", file))?;
             }
             Self::Benchmark(results) => {
                 check_names("tasks", results.tasks.iter().map(|task| task.name.as_str()))?;

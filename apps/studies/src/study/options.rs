@@ -4,13 +4,13 @@ use crate::error::usage;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use tallsbi::RecordingOptions;
 use tallsbi::data::{Choice, Named};
 use tallsbi::diagnostics::local_c2st::LocalC2stOptions;
 use tallsbi::inference::model::Covariance;
 use tallsbi::inference::sample::SampleOptions;
 use tallsbi::inference::train::{DensityForm, LikelihoodOptions, OptimizerOptions, TrainOptions};
 use tallsbi::simulators::TaskOptions;
+use tallsbi::{RecordingOptions, RefineOptions};
 
 /// A study: the same questions asked of one or more models.
 ///
@@ -27,6 +27,7 @@ use tallsbi::simulators::TaskOptions;
 /// | `local_c2st.test` | sbi's | the test itself | |
 /// | `coverage.pairs` | 1000 | calibration pairs; 0 leaves it out | 0 or ≥ 20 |
 /// | `coverage.draws` | 100 | posterior samples for each pair | ≥ 1 |
+/// | `refine` | none: not refined | `RefineStudy` | |
 /// | `train`, `sampling` | the program's | options of training and sampling | |
 /// | `runs` | | the models | at least one |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct StudyOptions {
     pub local_c2st: LocalC2stStudy,
     /// Expected coverage over all of the prior.
     pub coverage: CoverageStudy,
+    /// Refinement at all of the observations, of runs with a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refine: Option<RefineStudy>,
     /// The models.
     pub runs: Vec<RunOptions>,
     /// Sampling of posteriors (`samples` is set by the fields above).
@@ -122,6 +126,24 @@ impl Default for CoverageStudy {
     }
 }
 
+/// Refinement at the observations, and how its posterior is checked there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RefineStudy {
+    /// Parameters drawn from the posterior for posterior SBC, before and after; 0 leaves it out.
+    pub pairs: usize,
+    /// Posterior samples for each of them.
+    pub draws: usize,
+    /// Options of the refinement (`samples` is set by `posterior_samples`).
+    pub options: RefineOptions,
+}
+
+impl Default for RefineStudy {
+    fn default() -> Self {
+        Self { pairs: 200, draws: 100, options: RefineOptions::default() }
+    }
+}
+
 impl Default for StudyOptions {
     fn default() -> Self {
         Self {
@@ -134,6 +156,7 @@ impl Default for StudyOptions {
             recording: RecordingOptions::default(),
             local_c2st: LocalC2stStudy::default(),
             coverage: CoverageStudy::default(),
+            refine: None,
             runs: Vec::new(),
             sampling: SampleOptions::default(),
             train: TrainOptions::default(),
@@ -258,6 +281,14 @@ impl StudyOptions {
                 return Err(usage(format!("{option}: must be 0 (leave out) or at least 20, got {pairs}")));
             }
             check_range(option, pairs, 0, "pairs")?;
+        }
+        if let Some(refine) = &self.refine {
+            if (1..20).contains(&refine.pairs) {
+                return Err(usage(format!("refine.pairs: must be 0 (leave out) or at least 20, got {}", refine.pairs)));
+            }
+            check_range("refine.pairs", refine.pairs, 0, "pairs")?;
+            check_range("refine.draws", refine.draws, 1, "samples")?;
+            refine.options.validate()?;
         }
         self.train.validate()?;
         self.sampling.validate()?;

@@ -3,7 +3,9 @@
 use super::graph::{Graph, Step, StepId};
 use super::options::{RunOptions, StudyOptions};
 use super::record::StudyRecord;
-use super::results::{LossCurves, ObservationResults, PosteriorResults, RunResults, StudyResults, TrainingResults};
+use super::results::{
+    LossCurves, ObservationResults, PosteriorResults, RefinedResults, RunResults, StudyResults, TrainingResults,
+};
 use super::steps::{self, file, read_json, run_task};
 use super::summary;
 use crate::error::usage;
@@ -43,6 +45,7 @@ struct Plan {
     model: PathBuf,
     observations: PathBuf,
     posteriors: Vec<PosteriorPlan>,
+    refined: Option<RefinedPlan>,
 }
 
 struct PosteriorPlan {
@@ -50,6 +53,12 @@ struct PosteriorPlan {
     folder: String,
     local_c2st: Option<PathBuf>,
     coverage: Option<PathBuf>,
+}
+
+struct RefinedPlan {
+    n: usize,
+    folder: String,
+    check: Option<PathBuf>,
 }
 
 /// What all steps of one run need to know while they are planned.
@@ -113,7 +122,9 @@ fn plan<'a>(
         }
         posteriors.push(plan);
     }
-    Ok(Plan { training, model, observations: planner.graph.folder(observations_id), posteriors })
+    let observed = (observations_id, observations.as_path());
+    let refined = planner.refined(most, (model_id, &model), (training_id, &training), observed)?;
+    Ok(Plan { training, model, observations: planner.graph.folder(observations_id), posteriors, refined })
 }
 
 /// Model, observations, posterior and calibration pairs: the steps, and their files.
@@ -258,6 +269,55 @@ impl<'a> Planner<'a, '_> {
         Ok(Some((id, self.graph.folder(id).join(file::CALIBRATION))))
     }
 
+    /// A refinement at the first `n` observations, where it is wanted and there is a task to simulate.
+    fn refined(
+        &mut self,
+        n: usize,
+        (model_id, model): (StepId, &Path),
+        (training_id, training): (Option<StepId>, &Path),
+        (observations_id, observations): (StepId, &Path),
+    ) -> Result<Option<RefinedPlan>> {
+        let (session, options, run) = (self.session, self.options, self.run);
+        let Some(refine) = options.refine.as_ref().filter(|_| !run.task.is_empty()) else { return Ok(None) };
+        let (mut inputs, digest) = self.source(training_id)?;
+        inputs.extend([model_id, observations_id]);
+        let files = [model, training, observations].map(Path::to_owned);
+        let id = self.graph.add(Step {
+            name: self.name(&format!("refined-n{n}")),
+            options: json!({
+                "n": n, "task": run.task, "options": run.options, "refine": refine.options, "data": digest,
+                "samples": options.posterior_samples, "seed": session.seed,
+            }),
+            inputs,
+            cost: cost::REFINEMENT * run_task(run)?.map_or(1, |task| task.dim_x()) as f64,
+            resumes: true,
+            action: Box::new(move |folder| {
+                let inputs = [files[0].as_path(), &files[1], &files[2]];
+                steps::refinement(session, (options, refine), run, n, inputs, folder)
+            }),
+        });
+        let check = (refine.pairs > 0).then(|| {
+            let (before, observations) = (model.to_owned(), observations.to_owned());
+            let after = self.graph.folder(id).join(file::REFINED);
+            let check = self.graph.add(Step {
+                name: self.name(&format!("posterior-sbc-n{n}")),
+                options: json!({
+                    "n": n, "pairs": refine.pairs, "draws": refine.draws, "sampling": options.sampling, "seed": session.seed,
+                }),
+                inputs: vec![model_id, id, observations_id],
+                // Each pair has as many new observations.
+                cost: 2.0 * sampling_cost(refine.pairs * refine.draws, 2 * n),
+                resumes: false,
+                action: Box::new(move |folder| {
+                    let inputs = ([before.as_path(), &after], observations.as_path());
+                    steps::conditional_checks(session, (options, refine), run, n, inputs, folder)
+                }),
+            });
+            self.graph.folder(check).join(file::RESULT)
+        });
+        Ok(Some(RefinedPlan { n, folder: self.graph.relative_folder(id), check }))
+    }
+
     fn local_c2st(&mut self, n: usize, known: &Known) -> Option<PathBuf> {
         let (session, options) = (self.session, self.options);
         let pairs = options.local_c2st.pairs;
@@ -368,8 +428,23 @@ fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, root: &Path) -
             },
         },
         posteriors: posteriors.collect::<Result<_>>()?,
+        refined: plan.refined.as_ref().map(|plan| refined(plan, &prior, truth.as_deref(), root)).transpose()?,
         prior,
         truth,
+    })
+}
+
+fn refined(plan: &RefinedPlan, prior: &Prior, truth: Option<&[f64]>, root: &Path) -> Result<RefinedResults> {
+    let file = format!("{}/{}", plan.folder, file::POSTERIOR);
+    let samples = Posterior::read(&root.join(&file))?.matrix();
+    let prior_sd: Vec<f64> = prior.mean_and_sd().into_iter().map(|(_, sd)| sd).collect();
+    Ok(RefinedResults {
+        n_obs: plan.n,
+        file,
+        samples: samples.nrows(),
+        work: read_json(&root.join(&plan.folder).join(file::RESULT))?,
+        marginals: summary::marginals(finite_rows(samples.view()).view(), &prior_sd, truth)?,
+        check: plan.check.as_deref().map(read_json).transpose()?,
     })
 }
 

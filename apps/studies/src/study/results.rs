@@ -37,6 +37,9 @@ pub struct RunResults {
     pub observations: ObservationResults,
     /// Posteriors, by increasing n.
     pub posteriors: Vec<PosteriorResults>,
+    /// Refinement at the largest n, where it was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refined: Option<RefinedResults>,
 }
 
 /// A training set and the network trained on it.
@@ -179,6 +182,57 @@ pub struct PosteriorResults {
     pub local_c2st: Option<LocalC2stResults>,
     /// Expected coverage over the calibration set, where it was run.
     pub coverage: Option<CoverageResults>,
+}
+
+/// A refinement at the observations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RefinedResults {
+    /// Number of observations.
+    pub n_obs: usize,
+    /// File with the samples, relative to the study's folder.
+    pub file: String,
+    /// Number of samples.
+    pub samples: usize,
+    /// What it took and found.
+    #[serde(flatten)]
+    pub work: RefinedWork,
+    /// Summaries, parameter by parameter.
+    pub marginals: Vec<Marginal>,
+    /// Posterior SBC at the observations, where it was run.
+    pub check: Option<ConditionalChecks>,
+}
+
+/// What a refinement took, and whether it has settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RefinedWork {
+    /// Simulations made.
+    pub simulations: usize,
+    /// Rounds.
+    pub rounds: usize,
+    /// Whether the base model's posterior was kept.
+    pub base_kept: bool,
+    /// Why it has not settled, if it has not.
+    pub not_settled: Option<String>,
+}
+
+/// Posterior SBC at the observations, of the posterior before and after refinement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConditionalChecks {
+    /// Of the network's.
+    pub before: ConditionalCheck,
+    /// Of the refined.
+    pub after: ConditionalCheck,
+}
+
+/// Posterior SBC at the observations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConditionalCheck {
+    /// The smallest p-value, corrected for the number of tests.
+    pub p_value: f64,
+    /// The p-value of each parameter's ranks, and last that of the distance from the posterior's mean.
+    pub p_values: Vec<f64>,
+    /// Pairs.
+    pub pairs: usize,
 }
 
 /// One parameter of a posterior.

@@ -1,7 +1,9 @@
 //! What the steps of a study do, each in a folder of its own.
 
-use super::options::{RunOptions, StudyOptions};
-use super::results::{CoverageResults, LocalC2stResults, RecordingResults};
+use super::options::{RefineStudy, RunOptions, StudyOptions};
+use super::results::{
+    ConditionalCheck, ConditionalChecks, CoverageResults, LocalC2stResults, RecordingResults, RefinedWork,
+};
 use super::support::support;
 use crate::error::usage;
 use anyhow::{Context as _, Result};
@@ -11,19 +13,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::time::Instant;
-use tallsbi::Session;
 use tallsbi::data::{Prior, Purpose, SignalWindow};
 use tallsbi::diagnostics::sbc::RankOptions;
 use tallsbi::diagnostics::tarp;
 use tallsbi::distributed::Team;
-use tallsbi::files::{Existing, Header, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
+use tallsbi::files::{Existing, Gaps, Header, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
+use tallsbi::inference::refine::Verdict;
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
 use tallsbi::inference::train::TrainOptions;
 use tallsbi::on_disk::{
-    Limits, ModelFile, ReadObservations, Taker, posterior_attributes, read_observations, simulate_file, train_file,
-    training_set_spec,
+    Limits, ModelFile, ReadObservations, SimulationLog, Taker, posterior_attributes, read_observations, read_pairs,
+    refined_posterior, simulate_file, train_file, training_set_spec, write_refined,
 };
 use tallsbi::simulators::{Task, task};
+use tallsbi::{PosteriorSbcOptions, RefineFrom, RefineOptions, Session};
 use tallsbi::{calibration, draw_truth, observe};
 
 /// Files in the steps' folders.
@@ -38,6 +41,8 @@ pub mod file {
     pub const SUPPORT: &str = "support.json";
     /// What was made of a recording, where the observations are one.
     pub const WINDOWS: &str = "windows.json";
+    /// Refined model.
+    pub const REFINED: &str = "refined.safetensors";
     /// Posterior samples.
     pub const POSTERIOR: &str = "posterior.nc";
     /// Folder of estimated covariances, in the study's folder.
@@ -49,6 +54,9 @@ pub mod file {
     /// Result of a diagnostic.
     pub const RESULT: &str = "result.json";
 }
+
+/// Samples that a refinement needs of its posteriors at least.
+const LEAST_SAMPLES: usize = 100;
 
 /// The task of a run, where it has one.
 pub fn run_task(run: &RunOptions) -> Result<Option<Box<dyn Task>>> {
@@ -80,7 +88,7 @@ pub fn training(session: &Session<'_>, options: &TrainOptions, data: &Path, fold
 
 /// The user's observations of a run.
 pub fn read_own(source: &str, options: &StudyOptions, run: &RunOptions, dim_x: usize) -> Result<ReadObservations> {
-    let taker = Taker { dim_x, window: signal_window(run)? };
+    let taker = Taker { dim_x, window: signal_window(run)?, gaps: Gaps::Refused };
     let own = read_observations(source, Header::Auto, taker, &options.recording)?;
     let found = own.matrix.values.ncols();
     if found != dim_x {
@@ -266,6 +274,67 @@ pub fn coverage(
         pairs: theta.nrows(),
     };
     write_json(&folder.join(file::RESULT), &result)
+}
+
+/// Refines `model` at the first `n` observations; simulations that an interrupted run made are not made again.
+pub fn refinement(
+    session: &Session<'_>,
+    (options, refine): (&StudyOptions, &RefineStudy),
+    run: &RunOptions,
+    n: usize,
+    inputs: [&Path; 3],
+    folder: &Path,
+) -> Result<()> {
+    let [model, training, observations] = inputs;
+    let task = run_task(run)?.context("a refinement needs a task")?;
+    let base = ModelFile::load(model)?.model;
+    let simulations = read_pairs(training, None)?;
+    let x = Observations::read(observations)?.x.slice_move(s![..n, ..]);
+    let output = folder.join(file::REFINED);
+    let log = SimulationLog::open(&output, format!("{} {:?}", run.task, run.options), true)?;
+    let from = RefineFrom { base: Some(&base), simulations: Some(&simulations), kept: Some(&log) };
+    let refine = RefineOptions { samples: options.posterior_samples.max(LEAST_SAMPLES), ..refine.options };
+    let started = Instant::now();
+    let refined = tallsbi::refine(task.as_ref(), x.view(), from, &refine, session.seed, session.monitor)?;
+    let provenance = session.provenance(&run.task).with_parent(model)?.with_parent(observations)?;
+    write_refined(&output, Existing::Overwrite, &refined, &refine, &provenance)?;
+    refined_posterior(&refined, x.view(), &refine, started.elapsed().as_secs_f64(), provenance)?
+        .write(&folder.join(file::POSTERIOR), Existing::Overwrite)?;
+    let work = RefinedWork {
+        simulations: refined.simulations,
+        rounds: refined.rounds.len(),
+        base_kept: matches!(refined.verdict, Verdict::BaseKept { .. }),
+        not_settled: refined.verdict.reason(),
+    };
+    write_json(&folder.join(file::RESULT), &work)?;
+    Ok(log.remove()?)
+}
+
+/// Posterior SBC of each of `models`, before and after refinement, at the first `n` observations.
+pub fn conditional_checks(
+    session: &Session<'_>,
+    (options, refine): (&StudyOptions, &RefineStudy),
+    run: &RunOptions,
+    n: usize,
+    (models, observations): ([&Path; 2], &Path),
+    folder: &Path,
+) -> Result<()> {
+    let task = run_task(run)?.context("posterior SBC needs a task")?;
+    let x = Observations::read(observations)?.x.slice_move(s![..n, ..]);
+    let sampling = options.sampling.clone();
+    let checking = PosteriorSbcOptions { pairs: refine.pairs, draws: refine.draws, sampling, ..Default::default() };
+    let check = |path: &Path| -> Result<ConditionalCheck> {
+        let model = ModelFile::load(path)?.model;
+        let found = tallsbi::posterior_sbc(&model, task.as_ref(), x.view(), &checking, session.seed, session.monitor)?;
+        let tests = found.parameters.iter().chain([&found.distance]);
+        Ok(ConditionalCheck {
+            p_value: found.p_value,
+            p_values: tests.map(|test| test.ecdf.p_value).collect(),
+            pairs: refine.pairs,
+        })
+    };
+    let checks = ConditionalChecks { before: check(models[0])?, after: check(models[1])? };
+    write_json(&folder.join(file::RESULT), &checks)
 }
 
 /// CPU seconds that this process has used on all threads: other programs on the machine do not count.

@@ -3,7 +3,7 @@
 use super::two_sample::named;
 use crate::choice::choice;
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{HeaderChoice, RecordingArguments, observed, observed_by, taken_by};
+use crate::commands::{HeaderChoice, RecordingArguments, observed, observed_by, wholly_taken_by};
 use crate::context::{Context, usage};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
@@ -177,7 +177,7 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
         );
     }
     let file = ModelFile::load(&calibration.model)?;
-    let taken = (taken_by(&file.model), &arguments.recording.options());
+    let taken = (wholly_taken_by(&file.model), &arguments.recording.options());
     let (matrix, _) = observed(&arguments.observations, calibration.n_obs, HeaderChoice::Auto, taken)?;
     let x = observed_by(&file.model, &arguments.observations, &matrix)?;
     check_posterior(&arguments.posterior, &calibration.model, &matrix)?;

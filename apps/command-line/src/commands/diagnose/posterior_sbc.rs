@@ -1,7 +1,7 @@
 //! `tallsbi diagnose posterior-sbc`.
 
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{HeaderChoice, RecordingArguments, TaskArguments, observed, observed_by, taken_by};
+use crate::commands::{HeaderChoice, RecordingArguments, TaskArguments, observed, observed_by, wholly_taken_by};
 use crate::context::{Context, usage};
 use anyhow::Result;
 use clap::Args;
@@ -56,7 +56,7 @@ pub fn posterior_sbc(context: &Context, arguments: &PosteriorSbcArguments) -> Re
         return Err(usage("--task: the model does not know its task; name the one to simulate"));
     };
     let task = TaskArguments { fix: arguments.fix.clone(), ..TaskArguments::plain(task) }.build()?;
-    let taken = (taken_by(&file.model), &arguments.recording.options());
+    let taken = (wholly_taken_by(&file.model), &arguments.recording.options());
     let (matrix, _) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
     let x = observed_by(&file.model, &arguments.observations, &matrix)?;
     let draws = arguments.draws.get();
