@@ -420,3 +420,97 @@ fn a_busy_program_ends_with_us() {
     child.wait().unwrap();
     wait(&|| !runs(&process));
 }
+
+/// A small network, a posterior, predictions, posterior SBC, a refinement and a study from a model file.
+#[test]
+fn from_simulation_to_study() {
+    let place = examples();
+    place.run("simulate decay.toml -n 3000 -o train.h5");
+    place.run("train train.h5 -o model.safetensors --epochs 5 --hidden 32,32 -q");
+    place.run("observe decay.toml --theta 1.5,0.3 -n 12 -o obs.h5");
+    place.run("sample model.safetensors --observations obs.h5 --samples 200 -o posterior.nc -q");
+    place.run("predict posterior.nc --draws 30 -o predictive.nc -q");
+    let parents = place.json("inspect predictive.nc")["provenance"]["parents"].clone();
+    assert!(parents.as_array().unwrap().iter().any(|parent| parent["path"] == "decay.toml"), "{parents}");
+    let refine = "refine model.safetensors --observations obs.h5 -n 300 --rounds 2 --samples 200 -o refined.safetensors -q --force";
+    let refined = place.json(&format!("{refine} --task decay.toml --posterior refined.nc"));
+    let (mean, sd) = (refined["mean"][0].as_f64().unwrap(), refined["sd"][0].as_f64().unwrap());
+    assert!((mean - 1.5).abs() < 4.0 * sd && sd < 0.15, "{mean} ± {sd}");
+    let again = place.json(refine);
+    assert_eq!(again["mean"], refined["mean"], "the model knows its task");
+    place.run("diagnose posterior-sbc refined.safetensors --observations obs.h5 --pairs 20 --new 4 --draws 20 -q");
+
+    // Another model than the one it was trained on.
+    let text = std::fs::read_to_string(place.at("decay.toml")).unwrap();
+    for (from, to, expected) in [
+        ("scale = 0.5", "scale = 0.6", "the model: has another prior than the task other.toml"),
+        ("\"y3\"", "\"y4\"", "was trained on the observations y1, y2, y3, other.toml has y1, y2, y4"),
+        ("\"log\"", "\"identity\"", "was trained on another transform"),
+    ] {
+        std::fs::write(place.at("other.toml"), text.replace(from, to)).unwrap();
+        place.fails(&format!("{refine} --task other.toml"), 1, expected);
+    }
+    std::fs::write(
+        place.at("study.toml"),
+        "n_obs = [1, 8]\nsimulations = 1000\nposterior_samples = 100\n[local_c2st]\npairs = 20\ntest = { trials = 3 }\n[coverage]\npairs = 20\ndraws = 10\n\
+         [train.likelihood]\nmembers = 1\nhidden = [16]\n[train.likelihood.optimizer]\nepochs = 2\n\
+         [[runs]]\nname = \"decay\"\ntask = \"decay.toml\"\ntheta_true = [1.5, 0.3]\n",
+    )
+    .unwrap();
+    place.run("study study.toml -o study -q");
+    assert!(place.at("study").join("results.json").exists());
+    // What the model file says of the data decides whether steps are done.
+    let done = |from: &str, to: &str| {
+        std::fs::write(place.at("decay.toml"), text.replace(from, to)).unwrap();
+        let output = place.command("study study.toml -o study --resume").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let line = error.lines().find(|line| line.contains("steps are done already")).map(str::to_owned);
+        line.unwrap_or_default()
+    };
+    let all = done("workers = 2", "workers = 1");
+    let words: Vec<&str> = all.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "of").unwrap();
+    assert_eq!(words[at - 1], words[at + 1], "{all}");
+    assert_eq!(done("scale = 0.5", "scale = 0.4"), "", "nothing is done");
+}
+
+/// Rows at given parameters, whole and in shards; those that cannot be are named.
+#[test]
+fn given_parameters() {
+    let place = Place::new();
+    model(&place, PYTHON, GOOD);
+    let table: String = (0..300).map(|row| format!("{},{}\n", f64::from(row) / 512.0, 0.25)).collect();
+    std::fs::write(place.at("theta.csv"), format!("k,s\n{table}")).unwrap();
+    place.run("simulate model.toml --theta theta.csv -o given.h5 --seed 2");
+    let (theta, x, valid) = rows(&place, "given.h5");
+    assert!(theta.dim() == (300, 2) && valid.iter().all(|&valid| valid));
+    for (row, theta) in theta.outer_iter().enumerate() {
+        assert_eq!((theta[0], theta[1], x[[row, 0, 1]]), (row as f32 / 512.0, 0.25, 0.25));
+    }
+    let set = TrainingSet::open(&place.at("given.h5")).unwrap();
+    assert_eq!(set.prior().components()[0].to_string(), "uniform(0, 1)");
+    let parents: Vec<String> = set.provenance().parents.iter().map(|parent| parent.path.clone()).collect();
+    assert_eq!(parents, ["model.toml", "theta.csv"]);
+    for shard in 1..=2 {
+        place.run(&format!("simulate model.toml --theta theta.csv --seed 2 --shard {shard}/2 -o shard-{shard}.h5"));
+    }
+    place.run("merge shard-1.h5 shard-2.h5 -o merged.h5");
+    assert_eq!(place.digest("merged.h5"), place.digest("given.h5"));
+    place.run("simulate model.toml --theta given.h5:theta -n 100 -o first.h5 --seed 2");
+    assert_eq!(rows(&place, "first.h5").1, x.slice(ndarray::s![..100, .., ..]).to_owned());
+    place.run("simulate slcp -n 20 -o slcp.h5");
+    place.run("simulate slcp --theta slcp.h5:theta -o again.h5");
+    assert_eq!(place.digest("again.h5"), place.digest("slcp.h5"));
+
+    place.fails("simulate model.toml -o a.h5", 2, "--rows");
+    place.fails("simulate model.toml --theta theta.csv -n 301 -o a.h5", 2, "301 rows wanted, theta.csv has 300");
+    place.fails("simulate model.toml --theta slcp.h5:theta -o a.h5", 1, "has 5 columns, the parameters are k, s");
+    std::fs::write(place.at("swapped.csv"), format!("s,k\n{table}")).unwrap();
+    place.fails("simulate model.toml --theta swapped.csv -o a.h5", 1, "has the columns s, k, the parameters are k, s");
+    std::fs::write(place.at("outside.csv"), "k,s\n0.1,0.2\n0.1,0.2\n0.1,1.5\n").unwrap();
+    place.fails(
+        "simulate model.toml --theta outside.csv -o a.h5",
+        1,
+        "outside.csv: row 2 has s = 1.5, outside the prior's [0, 1]",
+    );
+}
