@@ -7,6 +7,7 @@
 //! * [`SignalWindow`]: the stretch of a signal that an observation summarises.
 //! * [`Monitor`]: how long work tells how far it is, and is asked to stop.
 //! * [`Named`]: choices with names.
+//! * [`parse_toml`]: TOML with errors that name the line.
 //! * [`StreamKey`]: random numbers as pure functions of (seed, purpose, index).
 
 mod error;
@@ -18,6 +19,7 @@ mod prior;
 mod signal_window;
 mod stream;
 mod symmetry;
+mod toml_text;
 mod x_transform;
 
 pub use error::{DataError, Result};
@@ -29,4 +31,5 @@ pub use prior::{Component, Prior};
 pub use signal_window::SignalWindow;
 pub use stream::{Purpose, StreamKey};
 pub use symmetry::{SignedPermutation, Symmetry};
+pub use toml_text::{TomlError, line_at, parse_toml};
 pub use x_transform::XTransform;

@@ -24,7 +24,7 @@ fn is_about_input(error: &LibraryError) -> bool {
     match error {
         LibraryError::Shape { .. } | LibraryError::Input { .. } | LibraryError::Data(_) => true,
         LibraryError::NoLikelihood { .. } | LibraryError::Recording(_) => true,
-        LibraryError::Simulator(error) => !matches!(error, SimulatorError::Failed(_)),
+        LibraryError::Simulator(error) => !matches!(error, SimulatorError::Failed(_) | SimulatorError::Program { .. }),
         LibraryError::Inference(error) => matches!(
             error,
             InferenceError::Option { .. }

@@ -19,7 +19,7 @@ pub fn options<T: serde::de::DeserializeOwned>(what: &str, json: &str) -> PyResu
     serde_json::from_str(json).map_err(|error| invalid(what, &error))
 }
 
-/// The built-in task `name`.
+/// The built-in task `name`, or the task of a model file.
 pub fn task(name: &str, settings: &str) -> PyResult<Box<dyn Task>> {
     tallsbi::task(name, &options::<TaskOptions>("task_options", settings)?).map_err(|error| exception(error.into()))
 }
@@ -67,10 +67,10 @@ pub fn task_info(name: &str, settings: &str) -> PyResult<(String, Vec<String>, S
     Ok((task.prior().to_json(), task.observation_names(), task.x_transform().as_str().to_owned()))
 }
 
-/// θ (N, m) and x (N, K, d).
-type Simulated<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray3<f64>>);
+/// θ (N, m), x (N, K, d), and why a simulation failed.
+type Simulated<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray3<f64>>, Option<String>);
 
-/// θ (N, m) and x (N, K, d) of a built-in task; rows that failed are NaN.
+/// θ (N, m) and x (N, K, d) of a built-in task or a model file; rows that failed are NaN. With a row that failed, in words, where that is known.
 #[pyfunction]
 pub fn simulate_task<'py>(
     py: Python<'py>,
@@ -83,7 +83,7 @@ pub fn simulate_task<'py>(
 ) -> PyResult<Simulated<'py>> {
     let task = task(name, settings)?;
     let simulations = run(py, progress, |monitor| tallsbi::simulate(&*task, rows, n_obs, seed, monitor))?;
-    Ok((simulations.theta.into_pyarray(py), simulations.x.into_pyarray(py)))
+    Ok((simulations.theta.into_pyarray(py), simulations.x.into_pyarray(py), task.failure()))
 }
 
 /// Observations (n, d) of a built-in task at `theta`, or at a draw from the prior; with the θ.

@@ -214,7 +214,8 @@ def simulate(
 ) -> Simulations:
     """Draws `n` parameters from the prior and simulates `n_obs` observations of each.
 
-    `simulator` is a function of θ, or of θ and a `numpy.random.Generator`, or the name of a built-in task, which brings its prior.
+    `simulator` is a function of θ, or of θ and a `numpy.random.Generator`, or the name of a built-in task or the path of
+    a model file (`model.toml`), which bring their prior.
     It may take one row (m) and give (d), or a batch (b, m) and give (b, d): that is tried, and where it is not certain rows are taken;
     `vectorized=True` says that it takes batches. A row for which it raises is NaN, and counted in one warning. `workers` processes give what one gives.
 
@@ -278,9 +279,12 @@ def _simulate_task(
     own, names, transform = _tallsbi.task_info(name, settings)
     if prior is not None and as_prior(prior) != Prior(own):
         raise ValueError(f"prior: task {name} has its own; leave it out")
-    theta, x = _tallsbi.simulate_task(name, settings, n, n_obs, seed, told)
+    theta, x, error = _tallsbi.simulate_task(name, settings, n, n_obs, seed, told)
     made = _simulations(theta, x if n_obs > 1 else x[:, 0], Prior(own))
     made.task, made.task_options, made.observation_names, made.x_transform = name, options, names, transform
+    made.first_error = error
+    if error:
+        warnings.warn(f"{made.failed} of {n} simulations failed or are not finite; for example {error}", stacklevel=3)
     return made
 
 

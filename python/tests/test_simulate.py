@@ -145,3 +145,47 @@ def test_every_distribution_is_drawn_and_has_a_density():
     assert abs(gamma - (2.0 * np.log(0.5) + np.log(3.0) - 1.5)) < 1e-12
     with pytest.raises(ValueError, match="shape between"):
         tallsbi.Prior({"c": tallsbi.Gamma(-1.0, 1.0)})
+
+
+MODEL = """name = "decay"
+parameters = ["k=uniform(0, 1)"]
+observations = ["a", "b"]
+transform = "log"
+[command]
+run = ["python3", "worker.py"]
+workers = 1
+"""
+
+WORKER = """import random, sys
+for line in sys.stdin:
+    seed, k = line.split()
+    random.seed(int(seed))
+    if float(k) < 0.01:
+        print("nan", flush=True)
+    else:
+        print(*(float(k) * random.lognormvariate(0, 0.3) for _ in range(2)), flush=True)
+"""
+
+
+def test_model_files(tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    model = tmp_path / "model.toml"
+    model.write_text(MODEL)
+    with pytest.warns(UserWarning, match=r"for example row \d+ \(seed \d+, k = 0.00"):
+        made = tallsbi.simulate(str(model), n=1000)
+    assert (made.x_transform, made.observation_names, made.prior.names) == ("log", ["a", "b"], ["k"])
+    assert np.array_equal(np.isnan(made.x[:, 0]), made.theta[:, 0] < 0.01) and made.failed > 0
+    residuals = np.log(made.x[made.theta[:, 0] >= 0.01] / made.theta[made.theta[:, 0] >= 0.01]) / 0.3
+    assert abs(residuals.mean()) < 0.1 and abs(residuals.std() - 1) < 0.1
+    theta, x = tallsbi.observe(str(model), [0.5], n=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        refined = tallsbi.refine(str(model), x, per_round=500, rounds=2, samples=200)
+    # 40 values of log-variance 0.09: the posterior's standard deviation of log k is 0.047.
+    assert abs(np.log(refined.samples.mean() / theta[0])) < 0.25
+    assert 0.02 < np.log(refined.samples).std() < 0.1
+    model.write_text(MODEL.replace("worker.py", "missing.py"))
+    with pytest.raises(tallsbi.Error, match="no row succeeds: it ended with status 2"):
+        tallsbi.simulate(str(model), n=10)
+    with pytest.raises(ValueError, match="no such model file"):
+        tallsbi.simulate("missing.toml", n=10)

@@ -7,7 +7,7 @@ use tallsbi_data::DataError;
 #[non_exhaustive]
 pub enum SimulatorError {
     /// No task of that name.
-    #[error("no task is called {name:?}; the tasks are {}", known.join(", "))]
+    #[error("no task is called {name:?}; the tasks are {}; give a path that ends in .toml for a model of your own", known.join(", "))]
     UnknownTask {
         /// The name that was asked for.
         name: String,
@@ -20,6 +20,24 @@ pub enum SimulatorError {
         /// The task.
         task: String,
         /// Which option, and what to give instead.
+        message: String,
+    },
+    /// A model file that cannot be read, or says something that cannot be.
+    #[error("{path}: {}{message}", line.map_or_else(String::new, |line| format!("line {line}: ")))]
+    ModelFile {
+        /// The file.
+        path: String,
+        /// The line, from 1, where there is one.
+        line: Option<usize>,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// The program of a model file that does not work at all.
+    #[error("{task}: {message}")]
+    Program {
+        /// The model file.
+        task: String,
+        /// What happened.
         message: String,
     },
     /// An array of the wrong shape.

@@ -1,8 +1,9 @@
 //! A task with some of its parameters fixed, as when JRNMM is studied at gain 0.
 
+use crate::external::ModelSource;
 use crate::{LogLikelihood, Result, Rows, TallLogLikelihood, Task};
 use ndarray::{Array2, ArrayView2};
-use tallsbi_data::{Prior, SignalWindow, Symmetry, XTransform};
+use tallsbi_data::{Prior, SignalWindow, Stage, Symmetry, XTransform};
 
 /// A task whose named parameters are held at given values and leave the prior.
 pub struct FixedParameters {
@@ -30,6 +31,15 @@ impl FixedParameters {
             template[free.remove(column)] = *value;
         }
         Ok(Self { name: name.into(), inner, prior, template, free })
+    }
+
+    /// The inner task's parameters of rows.
+    fn full(&self, rows: &Rows<'_>) -> Array2<f64> {
+        let mut theta = Array2::zeros((rows.theta.nrows(), self.template.len()));
+        for (mut full, given) in theta.outer_iter_mut().zip(rows.theta.outer_iter()) {
+            full.iter_mut().zip(self.expand(given.iter().copied())).for_each(|(to, from)| *to = from);
+        }
+        theta
     }
 
     fn expand(&self, theta: impl Iterator<Item = f64>) -> Vec<f64> {
@@ -75,12 +85,19 @@ impl Task for FixedParameters {
 
     fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()> {
         rows.check(self, x, valid)?;
-        let mut theta = Array2::zeros((rows.theta.nrows(), self.template.len()));
-        for (mut full, given) in theta.outer_iter_mut().zip(rows.theta.outer_iter()) {
-            full.iter_mut().zip(self.expand(given.iter().copied())).for_each(|(to, from)| *to = from);
-        }
-        let rows = Rows { theta: theta.view(), n_obs: rows.n_obs, key: rows.key, first_row: rows.first_row };
-        self.inner.simulate_batch(&rows, x, valid)
+        self.inner.simulate_batch(&Rows { theta: self.full(rows).view(), ..*rows }, x, valid)
+    }
+
+    fn simulate_all(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8], stage: &Stage<'_>) -> Result<usize> {
+        self.inner.simulate_all(&Rows { theta: self.full(rows).view(), ..*rows }, x, valid, stage)
+    }
+
+    fn source(&self) -> Option<&ModelSource> {
+        self.inner.source()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.inner.failure()
     }
 
     fn preferred_batch(&self) -> usize {

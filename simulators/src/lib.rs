@@ -6,6 +6,8 @@
 //! * [`LogLikelihood`] gives exact likelihoods with gradients where the model has one, [`Task::exact_posterior`] and
 //!   [`Task::single_posterior`] exact posteriors.
 //!
+//! Names that end in `.toml` are model files: see [`external`].
+//!
 //! | task | m | d | likelihood | exact posterior |
 //! |---|---|---|---|---|
 //! | `slcp` | 5 | 8 | yes | |
@@ -23,6 +25,7 @@ mod bernoulli_glm;
 mod drift_diffusion;
 mod error;
 mod exact;
+pub mod external;
 mod fixed;
 mod gaussian;
 mod gaussian_mixture;

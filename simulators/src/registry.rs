@@ -1,5 +1,6 @@
 //! All tasks by name.
 
+use crate::external::{ExternalTask, is_model_file};
 use crate::gaussian::{DEFAULT_CORRELATION, DEFAULT_DIMENSION};
 use crate::jansen_rit::{JansenRit, Recording, Solver, jansen_rit};
 use crate::with_prior::WithPrior;
@@ -89,24 +90,32 @@ pub fn tasks() -> Vec<&'static str> {
     TASKS.iter().map(|entry| entry.name).collect()
 }
 
-/// The task called `name` with `options`.
+/// The task called `name` with `options`; of the model file `name` where it ends in `.toml`.
 ///
 /// `jrnmm_3d` is `jrnmm` with its gain g fixed at 0.
 ///
 /// # Errors
 /// [`SimulatorError::UnknownTask`] for names not in [`tasks`], [`SimulatorError::Option`] for options the task does not
-/// have or values it cannot take, [`SimulatorError::Prior`] for fixed parameters that do not exist.
+/// have or values it cannot take, [`SimulatorError::ModelFile`] for model files that cannot be, [`SimulatorError::Prior`] for fixed parameters that do not exist.
 pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
-    let entry = TASKS.iter().find(|entry| entry.name == name).ok_or_else(|| SimulatorError::UnknownTask {
-        name: name.into(),
-        known: tasks().into_iter().map(String::from).collect(),
-    })?;
-    let dimension = matches!(entry.takes, Takes::Dimension | Takes::DimensionAndCorrelation);
+    let build: Box<dyn Fn() -> Result<Box<dyn Task>>>;
+    let takes = if is_model_file(name) {
+        build = Box::new(|| Ok(Box::new(ExternalTask::open(name)?)));
+        Takes::Nothing
+    } else {
+        let entry = TASKS.iter().find(|entry| entry.name == name).ok_or_else(|| SimulatorError::UnknownTask {
+            name: name.into(),
+            known: tasks().into_iter().map(String::from).collect(),
+        })?;
+        build = Box::new(|| (entry.build)(options));
+        entry.takes
+    };
+    let dimension = matches!(takes, Takes::Dimension | Takes::DimensionAndCorrelation);
     let given = [
         ("dimension", options.dimension.is_some() && !dimension),
-        ("correlation", options.correlation.is_some() && entry.takes != Takes::DimensionAndCorrelation),
-        ("solver", options.solver.is_some() && entry.takes != Takes::Recording),
-        ("recording", options.recording.is_some() && entry.takes != Takes::Recording),
+        ("correlation", options.correlation.is_some() && takes != Takes::DimensionAndCorrelation),
+        ("solver", options.solver.is_some() && takes != Takes::Recording),
+        ("recording", options.recording.is_some() && takes != Takes::Recording),
     ];
     if let Some((option, _)) = given.iter().find(|(_, refused)| *refused) {
         return Err(SimulatorError::Option {
@@ -120,7 +129,7 @@ pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
             message: format!("cannot fix {parameter} at {value}; give a finite value"),
         });
     }
-    let task = (entry.build)(options)?;
+    let task = build()?;
     let task: Box<dyn Task> =
         if options.fix.is_empty() { task } else { Box::new(FixedParameters::new(name, task, &options.fix)?) };
     if options.prior.is_empty() { Ok(task) } else { Ok(Box::new(WithPrior::new(task, &options.prior)?)) }

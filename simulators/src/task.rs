@@ -4,6 +4,7 @@
 //! [`Task`], the object-safe trait over batches that everything else works with.
 
 use crate::exact::gaussian_sampler;
+use crate::external::ModelSource;
 use crate::{Result, SimulatorError};
 use ndarray::{Array2, ArrayView2, s};
 use rand_pcg::Pcg64;
@@ -204,12 +205,31 @@ pub trait Task: Send + Sync {
     /// whole row of `x` and 0 in `valid`; all others leave 1.
     ///
     /// # Errors
-    /// Only when the shapes do not fit.
+    /// When the shapes do not fit, or an external program does not work at all.
     fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()>;
 
     /// Simulations (rows × observations) that one call of [`Task::simulate_batch`] should at least get to run well.
     fn preferred_batch(&self) -> usize {
         256
+    }
+
+    /// Simulates `rows`, whose shapes fit, with all that the task has: in batches on all threads of the current rayon pool, unless it has
+    /// workers of its own. Returns the number of invalid rows; `stage` counts rows.
+    ///
+    /// # Errors
+    /// As [`simulate_parallel`].
+    fn simulate_all(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8], stage: &Stage<'_>) -> Result<usize> {
+        on_all_threads(self, rows, x, valid, stage)
+    }
+
+    /// The model file that it comes from; `None` where it is built in.
+    fn source(&self) -> Option<&ModelSource> {
+        None
+    }
+
+    /// One of the simulations that failed so far, in words; `None` where there is none, or it is not known why.
+    fn failure(&self) -> Option<String> {
+        None
     }
 
     /// The exact likelihood, where there is one.
@@ -270,7 +290,8 @@ pub(crate) fn check_observations(task: &str, dim_x: usize, x: ArrayView2<'_, f32
 /// `stage` counts rows.
 ///
 /// # Errors
-/// [`SimulatorError::Shape`] when shapes do not fit, [`SimulatorError::Cancelled`] when its monitor asked to stop.
+/// [`SimulatorError::Shape`] when shapes do not fit, [`SimulatorError::Cancelled`] when its monitor asked to stop,
+/// [`SimulatorError::Program`] when the program of a model file does not work.
 pub fn simulate_parallel(
     task: &dyn Task,
     rows: &Rows<'_>,
@@ -279,11 +300,22 @@ pub fn simulate_parallel(
     stage: &Stage<'_>,
 ) -> Result<usize> {
     rows.check(task, x, valid)?;
-    let (n, width) = (rows.theta.nrows(), rows.n_obs * task.dim_x());
-    if n == 0 || width == 0 {
+    if x.is_empty() {
         valid.fill(1);
         return Ok(0);
     }
+    task.simulate_all(rows, x, valid, stage)
+}
+
+/// Simulates `rows` in batches on all threads of the current rayon pool.
+fn on_all_threads<T: Task + ?Sized>(
+    task: &T,
+    rows: &Rows<'_>,
+    x: &mut [f32],
+    valid: &mut [u8],
+    stage: &Stage<'_>,
+) -> Result<usize> {
+    let width = rows.n_obs * task.dim_x();
     let chunk = task.preferred_batch().div_ceil(rows.n_obs).max(1);
     let invalid = AtomicUsize::new(0);
     x.par_chunks_mut(chunk * width).zip(valid.par_chunks_mut(chunk)).enumerate().try_for_each(

@@ -1,7 +1,8 @@
 //! A task under another prior than its own.
 
+use crate::external::ModelSource;
 use crate::{LogLikelihood, Result, Rows, Task};
-use tallsbi_data::{Component, DataError, Prior, SignalWindow, XTransform};
+use tallsbi_data::{Component, DataError, Prior, SignalWindow, Stage, XTransform};
 
 /// A task with the priors of some parameters replaced. Its likelihood is the inner task's; what follows from the inner prior (exact posteriors, symmetries) is not
 /// known any more.
@@ -72,6 +73,18 @@ impl Task for WithPrior {
 
     fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()> {
         self.inner.simulate_batch(rows, x, valid)
+    }
+
+    fn simulate_all(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8], stage: &Stage<'_>) -> Result<usize> {
+        self.inner.simulate_all(rows, x, valid, stage)
+    }
+
+    fn source(&self) -> Option<&ModelSource> {
+        self.inner.source()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.inner.failure()
     }
 
     fn preferred_batch(&self) -> usize {

@@ -98,7 +98,12 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Simulator(error) => {
-                matches!(error, SimulatorError::UnknownTask { .. } | SimulatorError::Option { .. })
+                matches!(
+                    error,
+                    SimulatorError::UnknownTask { .. }
+                        | SimulatorError::Option { .. }
+                        | SimulatorError::ModelFile { .. }
+                )
             }
             Self::Inference(error) => matches!(error, InferenceError::Option { .. }),
             Self::Diagnostics(error) => matches!(error, DiagnosticsError::Setting { .. }),

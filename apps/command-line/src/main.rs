@@ -80,7 +80,14 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let wrong_usage = any(&|cause| {
         cause.is::<UsageError>()
             || cause.downcast_ref().is_some_and(tallsbi::Error::is_usage)
-            || matches!(cause.downcast_ref(), Some(SimulatorError::UnknownTask { .. } | SimulatorError::Option { .. }))
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    SimulatorError::UnknownTask { .. }
+                        | SimulatorError::Option { .. }
+                        | SimulatorError::ModelFile { .. }
+                )
+            )
             || matches!(cause.downcast_ref(), Some(InferenceError::Option { .. }))
             || matches!(cause.downcast_ref(), Some(DiagnosticsError::Setting { .. }))
     });

@@ -4,6 +4,7 @@ use crate::error::usage;
 use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
 use std::path::Path;
+use tallsbi::data::line_at;
 use toml::de::{DeTable, DeValue};
 
 /// Options from TOML; `origin` names the text in errors, which give the line.
@@ -11,21 +12,13 @@ use toml::de::{DeTable, DeValue};
 /// # Errors
 /// Unknown or missing options, wrong types.
 pub fn parse_toml<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
-    toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_at(text, span.start));
-        usage(format!("{origin}: line {line}: {}", error.message().replace('\n', " ")))
-    })
+    tallsbi::data::parse_toml(text).map_err(|error| usage(format!("{origin}: {error}")))
 }
 
 /// Options from a TOML file.
 pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     parse_toml(&text, &path.display().to_string())
-}
-
-/// The line of `text`, from 1, that the byte `offset` is in.
-fn line_at(text: &str, offset: usize) -> usize {
-    text[..offset].matches('\n').count() + 1
 }
 
 /// The line of the TOML `text`, from 1, that gives the option `path`, such as "coverage.pairs"; libraries name their options without

@@ -66,6 +66,8 @@ pub struct TrainingSetSpec {
     pub x_transform: XTransform,
     /// Which rows of the whole run these are.
     pub rows: RowRange,
+    /// Rows of a chunk at most, fewer than fit its bytes where rows take long: what an interruption may lose. Not kept in the file.
+    pub keep: Option<usize>,
     /// The simulator's options, whatever they are: data simulated with different ones do not belong together.
     pub settings: Map<String, Value>,
 }

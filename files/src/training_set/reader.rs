@@ -105,6 +105,7 @@ impl TrainingSet {
             observation_names,
             x_transform,
             rows: RowRange { first, count: n as u64, total },
+            keep: None,
             settings,
         };
         for dataset in [&theta, &x] {

@@ -12,6 +12,7 @@ fn spec(rows: RowRange) -> TrainingSetSpec {
         observation_names: ["u", "v", "w"].map(String::from).to_vec(),
         x_transform: XTransform::Identity,
         rows,
+        keep: None,
         settings: Map::from_iter([("step".to_owned(), json!(0.1))]),
     }
 }

@@ -242,7 +242,8 @@ fn partial_path(target: &Path) -> PathBuf {
 fn chunk_rows(spec: &TrainingSetSpec) -> usize {
     let row_bytes = 4 * spec.prior.dim().max(spec.x_width());
     let fitting = (CHUNK_BYTES / row_bytes).clamp(1, CHUNK_ROWS);
-    let power = 1 << fitting.ilog2();
+    let power = spec.keep.map_or(fitting, |keep| keep.clamp(1, fitting));
+    let power = 1 << power.ilog2();
     // HDF5 wants chunks no larger than the data.
     power.min(usize::try_from(spec.rows.count).unwrap_or(power))
 }

@@ -3,6 +3,7 @@
 mod covariance_file;
 mod model;
 mod observations;
+mod parameters;
 mod posterior;
 mod refined;
 mod simulate;
@@ -12,8 +13,9 @@ mod train;
 pub use covariance_file::CovarianceFile;
 pub use model::{ModelFile, load_model, read_pairs};
 pub use observations::{ReadObservations, Taker, read_observations};
+pub use parameters::Parameters;
 pub use posterior::{posterior_attributes, reference_attributes};
 pub use refined::{refined_posterior, write_refined};
-pub use simulate::{serve, simulate_file, training_set_spec};
+pub use simulate::{of_task, serve, simulate_file, training_set_spec};
 pub use simulation_log::SimulationLog;
 pub use train::{Limits, train_file};

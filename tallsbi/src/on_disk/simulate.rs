@@ -1,28 +1,39 @@
 //! Simulation into a training set that survives interruptions.
 
+use super::Parameters;
 use crate::distributed::{Block, Team};
-use crate::simulate::{draw_parameters, simulate_rows};
+use crate::simulate::simulate_rows;
 use crate::{Result, Session};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;
 use tallsbi_data::{Cancelled, Monitor, Progress, Stage};
-use tallsbi_files::{Existing, Opened, RowRange, Summary, TrainingSet, TrainingSetSpec, TrainingSetWriter};
+use tallsbi_files::{Existing, Opened, Provenance, RowRange, Summary, TrainingSet, TrainingSetSpec, TrainingSetWriter};
 use tallsbi_simulators::Task;
+use tallsbi_simulators::external::ModelSource;
 
 /// Bytes of rows that are simulated before they are written.
 const BLOCK_BYTES: usize = 32 << 20;
 
+/// Name of the digest of given parameters among a training set's settings.
+const GIVEN: &str = "theta";
+
 /// A block should take about this long, s: what an interruption loses, and how soon it is obeyed.
 const BLOCK_SECONDS: f64 = 1.0;
 
-/// What a training set of `task` holds, `n_obs` observations a row; `settings` are the task's options where they are not its own.
+/// What a training set of `task` at `parameters` holds, `n_obs` observations a row; `settings` are the task's options where they are not its own.
 pub fn training_set_spec(
     task: &dyn Task,
     rows: RowRange,
     n_obs: Option<usize>,
-    settings: Map<String, Value>,
+    parameters: &Parameters,
+    mut settings: Map<String, Value>,
 ) -> TrainingSetSpec {
+    settings.extend(parameters.digest().map(|digest| (GIVEN.to_owned(), digest.into())));
+    let source = task.source();
+    if let Some(ModelSource { name, digest, keep, .. }) = source {
+        settings.insert("model".into(), json!({ "name": name, "sha256": digest, "keep": keep }));
+    }
     TrainingSetSpec {
         prior: task.prior().clone(),
         dim_x: task.dim_x(),
@@ -30,13 +41,27 @@ pub fn training_set_spec(
         observation_names: task.observation_names(),
         x_transform: task.x_transform(),
         rows,
+        keep: source.map(|source| source.keep),
         settings,
+    }
+}
+
+/// `provenance` with the model file of `task` as a parent, where it is of one.
+///
+/// # Errors
+/// When the file cannot be read any more.
+pub fn of_task(provenance: Provenance, task: &dyn Task) -> Result<Provenance> {
+    match task.source() {
+        None => Ok(provenance),
+        Some(source) => Ok(provenance.with_parent(&source.path)?),
     }
 }
 
 /// The built-in task that a training set says it is from, with its options; `None` if it is from something else.
 pub(super) fn task_of(set: &TrainingSet) -> Option<Box<dyn Task>> {
-    let settings = serde_json::from_value(Value::Object(set.spec().settings.clone())).ok()?;
+    let mut settings = set.spec().settings.clone();
+    settings.remove(GIVEN);
+    let settings = serde_json::from_value(Value::Object(settings)).ok()?;
     tallsbi_simulators::task(&set.provenance().task, &settings).ok()
 }
 
@@ -48,13 +73,17 @@ pub(super) fn task_of(set: &TrainingSet) -> Option<Box<dyn Task>> {
 pub fn simulate_file(
     session: &Session<'_>,
     team: &Team,
-    task: &dyn Task,
+    (task, parameters): (&dyn Task, &Parameters),
     spec: TrainingSetSpec,
     output: &Path,
     existing: Existing,
 ) -> Result<(Summary, Option<f64>)> {
     let (rows, n_obs) = (spec.rows, spec.n_obs.unwrap_or(1));
-    match TrainingSetWriter::open(output, existing, spec, session.provenance(task.name()))? {
+    let mut provenance = of_task(session.provenance(task.name()), task)?;
+    if let Parameters::Given { path, .. } = parameters {
+        provenance = provenance.with_parent(path)?;
+    }
+    match TrainingSetWriter::open(output, existing, spec, provenance)? {
         Opened::Complete(summary) => {
             tracing::info!("{} is complete already", output.display());
             Ok((summary, None))
@@ -64,7 +93,7 @@ pub fn simulate_file(
             if first > 0 {
                 tracing::info!("continuing at row {first} of {}", rows.count);
             }
-            Blocks { session, team, task, rows, n_obs }.simulate(&mut writer)?;
+            Blocks { session, team, task, parameters, rows, n_obs }.simulate(&mut writer)?;
             let rate = (rows.count - first) as f64 / started.elapsed().as_secs_f64().max(1e-9);
             Ok((writer.finish()?, Some(rate)))
         }
@@ -78,15 +107,15 @@ pub fn simulate_file(
 pub fn serve(
     session: &Session<'_>,
     team: Team,
-    task: std::result::Result<Box<dyn Task>, String>,
+    work: std::result::Result<(Box<dyn Task>, Parameters), String>,
     n_obs: usize,
 ) -> Result<()> {
-    let task = match task {
-        Ok(task) => task,
+    let (task, parameters) = match work {
+        Ok(work) => work,
         Err(error) => return team.serve(session, 0, Err(error)),
     };
     let simulate = |block: Block, x: &mut [f32], valid: &mut [u8]| {
-        let theta = draw_parameters(task.prior(), session.key(), block.first, block.count);
+        let theta = parameters.rows(task.prior(), session.key(), block.first, block.count);
         simulate_rows(task.as_ref(), n_obs, session.key(), block.first, &theta, (x, valid), &Stage::silent())
     };
     team.serve(session, n_obs * task.dim_x(), Ok(&simulate))
@@ -97,13 +126,14 @@ struct Blocks<'a> {
     session: &'a Session<'a>,
     team: &'a Team,
     task: &'a dyn Task,
+    parameters: &'a Parameters,
     rows: RowRange,
     n_obs: usize,
 }
 
 impl Blocks<'_> {
     fn simulate(&self, writer: &mut TrainingSetWriter) -> Result<()> {
-        let Self { session, team, task, rows, n_obs } = self;
+        let Self { session, team, task, parameters, rows, n_obs } = self;
         let (width, m) = (n_obs * task.dim_x(), task.prior().dim());
         let chunk = writer.chunk_rows();
         let most = (BLOCK_BYTES / (4 * (width + m)) / chunk).max(1) * chunk;
@@ -113,7 +143,10 @@ impl Blocks<'_> {
             tracing::info!("simulating on {} processes", team.size());
         }
         let (steady, name) = (Steady(session.monitor), format!("simulate {}", task.name()));
-        let stage = (&steady as &dyn Monitor).stage(&name, "rows", rows.count);
+        // Blocks of a program of the user's may take long; those of several processes end together.
+        let long = task.source().is_some() && team.size() == 1;
+        let monitor = if long { session.monitor } else { &steady as &dyn Monitor };
+        let stage = monitor.stage(&name, "rows", rows.count);
         stage.advance(writer.next_row());
         while writer.next_row() < rows.count {
             if interrupted || session.monitor.cancelled() {
@@ -123,7 +156,7 @@ impl Blocks<'_> {
             let started = Instant::now();
             let next = writer.next_row();
             let block = Block { first: rows.first + next, count: (rows.count - next).min(size as u64) as usize };
-            let theta = draw_parameters(task.prior(), session.key(), block.first, block.count);
+            let theta = parameters.rows(task.prior(), session.key(), block.first, block.count);
             let mut x = vec![0.0; block.count * width];
             let mut valid = vec![0; block.count];
             let part = |part: Block, x: &mut [f32], valid: &mut [u8]| {
@@ -132,7 +165,13 @@ impl Blocks<'_> {
                 simulate_rows(*task, *n_obs, session.key(), part.first, theta, (x, valid), &stage)
             };
             let received = |rows: usize| stage.advance(rows as u64);
-            let simulated = team.simulate(block, &mut x, &mut valid, &received, &part)?;
+            let simulated = match team.simulate(block, &mut x, &mut valid, &received, &part) {
+                Ok(simulated) => simulated,
+                Err(error) => {
+                    writer.checkpoint()?;
+                    return Err(error);
+                }
+            };
             interrupted = simulated.interrupted;
             invalid += simulated.invalid;
             if invalid > 0 {

@@ -108,6 +108,7 @@ pub fn refine(
         let stage = (&quiet as &dyn Monitor).stage("simulate", "rows", n as u64);
         simulate_parallel(task, &rows, &mut x, &mut valid, &stage).map_err(|error| match error {
             SimulatorError::Cancelled(cancelled) => InferenceError::Cancelled(cancelled),
+            program @ SimulatorError::Program { .. } => InferenceError::Caller(Box::new(program)),
             other => InferenceError::TrainingSet(other.to_string()),
         })?;
         let x = Array2::from_shape_vec((n, d), x).expect("one value a column");
@@ -224,6 +225,7 @@ fn start(
     monitor: &dyn Monitor,
 ) -> Result<(Array2<f64>, f64)> {
     same_prior("the model", base.trained().latent.prior(), task)?;
+    same_observations(base, task)?;
     let centred = base.centre("observations", x.mapv(f64::from).view())?;
     let x = centred.view();
     let worth = BASE_WORTH.min(x.nrows() as f64);
@@ -268,6 +270,24 @@ fn to_latent(map: &LatentMap, theta: ArrayView2<'_, f64>) -> Array2<f64> {
         row.iter_mut().zip(&u).for_each(|(to, from)| *to = *from);
     }
     latent
+}
+
+/// Checks a model against a task of the user's: those that are built in, and functions, bring names of their own.
+fn same_observations(base: &Model, task: &dyn Task) -> Result<()> {
+    let trained = base.trained();
+    let (known, names) = (&trained.info.observation_names, task.observation_names());
+    let transforms = [trained.observation_map.log, task.x_transform() == XTransform::Log];
+    let message = if !known.is_empty() && *known != names {
+        format!("was trained on the observations {}, {} has {}", known.join(", "), task.name(), names.join(", "))
+    } else if transforms[0] != transforms[1] {
+        format!("was trained on another transform of observations than that of {}", task.name())
+    } else {
+        return Ok(());
+    };
+    if task.source().is_none() {
+        return Ok(());
+    }
+    Err(Error::Input { origin: "the model".into(), message: format!("{message}; give the task it was trained on") })
 }
 
 fn same_prior(what: &str, prior: &Prior, task: &dyn Task) -> Result<()> {

@@ -34,7 +34,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tallsbi::files::{Gaps, Header, Matrix};
 use tallsbi::on_disk::{Taker, read_observations};
-use tallsbi::{Model, RecordingOptions, WindowSummaries};
+use tallsbi::{Model, RecordingOptions, Task, WindowSummaries};
 
 /// Parses `a,b,..` as numbers.
 pub fn parameter_values(option: &str, text: &str) -> Result<Vec<f64>> {
@@ -64,6 +64,11 @@ pub fn parameters(option: &str, text: &str, prior: &tallsbi::data::Prior) -> Res
         }
     }
     Ok(theta)
+}
+
+/// One of the simulations that failed and why, where the task knows, to be said after how many did.
+pub fn example(task: &dyn Task) -> String {
+    task.failure().map(|failure| format!("; for example {failure}")).unwrap_or_default()
 }
 
 /// The first `n_obs` observations (all by default) of a source for `taker`, and its file. What a model takes of them is [`observed_by`].

@@ -1,7 +1,7 @@
 //! `tallsbi observe`.
 
 use super::output_arguments::OutputArguments;
-use super::{TaskArguments, parameters};
+use super::{TaskArguments, example, parameters};
 use crate::context::{Context, resumable};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -10,6 +10,7 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use tallsbi::draw_truth;
 use tallsbi::files::{Observations, OutputFile};
+use tallsbi::on_disk::of_task;
 
 /// Simulate observations at known parameters, to test inference on
 ///
@@ -55,7 +56,7 @@ pub fn run(context: &Context, arguments: &ObserveArguments) -> Result<()> {
     let n = arguments.n_obs.get();
     let x = match tallsbi::observe(task.as_ref(), &stored, n, context.seed, &context.monitor()) {
         Err(error @ tallsbi::Error::FailedObservations { .. }) => {
-            bail!("{error}; choose other parameters or another --seed")
+            bail!("{error}; choose other parameters or another --seed{}", example(task.as_ref()))
         }
         x => resumable(x, "nothing was written")?,
     };
@@ -65,7 +66,8 @@ pub fn run(context: &Context, arguments: &ObserveArguments) -> Result<()> {
         parameter_names: task.prior().names().to_vec(),
         observation_names: task.observation_names(),
     };
-    observations.write(output, arguments.output.existing(), &context.provenance(&arguments.task.task))?;
+    let provenance = of_task(context.provenance(task.name()), task.as_ref())?;
+    observations.write(output, arguments.output.existing(), &provenance)?;
     let path = output.display();
     let shown: Vec<String> =
         task.prior().names().iter().zip(&stored).map(|(name, value)| format!("{name}={value}")).collect();

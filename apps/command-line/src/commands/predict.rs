@@ -1,7 +1,7 @@
 //! `tallsbi predict`.
 
-use super::TaskArguments;
 use super::output_arguments::OutputArguments;
+use super::{TaskArguments, example};
 use crate::choice::choice;
 use crate::context::{Context, resumable, usage};
 use anyhow::Result;
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use tallsbi::data::{Purpose, StreamKey};
 use tallsbi::diagnostics::predictive::{PredictiveCheck, predictive_checks};
 use tallsbi::files::{Companions, OutputFile, Posterior};
+use tallsbi::on_disk::of_task;
 use tallsbi::simulators::Task;
 use tallsbi::simulators::jansen_rit::Output;
 use tallsbi::{Predictions, draw_parameters, predict};
@@ -29,7 +30,7 @@ use tallsbi::{Predictions, draw_parameters, predict};
 pub struct PredictArguments {
     /// Posterior, with the observations it was given
     pub posterior: PathBuf,
-    /// Task to simulate; `tallsbi tasks` lists them [default: the posterior's]
+    /// Task to simulate, which `tallsbi tasks` lists, or a model file (.toml) [default: the posterior's]
     #[arg(long, value_name = "TASK")]
     pub task: Option<String>,
     /// Fix a parameter of the task: it leaves the prior (repeatable)
@@ -130,7 +131,7 @@ fn write(
     (theta, companions): (ArrayView2<'_, f64>, Companions),
     task: &dyn Task,
 ) -> Result<()> {
-    let provenance = context.provenance(task.name()).with_parent(&arguments.posterior)?;
+    let provenance = of_task(context.provenance(task.name()), task)?.with_parent(&arguments.posterior)?;
     let names = posterior.parameter_names.clone();
     let observations = posterior.observations.clone();
     let mut file = Posterior::from_matrix(names, theta, observations, posterior.run.clone(), provenance)?;
@@ -148,7 +149,8 @@ fn report(
     let path = arguments.output.output.display();
     let (draws, n, _) = predicted.x.dim();
     if predicted.failed > 0 {
-        tracing::warn!("{path}: simulations failed at {} of {draws} draws; they are NaN in the file", predicted.failed);
+        let (failed, example) = (predicted.failed, example(task));
+        tracing::warn!("{path}: simulations failed at {failed} of {draws} draws; they are NaN in the file{example}");
     }
     let names = task.observation_names();
     let name = |column: usize| names.get(column).cloned().unwrap_or_else(|| format!("x[{column}]"));

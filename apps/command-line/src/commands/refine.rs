@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
 use tallsbi::files::{Existing, Gaps, OutputFile};
-use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, read_pairs, refined_posterior, write_refined};
+use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, of_task, read_pairs, refined_posterior, write_refined};
 use tallsbi::simulators::Task;
 use tallsbi::{Model, RefineFrom, RefineOptions, Refined};
 
@@ -31,7 +31,7 @@ pub struct RefineArguments {
     /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
     #[arg(long, value_name = "SOURCE")]
     pub observations: String,
-    /// Task to simulate; `tallsbi tasks` lists them [default: the model's]
+    /// Task to simulate, which `tallsbi tasks` lists, or a model file (.toml) [default: the model's]
     #[arg(long, value_name = "TASK")]
     pub task: Option<String>,
     /// Fix a parameter of the task: it leaves the prior (repeatable)
@@ -111,7 +111,8 @@ impl RefineArguments {
                 left.display()
             )));
         }
-        let salt = format!("{} {:?} {} {}", named.task, named.fix, context.seed, task.prior().to_json());
+        let model = task.source().map(|source| source.digest.as_str()).unwrap_or_default();
+        let salt = format!("{} {:?} {} {}{model}", named.task, named.fix, context.seed, task.prior().to_json());
         Ok(SimulationLog::open(output, salt, self.output.resume)?)
     }
 
@@ -148,7 +149,7 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     let refined = tallsbi::refine(task.as_ref(), x.view(), from, &options, context.seed, &context.monitor());
     let refined = resumable(refined, RESUME)?;
     let seconds = started.elapsed().as_secs_f64();
-    write(context, arguments, (&refined, x.view(), &source), &options, seconds, &named.task)?;
+    write(context, arguments, (&refined, x.view(), &source), &options, seconds, task.as_ref())?;
     log.remove()?;
     report(context, arguments, &refined, seconds)
 }
@@ -159,10 +160,10 @@ fn write(
     (refined, x, source): (&Refined, ArrayView2<'_, f32>, &std::path::Path),
     options: &RefineOptions,
     seconds: f64,
-    task: &str,
+    task: &dyn Task,
 ) -> Result<()> {
     let existing = arguments.output.existing();
-    let mut provenance = context.provenance(task).with_parent(source)?;
+    let mut provenance = of_task(context.provenance(task.name()), task)?.with_parent(source)?;
     for parent in [&arguments.model, &arguments.simulations].into_iter().flatten() {
         provenance = provenance.with_parent(parent)?;
     }

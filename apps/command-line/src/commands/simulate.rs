@@ -1,7 +1,7 @@
 //! `tallsbi simulate`.
 
-use super::TaskArguments;
 use super::output_arguments::ResumableOutputArguments;
+use super::{TaskArguments, example};
 use crate::context::{Context, RESUME, resumable, usage};
 use anyhow::Result;
 use clap::Args;
@@ -10,7 +10,7 @@ use std::num::NonZeroU64;
 use tallsbi::Task;
 use tallsbi::distributed::Team;
 use tallsbi::files::{RowRange, Summary, TrainingSetSpec};
-use tallsbi::on_disk::{serve, simulate_file, training_set_spec};
+use tallsbi::on_disk::{Parameters, serve, simulate_file, training_set_spec};
 
 /// Simulate a training set: parameters from the prior, observations from the simulator
 ///
@@ -24,8 +24,11 @@ pub struct SimulateArguments {
     #[command(flatten)]
     pub task: TaskArguments,
     /// Number of simulations (rows) of the whole run
-    #[arg(short = 'n', long = "rows", value_name = "N")]
-    pub rows: NonZeroU64,
+    #[arg(short = 'n', long = "rows", value_name = "N", required_unless_present = "theta")]
+    pub rows: Option<NonZeroU64>,
+    /// Simulate at these parameters, a row each, instead of draws from the prior: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
+    #[arg(long, value_name = "SOURCE")]
+    pub theta: Option<String>,
     /// Observations per parameter: x has shape (N, K, d)
     #[arg(long, value_name = "K")]
     pub n_obs: Option<usize>,
@@ -39,30 +42,55 @@ pub struct SimulateArguments {
 /// Runs the command.
 pub fn run(context: &Context, arguments: &SimulateArguments) -> Result<()> {
     let team = Team::join()?;
-    let task = arguments.task.build();
+    let work = arguments.work();
     let bars = context.monitor();
     let session = context.session(&bars);
     if team.is_worker() {
         return Ok(serve(
             &session,
             team,
-            task.map_err(|error| tallsbi::one_line(error.as_ref())),
+            work.map_err(|error| tallsbi::one_line(error.as_ref())),
             arguments.n_obs.unwrap_or(1),
         )?);
     }
-    let task = task?;
-    let spec = spec(arguments, task.as_ref())?;
+    let (task, parameters) = work?;
+    let spec = spec(arguments, task.as_ref(), &parameters)?;
     let (output, existing) = (&arguments.output.output, arguments.output.existing());
-    let written = simulate_file(&session, &team, task.as_ref(), spec, output, existing);
+    let written = simulate_file(&session, &team, (task.as_ref(), &parameters), spec, output, existing);
     let (summary, rate) = resumable(written, &format!("what was simulated is kept, {RESUME}"))?;
-    report(context, arguments, summary, rate)
+    report(context, arguments, task.as_ref(), (summary, rate))
 }
 
-fn spec(arguments: &SimulateArguments, task: &dyn Task) -> Result<TrainingSetSpec> {
+impl SimulateArguments {
+    /// The task, and where to simulate it.
+    fn work(&self) -> Result<(Box<dyn Task>, Parameters)> {
+        let task = self.task.build()?;
+        let parameters = match &self.theta {
+            None => Parameters::Prior,
+            Some(source) => Parameters::read(source, task.prior())?,
+        };
+        Ok((task, parameters))
+    }
+
+    /// Rows of the whole run.
+    fn total(&self, parameters: &Parameters, m: usize) -> Result<u64> {
+        let asked = self.rows.map(NonZeroU64::get);
+        let Parameters::Given { path, theta } = parameters else { return Ok(asked.unwrap_or_default()) };
+        let given = (theta.len() / m) as u64;
+        match asked {
+            Some(asked) if asked > given => {
+                Err(usage(format!("--rows: {asked} rows wanted, {} has {given}", path.display())))
+            }
+            asked => Ok(asked.unwrap_or(given)),
+        }
+    }
+}
+
+fn spec(arguments: &SimulateArguments, task: &dyn Task, parameters: &Parameters) -> Result<TrainingSetSpec> {
     if arguments.n_obs == Some(0) {
         return Err(usage("--n-obs: at least 1 observation per parameter"));
     }
-    let total = arguments.rows.get();
+    let total = arguments.total(parameters, task.prior().dim())?;
     let rows = match &arguments.shard {
         None => RowRange::whole(total),
         Some(text) => {
@@ -76,13 +104,20 @@ fn spec(arguments: &SimulateArguments, task: &dyn Task) -> Result<TrainingSetSpe
             range
         }
     };
-    Ok(training_set_spec(task, rows, arguments.n_obs, arguments.task.settings()?))
+    Ok(training_set_spec(task, rows, arguments.n_obs, parameters, arguments.task.settings()?))
 }
 
-fn report(context: &Context, arguments: &SimulateArguments, summary: Summary, rate: Option<f64>) -> Result<()> {
-    let Summary { rows, invalid } = summary;
+fn report(
+    context: &Context,
+    arguments: &SimulateArguments,
+    task: &dyn Task,
+    (Summary { rows, invalid }, rate): (Summary, Option<f64>),
+) -> Result<()> {
     if invalid > 0 {
-        tracing::warn!("{invalid} of {rows} simulations failed or are not finite; training leaves them out");
+        tracing::warn!(
+            "{invalid} of {rows} simulations failed or are not finite; training leaves them out{}",
+            example(task)
+        );
     }
     let path = arguments.output.output.display();
     let speed = rate.map(|rate| format!(", {rate:.0} rows/s")).unwrap_or_default();

@@ -13,7 +13,7 @@ use tallsbi::simulators::{Task, TaskOptions, task};
 #[derive(Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub struct TaskArguments {
-    /// Name of the task; `tallsbi tasks` lists them
+    /// Name of the task, which `tallsbi tasks` lists, or a model file (.toml)
     pub task: String,
     /// Fix a parameter: it leaves the prior (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]

@@ -2,20 +2,35 @@
 
 use crate::context::Context;
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use tallsbi::data::Component;
+use tallsbi::simulators::external::TEMPLATE;
 use tallsbi::simulators::{Task, TaskOptions, task, tasks};
 
 /// List the built-in tasks: dimensions, priors, what is known in closed form
 ///
-/// Example: tallsbi tasks --json | jq '.[].name'
+/// Example: tallsbi tasks --template command > model.toml; tallsbi simulate model.toml -n 10000 -o train.h5
 #[derive(Debug, Args)]
-pub struct TasksArguments {}
+pub struct TasksArguments {
+    /// Print a model file to start from instead: a model of your own, simulated by a program
+    #[arg(long, value_name = "KIND")]
+    pub template: Option<TemplateKind>,
+}
+
+/// What a model file is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TemplateKind {
+    /// A program that stays alive, or is called for each simulation
+    Command,
+}
 
 /// Runs the command.
-pub fn run(context: &Context, _arguments: &TasksArguments) -> Result<()> {
+pub fn run(context: &Context, arguments: &TasksArguments) -> Result<()> {
+    if let Some(TemplateKind::Command) = arguments.template {
+        return context.print(TEMPLATE.trim_end(), || json!({ "template": TEMPLATE }));
+    }
     let all = tasks()
         .into_iter()
         .map(|name| Ok((name, task(name, &TaskOptions::default())?)))

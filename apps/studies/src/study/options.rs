@@ -84,7 +84,7 @@ pub struct RunOptions {
     pub name: String,
     /// What it is, for people; the name unless given.
     pub label: String,
-    /// A built-in task. Needed to simulate observations and for the checks on calibration pairs.
+    /// A built-in task, or the path of a model file (.toml). Needed to simulate observations and for the checks on calibration pairs.
     pub task: String,
     /// The user's training set instead of one simulated by the task.
     pub training_set: Option<PathBuf>,

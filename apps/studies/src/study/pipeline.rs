@@ -172,7 +172,7 @@ impl<'a> Planner<'a, '_> {
         let (session, options, run) = (self.session, self.options, self.run);
         let id = self.graph.add(Step {
             name: self.name("training-set"),
-            options: json!({ "task": run.task, "options": run.options, "rows": options.simulations, "seed": session.seed }),
+            options: steps::simulated_by(run, json!({ "rows": options.simulations, "seed": session.seed }))?,
             inputs: vec![],
             cost: cost::SIMULATION * options.simulations as f64,
             resumes: true,
@@ -218,9 +218,7 @@ impl<'a> Planner<'a, '_> {
                 }
                 from
             }
-            None => {
-                json!({ "task": run.task, "options": run.options, "theta": run.theta_true, "n": options.n_obs.last() })
-            }
+            None => steps::simulated_by(run, json!({ "theta": run.theta_true, "n": options.n_obs.last() }))?,
         };
         Ok(self.graph.add(Step {
             name: self.name("observations"),
@@ -256,7 +254,7 @@ impl<'a> Planner<'a, '_> {
         }
         let id = self.graph.add(Step {
             name: self.name("calibration"),
-            options: json!({ "task": run.task, "options": run.options, "rows": pairs, "n": n, "seed": session.seed }),
+            options: steps::simulated_by(run, json!({ "rows": pairs, "n": n, "seed": session.seed }))?,
             inputs: vec![],
             cost: cost::SIMULATION * pairs as f64 * n as f64,
             resumes: true,
@@ -284,10 +282,13 @@ impl<'a> Planner<'a, '_> {
         let files = [model, training, observations].map(Path::to_owned);
         let id = self.graph.add(Step {
             name: self.name(&format!("refined-n{n}")),
-            options: json!({
-                "n": n, "task": run.task, "options": run.options, "refine": refine.options, "data": digest,
-                "samples": options.posterior_samples, "seed": session.seed,
-            }),
+            options: steps::simulated_by(
+                run,
+                json!({
+                    "n": n, "refine": refine.options, "data": digest, "samples": options.posterior_samples,
+                    "seed": session.seed,
+                }),
+            )?,
             inputs,
             cost: cost::REFINEMENT * run_task(run)?.map_or(1, |task| task.dim_x()) as f64,
             resumes: true,

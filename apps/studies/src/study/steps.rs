@@ -22,8 +22,8 @@ use tallsbi::inference::refine::Verdict;
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
 use tallsbi::inference::train::TrainOptions;
 use tallsbi::on_disk::{
-    Limits, ModelFile, ReadObservations, SimulationLog, Taker, posterior_attributes, read_observations, read_pairs,
-    refined_posterior, simulate_file, train_file, training_set_spec, write_refined,
+    Limits, ModelFile, Parameters, ReadObservations, SimulationLog, Taker, of_task, posterior_attributes,
+    read_observations, read_pairs, refined_posterior, simulate_file, train_file, training_set_spec, write_refined,
 };
 use tallsbi::simulators::{Task, task};
 use tallsbi::{PosteriorSbcOptions, RefineFrom, RefineOptions, Session};
@@ -63,6 +63,16 @@ pub fn run_task(run: &RunOptions) -> Result<Option<Box<dyn Task>>> {
     if run.task.is_empty() { Ok(None) } else { Ok(Some(task(&run.task, &run.options)?)) }
 }
 
+/// What decides the simulations of a run, added to what else identifies a step: the task, its options, and what its model file says.
+pub fn simulated_by(run: &RunOptions, mut step: serde_json::Value) -> Result<serde_json::Value> {
+    step["task"] = run.task.as_str().into();
+    step["options"] = serde_json::to_value(&run.options)?;
+    if let Some(source) = run_task(run)?.as_deref().and_then(Task::source) {
+        step["model"] = source.digest.as_str().into();
+    }
+    Ok(step)
+}
+
 /// The window of a signal that an observation of a run summarises, if that is what its task's are.
 pub fn signal_window(run: &RunOptions) -> Result<Option<SignalWindow>> {
     Ok(run_task(run)?.and_then(|task| task.signal_window()))
@@ -76,8 +86,9 @@ pub fn units(task: Option<&dyn Task>, prior: &Prior) -> Vec<String> {
 
 /// Simulates `rows` rows of `n_obs` observations into a training set; continues where it was interrupted.
 pub fn simulation(session: &Session<'_>, task: &dyn Task, rows: u64, n_obs: usize, output: &Path) -> Result<()> {
-    let spec = training_set_spec(task, RowRange::whole(rows), Some(n_obs), serde_json::Map::new());
-    Ok(simulate_file(session, &Team::alone(), task, spec, output, Existing::Resume).map(|_| ())?)
+    let spec = training_set_spec(task, RowRange::whole(rows), Some(n_obs), &Parameters::Prior, serde_json::Map::new());
+    Ok(simulate_file(session, &Team::alone(), (task, &Parameters::Prior), spec, output, Existing::Resume)
+        .map(|_| ())?)
 }
 
 /// Trains; continues where it was interrupted.
@@ -132,7 +143,11 @@ pub fn observations(
         parameter_names: prior.names().to_vec(),
         observation_names: set.spec().observation_names.clone(),
     };
-    Ok(observations.write(&folder.join(file::OBSERVATIONS), Existing::Overwrite, &session.provenance(&run.task))?)
+    let mut provenance = session.provenance(&run.task);
+    if let Some(task) = run_task(run)? {
+        provenance = of_task(provenance, task.as_ref())?;
+    }
+    Ok(observations.write(&folder.join(file::OBSERVATIONS), Existing::Overwrite, &provenance)?)
 }
 
 /// Samples the posterior given the first `n` observations.
@@ -292,12 +307,13 @@ pub fn refinement(
     let simulations = read_pairs(training, None)?;
     let x = Observations::read(observations)?.x.slice_move(s![..n, ..]);
     let output = folder.join(file::REFINED);
-    let log = SimulationLog::open(&output, format!("{} {:?}", run.task, run.options), true)?;
+    let log = SimulationLog::open(&output, simulated_by(run, serde_json::json!({}))?.to_string(), true)?;
     let from = RefineFrom { base: Some(&base), simulations: Some(&simulations), kept: Some(&log) };
     let refine = RefineOptions { samples: options.posterior_samples.max(LEAST_SAMPLES), ..refine.options };
     let started = Instant::now();
     let refined = tallsbi::refine(task.as_ref(), x.view(), from, &refine, session.seed, session.monitor)?;
-    let provenance = session.provenance(&run.task).with_parent(model)?.with_parent(observations)?;
+    let provenance =
+        of_task(session.provenance(&run.task), task.as_ref())?.with_parent(model)?.with_parent(observations)?;
     write_refined(&output, Existing::Overwrite, &refined, &refine, &provenance)?;
     refined_posterior(&refined, x.view(), &refine, started.elapsed().as_secs_f64(), provenance)?
         .write(&folder.join(file::POSTERIOR), Existing::Overwrite)?;
