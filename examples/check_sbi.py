@@ -19,7 +19,7 @@ from sbi.utils import BoxUniform
 from sbi.utils.metrics import c2st
 from tallsbi import diagnostics
 
-ROWS, PAIRS, DRAWS, LOCAL_PAIRS, TRIALS = 5000, 500, 100, 2000, 39
+ROWS, PAIRS, DRAWS, LOCAL_PAIRS, TRIALS = 10_000, 500, 100, 4000, 100
 QUIET = {"show_progress_bars": False}
 
 
