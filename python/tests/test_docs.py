@@ -41,7 +41,7 @@ def test_blocks_of_documents(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names, run, left = {}, 0, []
     for code in blocks(page):
-        if "tallsbi" not in code:
+        if "tallsbi" not in code:  # other packages alone: minutes, or files of the command line
             continue
         if absent := missing(code):
             left.append(", ".join(absent))
