@@ -97,7 +97,8 @@ def test_errors_are_one_line(model, simulations, observations, tmp_path):
     theta, x, prior = simulations.theta, simulations.x, simulations.prior
     refused(ValueError, "low < high", lambda: tallsbi.Prior({"a": tallsbi.Uniform(1, 0)}))
     refused(ValueError, "expected observations of 1 values", lambda: model.posterior([[1.0, 2.0]]))
-    refused(ValueError, "NaN", lambda: model.posterior([[np.nan]]))
+    refused(tallsbi.Error, "all values of all 1 observations are missing", lambda: model.posterior([[np.nan]]).sample(10))
+    refused(ValueError, "infinite", lambda: model.posterior([[np.inf]]).sample(10))
     refused(ValueError, "at least one", lambda: model.posterior(np.empty((0, 1))))
     refused(ValueError, "epochs", lambda: tallsbi.train(theta, x, prior, epochs=0))
     refused(ValueError, "unknown field `depth`", lambda: tallsbi.train(theta, x, prior, depth=3))
