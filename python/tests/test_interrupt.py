@@ -22,12 +22,15 @@ def test_interrupts(work):
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{listen}\nimport tallsbi, time\nP = tallsbi.Prior({{'a': tallsbi.Normal(0, 1)}})\n{WORK[work]}"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(1.0)
-    assert process.poll() is None
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=20)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(1.0)
+        assert process.poll() is None
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert "KeyboardInterrupt" in error and time.monotonic() - start < 3.0
 
 
