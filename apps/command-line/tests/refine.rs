@@ -52,6 +52,23 @@ fn the_form_of_the_likelihood_is_learned_too() {
     assert!(exact["value"].as_f64().unwrap() < 0.58, "{exact} {result}");
 }
 
+/// A flat prior from the posterior's mean upwards leaves the upper half of it: its mean is √(2/π) sd higher.
+#[test]
+fn the_prior_may_be_another() {
+    let place = Place::new();
+    place.run("observe sir --from-prior -n 30 -o obs.h5 --seed 1 -q");
+    let options = "--observations obs.h5 --budget 4000 -q";
+    let own = place.json(&format!("refine --task sir {options} -o own.safetensors"));
+    let [mean, sd] = ["mean", "sd"].map(|of| own[of][0].as_f64().unwrap());
+    let prior = format!("--prior beta=uniform({mean},{})", mean + 6.0 * sd);
+    let half = place.json(&format!("refine --task sir {prior} {options} -o half.safetensors"));
+    let shift = (half["mean"][0].as_f64().unwrap() - mean) / sd;
+    assert!((shift - 0.8).abs() < 0.25, "{shift} {half}");
+    let check = "diagnose posterior-sbc half.safetensors --task sir --observations obs.h5 --pairs 20 --draws 20 -q";
+    place.fails(check, 1, "has another prior than the task sir");
+    place.run(&format!("{check} {prior}"));
+}
+
 #[test]
 fn mistakes_are_told_before_anything_is_simulated() {
     let place = Place::new();

@@ -59,6 +59,7 @@ mod tests {
     use super::super::Chart;
     use super::super::fit::{Forms, Rows, fit};
     use super::super::frame::Frame;
+    use super::super::spread::Spread;
     use super::*;
     use ndarray::Array2;
     use rand_distr::{Distribution, StandardNormal};
@@ -94,8 +95,14 @@ mod tests {
             let h = 1.0 / rows + (u - mean).powi(2) / square;
             let a = column.center + column.scale * (column.mean[0] + column.mean[1] * u);
             let precision = (-column.log_variance[0]).exp() / column.scale.powi(2);
-            let log = |variance: f64| -0.5 * ((average - a).powi(2) * precision / variance + variance.ln());
-            let expected = log(1.0 / n + h) - log(1.0 / n);
+            let scatter = observed.iter().map(|&x| (f64::from(x) - average).powi(2)).sum::<f64>() * precision;
+            let square = (average - a).powi(2) * precision;
+            let log = |h: f64, spread: f64| {
+                let known = 1.0 / (1.0 / n + h);
+                Spread::new(n, scatter + known * square, 0.0, spread).value + 0.5 * (known / n).ln()
+            };
+            // The one variance is that of as many residuals as there are rows.
+            let expected = log(h, 1.0 / rows) - log(0.0, 0.0);
             let (value, slope) = at(&honest, u);
             assert!((value - at(&known, u).0 - expected).abs() < 1e-8 * expected.abs().max(1.0), "{u}");
             let numeric = (at(&honest, u + 1e-5).0 - at(&honest, u - 1e-5).0) / 2e-5;

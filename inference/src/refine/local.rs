@@ -8,6 +8,7 @@ use super::chart::Chart;
 use super::column::{Column, GaussianColumn};
 use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
+use super::spread::Spread;
 use crate::precision::{dot, multiply};
 use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
@@ -242,8 +243,8 @@ impl LocalScratch {
     }
 }
 
-/// -½ (Q e^{-s} + n s + log(1 + n h)), Q = n r̄²/(1 + n h) + tᵀ S t, r = (y_i - a_i) - Σ b_ij (y_j - a_j) = tᵀ(y - a); see [`Leverage`] for h. Errors of the a_j
-/// are correlated as the y_j are, so that h is that of r as well.
+/// log p(y_i | y_<i) of n observations up to constants: [`Spread`] of Q = n r̄²/(1 + n h) + tᵀ S t, less ½ log(1 + n h), with r = (y_i - a_i) - Σ b_ij (y_j - a_j) = tᵀ(y - a);
+/// see [`Leverage`] for h. Errors of the a_j are correlated as the y_j are, so that h is that of r as well.
 fn gaussian_term(
     i: usize,
     column: &GaussianColumn,
@@ -254,7 +255,6 @@ fn gaussian_term(
     let (n, d) = (statistics.n, statistics.first.len());
     let s = dot(&column.log_variance, &scratch.phi[..column.log_variance.len()]);
     let s_slope = scratch.slope(&column.log_variance, m);
-    let precision = (-s).exp();
     let mut residual = scratch.residual[i];
     let mut slope: Vec<f64> = scratch.mean_slopes[i * m..(i + 1) * m].iter().map(|a| -a).collect();
     let couplings: Vec<(usize, f64, Vec<f64>)> =
@@ -265,27 +265,28 @@ fn gaussian_term(
             slope[a] += b * scratch.mean_slopes[j * m + a] - b_slope[a] * scratch.residual[*j];
         }
     }
-    // S t in the rows that matter, then tᵀ S t.
+    // (S t)_k in the rows that matter, and tᵀ S t.
     let product = |row: usize| {
         let scatter = &statistics.scatter[row * d..(row + 1) * d];
         scatter[i] - couplings.iter().map(|(j, b, _)| b * scatter[*j]).sum::<f64>()
     };
-    let mut quadratic = product(i);
-    for (j, b, b_slope) in &couplings {
-        let along = product(*j);
-        quadratic -= b * along;
-        // ∂Q = 2 n r̄ ∂r̄ - 2 Σ ∂b_ij (S t)_j; the metric has the diagonal of ∂bᵀ S ∂b.
-        scratch.add(b_slope, precision * along, 0.0);
-        scratch.add(b_slope, 0.0, precision * statistics.scatter[j * d + j]);
-    }
+    let along: Vec<f64> = couplings.iter().map(|(j, _, _)| product(*j)).collect();
+    let scatter = product(i) - couplings.iter().zip(&along).map(|((_, b, _), along)| b * along).sum::<f64>();
     let (h, h_slope) = scratch.uncertainty(column.mean.len(), m);
     let known = 1.0 / (1.0 + n * h);
     let effective = n * known;
-    quadratic += effective * residual * residual;
+    let (h_spread, h_spread_slope) = scratch.uncertainty(column.log_variance.len(), m);
+    let spread = Spread::new(n, scatter + effective * residual * residual, s, h_spread);
+    let precision = spread.precision;
+    for ((j, _, b_slope), along) in couplings.iter().zip(along) {
+        // ∂Q = 2 n r̄ ∂r̄ - 2 Σ ∂b_ij (S t)_j; the metric has the diagonal of ∂bᵀ S ∂b.
+        scratch.add(b_slope, precision * along, precision * statistics.scatter[j * d + j]);
+    }
     scratch.add(&slope, -precision * effective * residual, precision * effective);
     scratch.add(&h_slope, 0.5 * (precision * (effective * residual).powi(2) - effective), 0.0);
-    scratch.add(&s_slope, 0.5 * (precision * quadratic - n), 0.5 * n);
-    -0.5 * (precision * quadratic + n * s - known.ln())
+    scratch.add(&s_slope, spread.slope, spread.information);
+    scratch.add(&h_spread_slope, spread.uncertainty_slope, 0.0);
+    spread.value + 0.5 * known.ln()
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ mod regression;
 mod rounds;
 mod sample;
 mod shape;
+mod spread;
 mod whitened;
 
 pub use basis::{Basis, MOST_DEGREE};

@@ -1,13 +1,13 @@
 //! Rounds of simulation at the observations, from a base posterior or from nothing but the prior.
 
-use super::check::{Checked, check};
+use super::check::check;
 use super::fit::Rows;
 use super::judge::{RoundRecord, Verdict, movement, predicted_error, rows_needed};
-use super::learn::{Learned, learn};
+use super::learn::learn;
 use super::model::RefinedModel;
 use super::options::RefineOptions;
 use super::proposal::{Proposal, around_modes};
-use super::sample::{Reach, sample_refined};
+use super::sample::sample_refined;
 use crate::sample::SampleRequest;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2};
@@ -106,10 +106,6 @@ const AGREED: f64 = 1.0;
 
 /// Ratios of standard deviations up to which they do.
 const AGREED_WIDTH: f64 = 1.6;
-
-/// Where no simulations are at a posterior, it follows so many times less of the likelihood, but not less than this.
-const CAUTION: f64 = 3.0;
-const LEAST_WORTH: f64 = 0.05;
 
 /// Refines at observations.
 ///
@@ -229,7 +225,7 @@ fn one_round(
     monitor: &dyn Monitor,
 ) -> Result<(RoundRecord, Outcome)> {
     let m = problem.latent.dim();
-    let Plan { round, size, .. } = plan;
+    let Plan { round, size, worth, last } = plan;
     let key = key.indexed(round as u64);
     let parts = around_modes(&state.draws, m, options, state.moved.as_deref())?;
     let proposal = Proposal { parts };
@@ -239,14 +235,20 @@ fn one_round(
     let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows());
     let learned = learn(known, &proposal, &state.rows, problem.log, options.forms())?;
     let (model, used) = (&learned.model, learned.counts());
-    let Followed { worth, draws, canonical, reach, checked } = follow(problem, &learned, options, &plan, key, monitor)?;
+    let groups = [problem.x];
+    let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
+    let (samples, reach) =
+        sample_refined(model, &request, options.samples, Some(worth), &options.tempering, &Quiet(monitor))?;
+    let draws: Vec<f64> = samples.latent.iter().copied().collect();
+    let canonical: Vec<f64> = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
     let (moved, widened, shift) = movement(&state.draws, &canonical, m);
+    let checked = check(&learned, &canonical, problem.x, worth)?;
     let record = RoundRecord {
         bias: checked.bias.size,
         bias_error: checked.bias.error,
         misfit: checked.misfit,
         likeness: checked.likeness,
-        last: plan.last,
+        last,
         simulations: size,
         failed,
         rows: used.iter().sum(),
@@ -256,7 +258,7 @@ fn one_round(
         moved,
         widened,
         predicted_error: predicted_error(model, &canonical, m, worth, &used),
-        at_edge: reach.at_edge,
+        at_edge: reach[0].at_edge,
     };
     // A posterior that followed less of the likelihood is to be within its own, wider sd.
     let same = state.worth >= worth;
@@ -266,45 +268,7 @@ fn one_round(
     state.moved = same.then_some(shift);
     (state.draws, state.worth, state.proposal) = (canonical, worth, Some(proposal));
     let draws = Array2::from_shape_vec((options.samples, m), draws).expect("one row a sample");
-    Ok((record, (learned.model, draws, reach.log_evidence)))
-}
-
-/// A posterior, and how much of the likelihood it follows.
-struct Followed {
-    worth: f64,
-    /// Latent draws, (samples, m), and their canonical images.
-    draws: Vec<f64>,
-    canonical: Vec<f64>,
-    reach: Reach,
-    checked: Checked,
-}
-
-/// Samples the posterior under what was learned. In a scouting round it follows only as much of the likelihood as leaves simulations where it is: what would be narrower
-/// than they can tell is not known to be there, and may be one of several such places.
-fn follow(
-    problem: &Problem<'_>,
-    learned: &Learned,
-    options: &RefineOptions,
-    plan: &Plan,
-    key: StreamKey,
-    monitor: &dyn Monitor,
-) -> Result<Followed> {
-    let model = &learned.model;
-    let groups = [problem.x];
-    let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
-    let mut worth = plan.worth;
-    loop {
-        let (samples, reach) =
-            sample_refined(model, &request, options.samples, Some(worth), &options.tempering, &Quiet(monitor))?;
-        let draws: Vec<f64> = samples.latent.iter().copied().collect();
-        let m = problem.latent.dim();
-        let canonical: Vec<f64> = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
-        let checked = check(learned, &canonical, problem.x, worth)?;
-        if plan.last || checked.misfit.effect < f64::INFINITY || worth < LEAST_WORTH {
-            return Ok(Followed { worth, draws, canonical, reach: reach[0], checked });
-        }
-        worth /= CAUTION;
-    }
+    Ok((record, (learned.model, draws, reach[0].log_evidence)))
 }
 
 impl State {

@@ -24,7 +24,7 @@ pub mod train;
 mod train_arguments;
 
 pub use recording_arguments::RecordingArguments;
-pub use task_arguments::TaskArguments;
+pub use task_arguments::{ModelTaskArguments, TaskArguments};
 
 use crate::context::usage;
 use anyhow::Result;

@@ -1,7 +1,7 @@
 //! `tallsbi refine`.
 
 use super::output_arguments::ResumableOutputArguments;
-use super::{HeaderChoice, RecordingArguments, TaskArguments, observed};
+use super::{HeaderChoice, ModelTaskArguments, RecordingArguments, TaskArguments, observed};
 use crate::context::{Context, RESUME, read_toml, resumable, usage};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -14,7 +14,7 @@ use std::time::Instant;
 use tallsbi::files::{Existing, Gaps, OutputFile};
 use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, of_task, read_pairs, refined_posterior, write_refined};
 use tallsbi::simulators::Task;
-use tallsbi::{Model, RefineFrom, RefineOptions, Refined};
+use tallsbi::{RefineFrom, RefineOptions, Refined};
 
 /// Make a model right at given observations, by simulations where their posterior is
 ///
@@ -31,12 +31,8 @@ pub struct RefineArguments {
     /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
     #[arg(long, value_name = "SOURCE")]
     pub observations: String,
-    /// Task to simulate, which `tallsbi tasks` lists, or a model file (.toml) [default: the model's]
-    #[arg(long, value_name = "TASK")]
-    pub task: Option<String>,
-    /// Fix a parameter of the task: it leaves the prior (repeatable)
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub fix: Vec<String>,
+    #[command(flatten)]
+    pub task: ModelTaskArguments,
     /// Condition on the first N observations [default: all]
     #[arg(long, value_name = "N")]
     pub n_obs: Option<NonZeroUsize>,
@@ -115,21 +111,13 @@ impl RefineArguments {
         let salt = format!("{} {:?} {} {}{model}", named.task, named.fix, context.seed, task.prior().to_json());
         Ok(SimulationLog::open(output, salt, self.output.resume)?)
     }
-
-    fn task(&self, model: Option<&Model>) -> Result<TaskArguments> {
-        let known = model.map(|model| model.trained().info.task.clone()).filter(|task| !task.is_empty());
-        let Some(task) = self.task.clone().or(known) else {
-            return Err(usage("--task: the model does not know its task; name the one to simulate"));
-        };
-        Ok(TaskArguments { fix: self.fix.clone(), ..TaskArguments::plain(task) })
-    }
 }
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     let options = arguments.options()?;
     let base = arguments.model.as_deref().map(ModelFile::load).transpose()?.map(|file| file.model);
-    let named = arguments.task(base.as_ref())?;
+    let named = arguments.task.of(base.as_ref())?;
     let task = named.build()?;
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
         OutputFile::check(target, arguments.output.existing())?;

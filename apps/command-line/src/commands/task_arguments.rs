@@ -5,6 +5,7 @@ use crate::context::usage;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value};
+use tallsbi::Model;
 use tallsbi::data::parse_component;
 use tallsbi::simulators::jansen_rit::{Output, Recording, Solver};
 use tallsbi::simulators::{Task, TaskOptions, task};
@@ -45,6 +46,31 @@ pub struct TaskArguments {
     /// What an observation is (jrnmm) [default: psd]
     #[arg(long, value_parser = choice::<Output>())]
     pub record: Option<Output>,
+}
+
+/// The task of a model: its own, or one that is named, with what was changed in it.
+#[derive(Debug, Clone, Args)]
+pub struct ModelTaskArguments {
+    /// Task to simulate, which `tallsbi tasks` lists, or a model file (.toml) [default: the model's]
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+    /// Fix a parameter of the task: it leaves the prior (repeatable)
+    #[arg(long, value_name = "NAME=VALUE")]
+    fix: Vec<String>,
+    /// Draw a parameter from another distribution than the task's own, such as g=uniform(-60,20) (repeatable)
+    #[arg(long, value_name = "NAME=DIST(A,B)")]
+    prior: Vec<String>,
+}
+
+impl ModelTaskArguments {
+    /// The task, where none is named that of `model`.
+    pub fn of(&self, model: Option<&Model>) -> Result<TaskArguments> {
+        let known = model.map(|model| model.trained().info.task.clone()).filter(|task| !task.is_empty());
+        let Some(task) = self.task.clone().or(known) else {
+            return Err(usage("--task: the model does not know its task; name the one to simulate"));
+        };
+        Ok(TaskArguments { fix: self.fix.clone(), prior: self.prior.clone(), ..TaskArguments::plain(task) })
+    }
 }
 
 impl TaskArguments {

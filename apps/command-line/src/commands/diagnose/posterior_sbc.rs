@@ -1,8 +1,8 @@
 //! `tallsbi diagnose posterior-sbc`.
 
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{HeaderChoice, RecordingArguments, TaskArguments, observed, observed_by, wholly_taken_by};
-use crate::context::{Context, usage};
+use crate::commands::{HeaderChoice, ModelTaskArguments, RecordingArguments, observed, observed_by, wholly_taken_by};
+use crate::context::Context;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -29,12 +29,8 @@ pub struct PosteriorSbcArguments {
     /// Condition on the first N observations [default: all]
     #[arg(long, value_name = "N")]
     n_obs: Option<NonZeroUsize>,
-    /// Task to simulate [default: the model's]
-    #[arg(long, value_name = "TASK")]
-    task: Option<String>,
-    /// Fix a parameter of the task: it leaves the prior (repeatable)
-    #[arg(long, value_name = "NAME=VALUE")]
-    fix: Vec<String>,
+    #[command(flatten)]
+    task: ModelTaskArguments,
     /// Parameters drawn from the posterior
     #[arg(long, value_name = "N", default_value = "200")]
     pairs: NonZeroUsize,
@@ -51,11 +47,7 @@ pub struct PosteriorSbcArguments {
 /// Runs the command.
 pub fn posterior_sbc(context: &Context, arguments: &PosteriorSbcArguments) -> Result<()> {
     let file = ModelFile::load(&arguments.model)?;
-    let known = Some(file.model.trained().info.task.clone()).filter(|task| !task.is_empty());
-    let Some(task) = arguments.task.clone().or(known) else {
-        return Err(usage("--task: the model does not know its task; name the one to simulate"));
-    };
-    let task = TaskArguments { fix: arguments.fix.clone(), ..TaskArguments::plain(task) }.build()?;
+    let task = arguments.task.of(Some(&file.model))?.build()?;
     let taken = (wholly_taken_by(&file.model), &arguments.recording.options());
     let (matrix, _) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
     let x = observed_by(&file.model, &arguments.observations, &matrix)?;
