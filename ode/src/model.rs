@@ -42,8 +42,7 @@ impl Model {
             let message = format!("column {column}: {}", one_line(&error.variant.message()));
             CompileError { line: Some(line), message }
         })?;
-        let model = DiscreteModel::build("model", &parsed)
-            .map_err(|error| first_of(&error.as_error_message(code)))?;
+        let model = DiscreteModel::build("model", &parsed).map_err(|error| first_of(&error.as_error_message(code)))?;
         for (there, what) in [
             (model.lhs().is_some(), "M: a mass matrix is not supported; write the equations as derivatives, du/dt = F"),
             (model.stop().is_some(), "stop: events are not supported; leave it out"),
@@ -55,6 +54,12 @@ impl Model {
         }
         let inputs = names(model.input()).into_iter().collect::<Option<Vec<_>>>();
         let inputs = inputs.ok_or_else(|| other("in: give each input a name, such as in_i { k = 1 }".into()))?;
+        let states: Vec<String> = names(Some(model.state())).into_iter().flatten().collect();
+        for (tensor, names) in [("in", &inputs), ("u", &states)] {
+            if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+                return Err(other(format!("{tensor}: {name} is named twice")));
+            }
+        }
         let outputs = names(model.out());
         if outputs.is_empty() {
             return Err(other("out: there is none; say what is observed, such as out_i { y }".into()));

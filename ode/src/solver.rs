@@ -1,8 +1,10 @@
 //! Solving a model.
 
-use crate::equations::{Equations, M, V};
 use crate::Model;
-use diffsol::{DiffsolError, NalgebraLU, OdeBuilder, OdeSolverMethod, OdeSolverProblem, Vector, VectorCommon, VectorView};
+use crate::equations::{Equations, M, V};
+use diffsol::{
+    DiffsolError, NalgebraLU, OdeBuilder, OdeSolverMethod, OdeSolverProblem, Vector, VectorCommon, VectorView,
+};
 use serde::{Deserialize, Serialize};
 
 /// Linear solver of the implicit methods.

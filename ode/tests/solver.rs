@@ -111,7 +111,8 @@ fn what_is_no_model_is_said_with_its_line() {
         ("", None, "missing 'u'"),
         ("out { y }", Some(1), "cannot find variable y"),
         ("u { y = 1 } F { frob(y) } out { y }", None, "unknown function call 'frob'"),
-        ("in_i { k = 1, k = 2 } u { y = 1 } F { -k * y } out { y }", None, "k"),
+        ("in_i { k = 1, k = 2 } u { y = 1 } F { -k * y } out { y }", None, "in: k is named twice"),
+        ("u_i { x = 1, x = 2 } F_i { -x, x } out { x }", None, "u: x is named twice"),
     ];
     for (code, line, message) in cases {
         let error = Model::compile(code).map(|_| ()).unwrap_err();
