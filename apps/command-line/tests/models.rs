@@ -138,7 +138,7 @@ fn equations_stand_wherever_a_task_does() {
     assert_eq!(place.digest("train.h5"), place.digest("again.h5"));
     let (_, x, valid) = rows(&place, "train.h5");
     assert!(x.dim().2 == 4 && valid.iter().all(|&valid| valid) && x.iter().all(|&x| x > 0.0));
-    place.run("observe model.toml --theta k=1.5,sd=0.2 -n 20 -o obs.h5");
+    place.run("observe model.toml --theta 1.5,0.2 -n 20 -o obs.h5");
     let out = place.run("reference model.toml --observations obs.h5 -o reference.nc");
     assert!(out.contains("NUTS"), "{out}");
     place.run("simulate model.toml --fix sd=0.2 --prior k=uniform(1,2) -n 10 -o fixed.h5");
