@@ -26,6 +26,7 @@ mod drift_diffusion;
 mod error;
 mod exact;
 pub mod external;
+mod first_failure;
 mod fixed;
 mod gaussian;
 mod gaussian_mixture;

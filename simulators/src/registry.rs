@@ -1,6 +1,6 @@
 //! All tasks by name.
 
-use crate::external::{ExternalTask, is_model_file};
+use crate::external::{self, is_model_file};
 use crate::gaussian::{DEFAULT_CORRELATION, DEFAULT_DIMENSION};
 use crate::jansen_rit::{JansenRit, Recording, Solver, jansen_rit};
 use crate::with_prior::WithPrior;
@@ -100,7 +100,7 @@ pub fn tasks() -> Vec<&'static str> {
 pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
     let build: Box<dyn Fn() -> Result<Box<dyn Task>>>;
     let takes = if is_model_file(name) {
-        build = Box::new(|| Ok(Box::new(ExternalTask::open(name)?)));
+        build = Box::new(|| external::open(name));
         Takes::Nothing
     } else {
         let entry = TASKS.iter().find(|entry| entry.name == name).ok_or_else(|| SimulatorError::UnknownTask {

@@ -1,6 +1,8 @@
 //! A [`Task`] from any [`Simulator`] and a prior.
 
 use crate::exact::gaussian_sampler;
+use crate::external::ModelSource;
+use crate::first_failure::{FirstFailure, named};
 use crate::task::check_observations;
 use crate::{
     GaussianPosterior, LogLikelihood, MixturePosterior, PosteriorSampler, Result, Rows, Simulator, SimulatorError, Task,
@@ -52,6 +54,8 @@ pub struct SimulatorTask<S> {
     single_posterior: Option<SinglePosterior<S>>,
     symmetry: Symmetry,
     sampler: Option<SamplerOf<S>>,
+    source: Option<ModelSource>,
+    failure: FirstFailure,
 }
 
 impl<S: Simulator> SimulatorTask<S> {
@@ -79,6 +83,8 @@ impl<S: Simulator> SimulatorTask<S> {
             exact_posterior: None,
             single_posterior: None,
             sampler: None,
+            source: None,
+            failure: FirstFailure::default(),
         })
     }
 
@@ -91,8 +97,8 @@ impl<S: Simulator> SimulatorTask<S> {
 
     /// With units of the parameters, in the prior's order.
     #[must_use]
-    pub fn with_units(mut self, units: &[&str]) -> Self {
-        self.units = units.iter().map(|&unit| unit.into()).collect();
+    pub fn with_units(mut self, units: &[impl AsRef<str>]) -> Self {
+        self.units = units.iter().map(|unit| unit.as_ref().into()).collect();
         self.units.resize(self.prior.dim(), String::new());
         self
     }
@@ -131,6 +137,13 @@ impl<S: Simulator> SimulatorTask<S> {
     #[must_use]
     pub fn with_posterior_sampler(mut self, sampler: SamplerOf<S>) -> Self {
         self.sampler = Some(sampler);
+        self
+    }
+
+    /// With the model file that it comes from.
+    #[must_use]
+    pub(crate) fn with_source(mut self, source: ModelSource) -> Self {
+        self.source = Some(source);
         self
     }
 
@@ -187,17 +200,30 @@ impl<S: Simulator> Task for SimulatorTask<S> {
         for (i, parameters) in rows.theta.outer_iter().enumerate() {
             theta.iter_mut().zip(parameters).for_each(|(to, from)| *to = *from);
             let row = &mut x[i * rows.n_obs * dim..][..rows.n_obs * dim];
-            let succeeded = row.chunks_exact_mut(dim).enumerate().all(|(k, out)| {
-                let ok = self.simulator.simulate(&theta, &mut rows.rng(i, k), &mut scratch, &mut observation).is_ok();
+            let outcome = row.chunks_exact_mut(dim).enumerate().try_for_each(|(k, out)| {
+                self.simulator.simulate(&theta, &mut rows.rng(i, k), &mut scratch, &mut observation)?;
                 out.iter_mut().zip(&observation).for_each(|(to, from)| *to = *from as f32);
-                ok && out.iter().all(|value| value.is_finite())
+                let finite = out.iter().all(|value| value.is_finite());
+                if finite { Ok(()) } else { Err(SimulatorError::Failed("a value is not finite".into())) }
             });
-            valid[i] = succeeded.into();
-            if !succeeded {
+            valid[i] = outcome.is_ok().into();
+            if let Err(error) = outcome {
                 row.fill(f32::NAN);
+                let number = rows.first_row + i as u64;
+                self.failure.keep(number, || {
+                    format!("row {number} ({}): {}", named(self.prior.names(), &theta), reason(error))
+                });
             }
         }
         Ok(())
+    }
+
+    fn source(&self) -> Option<&ModelSource> {
+        self.source.as_ref()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure.describe()
     }
 
     fn log_likelihood(&self) -> Option<&dyn LogLikelihood> {
@@ -228,5 +254,13 @@ impl<S: Simulator> Task for SimulatorTask<S> {
             Some(sampler) => sampler(&self.simulator, &self.prior, x).map(Some),
             None => self.exact_posterior(x).map(|posterior| gaussian_sampler(&self.name, &posterior)).transpose(),
         }
+    }
+}
+
+/// Why one simulation failed.
+fn reason(error: SimulatorError) -> String {
+    match error {
+        SimulatorError::Failed(reason) => reason,
+        other => other.to_string(),
     }
 }

@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 5] = [
     &["apps/studies"],
     &["tallsbi"],
     &["simulators", "inference", "diagnostics", "files", "recordings"],
-    &["network", "data"],
+    &["network", "data", "ode"],
 ];
 
 /// Crates whose files are held against circles.

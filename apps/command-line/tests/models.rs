@@ -128,6 +128,27 @@ fn the_template_works() {
     assert!(valid.iter().all(|&valid| valid) && x.iter().all(|&x| x > 0.0));
 }
 
+/// Differential equations: simulated, observed, fixed, the exact posterior sampled, refined and predicted, the same on any number of threads.
+#[test]
+fn equations_stand_wherever_a_task_does() {
+    let place = Place::new();
+    std::fs::write(place.at("model.toml"), place.run("tasks --template ode")).unwrap();
+    place.run("simulate model.toml -n 500 -o train.h5 --threads 1");
+    place.run("simulate model.toml -n 500 -o again.h5 --threads 2");
+    assert_eq!(place.digest("train.h5"), place.digest("again.h5"));
+    let (_, x, valid) = rows(&place, "train.h5");
+    assert!(x.dim().2 == 4 && valid.iter().all(|&valid| valid) && x.iter().all(|&x| x > 0.0));
+    place.run("observe model.toml --theta 1.5,0.2 -n 20 -o obs.h5");
+    let out = place.run("reference model.toml --observations obs.h5 -o reference.nc");
+    assert!(out.contains("NUTS"), "{out}");
+    place.run("simulate model.toml --fix sd=0.2 --prior k=uniform(1,2) -n 10 -o fixed.h5");
+    place.run(
+        "refine --task model.toml --observations obs.h5 --budget 3000 -o refined.safetensors --posterior refined.nc",
+    );
+    place.run("diagnose c2st refined.nc --reference reference.nc");
+    place.run("predict refined.nc -o predictive.nc");
+}
+
 /// A worker that fails at rows whose k stands in `poison.txt`, in the way that stands beside it.
 const POISONED: &str = r#"
 import os, sys, time

@@ -1,7 +1,8 @@
 //! Whether a program works at all: some rows fail, but a program that always does is an error.
 
+use crate::first_failure::FirstFailure;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Rows that may fail one after the other, by anything but a time-out and by time-outs, before a program has ever answered.
 const NEVER: usize = 10;
@@ -40,8 +41,8 @@ pub(super) struct Health {
     timed_out: AtomicUsize,
     /// Why nothing is asked of it any more.
     hopeless: OnceLock<String>,
-    /// The failed row of the smallest number, in words.
-    example: Mutex<Option<(u64, String)>>,
+    /// A row that failed.
+    pub example: FirstFailure,
 }
 
 impl Health {
@@ -83,18 +84,5 @@ impl Health {
     /// Why nothing is asked of it any more.
     pub fn hopeless(&self) -> Option<&str> {
         self.hopeless.get().map(String::as_str)
-    }
-
-    /// Keeps a failed row as the example, if its number is the smallest.
-    pub fn keep_example(&self, row: u64, describe: impl FnOnce() -> String) {
-        let mut example = self.example.lock().unwrap_or_else(PoisonError::into_inner);
-        if example.as_ref().is_none_or(|(known, _)| row < *known) {
-            *example = Some((row, describe()));
-        }
-    }
-
-    /// The failed row of the smallest number.
-    pub fn example(&self) -> Option<String> {
-        self.example.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, text)| text.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks that are not built in: a model file names the parameters with their priors, the observations, and the program that simulates.
+//! Tasks that are not built in: a model file names the parameters with their priors, the observations, and what simulates, a program or differential equations.
 //!
 //! A program stays alive and answers rows of a seed and parameters, as lines of text or numpy arrays, or is started for each row. A row that fails in whatever way is
 //! invalid; a program that dies is started again; one that always fails is an error.
@@ -8,14 +8,22 @@ mod command;
 mod health;
 mod model_file;
 mod npy;
+mod ode;
 mod pool;
 mod worker;
 
-pub use model_file::{ModelSource, TEMPLATE, is_model_file};
+pub use model_file::{ModelSource, is_model_file};
 
+/// A commented model file with a program to start from: it parses and, where there is a Python, works.
+pub const COMMAND_TEMPLATE: &str = include_str!("template.toml");
+
+/// A commented model file with differential equations to start from.
+pub const ODE_TEMPLATE: &str = include_str!("ode/template.toml");
+
+use crate::first_failure::named;
 use crate::{Result, Rows, SimulatorError, Task};
 use health::Health;
-use model_file::ModelFile;
+use model_file::{Means, ModelFile, Outline};
 use pool::{Job, Pool};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,26 +39,33 @@ const ASKED: Duration = Duration::from_millis(50);
 /// Seeds have this many bits: what every language takes as an integer.
 const SEED_BITS: u32 = 31;
 
-/// The task of a model file.
-pub struct ExternalTask {
+/// The task of the model file `path`. No program is started before there is something to simulate; differential equations are compiled.
+///
+/// # Errors
+/// [`SimulatorError::ModelFile`] with the line, when the file cannot be read or says something that cannot be.
+pub fn open(path: &str) -> Result<Box<dyn Task>> {
+    let ModelFile { outline, means } = ModelFile::read(Path::new(path))?;
+    Ok(match means {
+        Means::Command(command) => Box::new(CommandTask::new(path, outline, command)),
+        Means::Ode(equations) => Box::new(equations.task(path, outline)?),
+    })
+}
+
+/// The task of a model file with a program.
+struct CommandTask {
     /// The path, as it was given.
     name: String,
-    model: ModelFile,
+    model: Outline,
     command: Arc<command::Command>,
     names: Arc<[String]>,
     health: Arc<Health>,
     pool: OnceLock<Pool>,
 }
 
-impl ExternalTask {
-    /// The task of the model file `path`. No program is started before there is something to simulate.
-    ///
-    /// # Errors
-    /// [`SimulatorError::ModelFile`] with the line, when the file cannot be read or says something that cannot be.
-    pub fn open(path: &str) -> Result<Self> {
-        let model = ModelFile::read(Path::new(path))?;
-        let (command, names) = (Arc::new(model.command.clone()), model.prior.names().into());
-        Ok(Self { name: path.into(), model, command, names, health: Arc::default(), pool: OnceLock::new() })
+impl CommandTask {
+    fn new(path: &str, model: Outline, command: command::Command) -> Self {
+        let (command, names) = (Arc::new(command), model.prior.names().into());
+        Self { name: path.into(), model, command, names, health: Arc::default(), pool: OnceLock::new() }
     }
 
     fn workers(&self) -> usize {
@@ -69,8 +84,7 @@ impl ExternalTask {
 
     /// What a row that failed was, in words.
     fn describe(&self, row: u64, theta: &[f64], seed: u32, reason: &str) -> String {
-        let values = self.names.iter().zip(theta).map(|(name, value)| format!("{name} = {value}"));
-        format!("row {row} (seed {seed}, {}): {reason}", values.collect::<Vec<_>>().join(", "))
+        format!("row {row} (seed {seed}, {}): {reason}", named(&self.names, theta))
     }
 }
 
@@ -84,7 +98,7 @@ fn batch(rows: &Rows<'_>, from: usize, count: usize) -> Batch {
     }
 }
 
-impl Task for ExternalTask {
+impl Task for CommandTask {
     fn name(&self) -> &str {
         &self.name
     }
@@ -152,7 +166,7 @@ impl Task for ExternalTask {
                 let row = rows.first_row + ((from + at) / k) as u64;
                 let m = self.names.len();
                 let theta = &batch.theta[at * m..][..m];
-                self.health.keep_example(row, || self.describe(row, theta, batch.seeds[at], fault.reason()));
+                self.health.example.keep(row, || self.describe(row, theta, batch.seeds[at], fault.reason()));
             }
             let before = done / k;
             done += batch.seeds.len();
@@ -166,7 +180,7 @@ impl Task for ExternalTask {
     }
 
     fn failure(&self) -> Option<String> {
-        self.health.example()
+        self.health.example.describe()
     }
 }
 

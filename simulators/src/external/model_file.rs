@@ -1,6 +1,7 @@
 //! The model file: TOML that says what a task is.
 
 use super::command::{Command, WrittenCommand};
+use super::ode::{OdeSimulator, WrittenNoise, WrittenOde};
 use crate::{Result, SimulatorError};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -9,9 +10,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tallsbi_data::{Component, Prior, XTransform, line_at, parse_component, parse_toml};
 use toml::{Spanned, Value};
-
-/// A commented model file to start from: it parses and, where there is a Python, works.
-pub const TEMPLATE: &str = include_str!("template.toml");
 
 /// Names of tasks that end so are model files.
 const EXTENSION: &str = ".toml";
@@ -33,20 +31,31 @@ pub struct ModelSource {
     pub name: String,
     /// SHA-256, in hexadecimal, of all that the model file says of the data: not of how many workers make them, or how long they may take.
     pub digest: String,
-    /// Rows that are written at once.
-    pub keep: usize,
+    /// Rows that are written at once, where that matters: for programs, which may take long.
+    pub keep: Option<usize>,
 }
 
 /// A model file that makes sense.
-#[derive(Debug)]
 pub(super) struct ModelFile {
+    pub outline: Outline,
+    pub means: Means,
+}
+
+/// What a model file says of a task, whatever simulates.
+#[derive(Debug)]
+pub(super) struct Outline {
     pub source: ModelSource,
     pub description: String,
     pub prior: Prior,
     pub units: Vec<String>,
     pub observations: Vec<String>,
     pub transform: XTransform,
-    pub command: Command,
+}
+
+/// What simulates.
+pub(super) enum Means {
+    Command(Command),
+    Ode(Box<OdeSimulator>),
 }
 
 /// A model file as it is written.
@@ -57,10 +66,12 @@ struct Written {
     #[serde(default)]
     description: String,
     parameters: Spanned<Vec<Spanned<Value>>>,
-    observations: Spanned<Vec<Spanned<String>>>,
+    observations: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     transform: XTransform,
-    command: Spanned<WrittenCommand>,
+    command: Option<Spanned<WrittenCommand>>,
+    ode: Option<Spanned<WrittenOde>>,
+    noise: Option<Spanned<WrittenNoise>>,
 }
 
 /// What is wrong, and where it stands.
@@ -76,25 +87,84 @@ impl ModelFile {
         let written: Written = parse_toml(&text).map_err(|error| fail(Some(error.line), error.message))?;
         let folder = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
         let folder = folder.ok_or_else(|| fail(None, "its folder cannot be found".into()))?;
-        Self::checked(written, path, &folder).map_err(|(span, message)| fail(Some(line_at(&text, span.start)), message))
+        let place = Place { path, folder: &folder, text: &text };
+        Self::checked(written, &place).map_err(|(span, message)| fail(Some(line_at(&text, span.start)), message))
     }
 
-    fn checked(written: Written, path: &Path, folder: &Path) -> std::result::Result<Self, Mistake> {
-        let Written { name, description, parameters, observations, transform, command } = written;
+    fn checked(written: Written, place: &Place<'_>) -> std::result::Result<Self, Mistake> {
+        let Written { name, description, parameters, observations, transform, command, ode, noise } = written;
         if name.get_ref().trim().is_empty() || name.get_ref().chars().any(char::is_control) {
             return Err((name.span(), "name: give the model a name, on one line".into()));
         }
+        let whole = parameters.span();
         let (prior, units) = read_parameters(parameters)?;
-        let observations = read_observations(observations)?;
-        let (span, written) = (command.span(), command.into_inner());
-        let command = Command::checked(written, span, folder, prior.names())?;
+        let observations = observations.map(|given| Ok((given.span(), read_observations(given)?))).transpose()?;
+        let name_span = name.span();
         let name = name.into_inner();
-        let content = serde_json::json!({
-            "name": name, "prior": prior, "observations": observations, "transform": transform, "command": command.identity(),
+        let (means, observations, kind, identity, keep) = match (command, ode, noise) {
+            (Some(command), None, None) => {
+                let (_, observations) = observations.ok_or_else(|| {
+                    (name_span, "observations: name the values that the program gives, such as [\"y1\", \"y2\"]".into())
+                })?;
+                let (span, written) = (command.span(), command.into_inner());
+                let command = Command::checked(written, span, place.folder, prior.names())?;
+                let (identity, keep) = (command.identity(), Some(command.keep));
+                (Means::Command(command), observations, "command", identity, keep)
+            }
+            (None, Some(ode), noise) => {
+                let (simulator, names) = OdeSimulator::checked(ode, noise, (prior.names(), whole), place)?;
+                let observations = named_or_derived(observations, names)?;
+                let identity = simulator.identity();
+                (Means::Ode(Box::new(simulator)), observations, "ode", identity, None)
+            }
+            (None, None, _) => {
+                let message =
+                    "there is neither [command] (a program that simulates) nor [ode] (differential equations)";
+                return Err((name_span, message.into()));
+            }
+            (Some(_), Some(ode), _) => {
+                return Err((ode.span(), "[command] and [ode] are two ways to simulate; leave one out".into()));
+            }
+            (Some(_), None, Some(noise)) => {
+                return Err((noise.span(), "[noise] belongs to [ode]; a program adds its own".into()));
+            }
+        };
+        let mut content = serde_json::json!({
+            "name": name, "prior": prior, "observations": observations, "transform": transform,
         });
+        content[kind] = identity;
         let digest = hex::encode(Sha256::digest(content.to_string()));
-        let source = ModelSource { path: path.to_owned(), name, digest, keep: command.keep };
-        Ok(Self { source, description, prior, units, observations, transform, command })
+        let source = ModelSource { path: place.path.to_owned(), name, digest, keep };
+        Ok(Self { outline: Outline { source, description, prior, units, observations, transform }, means })
+    }
+}
+
+/// The model file that is being read.
+pub(super) struct Place<'a> {
+    pub path: &'a Path,
+    /// Where paths in it start.
+    pub folder: &'a Path,
+    /// All of it.
+    pub text: &'a str,
+}
+
+/// Names of observations: as given, if there are as many as `derived`.
+fn named_or_derived(
+    given: Option<(Range<usize>, Vec<String>)>,
+    derived: Vec<String>,
+) -> std::result::Result<Vec<String>, Mistake> {
+    match given {
+        None => Ok(derived),
+        Some((_, names)) if names.len() == derived.len() => Ok(names),
+        Some((span, names)) => Err((
+            span,
+            format!(
+                "observations: there are {} names for {} values ({}, ..); leave them out for these",
+                names.len(),
+                derived.len(),
+                derived[0]
+            ),
+        )),
     }
 }
 

@@ -32,7 +32,11 @@ pub fn training_set_spec(
     settings.extend(parameters.digest().map(|digest| (GIVEN.to_owned(), digest.into())));
     let source = task.source();
     if let Some(ModelSource { name, digest, keep, .. }) = source {
-        settings.insert("model".into(), json!({ "name": name, "sha256": digest, "keep": keep }));
+        let mut model = json!({ "name": name, "sha256": digest });
+        if let Some(keep) = keep {
+            model["keep"] = (*keep).into();
+        }
+        settings.insert("model".into(), model);
     }
     TrainingSetSpec {
         prior: task.prior().clone(),
@@ -41,7 +45,7 @@ pub fn training_set_spec(
         observation_names: task.observation_names(),
         x_transform: task.x_transform(),
         rows,
-        keep: source.map(|source| source.keep),
+        keep: source.and_then(|source| source.keep),
         settings,
     }
 }
@@ -144,7 +148,7 @@ impl Blocks<'_> {
         }
         let (steady, name) = (Steady(session.monitor), format!("simulate {}", task.name()));
         // Blocks of a program of the user's may take long; those of several processes end together.
-        let long = task.source().is_some() && team.size() == 1;
+        let long = task.source().is_some_and(|source| source.keep.is_some()) && team.size() == 1;
         let monitor = if long { session.monitor } else { &steady as &dyn Monitor };
         let stage = monitor.stage(&name, "rows", rows.count);
         stage.advance(writer.next_row());

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use tallsbi::data::Component;
-use tallsbi::simulators::external::TEMPLATE;
+use tallsbi::simulators::external::{COMMAND_TEMPLATE, ODE_TEMPLATE};
 use tallsbi::simulators::{Task, TaskOptions, task, tasks};
 
 /// List the built-in tasks: dimensions, priors, what is known in closed form
@@ -14,7 +14,7 @@ use tallsbi::simulators::{Task, TaskOptions, task, tasks};
 /// Example: tallsbi tasks --template command > model.toml; tallsbi simulate model.toml -n 10000 -o train.h5
 #[derive(Debug, Args)]
 pub struct TasksArguments {
-    /// Print a model file to start from instead: a model of your own, simulated by a program
+    /// Print a model file to start from instead: a model of your own, simulated by a program or from differential equations
     #[arg(long, value_name = "KIND")]
     pub template: Option<TemplateKind>,
 }
@@ -24,12 +24,24 @@ pub struct TasksArguments {
 pub enum TemplateKind {
     /// A program that stays alive, or is called for each simulation
     Command,
+    /// Differential equations and noise: no program, and an exact likelihood
+    Ode,
+}
+
+impl TemplateKind {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Command => COMMAND_TEMPLATE,
+            Self::Ode => ODE_TEMPLATE,
+        }
+    }
 }
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &TasksArguments) -> Result<()> {
-    if let Some(TemplateKind::Command) = arguments.template {
-        return context.print(TEMPLATE.trim_end(), || json!({ "template": TEMPLATE }));
+    if let Some(kind) = arguments.template {
+        let template = kind.text();
+        return context.print(template.trim_end(), || json!({ "template": template }));
     }
     let all = tasks()
         .into_iter()
