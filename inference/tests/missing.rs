@@ -1,100 +1,23 @@
 //! Missing values: marginal likelihoods against integrals, posteriors against the closed form.
 
-use ndarray::{Array2, Array3, ArrayView2, Axis, arr2};
+mod forms;
+
+use forms::{Case, GAUSSIAN, NAN, THETA, cases, evaluate, spec, summed, with_gaps};
+use ndarray::{Array2, ArrayView2, Axis, arr2};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
-use std::f64::consts::PI;
 use tallsbi_data::{Silent, StreamKey, Symmetry};
 use tallsbi_inference::InferenceError;
-use tallsbi_inference::model::mixed::Mixed;
-use tallsbi_inference::model::{Covariance, LikelihoodModel, MixtureLayout, ObservationMap};
+use tallsbi_inference::model::{LikelihoodModel, ObservationMap};
 use tallsbi_inference::precision::{cholesky, cholesky_inverse, cholesky_solve};
 use tallsbi_inference::sample::SampleRequest;
-use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
-use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
-
-const NAN: f32 = f32::NAN;
-const THETA: [f64; 2] = [0.4, -0.3];
-
-fn spec(layout: MixtureLayout, hidden: Vec<usize>) -> MlpSpec {
-    MlpSpec {
-        input: 2,
-        hidden,
-        output: layout.outputs(),
-        activation: Activation::Silu,
-        layer_norm: false,
-        residual: false,
-    }
-}
-
-fn model(layout: MixtureLayout, map: ObservationMap) -> LikelihoodModel {
-    let network = Mlp::random(spec(layout, vec![16]), LastLayer::Random, &mut StreamKey::root(5).rng(0)).unwrap();
-    LikelihoodModel::new(&[network], layout, Symmetry::none(2), map)
-}
-
-fn evaluate(model: &LikelihoodModel, x: ArrayView2<'_, f32>, theta: &[f64]) -> Local {
-    let mut local = Local::default();
-    model.evaluate(&model.context(x).unwrap(), theta, &mut model.workspace(), &mut local);
-    local
-}
-
-const GAUSSIAN: MixtureLayout =
-    MixtureLayout { components: 1, dim: 3, covariance: Covariance::Full, cells: false, mixed: None };
-
-/// A model with its map, and an observation.
-struct Case {
-    model: LikelihoodModel,
-    map: ObservationMap,
-    row: Vec<f32>,
-}
-
-/// Gaussians and mixtures of real numbers; a count, a category and a real number as cells; a category with a real number that has an edge.
-fn cases() -> Vec<Case> {
-    let real = ObservationMap::standardize(vec![0.0; 3], vec![1.0; 3]);
-    let column = |i: usize, j: usize| [(i % 6) as f32, (i / 6 % 2) as f32, 0.01 * i as f32 - 2.0][j];
-    let fit = |first: usize| {
-        let x = Array3::from_shape_fn((400, 1, 3 - first), |(i, _, j)| column(i, first + j));
-        ObservationMap::fit(x.view(), false).unwrap()
-    };
-    let diagonal = MixtureLayout { covariance: Covariance::Diagonal, ..GAUSSIAN };
-    let mixed = Some(Mixed { categories: 2, edges: true });
-    let case = |layout, map: &ObservationMap, row: &[f32]| Case {
-        model: model(layout, map.clone()),
-        map: map.clone(),
-        row: row.to_vec(),
-    };
-    vec![
-        case(GAUSSIAN, &real, &[0.3, -0.8, 1.1]),
-        case(MixtureLayout { components: 3, ..GAUSSIAN }, &real, &[0.3, -0.8, 1.1]),
-        case(MixtureLayout { components: 2, ..diagonal }, &real, &[0.3, -0.8, 1.1]),
-        case(MixtureLayout { cells: true, ..diagonal }, &fit(0), &[2.0, 1.0, 0.5]),
-        case(MixtureLayout { cells: true, components: 2, ..diagonal }, &fit(0), &[2.0, 1.0, 0.5]),
-        case(MixtureLayout { components: 4, dim: 1, mixed, ..GAUSSIAN }, &fit(1), &[1.0, 0.5]),
-    ]
-}
+use tallsbi_inference::tempering::{Likelihood, TemperingOptions, sample_tempered};
+use tallsbi_network::Mlp;
 
 impl Case {
     fn value(&self, row: &[f32]) -> f64 {
         let x = ArrayView2::from_shape((1, row.len()), row).unwrap();
         evaluate(&self.model, x, &THETA).values[0]
-    }
-
-    /// The logarithm of the sum of the likelihood over a column's whole numbers, or of its integral over the standardised column; log-likelihoods
-    /// lack ½ log 2π a real column.
-    fn summed(&self, row: &[f32], column: usize) -> f64 {
-        let at = |value: f64| {
-            let mut row = row.to_vec();
-            row[column] = value as f32;
-            self.value(&row).exp()
-        };
-        if self.map.counts.get(column) == Some(&true) {
-            let (lowest, highest) = (self.map.lowest[column] as i32, self.map.highest[column] as i32);
-            return (lowest..=highest).map(|value| at(f64::from(value))).sum::<f64>().ln();
-        }
-        let (mean, sd) = (f64::from(self.map.mean[column]), f64::from(self.map.sd[column]));
-        let step = 0.01;
-        let sum: f64 = (-4000..4000).map(|i| at(mean + sd * step * (f64::from(i) + 0.5)) * step).sum();
-        sum.ln() - 0.5 * (2.0 * PI).ln()
     }
 }
 
@@ -109,24 +32,13 @@ fn marginals_are_sums_and_integrals() {
                 if other != column {
                     row[other] = NAN;
                 }
-                let expected = case.summed(&row, column);
+                let expected = summed(&case.map, &row, column, |row| case.value(row));
                 row[column] = NAN;
                 let found = case.value(&row);
                 assert!((found - expected).abs() < 1e-5, "case {index}, {column} {other}: {found} {expected}");
             }
         }
     }
-}
-
-/// Complete rows, rows with gaps of several kinds, one with nothing.
-fn with_gaps(row: &[f32]) -> Array2<f32> {
-    let d = row.len();
-    let gaps = |k: usize, j: usize| match k {
-        0 | 1 => false,
-        5 => true,
-        _ => (k + j).is_multiple_of(d),
-    };
-    Array2::from_shape_fn((6, d), |(k, j)| if gaps(k, j) { NAN } else { row[j] })
 }
 
 #[test]

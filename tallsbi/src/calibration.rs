@@ -219,7 +219,9 @@ pub fn draws(
     let groups: Vec<ArrayView2<'_, f32>> = x.axis_iter(Axis(0)).collect();
     let sampling = SampleOptions { samples: count, ..sampling.clone() };
     let key = key.child(Purpose::Calibration).indexed(count as u64);
-    Ok(model.sample_groups(&groups, key, &sampling, covariances, monitor)?.0)
+    let drawn = model.sample_groups(&groups, key, &sampling, covariances, monitor)?.0;
+    // Without the rate of lapses, which simulations have none of.
+    Ok(drawn.slice_move(s![.., .., ..model.names().len()]))
 }
 
 /// Checks that pairs have the model's parameters and observations.

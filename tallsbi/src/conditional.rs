@@ -1,7 +1,7 @@
 //! A check of a posterior at the data at hand.
 
 use crate::{Error, Model, Result};
-use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate};
+use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate, s};
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{Monitor, Purpose, Quiet, StreamKey};
 use tallsbi_diagnostics::posterior_sbc::PosteriorSbc;
@@ -70,7 +70,9 @@ pub fn posterior_sbc(
     let sampling = SampleOptions { samples: SPREAD.max(APART * pairs), ..options.sampling.clone() };
     let (posterior, _) =
         model.sample_groups(&[observations.view()], key.indexed(0), &sampling, None, &Quiet(monitor))?;
-    let posterior = posterior.index_axis_move(Axis(0), 0);
+    // Without the rate of lapses, which simulations have none of.
+    let parameters = s![.., .., ..model.names().len()];
+    let posterior = posterior.slice_move(parameters).index_axis_move(Axis(0), 0);
     let rows: Vec<usize> = (0..pairs).map(|pair| pair * sampling.samples / pairs).collect();
     let theta = posterior.select(Axis(0), &rows);
     let new = options.new.unwrap_or(observations.nrows()).max(1);
@@ -83,6 +85,7 @@ pub fn posterior_sbc(
     let groups: Vec<ArrayView2<'_, f32>> = both.iter().map(Array2::view).collect();
     let sampling = SampleOptions { samples: options.draws, ..options.sampling.clone() };
     let (draws, _) = model.sample_groups(&groups, key.indexed(2), &sampling, None, monitor)?;
+    let draws = draws.slice_move(parameters);
     let (key, ranks) = (key.indexed(3), &options.ranks);
     Ok(tallsbi_diagnostics::posterior_sbc::posterior_sbc(
         theta.view(),

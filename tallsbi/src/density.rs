@@ -3,11 +3,11 @@
 use crate::{Error, Model, Result};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
-use tallsbi_data::{Monitor, StreamKey};
+use tallsbi_data::{LatentMap, Monitor, StreamKey};
 use tallsbi_inference::model::cells::Cells;
 use tallsbi_inference::model::density::log_sum_exp;
 use tallsbi_inference::model::mixed::Categories;
-use tallsbi_inference::model::{Networks, PreparedModel};
+use tallsbi_inference::model::{Lapsing, Networks, PreparedModel};
 use tallsbi_inference::refine::{Column, RefinedModel, sample_refined};
 use tallsbi_inference::sample::{SampleOptions, SampleRequest};
 use tallsbi_inference::tempering::{Likelihood, Local, sample_tempered};
@@ -22,10 +22,21 @@ impl Model {
     /// # Errors
     /// When the model learned scores and has no density, or shapes do not fit.
     pub fn log_likelihood(&self, observations: ArrayView2<'_, f32>, theta: ArrayView2<'_, f64>) -> Result<Vec<f64>> {
+        self.density(observations, theta, None)
+    }
+
+    /// The same with lapses.
+    fn density(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        theta: ArrayView2<'_, f64>,
+        lapsing: Option<&(Lapsing<'_>, LatentMap)>,
+    ) -> Result<Vec<f64>> {
         self.check_width("observations", observations.ncols())?;
-        let (map, m) = (&self.trained().latent, self.names().len());
+        let map = lapsing.map_or(&self.trained().latent, |(_, map)| map);
+        let m = map.dim();
         if theta.ncols() != m {
-            let expected = format!("the parameters {}", self.names().join(", "));
+            let expected = format!("the parameters {}", map.prior().names().join(", "));
             return Err(Error::Shape { what: "theta".into(), expected, found: format!("{} values", theta.ncols()) });
         }
         let inside: Vec<bool> =
@@ -35,16 +46,17 @@ impl Model {
             map.to_latent(&row.to_vec(), out);
         }
         let units = self.units(observations)?;
-        let values = match self.prepared() {
-            PreparedModel::Likelihood(model) => evaluate(model, observations, &latent)?,
-            PreparedModel::Refined(model) => refined(model, observations, &latent)?,
-            PreparedModel::Noise(_) | PreparedModel::Anchored(_) => return Err(self.no_density()),
+        let values = match (lapsing, self.prepared()) {
+            (Some((lapsing, _)), _) => evaluate(lapsing, observations, &latent)?,
+            (None, PreparedModel::Likelihood(model)) => evaluate(model, observations, &latent)?,
+            (None, PreparedModel::Refined(model)) => refined(model, observations, &latent)?,
+            (None, PreparedModel::Noise(_) | PreparedModel::Anchored(_)) => return Err(self.no_density()),
         };
         Ok(values.iter().zip(inside).map(|(value, i)| if i { value + units } else { f64::NEG_INFINITY }).collect())
     }
 
-    /// log p(x_k|θ) of each observation k on its own, (N, n): what leave-one-out cross-validation and WAIC are made of. Units as in
-    /// [`Model::log_likelihood`]; 0 of observations of which all values are missing.
+    /// log p(x_k|θ) of each observation k on its own, (N, n), with the lapses that `options` ask for: what leave-one-out cross-validation and WAIC are made
+    /// of. `theta` is as [sampled](Model::sampled_names) with these options. Units as in [`Model::log_likelihood`]; 0 of observations of which all values are missing.
     ///
     /// # Errors
     /// As [`Model::log_likelihood`].
@@ -52,9 +64,11 @@ impl Model {
         &self,
         observations: ArrayView2<'_, f32>,
         theta: ArrayView2<'_, f64>,
+        options: &SampleOptions,
         monitor: &dyn Monitor,
     ) -> Result<Array2<f64>> {
         let n = observations.nrows();
+        let lapsing = self.lapsing(options)?;
         let stage = monitor.stage("log-likelihood", "observations", n as u64);
         let columns: Vec<Vec<f64>> = (0..n)
             .into_par_iter()
@@ -62,7 +76,7 @@ impl Model {
                 monitor.check()?;
                 let known = observations.row(k).iter().any(|value| !value.is_nan());
                 let values = if known {
-                    self.log_likelihood(observations.slice(s![k..=k, ..]), theta)?
+                    self.density(observations.slice(s![k..=k, ..]), theta, lapsing.as_ref())?
                 } else {
                     vec![0.0; theta.nrows()]
                 };
@@ -99,6 +113,10 @@ impl Model {
         let request = SampleRequest { groups, first_group: 0, key, covariances: None };
         let (samples, tempering) = (options.samples, &options.tempering);
         let evidences: Vec<f64> = match self.prepared() {
+            _ if options.lapse.is_some() => {
+                let lapsing = self.lapsing(options)?.map(|(lapsing, _)| lapsing).expect("asked for");
+                sample_tempered(&lapsing, &request, samples, tempering, monitor)?.1
+            }
             PreparedModel::Likelihood(model) => sample_tempered(model, &request, samples, tempering, monitor)?.1,
             PreparedModel::Refined(model) => sample_refined(model, &request, samples, None, tempering, monitor)?
                 .1

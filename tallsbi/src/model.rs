@@ -2,8 +2,10 @@
 
 use crate::{Error, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
-use tallsbi_data::{Component, Monitor, Named, StreamKey};
-use tallsbi_inference::model::{PreparedModel, TrainedModel};
+use tallsbi_data::{Component, LatentMap, Monitor, Named, StreamKey};
+use tallsbi_inference::InferenceError;
+use tallsbi_inference::model::lapse::LAPSE;
+use tallsbi_inference::model::{Lapse, Lapsing, PreparedModel, TrainedModel};
 use tallsbi_inference::notes::Note;
 use tallsbi_inference::refine::{Reach, sample_refined};
 use tallsbi_inference::sample::{Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors};
@@ -19,10 +21,12 @@ pub struct Model {
 /// Samples of the posterior given n observations.
 #[derive(Debug, Clone)]
 pub struct Posterior {
-    /// Names of the parameters, in the order of the columns.
+    /// Names of the parameters, in the order of the columns; the last is the rate of lapses where it is [inferred](SampleOptions::lapse).
     pub names: Vec<String>,
     /// Samples (S, m).
     pub theta: Array2<f64>,
+    /// The probability that each observation is a lapse, where there may be some.
+    pub lapses: Option<Vec<f64>>,
     /// n.
     pub n_obs: usize,
     /// Work and incidents.
@@ -117,6 +121,12 @@ impl Model {
         self.trained.latent.prior().names()
     }
 
+    /// Names of what is sampled with these options: the parameters, and the rate of lapses if it is inferred.
+    pub fn sampled_names(&self, options: &SampleOptions) -> Vec<String> {
+        let rate = (options.lapse == Some(Lapse::Infer)).then(|| LAPSE.to_owned());
+        self.names().iter().cloned().chain(rate).collect()
+    }
+
     /// Whether it learned the likelihood, which is sampled by tempering; otherwise scores, which are composed.
     pub fn is_likelihood(&self) -> bool {
         matches!(self.prepared, PreparedModel::Likelihood(_) | PreparedModel::Refined(_))
@@ -182,10 +192,41 @@ impl Model {
         let n_obs = observations.nrows();
         let (samples, info) = self.sample_groups(&[observations], StreamKey::root(seed), options, None, monitor)?;
         let theta = samples.index_axis_move(Axis(0), 0);
-        Ok(Posterior { names: self.names().to_vec(), theta, n_obs, info })
+        let lapses = self.lapse_probabilities(observations, theta.view(), options)?;
+        Ok(Posterior { names: self.sampled_names(options), theta, lapses, n_obs, info })
     }
 
-    /// Samples the posterior of each group of observations (n, d): parameters (G, S, m), and what it took. Covariances that are
+    /// The probability that each observation (n, d) is a lapse, given samples (S, m) that were drawn with these options; nothing where they know of no lapses.
+    ///
+    /// # Errors
+    /// As [`Model::sample`].
+    pub fn lapse_probabilities(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        theta: ArrayView2<'_, f64>,
+        options: &SampleOptions,
+    ) -> Result<Option<Vec<f64>>> {
+        let Some((lapsing, map)) = self.lapsing(options)? else { return Ok(None) };
+        let latent = latent(&map, theta)?;
+        Ok(Some(lapsing.probabilities(observations, &latent)?))
+    }
+
+    /// The likelihood with the lapses that options ask for, and the map of its latent parameters.
+    pub(crate) fn lapsing(&self, options: &SampleOptions) -> Result<Option<(Lapsing<'_>, LatentMap)>> {
+        let Some(lapse) = options.lapse else { return Ok(None) };
+        let PreparedModel::Likelihood(model) = &self.prepared else {
+            let architecture = self.trained.architecture();
+            let message = format!(
+                "a model of architecture {architecture} does not take lapses; train one of the likelihood, or leave it out"
+            );
+            return Err(InferenceError::Option { option: LAPSE, message }.into());
+        };
+        let lapsing = Lapsing::new(model, lapse)?;
+        let map = lapsing.latent_map(&self.trained.latent)?;
+        Ok(Some((lapsing, map)))
+    }
+
+    /// Samples the posterior of each group of observations (n, d): [what is sampled](Self::sampled_names) (G, S, m), and what it took. Covariances that are
     /// estimated are looked up and kept in `covariances`; results are the same without.
     ///
     /// # Errors
@@ -199,6 +240,10 @@ impl Model {
         monitor: &dyn Monitor,
     ) -> Result<(Array3<f64>, SampleInfo)> {
         let request = SampleRequest { groups, first_group: 0, key, covariances };
+        if let Some((lapsing, map)) = self.lapsing(options)? {
+            let (samples, _) = sample_tempered(&lapsing, &request, options.samples, &options.tempering, monitor)?;
+            return Ok((samples.to_parameters(&map), samples.info));
+        }
         let prior = self.trained.latent.latent_prior();
         let samples = match &self.prepared {
             PreparedModel::Noise(model) => sample_posteriors(model, &prior, &request, options, monitor),
@@ -237,4 +282,18 @@ impl Model {
         }
         cautions
     }
+}
+
+/// Latent coordinates of parameters (S, m), row by row.
+fn latent(map: &LatentMap, theta: ArrayView2<'_, f64>) -> Result<Vec<f64>> {
+    let m = map.dim();
+    if theta.ncols() != m {
+        let expected = format!("the parameters {}", map.prior().names().join(", "));
+        return Err(Error::Shape { what: "theta".into(), expected, found: format!("{} values", theta.ncols()) });
+    }
+    let mut latent = vec![0.0; theta.len()];
+    for (row, out) in theta.outer_iter().zip(latent.chunks_exact_mut(m)) {
+        map.to_latent(&row.to_vec(), out);
+    }
+    Ok(latent)
 }

@@ -17,12 +17,16 @@ pub struct Companions {
     pub prior: Option<Array2<f64>>,
     /// Observations simulated at each, (P, n, d): group `prior_predictive`.
     pub prior_predictive: Option<Array3<f32>>,
+    /// Numbers that each observation has, with their names, (n) each: group `constant_data`.
+    pub per_observation: Vec<(String, Vec<f64>)>,
 }
 
 const LOG_LIKELIHOOD: &str = "log_likelihood";
 const POSTERIOR_PREDICTIVE: &str = "posterior_predictive";
 const PRIOR: &str = "prior";
 const PRIOR_PREDICTIVE: &str = "prior_predictive";
+const CONSTANT_DATA: &str = "constant_data";
+const OBSERVATION: &str = "observation";
 
 type Written = std::result::Result<(), netcdf::Error>;
 
@@ -30,6 +34,14 @@ impl Companions {
     /// That rows belong to the posterior's samples (chain, draw, m) and columns to the observations.
     pub(super) fn check(&self, target: &Path, samples: &Array3<f64>, observations: Option<&Array2<f32>>) -> Result<()> {
         let (chains, draws, m) = samples.dim();
+        let lengths = self.per_observation.iter().map(|(_, values)| values.len());
+        let fits = |length: usize| observations.is_none_or(|x| x.nrows() == length);
+        if let Some(length) = lengths.clone().find(|&length| !fits(length) || length != self.per_observation[0].1.len())
+        {
+            let message =
+                format!("its group {CONSTANT_DATA} would have {length} numbers for another number of observations");
+            return Err(file_error(target, message));
+        }
         let rows = [
             (LOG_LIKELIHOOD, self.log_likelihood.as_ref().map(|values| (values.nrows(), chains * draws))),
             (POSTERIOR_PREDICTIVE, self.posterior_predictive.as_ref().map(|x| (x.dim().0, chains * draws))),
@@ -68,6 +80,13 @@ impl Companions {
             coordinate(&mut group, "x_dim", d)?;
             put(&mut group, &["chain", "draw", "observation", "x_dim"], &x.iter().copied().collect::<Vec<f32>>())?;
         }
+        if let Some((_, first)) = self.per_observation.first() {
+            let mut group = file.add_group(CONSTANT_DATA)?;
+            coordinate(&mut group, OBSERVATION, first.len())?;
+            for (name, values) in &self.per_observation {
+                group.add_variable::<f64>(name, &[OBSERVATION])?.put_values(values, ..)?;
+            }
+        }
         Ok(())
     }
 
@@ -93,6 +112,7 @@ impl Companions {
             posterior_predictive: predictive(path, file, POSTERIOR_PREDICTIVE)?,
             prior,
             prior_predictive: predictive(path, file, PRIOR_PREDICTIVE)?,
+            per_observation: per_observation(path, file)?,
         })
     }
 }
@@ -102,6 +122,19 @@ fn predictive(path: &Path, file: &hdf5::File, group: &str) -> Result<Option<Arra
     let Some(values) = read::<f32>(path, file, &format!("{group}/x"))? else { return Ok(None) };
     let [chains, draws, n, d] = values.shape()[..] else { return Ok(None) };
     Ok(Array3::from_shape_vec((chains * draws, n, d), values.into_iter().collect()).ok())
+}
+
+/// Variables of the group `constant_data` along the observations.
+fn per_observation(path: &Path, file: &hdf5::File) -> Result<Vec<(String, Vec<f64>)>> {
+    let Ok(group) = file.group(CONSTANT_DATA) else { return Ok(Vec::new()) };
+    let n = group.dataset(OBSERVATION).map_or(0, |dataset| dataset.size());
+    let mut found = Vec::new();
+    for name in group.member_names().map_err(|error| failed(path, CONSTANT_DATA, &error))? {
+        let values = read::<f64>(path, file, &format!("{CONSTANT_DATA}/{name}"))?;
+        let values = values.filter(|values| name != OBSERVATION && values.shape() == [n]);
+        found.extend(values.map(|values| (name, values.into_iter().collect())));
+    }
+    Ok(found)
 }
 
 /// A dataset, if it is there.

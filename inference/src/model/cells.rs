@@ -121,6 +121,11 @@ impl Cells {
         any.then(|| Self { columns, mean: widen(&map.mean), sd: widen(&map.sd), constant })
     }
 
+    /// d.
+    pub fn dim(&self) -> usize {
+        self.columns.len()
+    }
+
     /// Whether a column has cells.
     pub fn has(&self, column: usize) -> bool {
         self.columns[column].is_some()

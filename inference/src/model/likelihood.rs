@@ -83,11 +83,12 @@ pub struct LikelihoodContext {
     /// Complete observations and others, where these are taken in different ways.
     observed: Vec<Observed>,
     /// Which values are missing, and in how many observations.
-    patterns: Vec<(Hidden, f64)>,
+    patterns: Vec<Hidden>,
+    counts: Vec<f64>,
 }
 
 #[derive(Debug, Clone)]
-enum Observed {
+pub(super) enum Observed {
     /// Their number, mean (d) and Σ_j (x_j - x̄)(x_j - x̄)ᵀ (d, d), if n > 1: all that a single Gaussian needs.
     Moments { n: f64, mean: Vec<f64>, scatter: Option<Vec<f64>> },
     /// All of them, (n, d).
@@ -120,7 +121,7 @@ impl Observed {
             return parts;
         };
         if layout.components > 1 {
-            return vec![Self::Intervals(points.iter().enumerate().map(|(i, &y)| cells.interval(i % d, y)).collect())];
+            return vec![Self::intervals(&points, cells)];
         }
         let column = |i: usize| {
             let mut values: Vec<f64> = points.iter().skip(i).step_by(d).copied().filter(|y| !y.is_nan()).collect();
@@ -128,6 +129,17 @@ impl Observed {
             values.chunk_by(|a, b| a == b).map(|same| (cells.interval(i, same[0]), same.len() as f64)).collect()
         };
         vec![Self::Columns((0..d).map(column).collect())]
+    }
+
+    fn intervals(points: &[f64], cells: &Cells) -> Self {
+        let rows = points.chunks(cells.dim());
+        Self::Intervals(rows.flat_map(|row| (0..).zip(row).map(|(i, &y)| cells.interval(i, y))).collect())
+    }
+
+    fn mixed(points: &[f64], layout: MixtureLayout, categories: &Categories) -> Self {
+        let rows = || points.chunks(categories.dim());
+        let real = rows().flat_map(|row| categories.real().map(|column| row[column])).collect();
+        Self::Mixed(rows().map(|row| categories.possible(&layout, row)).collect(), real)
     }
 }
 
@@ -149,9 +161,12 @@ pub struct LikelihoodWorkspace {
 }
 
 #[derive(Debug, Clone, Default)]
-struct RowScratch {
+pub(super) struct RowScratch {
     mixture: MixtureScratch,
-    slope: Vec<f64>,
+    /// Gradient with respect to the outputs.
+    pub(super) slope: Vec<f64>,
+    /// How many observations have each pattern of missing values.
+    pub(super) counts: Vec<f64>,
     /// Lᵀ ∂_a μ and the entries of L⁻¹ ∂_a L, one row a parameter.
     whitened: Vec<f64>,
     relative: Vec<f64>,
@@ -159,7 +174,7 @@ struct RowScratch {
     /// Roots of the information in each column, where there are cells.
     roots: Vec<[f64; 3]>,
     /// Each observation's slope, where the information is made of them.
-    each: Vec<f64>,
+    pub(super) each: Vec<f64>,
 }
 
 impl Likelihood for LikelihoodModel {
@@ -222,6 +237,25 @@ impl Likelihood for LikelihoodModel {
         workspace: &mut LikelihoodWorkspace,
         local: &mut Local,
     ) {
+        let value = &mut |_: usize, row: &mut RowScratch| {
+            row.counts.clone_from(&context.counts);
+            self.log_likelihood(context, row)
+        };
+        self.evaluate_rows((context.n, &context.patterns), theta, workspace, local, value);
+    }
+}
+
+impl LikelihoodModel {
+    /// Evaluates at the rows of `theta`, given what the values at a row are: of n observations with these patterns of missing values, from an expanded row whose
+    /// slope is 0, it leaves gradient and counts (without patterns, each observation's gradient).
+    pub(super) fn evaluate_rows(
+        &self,
+        (n, patterns): (f64, &[Hidden]),
+        theta: &[f64],
+        workspace: &mut LikelihoodWorkspace,
+        local: &mut Local,
+        value: &mut dyn FnMut(usize, &mut RowScratch) -> f64,
+    ) {
         let (m, outputs) = (self.dim_theta(), self.layout.outputs());
         local.resize(theta.len() / m, m);
         let LikelihoodWorkspace {
@@ -268,13 +302,16 @@ impl Likelihood for LikelihoodModel {
             for (i, (out, tangents)) in out.chunks_mut(outputs).zip(out_tangents.chunks_mut(m * outputs)).enumerate() {
                 let index = tile * TILE_ROWS + i;
                 self.continue_linearly(&beyond[i * m..(i + 1) * m], out, tangents);
-                local.values[index] = self.log_likelihood(context, out, row);
+                self.layout.expand(out, &mut row.mixture);
+                row.slope.clear();
+                row.slope.resize(outputs, 0.0);
+                local.values[index] = value(index, row);
                 let gradient = &mut local.gradients[index * m..(index + 1) * m];
                 for (gradient, tangent) in gradient.iter_mut().zip(tangents.chunks(outputs)) {
                     *gradient = row.slope.iter().zip(tangent).map(|(s, &t)| s * f64::from(t)).sum();
                 }
                 let information = &mut local.informations[index * m * m..(index + 1) * m * m];
-                self.information(&context.patterns, tangents, row, information);
+                self.information(patterns, tangents, row, information);
             }
             if let (Some((engine, observations)), Some(network)) = (&self.success, success.as_mut()) {
                 let (own, own_tangents) = (&mut own[..rows], &mut own_tangents[..rows * m]);
@@ -283,7 +320,7 @@ impl Likelihood for LikelihoodModel {
                     let slope: Vec<f64> = slope.iter().map(|&value| value.into()).collect();
                     let log_odds =
                         (0..m).fold(f64::from(*log_odds), |sum, a| sum + slope[a] * f64::from(beyond[i * m + a]));
-                    succeed(context.n / observations, log_odds, &slope, local, tile * TILE_ROWS + i);
+                    succeed(n / observations, log_odds, &slope, local, tile * TILE_ROWS + i);
                 }
             }
             for (i, image) in images.iter().enumerate() {
@@ -293,22 +330,31 @@ impl Likelihood for LikelihoodModel {
             }
         }
     }
-}
 
-impl LikelihoodModel {
     /// The context of n observations whose features, (n, d), are known.
     pub(crate) fn context_of(&self, n: f64, features: Vec<f32>) -> LikelihoodContext {
         let points: Vec<f64> = features.into_iter().map(f64::from).collect();
         let patterns = if self.categories.is_some() { Vec::new() } else { patterns(&points, self.layout.dim) };
         let observed = match &self.categories {
             None => Observed::new(points, self.layout, self.cells.as_ref()),
-            Some(categories) => {
-                let rows = || points.chunks(self.map.dim());
-                let real = rows().flat_map(|row| categories.real().map(|column| row[column])).collect();
-                vec![Observed::Mixed(rows().map(|row| categories.possible(&self.layout, row)).collect(), real)]
-            }
+            Some(categories) => vec![Observed::mixed(&points, self.layout, categories)],
         };
-        LikelihoodContext { n, observed, patterns }
+        let (patterns, counts) = patterns.into_iter().unzip();
+        LikelihoodContext { n, observed, patterns, counts }
+    }
+
+    /// A single observation's standardised values (d), for itself.
+    pub(super) fn alone(&self, features: &[f64]) -> Observed {
+        match (&self.categories, &self.cells) {
+            (Some(categories), _) => Observed::mixed(features, self.layout, categories),
+            (None, Some(cells)) => Observed::intervals(features, cells),
+            (None, None) => Observed::Points(features.to_vec()),
+        }
+    }
+
+    /// How columns of an observation are taken: standardised, as cells, as categories.
+    pub(super) fn columns(&self) -> (&ObservationMap, Option<&Cells>, Option<&Categories>) {
+        (&self.map, self.cells.as_ref(), self.categories.as_ref())
     }
 
     /// Continues the means linearly from where the networks are evaluated to a point that lies further out, by `beyond`; weights and
@@ -326,11 +372,8 @@ impl LikelihoodModel {
         }
     }
 
-    /// Σ_j log p(x_j|θ); leaves its gradient with respect to the outputs in `row.slope`.
-    fn log_likelihood(&self, context: &LikelihoodContext, out: &[f32], row: &mut RowScratch) -> f64 {
-        self.layout.expand(out, &mut row.mixture);
-        row.slope.clear();
-        row.slope.resize(self.layout.outputs(), 0.0);
+    /// Σ_j log p(x_j|θ) of an expanded row; leaves its gradient with respect to the outputs in `row.slope`.
+    fn log_likelihood(&self, context: &LikelihoodContext, row: &mut RowScratch) -> f64 {
         let mut value = 0.0;
         for (i, observed) in context.observed.iter().enumerate() {
             let part = self.log_likelihood_of(observed, row);
@@ -339,8 +382,8 @@ impl LikelihoodModel {
         value
     }
 
-    /// The same of one part of them, for an expanded row.
-    fn log_likelihood_of(&self, observed: &Observed, row: &mut RowScratch) -> f64 {
+    /// The same of one part of them, its gradient added.
+    pub(super) fn log_likelihood_of(&self, observed: &Observed, row: &mut RowScratch) -> f64 {
         let (layout, d) = (self.layout, self.layout.dim);
         let RowScratch { mixture, slope, each, .. } = row;
         match observed {
@@ -385,14 +428,15 @@ impl LikelihoodModel {
     /// A_a = L⁻¹ ∂_aL the trace is that of (A_a + A_aᵀ)(A_b + A_bᵀ). Of cells, the sum of the columns' information. An upper bound for mixtures whose components overlap.
     ///
     /// Where values are missing, P is that of the others' marginal, and rows of A_a of missing values are left out (exact for diagonal factors).
-    fn information(&self, patterns: &[(Hidden, f64)], tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
+    fn information(&self, patterns: &[Hidden], tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
         let (layout, d, m) = (self.layout, self.layout.dim, self.dim_theta());
         if layout.mixed.is_some() {
             return empirical_information(tangents, &row.each, layout.outputs(), out);
         }
         out.fill(0.0);
         row.whitened.resize(m * d, 0.0);
-        for ((hidden, n), c) in patterns.iter().flat_map(|pattern| (0..layout.components).map(move |c| (pattern, c))) {
+        for (index, c) in (0..patterns.len()).flat_map(|index| (0..layout.components).map(move |c| (index, c))) {
+            let (hidden, n) = (&patterns[index], row.counts[index]);
             let weight = n * layout.log_weight(&row.mixture, c).exp();
             let entries = self.whiten_tangents(hidden, c, tangents, row);
             let RowScratch { whitened, relative, .. } = row;
@@ -449,7 +493,7 @@ impl LikelihoodModel {
 }
 
 /// Which values are missing among the observations (n, d), and in how many.
-fn patterns(points: &[f64], d: usize) -> Vec<(Hidden, f64)> {
+pub(super) fn patterns(points: &[f64], d: usize) -> Vec<(Hidden, f64)> {
     let mut counts = BTreeMap::<Vec<usize>, f64>::new();
     for row in points.chunks(d) {
         *counts.entry((0..d).filter(|&i| row[i].is_nan()).collect()).or_default() += 1.0;

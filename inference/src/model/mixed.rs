@@ -85,9 +85,19 @@ impl Categories {
         self.columns.iter().flatten().map(|(_, values)| values).product()
     }
 
+    /// d.
+    pub fn dim(&self) -> usize {
+        self.columns.len()
+    }
+
     /// Whether a column is one of categories.
     pub fn has(&self, column: usize) -> bool {
         self.columns[column].is_some()
+    }
+
+    /// How many values a column of categories has.
+    pub fn values(&self, column: usize) -> Option<usize> {
+        self.columns[column].map(|(_, values)| values)
     }
 
     /// Columns of real numbers.

@@ -1,5 +1,6 @@
 //! What a sampling run is asked to do.
 
+use crate::model::Lapse;
 use crate::prior_score::PriorOptions;
 use crate::sampler::SamplerOptions;
 #[cfg(doc)]
@@ -110,6 +111,9 @@ pub struct SampleOptions {
     pub moments: MomentOptions,
     /// Sampling of likelihood models, which nothing else here but `samples` concerns.
     pub tempering: TemperingOptions,
+    /// Lapses among the observations, for models that learned the likelihood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lapse: Option<Lapse>,
 }
 
 impl Default for SampleOptions {
@@ -126,6 +130,7 @@ impl Default for SampleOptions {
             clip: None,
             moments: MomentOptions::default(),
             tempering: TemperingOptions::default(),
+            lapse: None,
         }
     }
 }
@@ -162,6 +167,7 @@ impl SampleOptions {
         }
         self.moments.validate()?;
         self.tempering.validate()?;
+        self.lapse.map(Lapse::validated).transpose()?;
         match &self.method {
             Method::Gauss(options) => options.validate(),
             Method::Jac(options) => options.validate(),

@@ -212,7 +212,7 @@ fn finish(task: &dyn Task, latent: LatentMap, n_obs: usize, refinement: Refineme
     let at_edge = rounds.last().map_or(0.0, |round| round.at_edge);
     let info = SampleInfo { at_edge, ..SampleInfo::default() };
     let model = Model::new(trained);
-    let posterior = Posterior { names: model.names().to_vec(), theta, n_obs, info };
+    let posterior = Posterior { names: model.names().to_vec(), theta, lapses: None, n_obs, info };
     Refined { model, posterior, rounds, verdict, simulations }
 }
 

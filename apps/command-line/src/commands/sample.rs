@@ -8,7 +8,7 @@ use crate::context::{Context, resumable, usage};
 use crate::notes::{tell, words};
 use anyhow::Result;
 use clap::Args;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -59,6 +59,13 @@ pub struct SampleArguments {
     pub sampling: SamplingArguments,
 }
 
+/// Name of the observations' probabilities in posterior files.
+const LAPSE_PROBABILITY: &str = "lapse_probability";
+
+/// Observations that are more probably lapses than not are named, so many at most.
+const LIKELY: f64 = 0.5;
+const SHOWN: usize = 5;
+
 /// Runs the command.
 pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let mut file = ModelFile::load(&arguments.model)?;
@@ -85,9 +92,9 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let started = Instant::now();
     let (samples, info) = model::sample(context, &file, &[x.view()], context.key(), &options)?;
     let seconds = started.elapsed().as_secs_f64();
-    let thin = file.model.trained().thin_support(samples.index_axis(Axis(0), 0));
+    let thin = file.model.trained().thin_support(samples.slice(s![0, .., ..file.model.names().len()]));
     let first = thin.iter().map(|note| format!("{}\n", words(file.model.trained(), note))).collect::<String>();
-    let names = file.model.names().to_vec();
+    let names = file.model.sampled_names(&options);
     let provenance =
         context.provenance(&file.model.trained().info.task).with_parent(&arguments.model)?.with_parent(&source)?;
     let samples = samples.index_axis_move(Axis(0), 0);
@@ -96,26 +103,47 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let mut posterior =
         Posterior::from_matrix(names, samples.view(), Some(conditioned(&matrix)), run.clone(), provenance)?;
     if arguments.log_likelihood {
-        let values = file.model.pointwise_log_likelihood(x.view(), samples.view(), &context.monitor());
+        let values = file.model.pointwise_log_likelihood(x.view(), samples.view(), &options, &context.monitor());
         posterior.companions.log_likelihood = Some(resumable(values, "nothing was written")?);
+    }
+    let lapses = file.model.lapse_probabilities(x.view(), samples.view(), &options)?;
+    if let Some(probabilities) = &lapses {
+        posterior.companions.per_observation.push((LAPSE_PROBABILITY.into(), probabilities.clone()));
     }
     posterior.write(output, arguments.output.existing())?;
     let path = output.display();
     let text = format!(
-        "{first}{path}: {} samples given {} observations, {} and {}, {} evaluations, {seconds:.2} s\n{}",
+        "{first}{path}: {} samples given {} observations, {} and {}, {} evaluations, {seconds:.2} s\n{}{}",
         options.samples,
         run["n_obs"],
         run["method"].as_str().unwrap_or_default(),
         run["sampler"].as_str().unwrap_or_default(),
         info.evaluations,
-        summary(&posterior.parameter_names, samples.view())
+        summary(&posterior.parameter_names, samples.view()),
+        lapses.as_deref().map(said_of_lapses).unwrap_or_default()
     );
     let notes: Vec<_> = examined.iter().chain(&thin).map(|note| words(file.model.trained(), note)).collect();
     context.print(text, || {
         let (mean, sd) = moments(samples.view());
         json!({ "path": path.to_string(), "run": run, "parameter_names": posterior.parameter_names, "mean": mean, "sd": sd,
-            "notes": notes })
+            "notes": notes, LAPSE_PROBABILITY: lapses })
     })
+}
+
+/// How many observations are lapses, and which.
+fn said_of_lapses(probabilities: &[f64]) -> String {
+    let mut likely: Vec<(usize, f64)> =
+        probabilities.iter().copied().enumerate().filter(|(_, p)| *p > LIKELY).collect();
+    likely.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let named: Vec<String> =
+        likely.iter().take(SHOWN).map(|(observation, p)| format!("{observation} ({p:.3})")).collect();
+    let more = if likely.len() > SHOWN { ", .." } else { "" };
+    let which = if named.is_empty() { "none in particular".into() } else { named.join(", ") + more };
+    let expected: f64 = probabilities.iter().sum();
+    format!(
+        "\n  {expected:.1} of {} observations are lapses by expectation; more probably than not: {which}",
+        probabilities.len()
+    )
 }
 
 /// Says in a posterior's attributes what was missing, if anything was; `n_obs` counts observations that were not left out.

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::Value;
 use std::path::PathBuf;
 use tallsbi::data::Named;
+use tallsbi::inference::model::Lapse;
 use tallsbi::inference::sample::{Method, SampleOptions};
 use tallsbi::inference::sampler::{Ddim, Grid, SamplerOptions};
 use tallsbi::inference::score::{Bridge, MiniBatch};
@@ -56,6 +57,9 @@ pub struct SamplingArguments {
     /// Weight, below 1, of the diagonal in place of each estimated covariance of gauss [default: 0]
     #[arg(long, value_name = "WEIGHT")]
     pub shrinkage: Option<f64>,
+    /// Outliers: each observation is, with this probability, none of the simulator's; "infer" learns it as one more parameter, "lapse" (likelihood models)
+    #[arg(long, value_name = "RATE")]
+    pub lapse: Option<Lapse>,
     /// Sampling options as TOML; options given here go before it
     #[arg(long = "sampling-config", value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
@@ -74,6 +78,7 @@ impl SamplingArguments {
         self.sampler_into(&mut options.sampler)?;
         options.clip = self.clip.or(options.clip);
         options.learned_prior |= self.learned_prior;
+        options.lapse = self.lapse.or(options.lapse);
         options.validate()?;
         Ok(options)
     }
