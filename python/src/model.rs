@@ -176,6 +176,22 @@ impl Model {
         Ok((drawn.theta.into_pyarray(py), cautions.iter().map(ToString::to_string).collect()))
     }
 
+    /// The probability that each observation of x (n, d) is a lapse, given samples drawn with these options; None if they know of no lapses.
+    fn lapse_probabilities<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        theta: PyReadonlyArray2<'py, f64>,
+        sample_options: &str,
+    ) -> PyResult<Option<Bound<'py, PyArray1<f64>>>> {
+        let options: SampleOptions = options("options", sample_options)?;
+        check_columns("theta", theta.as_array().ncols(), &self.0.sampled_names(&options))?;
+        let x = self.centred(x.as_array())?;
+        let theta = theta.as_array().to_owned();
+        let found = run(py, None, |_| self.0.lapse_probabilities(x.view(), theta.view(), &options))?;
+        Ok(found.map(|found| found.into_pyarray(py)))
+    }
+
     /// `count` draws (N, count, m) of the posterior of each row of x (N, n, d), as checks draw them.
     fn draws<'py>(
         &self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -192,7 +192,7 @@ def _sampling(model: Model, n: int, given: dict[str, Any]) -> dict[str, Any]:
     options = {key: value for key, value in given.items() if value is not None}
     if int(n) < 1:
         raise ValueError("n: must be at least 1")
-    scores = [key for key in options if key != "tempering"]
+    scores = [key for key in options if key not in ("tempering", "lapse")]
     if model._native.is_likelihood and scores:
         raise ValueError(f"{scores[0]}: is for models that learned scores; this one is sampled by tempering, leave it out")
     steps = options.pop("steps", None)
@@ -233,16 +233,26 @@ class Posterior:
         method: str | dict[str, Any] | None = None,
         sampler: str | dict[str, Any] | None = None,
         steps: int | None = None,
+        lapse: float | Literal["infer"] | None = None,
         progress: Progress | bool | None = None,
         **options: Any,
     ) -> Array:
-        """`n` samples (n, m): those that `tallsbi sample` draws with this seed. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
+        """`n` samples (n, m): those that `tallsbi sample` draws with this seed. With the probability `lapse` an observation is none of the simulator's;
+        "infer" makes that rate a last column (n, m + 1); for models that learned the likelihood. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
         "ddim", "langevin", ..), `steps` and other options are for models that learned scores."""
-        settings = text(_sampling(self.model, n, {"method": method, "sampler": sampler, "steps": steps, **options}))
+        settings = text(_sampling(self.model, n, {"method": method, "sampler": sampler, "steps": steps, "lapse": lapse, **options}))
         theta, cautions = self.model._native.sample(self.x, settings, checked_seed(seed), resolve(progress))
         for caution in cautions:
             warnings.warn(caution, stacklevel=2)
         return theta
+
+    def lapse_probabilities(self, samples: Any, *, lapse: float | Literal["infer"]) -> Array:
+        """The probability (n) that each observation is a lapse, given samples that were drawn with this `lapse`."""
+        width = len(self.names) + (lapse == "infer")
+        settings = text(_sampling(self.model, 1, {"lapse": lapse}))
+        found = self.model._native.lapse_probabilities(self.x, rows(samples, "samples", width), settings)
+        assert found is not None
+        return found
 
     def log_likelihood(self, theta: Any) -> Array:
         """log p(x_1..n|θ) of each row of θ (N, m), in the simulator's units."""

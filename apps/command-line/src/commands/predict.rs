@@ -6,13 +6,14 @@ use crate::choice::choice;
 use crate::context::{Context, resumable, usage};
 use anyhow::Result;
 use clap::Args;
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, s};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tallsbi::data::{Purpose, StreamKey};
 use tallsbi::diagnostics::predictive::{PredictiveCheck, predictive_checks};
 use tallsbi::files::{Companions, OutputFile, Posterior};
+use tallsbi::inference::model::lapse::LAPSE;
 use tallsbi::on_disk::of_task;
 use tallsbi::simulators::Task;
 use tallsbi::simulators::jansen_rit::Output;
@@ -62,8 +63,9 @@ const LEVEL: f64 = 0.05;
 pub fn run(context: &Context, arguments: &PredictArguments) -> Result<()> {
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
-    let posterior = Posterior::read(&arguments.posterior)?;
+    let mut posterior = Posterior::read(&arguments.posterior)?;
     let task = arguments.task(&posterior)?.build()?;
+    leave_out_lapses(&mut posterior, task.as_ref());
     check_names(&posterior, task.as_ref(), arguments)?;
     let observed = posterior.observations.as_ref();
     let Some(n) = arguments.n_obs.map(NonZeroUsize::get).or(observed.map(Array2::nrows)) else {
@@ -100,6 +102,16 @@ impl PredictArguments {
             return Err(usage("--task: the posterior does not know its task; name the one to simulate"));
         };
         Ok(TaskArguments { fix: self.fix.clone(), record: self.record, ..TaskArguments::plain(task) })
+    }
+}
+
+/// Leaves out an inferred rate of lapses: the simulator has no such parameter, and makes none.
+fn leave_out_lapses(posterior: &mut Posterior, task: &dyn Task) {
+    let at = posterior.parameter_names.len().saturating_sub(1);
+    let inferred = posterior.parameter_names.last().is_some_and(|name| name == LAPSE);
+    if inferred && !task.prior().names().iter().any(|name| name == LAPSE) {
+        posterior.parameter_names.pop();
+        posterior.samples = posterior.samples.slice(s![.., .., ..at]).to_owned();
     }
 }
 
