@@ -169,3 +169,21 @@ def test_same_samples_as_the_command_line(tmp_path):
     check = tallsbi.posterior_sbc(ours.posterior(x), pairs=20, draws=20)
     assert check.p_value == found["p_value"]
     np.testing.assert_array_equal(check.ranks, [test["ranks"] for test in found["ranks"][:-1]])
+
+
+def test_lapses(model, scores):
+    """An outlier is told from the others, whose posterior stays what it is."""
+    regular = 0.4 + SPREAD * np.linspace(-1.5, 1.5, 30)[:, None]
+    posterior = model.posterior(np.vstack([regular, [[4.4]]]))
+    samples = posterior.sample(1000, lapse=0.05)
+    probabilities = posterior.lapse_probabilities(samples, lapse=0.05)
+    assert probabilities.shape == (31,) and probabilities[30] > 0.99 and probabilities[:30].max() < 0.5
+    plain = model.posterior(regular).sample(1000)
+    assert abs(samples.mean() - plain.mean()) < 0.3 * plain.std() and abs(samples.std() / plain.std() - 1) < 0.2
+    rate = posterior.sample(500, lapse="infer")
+    assert rate.shape == (500, 2) and np.all((rate[:, 1] > 0) & (rate[:, 1] < 1))
+    assert posterior.lapse_probabilities(rate, lapse="infer")[30] > 0.9
+    with pytest.raises(ValueError, match="must be a rate between 0 and 1"):
+        posterior.sample(10, lapse=2.0)
+    with pytest.raises(tallsbi.Error, match="does not take lapses"):
+        scores.posterior(np.zeros((3, 10))).sample(10, lapse=0.05)
