@@ -63,6 +63,6 @@ fn outliers_are_told_and_left_aside() {
     assert_eq!(Posterior::read(&place.at("predicted.nc")).unwrap().parameter_names.len(), 4);
 
     place.run("train train.h5 -o score.st --architecture anchored --epochs 1 --hidden 8 -q");
-    place.fails("sample score.st --observations obs.h5 --lapse 0.05 -o s.nc -q", 1, "does not take lapses");
+    place.fails("sample score.st --observations obs.h5 --lapse 0.05 -o s.nc -q", 2, "does not take lapses");
     place.fails("sample model.st --observations obs.h5 --lapse 1.5 -o s.nc -q", 2, "a rate between 0 and 1");
 }
