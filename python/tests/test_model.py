@@ -185,5 +185,5 @@ def test_lapses(model, scores):
     assert posterior.lapse_probabilities(rate, lapse="infer")[30] > 0.9
     with pytest.raises(ValueError, match="must be a rate between 0 and 1"):
         posterior.sample(10, lapse=2.0)
-    with pytest.raises(tallsbi.Error, match="does not take lapses"):
+    with pytest.raises(ValueError, match="does not take lapses"):
         scores.posterior(np.zeros((3, 10))).sample(10, lapse=0.05)
