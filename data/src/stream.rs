@@ -69,6 +69,8 @@ pub enum Purpose {
     Refinement = 23,
     /// Evidence of models, and observations to compare them on.
     Evidence = 30,
+    /// Replications of observations, drawn from a likelihood.
+    Replication = 31,
 }
 
 /// A node in the tree of random streams.

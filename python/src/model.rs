@@ -192,6 +192,20 @@ impl Model {
         Ok(found.map(|found| found.into_pyarray(py)))
     }
 
+    /// The posterior predictive p-value of each observation of x (n, d), given samples of the posterior.
+    fn p_values<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        theta: PyReadonlyArray2<'py, f64>,
+        seed: u64,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let x = self.centred(x.as_array())?;
+        let theta = theta.as_array().to_owned();
+        let found = run(py, None, |_| self.0.surprise(x.view(), theta.view(), seed))?;
+        Ok(found.p_values.into_pyarray(py))
+    }
+
     /// `count` draws (N, count, m) of the posterior of each row of x (N, n, d), as checks draw them.
     fn draws<'py>(
         &self,

@@ -254,6 +254,11 @@ class Posterior:
         assert found is not None
         return found
 
+    def p_values(self, samples: Any, *, seed: int = 0) -> Array:
+        """How implausible each observation (n) is to the fitted model: the share of replications, drawn from the learned likelihood at samples of the
+        posterior (with or without a rate of lapses), that are no more probable."""
+        return self.model._native.p_values(self.x, rows(samples, "samples"), checked_seed(seed))
+
     def log_likelihood(self, theta: Any) -> Array:
         """log p(x_1..n|θ) of each row of θ (N, m), in the simulator's units."""
         return self.model._native.log_likelihood(self.x, rows(theta, "theta", len(self.names)))

@@ -42,6 +42,7 @@ mod recording;
 mod reference;
 mod refine;
 mod simulate;
+mod surprise;
 mod train;
 
 #[cfg(feature = "files")]
@@ -62,6 +63,7 @@ pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, refine};
 #[cfg(feature = "files")]
 pub use session::Session;
 pub use simulate::{Simulations, draw_parameters, draw_truth, observe, simulate};
+pub use surprise::Surprise;
 pub use tallsbi_data::{Monitor, Prior, Progress, Silent, StreamKey};
 pub use tallsbi_inference::refine::RefineOptions;
 pub use tallsbi_inference::sample::SampleOptions;

@@ -26,16 +26,23 @@ fn prepared() -> Place {
 #[test]
 fn outliers_are_told_and_left_aside() {
     let place = prepared();
-    let with = place.json("sample model.st --observations trials.csv --lapse 0.05 --log-likelihood -o with.nc -q");
+    let with =
+        place.json("sample model.st --observations trials.csv --lapse 0.05 --log-likelihood --surprise -o with.nc -q");
     let posterior = Posterior::read(&place.at("with.nc")).unwrap();
     let found = &posterior.companions.per_observation;
     assert_eq!(found[0].0, "lapse_probability");
     let likely: Vec<usize> = (0..40).filter(|&row| found[0].1[row] > 0.5).collect();
     assert_eq!(likely, [5, 15, 25], "{found:?}");
     assert_eq!(with["lapse_probability"].as_array().expect("written").len(), 40);
+    // Three of forty, and nothing but them: p-values of the regular ones are what they would be without the three.
+    assert_eq!(found[1].0, "p_value");
+    let mut implausible: Vec<u64> =
+        with["implausible"].as_array().expect("written").iter().map(|row| row.as_u64().expect("a row")).collect();
+    implausible.sort_unstable();
+    assert_eq!(implausible, [5, 15, 25], "{:?}", found[1].1);
+    // As far away from the others as they are without the three.
     let log_likelihood = posterior.companions.log_likelihood.as_ref().expect("written");
     assert!(log_likelihood.iter().all(|value| *value > -20.0), "a lapse is as probable as its broad density says");
-    // As without the three.
     let mean = |value: &serde_json::Value, i: usize| value["mean"][i].as_f64().expect("a number");
     let sd = |value: &serde_json::Value, i: usize| value["sd"][i].as_f64().expect("a number");
     let regular: String = std::fs::read_to_string(place.at("trials.csv"))
@@ -64,5 +71,10 @@ fn outliers_are_told_and_left_aside() {
 
     place.run("train train.h5 -o score.st --architecture anchored --epochs 1 --hidden 8 -q");
     place.fails("sample score.st --observations obs.h5 --lapse 0.05 -o s.nc -q", 2, "does not take lapses");
+    place.fails(
+        "sample score.st --observations obs.h5 --surprise -o s.nc -q",
+        2,
+        "--surprise: needs a model of the likelihood",
+    );
     place.fails("sample model.st --observations obs.h5 --lapse 1.5 -o s.nc -q", 2, "a rate between 0 and 1");
 }

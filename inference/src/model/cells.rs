@@ -131,6 +131,11 @@ impl Cells {
         self.columns[column].is_some()
     }
 
+    /// The whole number whose cell has a point of a column's scale in it, if the column has cells.
+    pub fn nearest(&self, column: usize, point: f64) -> Option<f64> {
+        self.columns[column].map(|scale| scale.inverse(point).round().clamp(scale.lowest, scale.highest))
+    }
+
     /// What makes the logarithm of an observation's masses comparable with that of the density of its standardised values.
     pub fn constant(&self) -> f64 {
         self.constant

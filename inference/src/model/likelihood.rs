@@ -162,7 +162,7 @@ pub struct LikelihoodWorkspace {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct RowScratch {
-    mixture: MixtureScratch,
+    pub(super) mixture: MixtureScratch,
     /// Gradient with respect to the outputs.
     pub(super) slope: Vec<f64>,
     /// How many observations have each pattern of missing values.
@@ -350,6 +350,11 @@ impl LikelihoodModel {
             (None, Some(cells)) => Observed::intervals(features, cells),
             (None, None) => Observed::Points(features.to_vec()),
         }
+    }
+
+    /// What the networks' outputs are.
+    pub(super) fn layout(&self) -> MixtureLayout {
+        self.layout
     }
 
     /// How columns of an observation are taken: standardised, as cells, as categories.

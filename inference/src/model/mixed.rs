@@ -137,6 +137,20 @@ impl Categories {
         Block(categories.into_iter().fold(0, |bits, category| bits | block(category)))
     }
 
+    /// Standardised values (d) of a category and real columns.
+    pub fn complete(&self, category: usize, real: &[f64]) -> Vec<f64> {
+        let mut features = vec![0.0; self.dim()];
+        self.real().zip(real).for_each(|(column, &value)| features[column] = value);
+        let mut left = category;
+        for (i, column) in self.columns.iter().enumerate().rev() {
+            if let Some((lowest, values)) = column {
+                features[i] = ((left % values) as f64 + lowest - self.mean[i]) / self.sd[i];
+                left /= values;
+            }
+        }
+        features
+    }
+
     /// Checks that categories are whole numbers in the observations `x` (n, d).
     ///
     /// # Errors
@@ -183,7 +197,31 @@ fn see(y: f64, [edge, log_width, log_power]: [f64; EDGE_OUTPUTS]) -> Seen {
     }
 }
 
+/// The y that is seen at z.
+fn unsee(z: f64, [edge, log_width, log_power]: [f64; EDGE_OUTPUTS]) -> f64 {
+    let power = log_power.exp();
+    let scaled = power * z;
+    let largest = LARGEST.sinh();
+    let beyond = scaled - scaled.clamp(-largest, largest);
+    let u = ((scaled - beyond).asinh() + beyond / LARGEST.cosh()) / power;
+    // The inverse of softplus at p = e^u, log(e^p - 1).
+    let p = u.exp();
+    let r = if p > -FAR_BELOW {
+        p
+    } else if u < FAR_BELOW {
+        u
+    } else {
+        p.exp_m1().ln()
+    };
+    edge + log_width.exp() * r
+}
+
 impl MixtureLayout {
+    /// From what is seen of real columns to their standardised values.
+    pub(super) fn undo_edges(&self, scratch: &MixtureScratch, values: &mut [f64]) {
+        values.iter_mut().zip(&scratch.edges).for_each(|(value, &edge)| *value = unsee(*value, edge));
+    }
+
     /// Components of each category.
     pub fn block(&self) -> usize {
         self.components / self.mixed.map_or(1, |mixed| mixed.categories)
@@ -320,6 +358,16 @@ mod tests {
         }
         let normalised = sum / (2.0 * PI).sqrt();
         assert!((normalised - 1.0).abs() < 1e-5, "{normalised}");
+    }
+
+    #[test]
+    fn edges_are_undone() {
+        for edge in [[-0.4, -1.0, -0.7], [0.3, 2.0, 1.0], [0.0, 0.0, -6.0]] {
+            for y in [-60.0, -3.0, -0.4, 0.0, 0.1, 2.0, 40.0, 5000.0] {
+                let found = unsee(see(y, edge).z, edge);
+                assert!((found - y).abs() < 1e-9 * y.abs().max(1.0), "{edge:?}: {found} {y}");
+            }
+        }
     }
 
     /// Columns: -1, 0, 1; real numbers; 0, 1; a constant.

@@ -17,6 +17,7 @@ pub mod observation_map;
 mod outside;
 mod reference;
 mod region;
+mod surprise;
 mod tile;
 pub mod trained;
 

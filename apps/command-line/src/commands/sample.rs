@@ -13,6 +13,7 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
+use tallsbi::Surprise;
 use tallsbi::files::{Matrix, OutputFile, Posterior, RunAttributes};
 use tallsbi::inference::notes::Note;
 use tallsbi::on_disk::{ModelFile, posterior_attributes};
@@ -51,6 +52,9 @@ pub struct SampleArguments {
     /// Write the log-likelihood of each observation at each sample too, for arviz.loo
     #[arg(long)]
     pub log_likelihood: bool,
+    /// Write how implausible each observation is to the fitted model (posterior predictive p-values) and name those that it finds implausible
+    #[arg(long)]
+    pub surprise: bool,
     #[command(flatten)]
     pub output: OutputArguments,
     #[command(flatten)]
@@ -61,6 +65,7 @@ pub struct SampleArguments {
 
 /// Name of the observations' probabilities in posterior files.
 const LAPSE_PROBABILITY: &str = "lapse_probability";
+const P_VALUE: &str = "p_value";
 
 /// Observations that are more probably lapses than not are named, so many at most.
 const LIKELY: f64 = 0.5;
@@ -72,6 +77,9 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let options = arguments.sampling.options(&file, arguments.samples.get())?;
     if arguments.log_likelihood && !file.model.is_likelihood() {
         return Err(usage("--log-likelihood: this model learned scores and has no density; leave it out"));
+    }
+    if arguments.surprise && file.model.trained().architecture() != "likelihood" {
+        return Err(usage("--surprise: needs a model of the likelihood; leave it out"));
     }
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
@@ -110,23 +118,32 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     if let Some(probabilities) = &lapses {
         posterior.companions.per_observation.push((LAPSE_PROBABILITY.into(), probabilities.clone()));
     }
+    let surprise = match arguments.surprise {
+        true => Some(file.model.surprise(x.view(), samples.view(), context.seed)?),
+        false => None,
+    };
+    if let Some(surprise) = &surprise {
+        posterior.companions.per_observation.push((P_VALUE.into(), surprise.p_values.clone()));
+    }
     posterior.write(output, arguments.output.existing())?;
     let path = output.display();
     let text = format!(
-        "{first}{path}: {} samples given {} observations, {} and {}, {} evaluations, {seconds:.2} s\n{}{}",
+        "{first}{path}: {} samples given {} observations, {} and {}, {} evaluations, {seconds:.2} s\n{}{}{}",
         options.samples,
         run["n_obs"],
         run["method"].as_str().unwrap_or_default(),
         run["sampler"].as_str().unwrap_or_default(),
         info.evaluations,
         summary(&posterior.parameter_names, samples.view()),
-        lapses.as_deref().map(said_of_lapses).unwrap_or_default()
+        lapses.as_deref().map(said_of_lapses).unwrap_or_default(),
+        surprise.as_ref().map(said_of_surprise).unwrap_or_default()
     );
     let notes: Vec<_> = examined.iter().chain(&thin).map(|note| words(file.model.trained(), note)).collect();
     context.print(text, || {
         let (mean, sd) = moments(samples.view());
         json!({ "path": path.to_string(), "run": run, "parameter_names": posterior.parameter_names, "mean": mean, "sd": sd,
-            "notes": notes, LAPSE_PROBABILITY: lapses })
+            "notes": notes, LAPSE_PROBABILITY: lapses,
+            P_VALUE: surprise.as_ref().map(|found| &found.p_values), "implausible": surprise.as_ref().map(Surprise::implausible) })
     })
 }
 
@@ -135,15 +152,33 @@ fn said_of_lapses(probabilities: &[f64]) -> String {
     let mut likely: Vec<(usize, f64)> =
         probabilities.iter().copied().enumerate().filter(|(_, p)| *p > LIKELY).collect();
     likely.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let named: Vec<String> =
-        likely.iter().take(SHOWN).map(|(observation, p)| format!("{observation} ({p:.3})")).collect();
-    let more = if likely.len() > SHOWN { ", .." } else { "" };
-    let which = if named.is_empty() { "none in particular".into() } else { named.join(", ") + more };
+    let which = named(likely.iter().map(|(observation, p)| format!("{observation} ({p:.3})")));
     let expected: f64 = probabilities.iter().sum();
     format!(
         "\n  {expected:.1} of {} observations are lapses by expectation; more probably than not: {which}",
         probabilities.len()
     )
+}
+
+/// Which observations the model finds implausible.
+fn said_of_surprise(surprise: &Surprise) -> String {
+    let found = surprise.implausible();
+    let which =
+        named(found.iter().map(|&observation| format!("{observation} (p = {:.1e})", surprise.p_values[observation])));
+    format!(
+        "\n  {} of {} observations are implausible to the fitted model: {which}",
+        found.len(),
+        surprise.p_values.len()
+    )
+}
+
+/// The first of a list, as text.
+fn named(list: impl ExactSizeIterator<Item = String>) -> String {
+    let more = if list.len() > SHOWN { ", .." } else { "" };
+    match list.len() {
+        0 => "none".into(),
+        _ => list.take(SHOWN).collect::<Vec<_>>().join(", ") + more,
+    }
 }
 
 /// Says in a posterior's attributes what was missing, if anything was; `n_obs` counts observations that were not left out.

@@ -1,0 +1,65 @@
+//! Which observations a fitted model finds implausible.
+
+use crate::{Error, Model, Result};
+use ndarray::{ArrayView2, s};
+use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_inference::model::PreparedModel;
+
+/// Draws of the posterior that replications are drawn at.
+const DRAWS: usize = 400;
+
+/// Probability that one of n plausible observations is called implausible, by chance.
+const LEVEL: f64 = 0.05;
+
+/// Posterior predictive p-values of observations.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Surprise {
+    /// How probable an observation as improbable as each is, (n); NaN of those of which nothing is known.
+    pub p_values: Vec<f64>,
+}
+
+impl Surprise {
+    /// Observations with a p-value below 0.05/n, the smallest first: of n plausible ones any is among them in one data set of twenty.
+    pub fn implausible(&self) -> Vec<usize> {
+        let level = LEVEL / self.p_values.len() as f64;
+        let mut found: Vec<usize> = (0..self.p_values.len()).filter(|&row| self.p_values[row] < level).collect();
+        found.sort_by(|&a, &b| self.p_values[a].total_cmp(&self.p_values[b]));
+        found
+    }
+}
+
+impl Model {
+    /// The posterior predictive p-value of each observation (n, d), [centred](Model::centre): the share of replications, drawn from the learned likelihood at
+    /// samples (S, m) of the posterior, that are no more probable. Of samples with a rate of lapses it is about observations that are none.
+    ///
+    /// # Errors
+    /// When the model did not learn a likelihood by networks, or shapes do not fit.
+    pub fn surprise(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        theta: ArrayView2<'_, f64>,
+        seed: u64,
+    ) -> Result<Surprise> {
+        self.check_width("observations", observations.ncols())?;
+        let PreparedModel::Likelihood(model) = self.prepared() else {
+            let message = format!(
+                "of architecture {} cannot replicate observations; train one of the likelihood",
+                self.trained().architecture()
+            );
+            return Err(Error::Input { origin: "the model".into(), message });
+        };
+        let map = &self.trained().latent;
+        let (rows, m) = (theta.nrows(), map.dim());
+        if theta.ncols() < m || rows == 0 {
+            let expected = format!("samples of the parameters {}", self.names().join(", "));
+            return Err(Error::Shape { what: "theta".into(), expected, found: format!("{:?}", theta.dim()) });
+        }
+        let count = rows.min(DRAWS);
+        let mut latent = vec![0.0; count * m];
+        for (draw, out) in latent.chunks_exact_mut(m).enumerate() {
+            map.to_latent(&theta.slice(s![draw * rows / count, ..m]).to_vec(), out);
+        }
+        let key = StreamKey::root(seed).child(Purpose::Replication);
+        Ok(Surprise { p_values: model.p_values(observations, &latent, key)? })
+    }
+}
