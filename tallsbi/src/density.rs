@@ -49,7 +49,7 @@ impl Model {
         let values = match (lapsing, self.prepared()) {
             (Some((lapsing, _)), _) => evaluate(lapsing, observations, &latent)?,
             (None, PreparedModel::Likelihood(model)) => evaluate(model, observations, &latent)?,
-            (None, PreparedModel::Refined(model)) => refined(model, observations, &latent)?,
+            (None, PreparedModel::Refined(model)) => refined(&model.by_form(), observations, &latent)?,
             (None, PreparedModel::Noise(_) | PreparedModel::Anchored(_)) => return Err(self.no_density()),
         };
         Ok(values.iter().zip(inside).map(|(value, i)| if i { value + units } else { f64::NEG_INFINITY }).collect())
@@ -118,11 +118,13 @@ impl Model {
                 sample_tempered(&lapsing, &request, samples, tempering, monitor)?.1
             }
             PreparedModel::Likelihood(model) => sample_tempered(model, &request, samples, tempering, monitor)?.1,
-            PreparedModel::Refined(model) => sample_refined(model, &request, samples, None, tempering, monitor)?
-                .1
-                .iter()
-                .map(|origin| origin.log_evidence)
-                .collect(),
+            PreparedModel::Refined(model) => {
+                sample_refined(&model.by_form(), &request, samples, None, tempering, monitor)?
+                    .1
+                    .iter()
+                    .map(|origin| origin.log_evidence)
+                    .collect()
+            }
             PreparedModel::Noise(_) | PreparedModel::Anchored(_) => return Err(self.no_density()),
         };
         evidences.iter().zip(groups).map(|(evidence, group)| Ok(evidence + self.units(*group)?)).collect()

@@ -35,14 +35,26 @@ pub(super) fn check(learned: &Learned, draws: &[f64], x: ArrayView2<'_, f32>, wo
     for (index, (component, rows)) in components.iter().zip(&learned.rows).enumerate() {
         let own: Vec<f64> = draws.chunks_exact(m).filter(|u| nearest(u) == index).flatten().copied().collect();
         if own.len() as f64 >= MUCH * draws.len() as f64 && own.len() > 10 * m * m {
-            let found = bias(&component.likelihood, &component.frame, rows, &own, worth)?;
+            let share = component.share;
+            let mut found = match &component.scores {
+                Some(scores) => {
+                    let rows = scores.summary.rows(&component.likelihood, rows)?;
+                    bias(&scores.likelihood, &component.frame, &rows, &own, worth)?
+                }
+                None => bias(&component.likelihood, &component.frame, rows, &own, worth * share)?,
+            };
+            // Scores vary more by 1/share than those that chance is reckoned with.
+            found.error /= share.sqrt();
             // What exceeds chance most.
             if !(found.size - found.error <= worst.bias.size - worst.bias.error) || worst.bias.error == 0.0 {
                 worst.bias = found;
             }
-            let found = misfit(&component.likelihood, &component.frame, rows, &own, &values, power)?;
-            if !(found.effect <= worst.misfit.effect) || worst.misfit.features == 0 {
-                worst.misfit = found;
+            // A mean of scores is Gaussian whatever the form of one observation is.
+            if component.scores.is_none() {
+                let found = misfit(&component.likelihood, &component.frame, rows, &own, &values, power * share)?;
+                if !(found.effect <= worst.misfit.effect) || worst.misfit.features == 0 {
+                    worst.misfit = found;
+                }
             }
             let found = likeness(&component.likelihood, &component.frame, rows, &own, x)?;
             if !(found >= worst.likeness) {

@@ -2,7 +2,7 @@
 
 use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
-use super::{Basis, Chart, Column, Component, Frame, LocalLikelihood, MOST_DEGREE, RefinedModel};
+use super::{Basis, Chart, Column, Component, Frame, LocalLikelihood, MOST_DEGREE, RefinedModel, ScoreSummary, Scores};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{SignedPermutation, Symmetry};
@@ -33,6 +33,29 @@ struct ComponentDescription {
     residual: Option<ResidualLaw>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     leverage: Option<Leverage>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scores: Option<ScoresDescription>,
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    share: f64,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_whole(share: &f64) -> bool {
+    *share == whole()
+}
+
+/// The law of scores: chart and radius are those of the likelihood whose scores they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScoresDescription {
+    summary: ScoreSummary,
+    degree: usize,
+    columns: Vec<Column>,
+    leverage: Option<Leverage>,
 }
 
 impl RefinedModel {
@@ -50,6 +73,13 @@ impl RefinedModel {
                 columns: columns.clone(),
                 residual: residual.clone(),
                 leverage: leverage.clone(),
+                scores: component.scores.as_ref().map(|scores| ScoresDescription {
+                    summary: scores.summary.clone(),
+                    degree: scores.likelihood.basis.degree(),
+                    columns: scores.likelihood.columns.clone(),
+                    leverage: scores.likelihood.leverage.clone(),
+                }),
+                share: component.share,
             }
         });
         let symmetries = self.symmetry.elements()[1..].to_vec();
@@ -63,65 +93,118 @@ impl RefinedDescription {
     /// # Errors
     /// [`InferenceError::Model`] when numbers are missing, not finite or do not fit each other.
     pub fn model(self, m: usize, d: usize) -> Result<RefinedModel> {
-        let damaged = |what: &str| InferenceError::Model(format!("its refinement is damaged ({what}); refine again"));
         let symmetry = Symmetry::generated(m, &self.symmetries)?;
         let total: f64 = self.components.iter().map(|component| component.weight).sum();
         if self.components.is_empty() || !((total - 1.0).abs() < 1e-6) || self.n_obs == 0 {
             return Err(damaged("weights of its components"));
         }
         let component = |described: ComponentDescription| {
-            let ComponentDescription { weight, frame, chart, degree, log, radius, columns, residual, leverage } =
-                described;
-            if degree > MOST_DEGREE {
-                return Err(damaged("degree"));
-            }
-            let basis = Basis::new(m, degree)?;
+            let ComponentDescription {
+                weight,
+                frame,
+                chart,
+                degree,
+                log,
+                radius,
+                columns,
+                residual,
+                leverage,
+                scores,
+                share,
+            } = described;
             let frames = frame.is_valid(m) && chart.frame.is_valid(m) && chart.bounded.len() == m;
             if !(frames && weight > 0.0 && radius > 0.0 && radius.is_finite()) {
                 return Err(damaged("local coordinates"));
             }
-            let valid = |i: usize| columns[i].is_valid(i, &columns, &basis);
-            if columns.len() != d || !(0..d).all(valid) {
-                return Err(damaged("coefficients"));
-            }
+            let basis = checked(m, degree, (&columns, d), leverage.as_ref())?;
             let likelihood = LocalLikelihood { chart, basis, log, columns, radius, residual, leverage };
             let g = likelihood.gaussians().len();
             if likelihood.residual.as_ref().is_some_and(|law| !law.is_valid(g)) {
                 return Err(damaged("law of residuals"));
             }
-            let p = likelihood.basis.len();
-            if likelihood.leverage.as_ref().is_some_and(|leverage| !leverage.is_valid(p)) {
-                return Err(damaged("variances of its means"));
+            let scores = scores.map(|scores| scores.of(&likelihood, m, d)).transpose()?;
+            if !(share > 0.0 && share <= 1.0) {
+                return Err(damaged("share that counts"));
             }
-            Ok(Component { weight, frame, likelihood })
+            Ok(Component { weight, frame, likelihood, scores, share })
         };
         let components = self.components.into_iter().map(component).collect::<Result<_>>()?;
         Ok(RefinedModel { components, symmetry, n_obs: self.n_obs })
     }
 }
 
+fn damaged(what: &str) -> InferenceError {
+    InferenceError::Model(format!("its refinement is damaged ({what}); refine again"))
+}
+
+/// The polynomials of `d` columns, if these and their variances fit them.
+fn checked(m: usize, degree: usize, (columns, d): (&[Column], usize), leverage: Option<&Leverage>) -> Result<Basis> {
+    if degree > MOST_DEGREE {
+        return Err(damaged("degree"));
+    }
+    let basis = Basis::new(m, degree)?;
+    if columns.len() != d || !(0..d).all(|i| columns[i].is_valid(i, columns, &basis)) {
+        return Err(damaged("coefficients"));
+    }
+    if leverage.is_some_and(|leverage| !leverage.is_valid(basis.len())) {
+        return Err(damaged("variances of its means"));
+    }
+    Ok(basis)
+}
+
+impl ScoresDescription {
+    /// The law of scores of `likelihood`.
+    fn of(self, likelihood: &LocalLikelihood, m: usize, d: usize) -> Result<Scores> {
+        let Self { summary, degree, columns, leverage } = self;
+        let basis = checked(m, degree, (&columns, m), leverage.as_ref())?;
+        if !summary.is_valid(m, d) || likelihood.residual.is_some() {
+            return Err(damaged("scores"));
+        }
+        let (chart, radius) = (likelihood.chart.clone(), likelihood.radius);
+        let likelihood = LocalLikelihood { chart, basis, log: false, columns, radius, residual: None, leverage };
+        Ok(Scores { summary, likelihood })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::local::tests::with_law;
+    use super::super::column::GaussianColumn;
+    use super::super::local::tests::{example, with_law};
     use super::*;
 
     #[test]
     fn every_bit_comes_back_and_damage_is_found() {
         let frame = Frame::standard(2, 0.1);
-        let component = Component { weight: 1.0, frame, likelihood: with_law() };
+        let component =
+            |likelihood, scores| Component { weight: 0.5, frame: frame.clone(), likelihood, scores, share: 0.5 };
+        let column =
+            GaussianColumn { center: 0.0, scale: 1.0, mean: vec![0.1; 3], log_variance: vec![0.2], coupling: vec![] };
+        let draws = [0.1, 0.2, 0.3, 0.1, 0.0, 0.2, 0.15, 0.4];
+        let of_scores = LocalLikelihood {
+            basis: Basis::new(2, 1).unwrap(),
+            columns: vec![Column::Gaussian(column); 2],
+            ..example()
+        };
+        let summary = ScoreSummary::new(&example(), &draws, 2).unwrap();
+        let components =
+            vec![component(with_law(), None), component(example(), Some(Scores { summary, likelihood: of_scores }))];
         let symmetry = Symmetry::generated(2, &[SignedPermutation::flip(2, &[1])]).unwrap();
-        let model = RefinedModel { components: vec![component], symmetry, n_obs: 7 };
+        let model = RefinedModel { components, symmetry, n_obs: 7 };
         let json = serde_json::to_string(&model.describe()).unwrap();
         let read = |json: &str| serde_json::from_str::<RefinedDescription>(json).map(|d| d.model(2, 4));
         assert_eq!(read(&json).unwrap().unwrap(), model);
         for (from, to) in [
-            ("\"weight\":1.0", "\"weight\":0.5"),
+            ("\"weight\":0.5", "\"weight\":0.7"),
             ("\"radius\":5.0", "\"radius\":-5.0"),
             ("\"degree\":2", "\"degree\":1"),
             ("\"trials\":20.0", "\"trials\":0.0"),
             ("\"scale\":1.7", "\"scale\":0.0"),
             ("\"n_obs\":7", "\"n_obs\":0"),
             ("\"information\":[", "\"information\":[1.0,"),
+            ("\"linear\":[", "\"linear\":[1.0,"),
+            ("\"quadratic\":[", "\"quadratic\":[1.0,"),
+            ("\"share\":0.5", "\"share\":1.5"),
+            ("\"scale\":1.0", "\"scale\":-1.0"),
         ] {
             assert!(json.contains(from), "{json}");
             assert!(read(&json.replace(from, to)).unwrap().is_err(), "{from}");

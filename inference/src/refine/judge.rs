@@ -43,6 +43,25 @@ pub struct RoundRecord {
     pub last: bool,
     /// Share of the posterior's draws at the edge of what was simulated.
     pub at_edge: f64,
+    /// By how much the fitted form alone would make the posterior too narrow, which is mended; 1 if it does not.
+    #[serde(default = "one")]
+    pub narrow: f64,
+    /// How far the posterior by mean scores, which is the one that counts if there is one, is from that by the form of single observations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_scores: Option<Shift>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// A difference of two posteriors.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Shift {
+    /// Of their means, in the second's sd: root mean square over directions.
+    pub moved: f64,
+    /// Largest ratio of standard deviations, or its inverse.
+    pub widened: f64,
 }
 
 /// The outcome of a refinement.
@@ -189,7 +208,7 @@ pub(super) fn predicted_error(model: &RefinedModel, draws: &[f64], m: usize, n: 
             (dot(&v, &v), component, *rows as f64, v)
         });
         let Some((_, component, rows, v)) = nearest.min_by(|a, b| a.0.total_cmp(&b.0)) else { continue };
-        let likelihood = &component.likelihood;
+        let likelihood = component.scores.as_ref().map_or(&component.likelihood, |scores| &scores.likelihood);
         let mut phi = vec![0.0; likelihood.basis.len()];
         likelihood.basis.evaluate(&v, &mut phi);
         let informative = likelihood.columns.iter().map(super::Column::coefficients).filter(|&width| width > 1);
@@ -235,6 +254,8 @@ mod tests {
             likeness: -1.0,
             last: true,
             at_edge: 0.0,
+            narrow: 1.0,
+            by_scores: None,
         }
     }
 

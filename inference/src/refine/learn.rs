@@ -63,7 +63,13 @@ pub(super) fn learn(
         total += near.u.len() / m;
         held_out += best.held_out;
         used.push(near);
-        components.push(Component { weight: *weight, frame: frame.clone(), likelihood: best.likelihood });
+        components.push(Component {
+            weight: *weight,
+            frame: frame.clone(),
+            likelihood: best.likelihood,
+            scores: None,
+            share: 1.0,
+        });
     }
     let model = RefinedModel { components, symmetry: symmetry.clone(), n_obs };
     Ok(Learned { model, rows: used, held_out: held_out / total as f64 })

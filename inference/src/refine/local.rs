@@ -37,6 +37,8 @@ pub struct LocalLikelihood {
 #[derive(Debug, Clone)]
 pub struct Statistics {
     pub(super) n: f64,
+    /// How many values the scatter and the squared mean are of: n, or 1 where only the mean counts.
+    count: f64,
     /// Means of the standardised Gaussian columns, sums of the counts, (d).
     first: Vec<f64>,
     /// Scatter about the means, (d, d), of Gaussian columns.
@@ -45,6 +47,14 @@ pub struct Statistics {
     pub(super) points: Vec<f64>,
     /// What does not depend on the parameters.
     constant: f64,
+}
+
+impl Statistics {
+    /// Those of the observations' mean alone, N(a, Σ/n), up to constants: no scatter, one square.
+    pub(super) fn pooled(mut self) -> Self {
+        self.scatter.fill(0.0);
+        Self { count: 1.0, constant: 0.0, ..self }
+    }
 }
 
 /// Buffers of one worker.
@@ -122,7 +132,7 @@ impl LocalLikelihood {
         if self.residual.is_some() {
             let kept = |row: &[f64]| (0..d).filter(|&i| gaussian[i]).map(|i| row[i]).collect::<Vec<_>>();
             let points = values.chunks_exact(d).flat_map(kept).collect();
-            return Statistics { n, first, scatter: Vec::new(), points, constant };
+            return Statistics { n, count: n, first, scatter: Vec::new(), points, constant };
         }
         let mut scatter = vec![0.0; d * d];
         for row in values.chunks_exact(d) {
@@ -132,7 +142,7 @@ impl LocalLikelihood {
                 }
             }
         }
-        Statistics { n, first, scatter, points: Vec::new(), constant }
+        Statistics { n, count: n, first, scatter, points: Vec::new(), constant }
     }
 
     /// Σ_j log p(x_j|u), its gradient (m) and a positive semi-definite metric (m, m) along the `directions` B (m, m), u = c + B z; -∞ where
@@ -152,8 +162,7 @@ impl LocalLikelihood {
         if !(dot(&v, &v) <= self.radius * self.radius) {
             return f64::NEG_INFINITY;
         }
-        scratch.prepare(self.basis.len(), self.columns.len(), m);
-        self.basis.evaluate_with_gradient(&v, &mut scratch.phi, &mut scratch.slopes);
+        self.look(&v, scratch);
         match &self.leverage {
             Some(leverage) => leverage.evaluate(scratch, m),
             None => scratch.leverage.clear(),
@@ -171,6 +180,12 @@ impl LocalLikelihood {
             }
         }
         value
+    }
+
+    /// Puts the polynomials at the local coordinates `v`, and their slopes, into `scratch`.
+    pub(super) fn look(&self, v: &[f64], scratch: &mut LocalScratch) {
+        scratch.prepare(self.basis.len(), self.columns.len(), v.len());
+        self.basis.evaluate_with_gradient(v, &mut scratch.phi, &mut scratch.slopes);
     }
 
     fn sum(&self, statistics: &Statistics, scratch: &mut LocalScratch, m: usize) -> f64 {
@@ -220,6 +235,11 @@ impl LocalScratch {
             Some(&h) => (h, self.leverage_slopes[(width - 1) * m..width * m].to_vec()),
             None => (0.0, vec![0.0; m]),
         }
+    }
+
+    /// A polynomial.
+    pub(super) fn value(&self, coefficients: &[f64]) -> f64 {
+        dot(coefficients, &self.phi[..coefficients.len()])
     }
 
     /// ∂ of a polynomial.
@@ -276,7 +296,7 @@ fn gaussian_term(
     let known = 1.0 / (1.0 + n * h);
     let effective = n * known;
     let (h_spread, h_spread_slope) = scratch.uncertainty(column.log_variance.len(), m);
-    let spread = Spread::new(n, scatter + effective * residual * residual, s, h_spread);
+    let spread = Spread::new(statistics.count, scatter + effective * residual * residual, s, h_spread);
     let precision = spread.precision;
     for ((j, _, b_slope), along) in couplings.iter().zip(along) {
         // ∂Q = 2 n r̄ ∂r̄ - 2 Σ ∂b_ij (S t)_j; the metric has the diagonal of ∂bᵀ S ∂b.

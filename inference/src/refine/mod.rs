@@ -10,6 +10,7 @@
 //! * [`mod@column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
 //! * [`mod@fit`]: learning them, forms chosen by held-out likelihood;
 //! * [`mod@bias`], [`mod@form`], `likeness`: whether it is right where the posterior is, and the observations come from there; [`mod@mixture`]: laws of residuals that are not Gaussian;
+//! * `information`: whether one observation tells as much as it says; [`ScoreSummary`]: the posterior by mean scores where it does not;
 //! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
 //! * [`RefinedModel`], [`sample_refined`]: the result, and posteriors under the true prior.
 
@@ -18,6 +19,7 @@
 
 mod basis;
 pub mod bias;
+mod calibrate;
 pub mod chart;
 mod check;
 mod clusters;
@@ -28,6 +30,7 @@ mod description;
 pub mod fit;
 pub mod form;
 mod frame;
+mod information;
 pub mod judge;
 mod learn;
 mod leverage;
@@ -41,6 +44,7 @@ pub mod proposal;
 mod regression;
 mod rounds;
 mod sample;
+mod scores;
 mod shape;
 mod spread;
 mod whitened;
@@ -51,9 +55,10 @@ pub use column::Column;
 pub use description::RefinedDescription;
 pub use fit::Rows;
 pub use frame::{Frame, moments};
-pub use judge::{RoundRecord, Verdict, rows_needed};
+pub use judge::{RoundRecord, Shift, Verdict, rows_needed};
 pub use local::LocalLikelihood;
 pub use model::{Component, RefinedModel};
 pub use options::RefineOptions;
 pub use rounds::{Problem, Refinement, Simulate, Start, refine};
 pub use sample::{Reach, sample_refined};
+pub use scores::{ScoreSummary, Scores};

@@ -8,6 +8,7 @@
 
 use super::frame::Frame;
 use super::local::{LocalLikelihood, LocalScratch, Statistics};
+use super::scores::{FEWEST, Scores};
 use crate::Result;
 use crate::precision::dot;
 use crate::tempering::{Likelihood, Local};
@@ -23,6 +24,10 @@ pub struct Component {
     pub frame: Frame,
     /// p_c.
     pub likelihood: LocalLikelihood,
+    /// The law of its scores, which serves means of many observations in its place.
+    pub scores: Option<Scores>,
+    /// Share of what p_c says of an observation that counts towards posteriors of many: 1/λ where its scores vary λ times as much as it says.
+    pub share: f64,
 }
 
 /// Local likelihoods side by side.
@@ -72,6 +77,13 @@ impl RefinedModel {
         self.components.iter().map(reach).fold(f64::INFINITY, f64::min)
     }
 
+    /// The same without [mean scores](super::ScoreSummary): densities and evidences are those of the observations themselves, by the form that was learned of one.
+    pub fn by_form(&self) -> Self {
+        let components =
+            self.components.iter().map(|component| Component { scores: None, share: 1.0, ..component.clone() });
+        Self { components: components.collect(), symmetry: self.symmetry.clone(), n_obs: self.n_obs }
+    }
+
     /// What tempering of component `index` follows, with the likelihood to the power `worth`/n for `worth` observations' worth of it.
     pub fn part(&self, index: usize, worth: Option<f64>) -> Part<'_> {
         Part { model: self, component: &self.components[index], worth }
@@ -91,6 +103,7 @@ pub struct Part<'a> {
 pub struct PartContext {
     statistics: Statistics,
     power: f64,
+    by_scores: bool,
 }
 
 impl Likelihood for Part<'_> {
@@ -102,8 +115,13 @@ impl Likelihood for Part<'_> {
     }
 
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<PartContext> {
-        let power = self.worth.map_or(1.0, |worth| (worth / x.nrows() as f64).min(1.0));
-        Ok(PartContext { statistics: self.component.likelihood.statistics(x)?, power })
+        let n = x.nrows() as f64;
+        let worth = self.worth.map_or(n, |worth| worth.min(n));
+        let likelihood = &self.component.likelihood;
+        let scores = self.component.scores.as_ref().filter(|_| worth >= FEWEST);
+        let statistics = scores.map_or_else(|| likelihood.statistics(x), |scores| scores.statistics(likelihood, x))?;
+        let share = if worth >= FEWEST { self.component.share } else { 1.0 };
+        Ok(PartContext { statistics, power: share * worth / n, by_scores: scores.is_some() })
     }
 
     fn workspace(&self) -> LocalScratch {
@@ -114,6 +132,8 @@ impl Likelihood for Part<'_> {
         let m = self.dim_theta();
         local.resize(theta.len() / m, m);
         let (mut image, mut reference) = (vec![0.0; m], vec![0.0; m]);
+        let by_scores = self.component.scores.as_ref().filter(|_| context.by_scores);
+        let likelihood = by_scores.map_or(&self.component.likelihood, |scores| &scores.likelihood);
         for (row, z) in theta.chunks_exact(m).enumerate() {
             let u = self.component.frame.to_latent(z);
             let element = self.model.symmetry.canonical(&u).0;
@@ -122,8 +142,7 @@ impl Likelihood for Part<'_> {
             let gradient = &mut local.gradients[row * m..(row + 1) * m];
             let information = &mut local.informations[row * m * m..(row + 1) * m * m];
             let buffers = (&mut *gradient, &mut *information);
-            let likelihood =
-                self.component.likelihood.evaluate(&context.statistics, &image, &directions, scratch, buffers);
+            let likelihood = likelihood.evaluate(&context.statistics, &image, &directions, scratch, buffers);
             let log_q = self.model.log_reference(&u, &mut reference);
             let prior = -0.5 * (dot(&u, &u) + m as f64 * (2.0 * std::f64::consts::PI).ln());
             local.values[row] = context.power * likelihood + prior - log_q;
@@ -170,8 +189,20 @@ mod tests {
         let frame = |center: Vec<f64>| Frame::new(center, vec![0.5, 0.1, 0.1, 0.3]).unwrap();
         let model = RefinedModel {
             components: vec![
-                Component { weight: 0.3, frame: frame(vec![0.6, 0.0]), likelihood: example() },
-                Component { weight: 0.7, frame: frame(vec![0.9, -0.4]), likelihood: example() },
+                Component {
+                    weight: 0.3,
+                    frame: frame(vec![0.6, 0.0]),
+                    likelihood: example(),
+                    scores: None,
+                    share: 1.0,
+                },
+                Component {
+                    weight: 0.7,
+                    frame: frame(vec![0.9, -0.4]),
+                    likelihood: example(),
+                    scores: None,
+                    share: 1.0,
+                },
             ],
             symmetry: Symmetry::generated(2, &[flip]).unwrap(),
             n_obs: 9,

@@ -1,5 +1,6 @@
 //! Rounds of simulation at the observations, from a base posterior or from nothing but the prior.
 
+use super::calibrate::{Posterior, calibrate};
 use super::check::check;
 use super::fit::Rows;
 use super::judge::{RoundRecord, Verdict, movement, predicted_error, rows_needed};
@@ -233,14 +234,21 @@ fn one_round(
         proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
     let failed = state.simulate(problem, simulator, &u, key)?;
     let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows());
-    let learned = learn(known, &proposal, &state.rows, problem.log, options.forms())?;
-    let (model, used) = (&learned.model, learned.counts());
+    let mut learned = learn(known, &proposal, &state.rows, problem.log, options.forms())?;
     let groups = [problem.x];
     let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
-    let (samples, reach) =
-        sample_refined(model, &request, options.samples, Some(worth), &options.tempering, &Quiet(monitor))?;
-    let draws: Vec<f64> = samples.latent.iter().copied().collect();
-    let canonical: Vec<f64> = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
+    let sample = |model: &RefinedModel| -> Result<Posterior> {
+        let (samples, reach) =
+            sample_refined(model, &request, options.samples, Some(worth), &options.tempering, &Quiet(monitor))?;
+        let draws: Vec<f64> = samples.latent.iter().copied().collect();
+        let canonical = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
+        Ok(Posterior { draws, canonical, reach: reach[0] })
+    };
+    let mut posterior = sample(&learned.model)?;
+    let log_evidence = posterior.reach.log_evidence;
+    let calibrated = calibrate(&mut learned, &mut posterior, worth, options.forms(), key, sample)?;
+    let (model, used) = (&learned.model, learned.counts());
+    let Posterior { draws, canonical, reach } = posterior;
     let (moved, widened, shift) = movement(&state.draws, &canonical, m);
     let checked = check(&learned, &canonical, problem.x, worth)?;
     let record = RoundRecord {
@@ -258,7 +266,9 @@ fn one_round(
         moved,
         widened,
         predicted_error: predicted_error(model, &canonical, m, worth, &used),
-        at_edge: reach[0].at_edge,
+        at_edge: reach.at_edge,
+        narrow: calibrated.narrow,
+        by_scores: calibrated.by_scores,
     };
     // A posterior that followed less of the likelihood is to be within its own, wider sd.
     let same = state.worth >= worth;
@@ -268,7 +278,7 @@ fn one_round(
     state.moved = same.then_some(shift);
     (state.draws, state.worth, state.proposal) = (canonical, worth, Some(proposal));
     let draws = Array2::from_shape_vec((options.samples, m), draws).expect("one row a sample");
-    Ok((record, (learned.model, draws, reach[0].log_evidence)))
+    Ok((record, (learned.model, draws, log_evidence)))
 }
 
 impl State {
