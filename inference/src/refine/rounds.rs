@@ -88,6 +88,9 @@ const SCOUTING_ROUND: f64 = 0.15;
 /// Rows of a scouting round at least, a coefficient of degree 2.
 const SCOUTING_ROWS: usize = 40;
 
+/// Doublings of scouting rounds that lead nowhere, at most.
+const MOST_DOUBLINGS: u32 = 6;
+
 /// What changes from round to round.
 struct State {
     draws: Vec<f64>,
@@ -100,6 +103,10 @@ struct State {
     agreed: bool,
     /// Whether they followed the same share of it.
     same: bool,
+    /// Scouting rounds in a row after which they did not agree.
+    astray: u32,
+    /// Rounds made that were more than scouting.
+    settling: usize,
 }
 
 /// Movements, in sd, up to which two rounds' posteriors agree.
@@ -148,7 +155,7 @@ pub fn refine(
         records.push(record);
         result = Some(outcome);
         stage.advance_noting(size as u64, "");
-        if options.rounds.is_none() && verdict.is_settled() {
+        if options.rounds.is_none() && options.budget.is_none() && verdict.is_settled() {
             break;
         }
     }
@@ -175,6 +182,8 @@ impl State {
             made: 0,
             agreed: problem.start.is_none(),
             same: false,
+            astray: 0,
+            settling: 0,
         }
     }
 }
@@ -206,12 +215,19 @@ fn round_size(
     let last = options.rounds.is_some_and(|rounds| round + 1 == rounds);
     let settling = state.worth >= n as f64 && state.agreed && state.same && round > 0;
     if last || settling || spent {
-        // With a budget, all that is left: more rows never harm.
         let needed = rows_needed(n, m, options.width, options.tolerance).max(2 * SCOUTING_ROWS * quadratic);
-        return (options.budget.map_or(needed, |_| left), true);
+        // With a budget, all that is left, for more rows never harm: in two rounds, so that the verdict does not compare the last posterior with one that scouted.
+        let first = state.settling == 0 && !last && round + 2 < MOST_ROUNDS && left > 2 * SCOUTING_ROWS * quadratic;
+        let share = if first { left.div_ceil(2) } else { left };
+        return (options.budget.map_or(needed, |_| share), true);
     }
-    let scouting = rows_needed(worth as usize, m, options.width, 2.0 * options.tolerance);
-    (scouting.max(SCOUTING_ROWS * quadratic).min((SCOUTING_ROUND * all) as usize).min(left), false)
+    let scouting =
+        rows_needed(worth as usize, m, options.width, 2.0 * options.tolerance).max(SCOUTING_ROWS * quadratic);
+    // Where rounds do not agree, the polynomials need more rows, or narrower places that more rows find.
+    (
+        scouting.saturating_mul(1 << state.astray.min(MOST_DOUBLINGS)).min((SCOUTING_ROUND * all) as usize).min(left),
+        false,
+    )
 }
 
 type Outcome = (RefinedModel, Array2<f64>, f64);
@@ -275,6 +291,8 @@ fn one_round(
     let jump = if same { moved } else { movement(&canonical, &state.draws, m).0 };
     state.agreed = jump <= AGREED && (!same || widened <= AGREED_WIDTH);
     state.same = same;
+    state.astray = if state.agreed { 0 } else { state.astray + 1 };
+    state.settling += usize::from(last);
     state.moved = same.then_some(shift);
     (state.draws, state.worth, state.proposal) = (canonical, worth, Some(proposal));
     let draws = Array2::from_shape_vec((options.samples, m), draws).expect("one row a sample");
