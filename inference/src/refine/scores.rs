@@ -204,11 +204,8 @@ impl ScoreSummary {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Chart;
     use super::super::local::tests::{example, observations};
     use super::*;
-    use rand::RngExt;
-    use tallsbi_data::StreamKey;
 
     /// t is the gradient that an evaluation gives, averaged, but for what does not depend on x.
     #[test]
@@ -234,52 +231,5 @@ mod tests {
             let (expected, found) = (first[a] - second[a], f64::from(t[[0, a]] - t[[1, a]]));
             assert!(expected.abs() > 0.05 && (expected - found).abs() < 1e-5, "{expected} {found}");
         }
-    }
-
-    /// x = e^{θ/2} ε with Laplace noise of variance 1, kurtosis 6. The mean square of n has the relative variance 5/n, a Gaussian form takes it for 2/n.
-    #[test]
-    fn scores_know_how_much_a_wrong_form_tells() {
-        let mut rng = StreamKey::root(8).rng(0);
-        let mut laplace = move || {
-            let u: f64 = rng.random_range(-0.5..0.5);
-            -u.signum() * (-2.0 * u.abs()).ln_1p() / 2f64.sqrt()
-        };
-        let u: Vec<f64> = (0..40_000).map(|i| 0.9 * (f64::from(i) / 20_000.0 - 1.0)).collect();
-        let x = u.iter().map(|u| ((0.5 * u).exp() * laplace()) as f32).collect();
-        let n = 200.0;
-        let observed = Array2::from_shape_fn((200, 1), |_| (0.1f64.exp() * laplace()) as f32);
-        let square = observed.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
-        let (rows, frame) = (Rows { u, x }, Frame::standard(1, 0.4));
-        let forms = Forms { mean: 4, variance: 3, coupling: None };
-        let chart = Chart { bounded: vec![false], frame };
-        let likelihood = fit(chart, &rows, false, 10.0, forms).unwrap().likelihood;
-        let draws: Vec<f64> = (0..100).map(|i| square.ln() + 0.2 * (1.7 * f64::from(i)).sin()).collect();
-        let scores = Scores::learn(&likelihood, &rows, &draws, forms).unwrap();
-        let posterior = |likelihood: &LocalLikelihood, statistics: &Statistics| {
-            let at = |u: f64| {
-                let buffers = (&mut [0.0][..], &mut [0.0][..]);
-                likelihood.evaluate(statistics, &[u], &[1.0], &mut LocalScratch::default(), buffers)
-            };
-            let grid: Vec<(f64, f64)> =
-                (-400..=400).map(|k| square.ln() + 0.002 * f64::from(k)).map(|u| (u, at(u))).collect();
-            let largest = grid.iter().map(|(_, log)| *log).fold(f64::NEG_INFINITY, f64::max);
-            let weights: Vec<f64> = grid.iter().map(|(_, log)| (log - largest).exp()).collect();
-            let (mean, covariance) = moments(&grid.iter().map(|(u, _)| *u).collect::<Vec<_>>(), 1, Some(&weights));
-            (mean[0], covariance[0].sqrt())
-        };
-        let (mean, sd) = posterior(&scores.likelihood, &scores.statistics(&likelihood, observed.view()).unwrap());
-        // The mean square is N(e^θ, 5 e^{2θ}/n).
-        let exact = Array2::from_shape_fn((801, 2), |(k, column)| {
-            let u = square.ln() + 0.002 * (k as f64 - 400.0);
-            let log = -u - 0.1 * n * (square * (-u).exp() - 1.0).powi(2);
-            [u, log.exp()][column]
-        });
-        let (points, weights) = (exact.column(0).to_vec(), exact.column(1).to_vec());
-        let (expected, variance) = moments(&points, 1, Some(&weights));
-        let expected_sd = variance[0].sqrt();
-        assert!((mean - expected[0]).abs() < 0.1 * expected_sd, "{mean} {expected:?}");
-        assert!((sd / expected_sd - 1.0).abs() < 0.08, "{sd} {expected_sd}");
-        let (_, narrow) = posterior(&likelihood, &likelihood.statistics(observed.view()).unwrap());
-        assert!(narrow < 0.75 * expected_sd, "{narrow}");
     }
 }
