@@ -19,6 +19,7 @@
 //! | `gaussian_mixture_uniform` | 10 | 10 | yes | |
 //! | `two_moons` | 2 | 2 | yes | |
 //! | `drift_diffusion` | 4 | 2 | yes | |
+//! | `g_and_k` | 4 | 1 | yes | |
 //! | `bernoulli_glm`, `bernoulli_glm_raw` | 10 | 10, 100 | yes | |
 
 mod bernoulli_glm;
@@ -28,6 +29,7 @@ mod exact;
 pub mod external;
 mod first_failure;
 mod fixed;
+mod g_and_k;
 mod gaussian;
 mod gaussian_mixture;
 pub mod jansen_rit;

@@ -5,7 +5,7 @@ use crate::gaussian::{DEFAULT_CORRELATION, DEFAULT_DIMENSION};
 use crate::jansen_rit::{JansenRit, Recording, Solver, jansen_rit};
 use crate::with_prior::WithPrior;
 use crate::{
-    FixedParameters, Result, SimulatorError, Task, bernoulli_glm, drift_diffusion, gaussian, gaussian_mixture,
+    FixedParameters, Result, SimulatorError, Task, bernoulli_glm, drift_diffusion, g_and_k, gaussian, gaussian_mixture,
     lotka_volterra, sir, slcp, two_moons,
 };
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ const fn plain(name: &'static str, build: fn(&TaskOptions) -> Result<Box<dyn Tas
     Entry { name, takes: Takes::Nothing, build }
 }
 
-const TASKS: [Entry; 14] = [
+const TASKS: [Entry; 15] = [
     plain("slcp", |_| Ok(Box::new(slcp::slcp()?))),
     plain("sir", |_| Ok(Box::new(sir::sir()?))),
     plain("lotka_volterra", |_| Ok(Box::new(lotka_volterra::lotka_volterra()?))),
@@ -65,6 +65,7 @@ const TASKS: [Entry; 14] = [
     plain("bernoulli_glm", |_| Ok(Box::new(bernoulli_glm::bernoulli_glm()?))),
     plain("bernoulli_glm_raw", |_| Ok(Box::new(bernoulli_glm::bernoulli_glm_raw()?))),
     plain("drift_diffusion", |_| Ok(Box::new(drift_diffusion::drift_diffusion()?))),
+    plain("g_and_k", |_| Ok(Box::new(g_and_k::g_and_k()?))),
 ];
 
 /// Choices that some tasks offer. A task that does not have an option that is given refuses it.

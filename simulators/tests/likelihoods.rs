@@ -8,7 +8,7 @@ use support::observations;
 use tallsbi_data::StreamKey;
 use tallsbi_simulators::{LogLikelihood, Task, TaskOptions, task, tasks};
 
-const TASKS: [&str; 12] = [
+const TASKS: [&str; 13] = [
     "slcp",
     "sir",
     "lotka_volterra",
@@ -21,6 +21,7 @@ const TASKS: [&str; 12] = [
     "bernoulli_glm",
     "bernoulli_glm_raw",
     "drift_diffusion",
+    "g_and_k",
 ];
 
 fn built_in(name: &str) -> Box<dyn Task> {
