@@ -1,7 +1,8 @@
 //! Laws of likelihood models.
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, Axis, arr2, s};
 use rand_distr::{Distribution, StandardNormal};
+use std::f64::consts::PI;
 use tallsbi_data::{Purpose, SignedPermutation, StreamKey, Symmetry};
 use tallsbi_inference::model::density::{MixtureScratch, log_sum_exp};
 use tallsbi_inference::model::{Covariance, LikelihoodModel, MixtureLayout, ObservationMap};
@@ -56,12 +57,14 @@ fn evaluate(model: &LikelihoodModel, x: ArrayView2<'_, f32>, theta: &[f64]) -> L
     local
 }
 
-const LAYOUTS: [MixtureLayout; 5] = [
-    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full, cells: false, mixed: None },
-    MixtureLayout { components: 3, dim: 4, covariance: Covariance::Full, cells: false, mixed: None },
-    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: false, mixed: None },
-    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Diagonal, cells: true, mixed: None },
-    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: true, mixed: None },
+const LAYOUTS: [MixtureLayout; 7] = [
+    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full, cells: false, mixed: None, tails: false },
+    MixtureLayout { components: 3, dim: 4, covariance: Covariance::Full, cells: false, mixed: None, tails: false },
+    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: false, mixed: None, tails: false },
+    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Diagonal, cells: true, mixed: None, tails: false },
+    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: true, mixed: None, tails: false },
+    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full, cells: false, mixed: None, tails: true },
+    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: false, mixed: None, tails: true },
 ];
 
 #[test]
@@ -185,7 +188,7 @@ fn divergence(layout: MixtureLayout, network: &Mlp<f32>, theta: [f64; 2], moved:
 #[test]
 fn the_metric_is_the_fisher_information() {
     for covariance in [Covariance::Full, Covariance::Diagonal] {
-        let layout = MixtureLayout { components: 1, dim: 4, covariance, cells: false, mixed: None };
+        let layout = MixtureLayout { components: 1, dim: 4, covariance, cells: false, mixed: None, tails: false };
         let (network, model) = (network(layout, 2), model(layout, 2));
         let local = evaluate(&model, observations(5, layout).view(), &[0.4, -0.3]);
         for direction in [[1.0, 0.0], [0.0, 1.0], [0.7, -0.7]] {
@@ -202,10 +205,69 @@ fn the_metric_is_the_fisher_information() {
     }
 }
 
+/// KL(p(θ) ‖ p(θ+δ)) of a Student t in two columns, integrated along rays by r = tan φ, against the metric; with one value missing, in one column.
+#[test]
+fn the_metric_of_student_t_is_their_fisher_information() {
+    let centre = [0.4, -0.3];
+    for (covariance, missing) in
+        [(Covariance::Full, false), (Covariance::Diagonal, false), (Covariance::Diagonal, true)]
+    {
+        let layout = MixtureLayout { covariance, tails: true, ..MixtureLayout::gaussian(2) };
+        let model = model(layout, 2);
+        let steps = 400;
+        let radius = |i: usize| (0.5 * PI * (i as f64 + 0.5) / steps as f64).tan();
+        // Points and their shares of the area.
+        let mut points: Vec<([f32; 2], f64)> = Vec::new();
+        for i in 0..steps {
+            let (r, width) = (radius(i), 0.5 * PI / steps as f64);
+            let dr = (1.0 + r * r) * width;
+            if missing {
+                points.extend([1.0, -1.0].map(|sign| ([(sign * r) as f32, f32::NAN], dr)));
+            } else {
+                let angle = |k: usize| 2.0 * PI * (k as f64 + 0.5) / 64.0;
+                let at = |k: usize| [(r * angle(k).cos()) as f32, (r * angle(k).sin()) as f32];
+                points.extend((0..64).map(|k| (at(k), r * dr * 2.0 * PI / 64.0)));
+            }
+        }
+        let logs = |theta: &[f64; 2]| -> Vec<f64> {
+            points.iter().map(|(x, _)| evaluate(&model, arr2(&[*x]).view(), theta).values[0]).collect()
+        };
+        let own = logs(&centre);
+        let total: f64 = own.iter().zip(&points).map(|(log, (_, area))| log.exp() * area).sum();
+        let expected = if missing { (2.0 * PI).sqrt() } else { 2.0 * PI };
+        assert!((total / expected - 1.0).abs() < 2e-3, "{total} {expected}");
+        let metric = evaluate(&model, arr2(&[points[0].0]).view(), &centre).informations;
+        for direction in [[1.0, 0.0], [0.0, 1.0], [0.7, -0.7]] {
+            let h = 0.03;
+            let at = |h: f64| -> f64 {
+                let moved = logs(&[centre[0] + h * direction[0], centre[1] + h * direction[1]]);
+                let terms = own.iter().zip(&moved).zip(&points);
+                // With p' - p, whose integral is 0, so that errors of the sums cancel.
+                terms
+                    .map(|((log, moved), (_, area))| (log.exp() * (log - moved) + moved.exp() - log.exp()) * area)
+                    .sum()
+            };
+            let numeric = (at(h) + at(-h)) / (h * h) / expected;
+            let exact: f64 = (0..4).map(|e| metric[e] * direction[e / 2] * direction[e % 2]).sum();
+            assert!(
+                (numeric - exact).abs() < 0.01 * exact,
+                "{covariance:?} {missing} {direction:?}: {numeric} {exact}"
+            );
+        }
+    }
+}
+
 /// KL(p(θ) ‖ p(θ+δ)) of counts, summed over all cells, against the metric.
 #[test]
 fn the_metric_of_cells_is_their_fisher_information() {
-    let layout = MixtureLayout { components: 1, dim: 3, covariance: Covariance::Diagonal, cells: true, mixed: None };
+    let layout = MixtureLayout {
+        components: 1,
+        dim: 3,
+        covariance: Covariance::Diagonal,
+        cells: true,
+        mixed: None,
+        tails: false,
+    };
     let model = model(layout, 2);
     let centre = [0.4, -0.3];
     let x = Array2::from_shape_fn((1, 3), |(_, column)| [30.0, 1.0, -1.0][column]);

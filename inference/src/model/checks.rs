@@ -82,6 +82,9 @@ pub(super) fn check_layout(layout: &MixtureLayout, map: &ObservationMap) -> Resu
         }
         (Some(_), None) => false,
     };
+    if layout.tails && (layout.cells || layout.mixed.is_some()) {
+        return Err(unfit("layout.tails", "real numbers only"));
+    }
     if !fits || !(1..=MAX_COMPONENTS).contains(&layout.components) {
         return Err(unfit("layout", "the observations' width and 1 to 32 components"));
     }
@@ -134,11 +137,22 @@ mod tests {
     use crate::train::{Architecture, TrainOptions, train};
     use std::collections::HashMap;
     use tallsbi_data::{Silent, StreamKey};
+    use tallsbi_network::{LastLayer, Mlp, MlpSpec};
 
     fn model(architecture: Architecture) -> TrainedModel {
         let options = TrainOptions { architecture, ..crate::train::tests::small() };
         let data = crate::train::tests::toy(100, 1, &options);
         train(&data, &options, StreamKey::root(0), &Silent).unwrap()
+    }
+
+    /// The same with a Student t.
+    fn with_tails() -> TrainedModel {
+        let mut model = model(Architecture::Likelihood);
+        let Networks::Likelihood { members, layout, .. } = &mut model.networks else { panic!("a likelihood") };
+        *layout = MixtureLayout { tails: true, ..MixtureLayout::gaussian(2) };
+        let spec = MlpSpec { output: layout.outputs(), ..members[0].spec().clone() };
+        *members = vec![Mlp::random(spec, LastLayer::Random, &mut StreamKey::root(4).rng(0)).unwrap()];
+        model
     }
 
     /// The file with another description, without a digest: as a file made by hand, or by version 0.1.0.
@@ -154,8 +168,9 @@ mod tests {
 
     #[test]
     fn files_without_a_digest_are_read_as_before() {
-        let model = model(Architecture::Likelihood);
-        assert!(TrainedModel::from_bytes(&described(&model.to_bytes(), |_| {})).unwrap() == model);
+        for model in [model(Architecture::Likelihood), with_tails()] {
+            assert!(TrainedModel::from_bytes(&described(&model.to_bytes(), |_| {})).unwrap() == model);
+        }
     }
 
     /// Each flipped bit is refused, or leaves all numbers as they were.
@@ -179,6 +194,7 @@ mod tests {
     #[test]
     fn parts_that_do_not_fit_are_refused() {
         let likelihood = model(Architecture::Likelihood).to_bytes();
+        let tails = with_tails().to_bytes();
         let anchored = model(Architecture::Anchored).to_bytes();
         let noise = model(Architecture::Noise).to_bytes();
         for (bytes, pointer, value) in [
@@ -191,6 +207,9 @@ mod tests {
             (&likelihood, "/architecture/layout/components", "4611686018427387904"),
             (&likelihood, "/architecture/layout/dim", "4294967296"),
             (&likelihood, "/architecture/layout/cells", "true"),
+            (&likelihood, "/architecture/layout", r#"{"components":1,"dim":2,"covariance":"full","tails":true}"#),
+            (&tails, "/architecture/layout/cells", "true"),
+            (&tails, "/architecture/layout/tails", "1"),
             (&anchored, "/architecture/network/frequencies", "9223372036854775807"),
             (&anchored, "/architecture/network/n_max", "18446744073709551615"),
             (&anchored, "/architecture/anchor/input", "1"),

@@ -5,10 +5,13 @@
 //! precision L Lᵀ by rows, diagonal entries as logarithms:
 //!
 //!   log N(y; μ, (L Lᵀ)⁻¹) = Σ log L_ii - ½|Lᵀ(y - μ)|² - d/2 log 2π; the last term is left out everywhere.
+//!
+//! Components may be [Student t](super::tails) in place of Gaussians; their degrees of freedom follow the factor.
 
 use super::cells::Term;
 use super::missing::Hidden;
 use super::mixed::{EDGE_OUTPUTS, Mixed};
+use super::tails::Tail;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use tallsbi_data::{Choice, Named};
@@ -69,6 +72,9 @@ pub struct MixtureLayout {
     /// Whether components belong to [categories](super::mixed) that are seen, for `dim` real columns beside them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed: Option<Mixed>,
+    /// Whether components are Student t, with [degrees of freedom](super::tails) of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tails: bool,
 }
 
 /// A component in f64, diagonal exponentiated.
@@ -80,6 +86,8 @@ pub struct Component {
     pub factor: Vec<f64>,
     /// Σ log L_ii.
     pub log_determinant: f64,
+    /// Of each group of columns, where components are Student t.
+    pub tails: Vec<Tail>,
 }
 
 /// Buffers for one row's densities.
@@ -104,7 +112,7 @@ pub struct MixtureScratch {
 impl MixtureLayout {
     /// One Gaussian with a full covariance.
     pub fn gaussian(dim: usize) -> Self {
-        Self { components: 1, dim, covariance: Covariance::Full, cells: false, mixed: None }
+        Self { components: 1, dim, covariance: Covariance::Full, cells: false, mixed: None, tails: false }
     }
 
     /// Number of a network's outputs.
@@ -117,10 +125,10 @@ impl MixtureLayout {
     }
 
     fn component_outputs(&self) -> usize {
-        usize::from(self.has_logits()) + self.dim + self.factor_entries()
+        usize::from(self.has_logits()) + self.dim + self.factor_entries() + self.tail_outputs()
     }
 
-    fn factor_entries(&self) -> usize {
+    pub(super) fn factor_entries(&self) -> usize {
         match self.covariance {
             Covariance::Full => self.dim * (self.dim + 1) / 2,
             Covariance::Diagonal => self.dim,
@@ -180,6 +188,7 @@ impl MixtureLayout {
                 component.log_determinant += log;
                 component.factor[entry - 1] = log.exp();
             }
+            self.expand_tails(outputs, c, &mut component.tails);
         }
         self.expand_edges(outputs, &mut scratch.edges);
         let total = log_sum_exp(&scratch.logs);
@@ -224,7 +233,7 @@ impl MixtureLayout {
         variances
     }
 
-    /// log Σ_c w_c N_c(y) of the expanded row, marginal where `y` is NaN; adds `weight` times its gradient with respect to the outputs.
+    /// log Σ_c w_c p_c(y) of the expanded row, marginal where `y` is NaN; adds `weight` times its gradient with respect to the outputs.
     pub fn accumulate(
         &self,
         y: &[f64],
@@ -246,8 +255,13 @@ impl MixtureLayout {
     ) -> f64 {
         let log = |c: usize, scratch: &mut MixtureScratch| {
             self.residual(c, y, scratch);
-            let square: f64 = scratch.whitened.iter().map(|u| u * u).sum();
-            let complete = scratch.components[c].log_determinant - 0.5 * square;
+            let MixtureScratch { components, whitened, hidden, .. } = &*scratch;
+            let kernel = if self.tails {
+                self.log_tails(&components[c].tails, whitened, hidden)
+            } else {
+                -0.5 * whitened.iter().map(|u| u * u).sum::<f64>()
+            };
+            let complete = components[c].log_determinant + kernel;
             if scratch.hidden.is_empty() { complete } else { complete - scratch.hidden.log_determinant() }
         };
         let slope = |c: usize, weight: f64, scratch: &mut MixtureScratch, gradient: &mut [f64]| {
@@ -336,11 +350,15 @@ impl MixtureLayout {
         value
     }
 
-    /// Adds `weight` times the gradient of log N_c, residual and whitened residual being in the scratch.
-    fn slope(&self, c: usize, weight: f64, scratch: &MixtureScratch, gradient: &mut [f64]) {
+    /// Adds `weight` times the gradient of log p_c, residual and whitened residual being in the scratch.
+    fn slope(&self, c: usize, weight: f64, scratch: &mut MixtureScratch, gradient: &mut [f64]) {
         let MixtureScratch { components, residual, whitened, hidden, .. } = scratch;
         let factor = &components[c].factor;
         let at = self.mean_offset(c);
+        if self.tails {
+            let own = &mut gradient[self.tail_offset(c)..][..self.tail_outputs()];
+            self.pull_tails((&components[c].tails, hidden), weight, whitened, own);
+        }
         if !hidden.is_empty() {
             hidden.slope(*self, factor, weight, &mut gradient[at + self.dim..]);
         }
@@ -387,7 +405,7 @@ mod tests {
     #[test]
     fn gradient_is_the_finite_difference() {
         for (components, covariance) in [(1, Covariance::Full), (3, Covariance::Full), (3, Covariance::Diagonal)] {
-            let layout = MixtureLayout { components, dim: 3, covariance, cells: false, mixed: None };
+            let layout = MixtureLayout { components, dim: 3, covariance, cells: false, mixed: None, tails: false };
             let y = [0.3, -0.7, 0.2];
             let outputs = outputs(layout);
             let mut gradient = vec![0.0; layout.outputs()];
@@ -408,7 +426,14 @@ mod tests {
     /// L = [[2, 0], [1, 4]]: L Lᵀ = [[4, 2], [2, 17]], whose inverse is [[17, -2], [-2, 4]]/64.
     #[test]
     fn variances_are_the_inverse_precisions_diagonal() {
-        let full = MixtureLayout { components: 1, dim: 2, covariance: Covariance::Full, cells: false, mixed: None };
+        let full = MixtureLayout {
+            components: 1,
+            dim: 2,
+            covariance: Covariance::Full,
+            cells: false,
+            mixed: None,
+            tails: false,
+        };
         let found = full.variances(&[2.0, 1.0, 4.0]);
         assert!((found[0] - 17.0 / 64.0).abs() < 1e-12 && (found[1] - 4.0 / 64.0).abs() < 1e-12, "{found:?}");
         let diagonal = MixtureLayout { covariance: Covariance::Diagonal, ..full };
@@ -417,7 +442,14 @@ mod tests {
 
     #[test]
     fn density_integrates_to_one() {
-        let layout = MixtureLayout { components: 2, dim: 2, covariance: Covariance::Full, cells: false, mixed: None };
+        let layout = MixtureLayout {
+            components: 2,
+            dim: 2,
+            covariance: Covariance::Full,
+            cells: false,
+            mixed: None,
+            tails: false,
+        };
         let outputs = outputs(layout);
         let (half, step) = (120, 0.08);
         let mut sum = 0.0;

@@ -12,6 +12,7 @@ use super::density::{MixtureLayout, MixtureScratch};
 use super::missing::Hidden;
 use super::mixed::Categories;
 use super::observation_map::ObservationMap;
+use super::tails::{TailInformation, TailTangent};
 use super::trained::Success;
 use crate::precision::dot;
 use crate::tempering::{Likelihood, Local};
@@ -105,7 +106,7 @@ impl Observed {
     fn new(points: Vec<f64>, layout: MixtureLayout, cells: Option<&Cells>) -> Vec<Self> {
         let d = layout.dim;
         let Some(cells) = cells else {
-            if layout.components > 1 {
+            if layout.components > 1 || layout.tails {
                 return vec![Self::Points(points)];
             }
             let (complete, incomplete): (Vec<&[f64]>, _) =
@@ -173,6 +174,9 @@ pub(super) struct RowScratch {
     tangent: Vec<f64>,
     /// Roots of the information in each column, where there are cells.
     roots: Vec<[f64; 3]>,
+    /// Where components are Student t: each group's information, and its tangents by parameters.
+    tails: Vec<TailInformation>,
+    tail_tangents: Vec<TailTangent>,
     /// Each observation's slope, where the information is made of them.
     pub(super) each: Vec<f64>,
 }
@@ -430,7 +434,7 @@ impl LikelihoodModel {
     }
 
     /// n Σ_c w_c F_c, F_c the Fisher information of component c: ∂_aμᵀ P ∂_bμ + ½ tr(P⁻¹ ∂_aP P⁻¹ ∂_bP), P = L Lᵀ. With
-    /// A_a = L⁻¹ ∂_aL the trace is that of (A_a + A_aᵀ)(A_b + A_bᵀ). Of cells, the sum of the columns' information. An upper bound for mixtures whose components overlap.
+    /// A_a = L⁻¹ ∂_aL the trace is that of (A_a + A_aᵀ)(A_b + A_bᵀ). Of cells, the sum of the columns' information; of Student t their own. An upper bound for mixtures whose components overlap.
     ///
     /// Where values are missing, P is that of the others' marginal, and rows of A_a of missing values are left out (exact for diagonal factors).
     fn information(&self, patterns: &[Hidden], tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
@@ -444,11 +448,15 @@ impl LikelihoodModel {
             let (hidden, n) = (&patterns[index], row.counts[index]);
             let weight = n * layout.log_weight(&row.mixture, c).exp();
             let entries = self.whiten_tangents(hidden, c, tangents, row);
-            let RowScratch { whitened, relative, .. } = row;
+            let RowScratch { whitened, relative, tails, tail_tangents, .. } = row;
             for a in 0..m {
                 for b in 0..=a {
-                    let value = dot(&whitened[a * d..(a + 1) * d], &whitened[b * d..(b + 1) * d])
+                    let mut value = dot(&whitened[a * d..(a + 1) * d], &whitened[b * d..(b + 1) * d])
                         + dot(&relative[a * entries..(a + 1) * entries], &relative[b * entries..(b + 1) * entries]);
+                    for (group, tail) in tails.iter().enumerate() {
+                        let of = |parameter: usize| tail_tangents[parameter * tails.len() + group];
+                        value += tail.product(of(a), of(b));
+                    }
                     out[a * m + b] += weight * value;
                     out[b * m + a] = out[a * m + b];
                 }
@@ -460,7 +468,7 @@ impl LikelihoodModel {
     /// latter.
     fn whiten_tangents(&self, hidden: &Hidden, c: usize, tangents: &[f32], row: &mut RowScratch) -> usize {
         let (layout, d, m) = (self.layout, self.layout.dim, self.dim_theta());
-        let RowScratch { mixture, whitened, relative, tangent, roots, .. } = row;
+        let RowScratch { mixture, whitened, relative, tangent, roots, tails, tail_tangents, .. } = row;
         let factor = &mixture.components[c].factor;
         let entries = factor.len();
         relative.resize(m * entries, 0.0);
@@ -472,6 +480,8 @@ impl LikelihoodModel {
         }
         let mut hidden = hidden.clone();
         hidden.condition(layout, factor);
+        layout.tail_informations(&mixture.components[c].tails, &hidden, tails);
+        tail_tangents.clear();
         for (a, line) in tangents.chunks(layout.outputs()).enumerate() {
             tangent.clear();
             tangent.extend(line[at..at + d].iter().map(|&value| f64::from(value)));
@@ -492,6 +502,9 @@ impl LikelihoodModel {
                     .map(|&i| layout.row_offset(i)..layout.row_offset(i) + layout.columns(i).len());
                 rows.for_each(|row| own[row].fill(0.0));
             }
+            let own = (&mut whitened[a * d..(a + 1) * d], own);
+            let of_freedom = &line[layout.tail_offset(c)..];
+            layout.weigh_tails((&mixture.components[c].tails, tails), of_freedom, own, tail_tangents);
         }
         entries
     }

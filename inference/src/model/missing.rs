@@ -9,6 +9,7 @@
 
 use super::density::MixtureLayout;
 use crate::precision::{cholesky, dot, lower_solve, lower_transpose_solve};
+use std::ops::Range;
 
 /// Which values of an observation are missing, and what a component's precision says of them.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +38,11 @@ impl Hidden {
     /// Whether nothing is missing.
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()
+    }
+
+    /// How many of a range of columns are not missing.
+    pub fn seen(&self, columns: &Range<usize>) -> usize {
+        columns.len() - self.columns.iter().filter(|i| columns.contains(i)).count()
     }
 
     /// M.

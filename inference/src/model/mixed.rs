@@ -309,6 +309,7 @@ mod tests {
         covariance: Covariance::Full,
         cells: false,
         mixed: Some(Mixed { categories: 2, edges: true }),
+        tails: false,
     };
 
     fn outputs(layout: MixtureLayout) -> Vec<f32> {

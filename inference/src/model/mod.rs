@@ -18,6 +18,7 @@ mod outside;
 mod reference;
 mod region;
 mod surprise;
+pub mod tails;
 mod tile;
 pub mod trained;
 

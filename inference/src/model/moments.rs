@@ -15,6 +15,9 @@ const ROUNDING: f64 = 1e-12;
 /// Standard deviations below so many units in the last place of single precision are told where all values are single precision.
 const FEW_UNITS: f64 = 64.0;
 
+/// How many times that of the quartiles a standard deviation of values with heavy tails is.
+const HEAVY: f64 = 10.0;
+
 /// Values kept to read quantiles off, all columns together, and rows of them at least and at most.
 const KEPT: usize = 1 << 22;
 const KEPT_ROWS: (usize, usize) = (256, 4096);
@@ -53,6 +56,8 @@ pub struct Robust {
     pub median: f64,
     /// Standard deviation by the quartiles, or by the 5 % and 95 % quantiles where these are equal.
     pub scale: f64,
+    /// Standard deviation of the values between the 1 % and 99 % quantiles.
+    pub central: f64,
     /// Lowest f(x).
     pub lowest: f64,
     /// Highest f(x).
@@ -144,7 +149,17 @@ impl Moments {
             // The distances of a normal distribution's quantiles.
             let quartiles = (at(0.75) - at(0.25)) / 1.349;
             let scale = if quartiles > 0.0 { quartiles } else { (at(0.95) - at(0.05)) / 3.290 };
-            Robust { median: at(0.5), scale, lowest: transform(column.lowest), highest: transform(column.highest) }
+            let inner = &sorted[((sorted.len() - 1) as f64 * 0.01) as usize..];
+            let inner = &inner[..inner.len().min((sorted.len() as f64 * 0.98).ceil() as usize)];
+            let mean = inner.iter().sum::<f64>() / inner.len() as f64;
+            let central = (inner.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / inner.len() as f64).sqrt();
+            Robust {
+                median: at(0.5),
+                scale,
+                central,
+                lowest: transform(column.lowest),
+                highest: transform(column.highest),
+            }
         };
         self.columns.iter().enumerate().map(column).collect()
     }
@@ -196,6 +211,23 @@ impl Moments {
             }
         }
         notes
+    }
+
+    /// The same with the median and the quartiles' scale in columns of real numbers whose standard deviation is that of a few values far out: 10 times
+    /// the quartiles', but not without one of a hundred at either end. Beside such a standard deviation all other values would look alike to a network.
+    pub fn finish_robust(self) -> ObservationMap {
+        let robust = self.robust();
+        let scales: Vec<Scale> = self.columns.iter().map(|column| self.scale(column)).collect();
+        let whole: Vec<bool> = self.columns.iter().map(|column| column.whole).collect();
+        let mut map = self.finish();
+        for (i, (robust, scale)) in robust.iter().zip(&scales).enumerate() {
+            let bound = HEAVY * robust.scale;
+            if !whole[i] && robust.scale > 0.0 && scale.sd > bound && robust.central < bound {
+                map.mean[i] = (robust.median - scale.offset) as f32;
+                map.sd[i] = robust.scale as f32;
+            }
+        }
+        map
     }
 
     /// The map that standardises what was seen.

@@ -157,6 +157,7 @@ impl MixtureLayout {
                 noise[k] -= entry * noise[i];
             }
         }
+        self.spread_tails(&scratch.components[component].tails, &mut noise, rng);
         noise.iter_mut().zip(mean).for_each(|(value, mean)| *value += mean);
         (component, noise)
     }

@@ -1,7 +1,7 @@
 //! The training set as training sees it: latent parameters, standardised observations, and a split.
 
 use super::features::{Features, Storage};
-use super::options::{LatentKind, TrainOptions};
+use super::options::{Architecture, LatentKind, TrainOptions};
 use super::screen::{Blocks, screen};
 use crate::model::ObservationMap;
 use crate::model::cells::Cells;
@@ -180,7 +180,13 @@ impl TrainingData {
             let message = "x is the same in every row: it says nothing about the parameters".into();
             return Err(InferenceError::TrainingSet(message));
         }
-        let observation_map = screened.moments.clone().finish();
+        let map = screened.moments.clone().finish();
+        let counts = Cells::new(&map).is_some_and(|cells| (0..dim_x).all(|column| cells.has(column)));
+        let observation_map = match options.architecture.resolve(dim_x, counts) {
+            // Of networks that see θ only.
+            Architecture::Likelihood => screened.moments.clone().finish_robust(),
+            _ => map,
+        };
         if let (true, Some(note)) = (observation_map.sd.iter().all(|&sd| sd == 0.0), notes.first()) {
             return Err(InferenceError::TrainingSet(note.to_string()));
         }

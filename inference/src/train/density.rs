@@ -6,6 +6,7 @@ use crate::model::cells::{Cells, Interval};
 use crate::model::density::{MixtureLayout, MixtureScratch};
 use crate::model::mixed::Categories;
 use rand::RngExt;
+use statrs::distribution::{ContinuousCDF, Normal};
 use std::ops::Range;
 use tallsbi_data::{SignedPermutation, StreamKey, Symmetry};
 use tallsbi_network::{Engine, ForwardWorkspace, Mlp, Trace};
@@ -86,28 +87,62 @@ impl<'a> DensityObjective<'a> {
 
     /// Calls `visit` with the residual of the first observation of each row from the density's mean and with the standard deviations, (d) each.
     pub fn residuals(&self, rows: &[u32], noise: StreamKey, mut visit: impl FnMut(&[f64], &[f64])) {
+        let (d, layout) = (self.layout.dim, self.layout);
+        self.expanded(rows, noise, |target, mixture| {
+            let (mut mean, mut square) = (vec![0.0; d], vec![0.0; d]);
+            for c in 0..layout.components {
+                let weight = layout.log_weight(mixture, c).exp();
+                let component = &mixture.components[c];
+                let variances = layout.variances(&component.factor);
+                for j in 0..d {
+                    mean[j] += weight * component.mean[j];
+                    square[j] += weight * (component.mean[j].powi(2) + variances[j]);
+                }
+            }
+            let sd: Vec<f64> = square.iter().zip(&mean).map(|(s, m)| (s - m * m).max(1e-30).sqrt()).collect();
+            let residual: Vec<f64> = target.iter().zip(&mean).map(|(x, mean)| x - mean).collect();
+            visit(&residual, &sd);
+        });
+    }
+
+    /// Calls `visit` with the normal scores Φ⁻¹(F(x_j|θ)) of the first observation of each row, (d), F the distribution function of its column under a
+    /// mixture of Gaussians: standard normal, if that is the law.
+    pub fn normal_scores(&self, rows: &[u32], noise: StreamKey, mut visit: impl FnMut(&[f64])) {
+        let (d, layout, normal) = (self.layout.dim, self.layout, Normal::standard());
+        self.expanded(rows, noise, |target, mixture| {
+            let mut tails = vec![[0.0; 2]; d];
+            let mut scores = vec![0.0; d];
+            for (c, component) in mixture.components.iter().enumerate() {
+                let weight = layout.log_weight(mixture, c).exp();
+                for (j, variance) in layout.variances(&component.factor).into_iter().enumerate() {
+                    scores[j] = (target[j] - component.mean[j]) / variance.sqrt();
+                    tails[j][0] += weight * normal.cdf(scores[j]);
+                    tails[j][1] += weight * normal.sf(scores[j]);
+                }
+            }
+            if layout.components > 1 {
+                // By the smaller tail, which has all digits.
+                for (score, [below, above]) in scores.iter_mut().zip(tails) {
+                    let least = below.min(above).max(f64::MIN_POSITIVE);
+                    *score = normal.inverse_cdf(least) * if below < above { 1.0 } else { -1.0 };
+                }
+            }
+            visit(&scores);
+        });
+    }
+
+    /// Calls `visit` with the first observation of each row and the density's numbers.
+    fn expanded(&self, rows: &[u32], noise: StreamKey, mut visit: impl FnMut(&[f64], &MixtureScratch)) {
         let mut workspace = self.workspace();
-        let (outputs, d, layout) = (self.engine.spec().output, self.layout.dim, self.layout);
+        let (outputs, d) = (self.engine.spec().output, self.layout.dim);
         for chunk in rows.chunks(CHUNK_ROWS) {
             self.assemble_chosen(chunk.iter().map(|&row| (row, 0, noise, u64::from(row))), &mut workspace);
             let DensityWorkspace { input, target, out, mixture, forward, .. } = &mut workspace;
             let out = &mut out[..chunk.len() * outputs];
             self.engine.forward(&input[..chunk.len() * self.engine.spec().input], forward, out);
             for (out, target) in out.chunks_exact(outputs).zip(target.chunks_exact(d)) {
-                layout.expand(out, mixture);
-                let (mut mean, mut square) = (vec![0.0; d], vec![0.0; d]);
-                for c in 0..layout.components {
-                    let weight = layout.log_weight(mixture, c).exp();
-                    let component = &mixture.components[c];
-                    let variances = layout.variances(&component.factor);
-                    for j in 0..d {
-                        mean[j] += weight * component.mean[j];
-                        square[j] += weight * (component.mean[j].powi(2) + variances[j]);
-                    }
-                }
-                let sd: Vec<f64> = square.iter().zip(&mean).map(|(s, m)| (s - m * m).max(1e-30).sqrt()).collect();
-                let residual: Vec<f64> = target.iter().zip(&mean).map(|(x, mean)| x - mean).collect();
-                visit(&residual, &sd);
+                self.layout.expand(out, mixture);
+                visit(target, mixture);
             }
         }
     }

@@ -52,7 +52,14 @@ impl<'a> Run<'a> {
         if pairs.linearity(&linear) < LEVEL {
             return Ok(None);
         }
-        let layout = MixtureLayout { components: 1, dim: d, covariance: Covariance::Full, cells: false, mixed: None };
+        let layout = MixtureLayout {
+            components: 1,
+            dim: d,
+            covariance: Covariance::Full,
+            cells: false,
+            mixed: None,
+            tails: false,
+        };
         let network = linear.network(layout, m)?;
         let loss = pairs.mean_loss(&linear);
         let record = TrainingRecord {

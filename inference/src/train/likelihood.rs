@@ -20,7 +20,7 @@ use tallsbi_network::{Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec};
 pub(super) const WORTH: f64 = 0.01;
 
 /// How many times the components of the largest mixture are tried next if it is the best.
-const GROWTH: usize = 4;
+pub(super) const GROWTH: usize = 4;
 
 /// Gaussians of each category, and whether real columns have edges: the forms that are tried where categories stand beside real numbers.
 const MIXED_FORMS: [(usize, bool); 3] = [(1, false), (1, true), (4, true)];
@@ -28,12 +28,27 @@ const MIXED_FORMS: [(usize, bool); 3] = [(1, false), (1, true), (4, true)];
 /// Their streams start so many further.
 const MIXED_STREAMS: usize = 1000;
 
+/// Degrees of freedom that Student t's start with.
+const START_FREEDOM: f64 = 4.0;
+
+/// How many of a Student t's scales the means of a mixture that starts from it are moved at most.
+const REACH: f64 = 2.0;
+
+/// A candidate with its trained network.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tried {
+    pub(super) candidate: Candidate,
+    pub(super) network: usize,
+}
+
 /// A network that is tried.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub(super) form: DensityForm,
     /// Components are those of each category, where categories are told from real numbers.
     pub(super) mixed: Option<Mixed>,
+    /// Whether components are Student t in place of Gaussians.
+    pub(super) tails: bool,
     /// Without hidden layers.
     pub(super) linear: bool,
     /// Whether it may be chosen, or is there for a mixture to start from only.
@@ -50,18 +65,24 @@ impl Candidate {
     fn categories(&self) -> usize {
         self.mixed.map_or(1, |mixed| mixed.categories)
     }
+
+    /// Whether it is a single Student t that a mixture of some can start from.
+    pub(super) fn is_deep_tail(&self) -> bool {
+        self.tails && !self.linear && self.form.components == 1
+    }
 }
 
 impl<'a> Run<'a> {
-    /// A linear model in closed form where the rows cannot be told from one; else networks of each form, the best of them with other learning rates, one with the symmetries that it shows, then more of the best.
+    /// A linear model in closed form where the rows cannot be told from one; else networks of each form, Student t's where noise has heavy tails, the best of them with other learning rates, one with the symmetries that it shows, then more of the best.
     pub fn likelihood(mut self) -> Result<TrainedModel> {
         if let Some(linear) = self.least_squares()? {
             return Ok(self.model(linear));
         }
         let options = &self.options.likelihood;
         let variants: Vec<(String, OptimizerOptions)> = self.options.search.variants(&options.optimizer).collect();
-        let (candidate, chosen) = self.choose(&variants)?;
-        let mut first = self.other_rates(&candidate, chosen)?;
+        let (chosen, tried) = self.choose(&variants)?;
+        let Tried { candidate, network } = self.tails(&variants, &tried, chosen)?;
+        let mut first = self.other_rates(&candidate, network)?;
         let (symmetry, input) = self.symmetric(&candidate, &mut first)?;
 
         self.note_residuals(&candidate, first, &input)?;
@@ -92,8 +113,8 @@ impl<'a> Run<'a> {
     }
 
     /// Trains networks of each form with each of the optimisers: single Gaussians, then mixtures that start from them, and larger mixtures
-    /// as long as they are better; the best candidate and its network.
-    fn choose(&mut self, variants: &[(String, OptimizerOptions)]) -> Result<(Candidate, usize)> {
+    /// as long as they are better; the best candidate, and all.
+    fn choose(&mut self, variants: &[(String, OptimizerOptions)]) -> Result<(Tried, Vec<Tried>)> {
         let (mut candidates, mut mixtures): (Vec<_>, Vec<_>) =
             self.candidates().into_iter().partition(|candidate| candidate.form.components == 1);
         let tried = self.try_all(&candidates, variants)?.start;
@@ -124,7 +145,10 @@ impl<'a> Run<'a> {
                 || components * chosen.categories() > MAX_COMPONENTS
             {
                 self.keep(tried..networks(candidates.len()).start, first);
-                return Ok((chosen, first));
+                let network = |index| self.best(networks(index));
+                let all = candidates.iter().enumerate();
+                let all = all.map(|(index, &candidate)| Tried { candidate, network: network(index) }).collect();
+                return Ok((Tried { candidate: chosen, network: first }, all));
             }
             let stream = self.spare_stream() + candidates.len();
             mixtures.push(Candidate { form: DensityForm { components, ..chosen.form }, stream, ..chosen });
@@ -132,7 +156,7 @@ impl<'a> Run<'a> {
     }
 
     /// The first stream that neither a form, the symmetric network nor a member has.
-    fn spare_stream(&self) -> usize {
+    pub(super) fn spare_stream(&self) -> usize {
         self.options.likelihood.candidates.len() + self.options.likelihood.members
     }
 
@@ -148,6 +172,7 @@ impl<'a> Run<'a> {
         let candidate = |form, linear, stream| Candidate {
             form,
             mixed: None,
+            tails: false,
             linear,
             eligible: true,
             fold: 0,
@@ -181,7 +206,11 @@ impl<'a> Run<'a> {
     }
 
     /// Trains the candidates with each of the optimisers; returns their networks.
-    fn try_all(&mut self, candidates: &[Candidate], variants: &[(String, OptimizerOptions)]) -> Result<Range<usize>> {
+    pub(super) fn try_all(
+        &mut self,
+        candidates: &[Candidate],
+        variants: &[(String, OptimizerOptions)],
+    ) -> Result<Range<usize>> {
         let mut jobs = Vec::new();
         for candidate in candidates {
             for (variant, optimizer) in variants {
@@ -244,7 +273,8 @@ impl<'a> Run<'a> {
                 mixed: Some(mixed),
                 ..layout
             },
-            _ => layout,
+            // Tails are those of real numbers.
+            _ => MixtureLayout { tails: candidate.tails, cells: layout.cells && !candidate.tails, ..layout },
         }
     }
 
@@ -252,7 +282,7 @@ impl<'a> Run<'a> {
         let DensityForm { components, covariance } = *form;
         // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
         let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
-        MixtureLayout { components, dim: self.data.dim_x, covariance, cells, mixed: None }
+        MixtureLayout { components, dim: self.data.dim_x, covariance, cells, mixed: None, tails: false }
     }
 
     pub(super) fn describe(&self, candidate: &Candidate) -> String {
@@ -262,7 +292,13 @@ impl<'a> Run<'a> {
             None if self.layout(candidate).cells => " of counts' cells",
             None => "",
         };
-        format!("{}{kind}{}", candidate.form, if candidate.linear { ", linear" } else { "" })
+        let form = candidate.form.to_string();
+        let form = if candidate.tails {
+            form.replace("Gaussians", "Student t").replace("Gaussian", "Student t")
+        } else {
+            form
+        };
+        format!("{form}{kind}{}", if candidate.linear { ", linear" } else { "" })
     }
 
     /// The untrained network of a candidate.
@@ -280,6 +316,7 @@ impl<'a> Run<'a> {
         let mut rng = self.key.child(Purpose::Initialization).rng(candidate.stream as u64);
         let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
         let biases = network.parameters().len() - layout.outputs();
+        layout.start_tails(&mut network.parameters_mut()[biases..], START_FREEDOM);
         match (candidate.origin, candidate.mixed, self.categories()) {
             (Some(origin), Some(_), _) => self.split_blocks(&mut network, layout, origin, &mut rng)?,
             (Some(origin), ..) => self.split(&mut network, layout, origin, &mut rng)?,
@@ -304,6 +341,7 @@ impl<'a> Run<'a> {
         let engine = Engine::new(&source);
         let mut workspace = ForwardWorkspace::new(source.spec(), 1);
         let mut outputs = vec![0.0; single.outputs()];
+        let mut mixture = MixtureScratch::default();
         let (from, to) = (source.layers().len() - 1, network.layers()[source.layers().len() - 1].clone());
         let hidden = to.weight.start;
         network.parameters_mut()[..hidden].copy_from_slice(&source.parameters()[..hidden]);
@@ -317,11 +355,21 @@ impl<'a> Run<'a> {
             network.parameters_mut()[weights].copy_from_slice(source.weight(from));
             let biases = &mut network.parameters_mut()[to.bias.start + at..][..single.outputs()];
             biases.copy_from_slice(source.bias(from));
+            // Values far out are no places for components.
+            let reach: Vec<f32> = match layout.tails {
+                false => vec![f32::INFINITY; d],
+                true => {
+                    single.expand(&outputs, &mut mixture);
+                    let variances = layout.variances(&mixture.components[0].factor);
+                    variances.iter().map(|variance| (REACH * variance.sqrt()) as f32).collect()
+                }
+            };
             for (i, &feature) in self.data.feature_row(row, 0).iter().enumerate().take(d) {
                 let seen =
                     cells.as_ref().map_or(Interval::point(feature.into()), |cells| cells.interval(i, feature.into()));
                 let middle = 0.5 * (seen.lower + seen.upper) as f32;
-                biases[i] += if middle.is_finite() { middle - outputs[i] } else { 0.0 };
+                let shift = if middle.is_finite() { middle - outputs[i] } else { 0.0 };
+                biases[i] += shift.clamp(-reach[i], reach[i]);
             }
         }
         Ok(())

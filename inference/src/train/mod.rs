@@ -14,6 +14,7 @@ mod run;
 mod screen;
 mod success;
 mod symmetry;
+mod tails;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trainer;

@@ -47,13 +47,26 @@ impl<'a> Run<'a> {
         });
         let map = &data.observation_map;
         for column in (0..d).filter(|&i| map.sd[i] > 0.0 && !map.counts.get(i).copied().unwrap_or(false)) {
-            self.notes.extend(judge(column, &residuals[column], &mut spreads[column], candidate.form.components));
+            self.notes.extend(judge(column, &residuals[column], &mut spreads[column], Tails::of(candidate)));
         }
         Ok(())
     }
 }
 
-fn judge(column: usize, residuals: &[f64], spreads: &mut [f64], components: usize) -> Option<Note> {
+/// Whether a form has no tails but a Gaussian's.
+#[derive(PartialEq)]
+enum Tails {
+    Gaussian,
+    Own,
+}
+
+impl Tails {
+    fn of(candidate: &Candidate) -> Self {
+        if candidate.tails || candidate.form.components > 1 { Self::Own } else { Self::Gaussian }
+    }
+}
+
+fn judge(column: usize, residuals: &[f64], spreads: &mut [f64], tails: Tails) -> Option<Note> {
     spreads.sort_unstable_by(f64::total_cmp);
     let share = spreads[spreads.len() / 2];
     if share < NO_NOISE {
@@ -61,7 +74,7 @@ fn judge(column: usize, residuals: &[f64], spreads: &mut [f64], components: usiz
     }
     let n = residuals.len() as f64;
     let beyond = residuals.iter().filter(|u| u.abs() > TAIL).count();
-    if components == 1 && beyond >= 4 && beyond as f64 > 10.0 * GAUSSIAN_TAIL * n {
+    if tails == Tails::Gaussian && beyond >= 4 && beyond as f64 > 10.0 * GAUSSIAN_TAIL * n {
         return Some(Note::HeavyTails { column, beyond, rows: residuals.len() });
     }
     // About their own mean and in their own spread: a network may be off in both.

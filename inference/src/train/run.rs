@@ -154,6 +154,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Where in `done` the next stage's networks will be.
+    pub(super) fn next_network(&self) -> usize {
+        self.before
+    }
+
     /// Notes a network that was fitted in closed form, before all others.
     pub(super) fn take_fitted(&mut self, parameters: Vec<f32>, record: TrainingRecord) {
         // A resumed run has it already.

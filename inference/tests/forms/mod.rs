@@ -34,7 +34,7 @@ pub fn evaluate<L: Likelihood>(model: &L, x: ArrayView2<'_, f32>, theta: &[f64])
 }
 
 pub const GAUSSIAN: MixtureLayout =
-    MixtureLayout { components: 1, dim: 3, covariance: Covariance::Full, cells: false, mixed: None };
+    MixtureLayout { components: 1, dim: 3, covariance: Covariance::Full, cells: false, mixed: None, tails: false };
 
 /// A model with its map, and an observation.
 pub struct Case {
@@ -43,7 +43,7 @@ pub struct Case {
     pub row: Vec<f32>,
 }
 
-/// Gaussians and mixtures of real numbers; a count, a category and a real number as cells; a category with a real number that has an edge.
+/// Gaussians, Student t and mixtures of real numbers; a count, a category and a real number as cells; a category with a real number that has an edge.
 pub fn cases() -> Vec<Case> {
     let real = ObservationMap::standardize(vec![0.0; 3], vec![1.0; 3]);
     let column = |i: usize, j: usize| [(i % 6) as f32, (i / 6 % 2) as f32, 0.01 * i as f32 - 2.0][j];
@@ -64,6 +64,8 @@ pub fn cases() -> Vec<Case> {
         case(MixtureLayout { components: 2, ..diagonal }, &real, &[0.3, -0.8, 1.1]),
         case(MixtureLayout { cells: true, ..diagonal }, &fit(0), &[2.0, 1.0, 0.5]),
         case(MixtureLayout { cells: true, components: 2, ..diagonal }, &fit(0), &[2.0, 1.0, 0.5]),
+        case(MixtureLayout { tails: true, ..GAUSSIAN }, &real, &[0.3, -0.8, 4.1]),
+        case(MixtureLayout { tails: true, components: 3, ..diagonal }, &real, &[0.3, -0.8, 4.1]),
         case(MixtureLayout { components: 4, dim: 1, mixed, ..GAUSSIAN }, &fit(1), &[1.0, 0.5]),
     ]
 }

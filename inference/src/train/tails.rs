@@ -1,0 +1,171 @@
+//! Heavy tails of the noise: when Student t's are tried in place of Gaussians, and how.
+//!
+//! Training sets without heavy tails are trained as if there were no such form. It is tried where it can matter: where normal scores Φ⁻¹(F(x_j|θ)) of held-out
+//! rows under the form that was chosen are t rather than Gaussian by more than a form must gain, beyond chance; or where a mixture was chosen and the single
+//! Gaussian's scores have no fourth moment (ν ≤ 4): some Gaussians follow such tails as far as the training rows go, and no further.
+//!
+//! A t's likelihood is robust, so that its networks start afresh, not from a Gaussian's that outliers have moved.
+
+use super::density::{DensityObjective, Direction, Input};
+use super::likelihood::{Candidate, GROWTH, Tried, WORTH};
+use super::options::{DensityForm, OptimizerOptions};
+use super::run::Run;
+use crate::Result;
+use crate::model::density::MAX_COMPONENTS;
+use statrs::distribution::{Continuous, Normal, StudentsT};
+use tallsbi_data::Purpose;
+
+/// Held-out rows that are looked at, and fewest to say anything from.
+const ROWS: (usize, usize) = (5000, 200);
+
+/// Degrees of freedom that are tried on scores, and the most of scores without a fourth moment.
+const FREEDOMS: [f64; 5] = [1.0, 2.0, 4.0, 8.0, 16.0];
+const NO_KURTOSIS: f64 = 4.0;
+
+/// Steps to the location and scale of each, some digits more than needed.
+const STEPS: usize = 40;
+
+/// Logarithm of a likelihood ratio that chance hardly has: twice that is beyond χ² of one degree of freedom once in 100 000.
+const CHANCE: f64 = 10.0;
+
+/// Their networks' streams start so many further than those of others.
+const TAIL_STREAMS: usize = 2000;
+
+/// A column's scores as a t.
+#[derive(Debug, Clone, Copy)]
+struct Tails {
+    freedom: f64,
+    /// What it gains over a Gaussian, in nats a score.
+    gain: f64,
+}
+
+impl<'a> Run<'a> {
+    /// Trains Student t's, and mixtures of them, if the form `chosen` among those `tried` leaves heavy tails; the one to use.
+    pub(super) fn tails(
+        &mut self,
+        variants: &[(String, OptimizerOptions)],
+        tried: &[Tried],
+        chosen: Tried,
+    ) -> Result<Tried> {
+        if !self.leaves_tails(tried, chosen)? {
+            return Ok(chosen);
+        }
+        let mixtures = self.options.likelihood.candidates.iter().any(|form| form.components > 1);
+        let mut next: Vec<Candidate> = self.single_tails(tried);
+        let (mut all, start) = (Vec::new(), self.next_network());
+        // A single t is simpler than a mixture of Gaussians.
+        let simplest = chosen.candidate.form.components == 1;
+        all.extend(simplest.then_some(chosen));
+        loop {
+            let networks = self.try_all(&next, variants)?;
+            let best = |index: usize| {
+                let first = networks.start + index * variants.len();
+                self.best(first..first + variants.len())
+            };
+            all.extend(next.iter().enumerate().map(|(index, &candidate)| Tried { candidate, network: best(index) }));
+            if !simplest && next[0].form.components == 1 {
+                all.push(chosen);
+            }
+            let loss = |tried: &Tried| self.done[tried.network].1.best_validation_loss;
+            let better = |best: Tried, next: Tried| if loss(&next) < loss(&best) - WORTH { next } else { best };
+            let best = all.iter().copied().reduce(better).expect("some were trained");
+            let largest = next.iter().map(|candidate| candidate.form.components).max().unwrap_or(1);
+            let components = GROWTH * largest;
+            let grows = largest == 1 || (best.candidate.tails && best.candidate.form.components == largest);
+            let deep = all.iter().filter(|tried| tried.candidate.is_deep_tail());
+            let origin = deep.min_by(|a, b| loss(a).total_cmp(&loss(b))).copied();
+            let Some(origin) = origin.filter(|_| mixtures && grows && components <= MAX_COMPONENTS) else {
+                self.keep(chosen.network..chosen.network + 1, best.network);
+                self.keep(start..self.next_network(), best.network);
+                return Ok(best);
+            };
+            next = vec![Candidate {
+                form: DensityForm { components, ..origin.candidate.form },
+                stream: origin.candidate.stream + all.len(),
+                origin: Some(origin.network),
+                ..origin.candidate
+            }];
+        }
+    }
+
+    /// Single t's of the shapes that were tried.
+    fn single_tails(&self, tried: &[Tried]) -> Vec<Candidate> {
+        let singles = tried.iter().map(|tried| tried.candidate).filter(|candidate| candidate.form.components == 1);
+        let mut found: Vec<Candidate> = Vec::new();
+        for single in singles {
+            let same = |other: &Candidate| {
+                // One column has one shape.
+                other.linear == single.linear && (other.form == single.form || self.data.dim_x == 1)
+            };
+            if !found.iter().any(same) {
+                let stream = TAIL_STREAMS + self.spare_stream() + found.len();
+                found.push(Candidate { tails: true, stream, ..single });
+            }
+        }
+        found
+    }
+
+    fn leaves_tails(&self, tried: &[Tried], chosen: Tried) -> Result<bool> {
+        let asked = self.options.likelihood.candidates.len();
+        let counts = self.data.observation_map.counts.contains(&true);
+        if asked < 2 || counts || chosen.candidate.mixed.is_some() || self.data.validation.len() < ROWS.1 {
+            return Ok(false);
+        }
+        if self.scores_tails(chosen)?.iter().any(|tails| tails.gain > WORTH) {
+            return Ok(true);
+        }
+        let alike = |single: &&Tried| {
+            let (single, chosen) = (single.candidate, chosen.candidate);
+            single.form == DensityForm { components: 1, ..chosen.form } && !single.linear
+        };
+        let single = tried.iter().find(alike).filter(|_| chosen.candidate.form.components > 1);
+        let Some(&single) = single else { return Ok(false) };
+        Ok(self.scores_tails(single)?.iter().any(|tails| tails.gain > WORTH && tails.freedom <= NO_KURTOSIS))
+    }
+
+    /// The tails of each column's scores that differ from a Gaussian's beyond chance.
+    fn scores_tails(&self, tried: Tried) -> Result<Vec<Tails>> {
+        let (data, candidate) = (self.data, tried.candidate);
+        let mut network = self.density(&candidate)?;
+        network.parameters_mut().copy_from_slice(&self.done[tried.network].0);
+        let objective = DensityObjective::new(data, &network, self.layout(&candidate), Direction::Likelihood)
+            .with_input(Input::Plain);
+        let noise = self.key.indexed(1 + candidate.stream as u64).child(Purpose::ValidationNoise);
+        let rows = &data.validation[..data.validation.len().min(ROWS.0)];
+        let mut scores = vec![Vec::with_capacity(rows.len()); data.dim_x];
+        objective.normal_scores(rows, noise, |row| {
+            scores.iter_mut().zip(row).for_each(|(column, &score)| column.push(score));
+        });
+        let columns = scores.into_iter().zip(&data.observation_map.sd).filter(|(_, sd)| **sd > 0.0);
+        Ok(columns.filter_map(|(column, _)| judge(column)).collect())
+    }
+}
+
+/// The t that fits scores best, if it fits better than a Gaussian beyond chance.
+fn judge(mut scores: Vec<f64>) -> Option<Tails> {
+    let n = scores.len() as f64;
+    scores.sort_unstable_by(f64::total_cmp);
+    let at = |p: f64| scores[((n - 1.0) * p) as usize];
+    let (median, spread) = (at(0.5), 0.5 * (at(0.75) - at(0.25)));
+    let mean = scores.iter().sum::<f64>() / n;
+    let sd = (scores.iter().map(|u| (u - mean).powi(2)).sum::<f64>() / n).sqrt();
+    if !(spread > 0.0 && sd.is_finite()) {
+        return None;
+    }
+    let gaussian = Normal::new(mean, sd).ok()?;
+    let log_gaussian: f64 = scores.iter().map(|&u| gaussian.ln_pdf(u)).sum();
+    let fitted = |freedom: f64| {
+        let (mut location, mut scale) = (median, spread);
+        for _ in 0..STEPS {
+            let weight = |u: f64| (freedom + 1.0) / (freedom + ((u - location) / scale).powi(2));
+            let total: f64 = scores.iter().map(|&u| weight(u)).sum();
+            let next = scores.iter().map(|&u| weight(u) * u).sum::<f64>() / total;
+            scale = (scores.iter().map(|&u| weight(u) * (u - next).powi(2)).sum::<f64>() / n).sqrt();
+            location = next;
+        }
+        let t = StudentsT::new(location, scale, freedom).ok()?;
+        Some(Tails { freedom, gain: (scores.iter().map(|&u| t.ln_pdf(u)).sum::<f64>() - log_gaussian) / n })
+    };
+    let best = FREEDOMS.into_iter().filter_map(fitted).max_by(|a, b| a.gain.total_cmp(&b.gain))?;
+    (best.gain * n > CHANCE).then_some(best)
+}
