@@ -192,6 +192,22 @@ mod tests {
         assert_eq!(moments.finish().sd, [0.0]);
     }
 
+    /// Quantiles of a Cauchy distribution; of a Gaussian one with a broad second mode; of a uniform one.
+    #[test]
+    fn heavy_tails_are_standardised_by_quartiles() {
+        let mut moments = Moments::new(3, false);
+        let value = |i: usize, j: usize| {
+            let p = (i as f64 + 0.5) / 4000.0;
+            let cauchy = (std::f64::consts::PI * (p - 0.5)).tan();
+            [5.0 + cauchy, if i % 5 == 0 { 1000.0 * p } else { p }, p][j]
+        };
+        moments.add(Array3::from_shape_fn((4000, 1, 3), |(i, _, j)| value(i, j)).view()).unwrap();
+        let (usual, robust) = (moments.clone().finish(), moments.finish_robust());
+        assert!((robust.mean[0] - 5.0).abs() < 0.01 && (robust.sd[0] - 2.0 / 1.349).abs() < 0.01, "{robust:?}");
+        assert!(usual.sd[0] > 20.0);
+        assert_eq!((&robust.mean[1..], &robust.sd[1..]), (&usual.mean[1..], &usual.sd[1..]));
+    }
+
     #[test]
     fn blocks_give_what_the_whole_gives() {
         let x = Array3::from_shape_fn((50, 2, 3), |(i, k, j)| ((i * 7 + k * 3 + j) % 11) as f32 * [1.0, 0.3, 2.5][j]);

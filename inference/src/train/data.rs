@@ -5,6 +5,7 @@ use super::options::{Architecture, LatentKind, TrainOptions};
 use super::screen::{Blocks, screen};
 use crate::model::ObservationMap;
 use crate::model::cells::Cells;
+use crate::model::moments::Moments;
 use crate::notes::Note;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
@@ -180,13 +181,7 @@ impl TrainingData {
             let message = "x is the same in every row: it says nothing about the parameters".into();
             return Err(InferenceError::TrainingSet(message));
         }
-        let map = screened.moments.clone().finish();
-        let counts = Cells::new(&map).is_some_and(|cells| (0..dim_x).all(|column| cells.has(column)));
-        let observation_map = match options.architecture.resolve(dim_x, counts) {
-            // Of networks that see θ only.
-            Architecture::Likelihood => screened.moments.clone().finish_robust(),
-            _ => map,
-        };
+        let observation_map = standardisation(&screened.moments, options);
         if let (true, Some(note)) = (observation_map.sd.iter().all(|&sd| sd == 0.0), notes.first()) {
             return Err(InferenceError::TrainingSet(note.to_string()));
         }
@@ -259,7 +254,7 @@ impl TrainingData {
 
     /// Whether all columns of an observation are whole numbers.
     pub fn is_counts(&self) -> bool {
-        Cells::new(&self.observation_map).is_some_and(|cells| (0..self.dim_x).all(|column| cells.has(column)))
+        all_cells(&self.observation_map)
     }
 
     /// z of one parameter.
@@ -272,6 +267,20 @@ impl TrainingData {
         let index = row * self.n_obs + k;
         &self.features[index * self.dim_x..(index + 1) * self.dim_x]
     }
+}
+
+/// How observations are standardised: robustly for networks that do not see them.
+fn standardisation(moments: &Moments, options: &TrainOptions) -> ObservationMap {
+    let map = moments.clone().finish();
+    match options.architecture.resolve(map.dim(), all_cells(&map)) {
+        Architecture::Likelihood => moments.clone().finish_robust(),
+        _ => map,
+    }
+}
+
+/// Whether all columns are whole numbers.
+fn all_cells(map: &ObservationMap) -> bool {
+    Cells::new(map).is_some_and(|cells| (0..map.dim()).all(|column| cells.has(column)))
 }
 
 /// z of parameters (rows, m).

@@ -169,3 +169,50 @@ fn judge(mut scores: Vec<f64>) -> Option<Tails> {
     let best = FREEDOMS.into_iter().filter_map(fitted).max_by(|a, b| a.gain.total_cmp(&b.gain))?;
     (best.gain * n > CHANCE).then_some(best)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{small, toy_seen};
+    use super::super::{Architecture, LikelihoodOptions, TrainOptions, train};
+    use super::*;
+    use rand_distr::{Distribution, StandardNormal, StudentT};
+    use tallsbi_data::{Silent, StreamKey};
+
+    #[test]
+    fn scores_are_judged_by_what_a_t_gains() {
+        let mut rng = StreamKey::root(7).rng(0);
+        let gaussian: Vec<f64> =
+            (0..5000).map(|_| 1.2 * Distribution::<f64>::sample(&StandardNormal, &mut rng)).collect();
+        assert!(judge(gaussian).is_none_or(|tails| tails.gain < 0.002));
+        for freedom in [1.0, 4.0] {
+            let law = StudentT::new(freedom).unwrap();
+            let found = judge((0..5000).map(|_| 0.3 + law.sample(&mut rng)).collect()).unwrap();
+            assert!(found.freedom == freedom && found.gain > 0.02, "{found:?}");
+        }
+        assert!(judge(vec![0.5; 300]).is_none());
+    }
+
+    /// Noise whose size depends on θ, and with it tails of all rows together.
+    #[test]
+    fn nothing_is_tried_without_heavy_tails() {
+        let optimizer = OptimizerOptions { epochs: 25, learning_rate: 3e-3, ..OptimizerOptions::default() };
+        let candidates = LikelihoodOptions::default().candidates[..2].to_vec();
+        let likelihood = LikelihoodOptions {
+            hidden: vec![32; 2],
+            candidates,
+            optimizer,
+            members: 1,
+            linear: false,
+            symmetries: false,
+            learning_rate_factors: Vec::new(),
+            ..LikelihoodOptions::default()
+        };
+        let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };
+        let tried = |see: &dyn Fn(f64, f64) -> f64| {
+            let model = train(&toy_seen(4000, 1, &options, see), &options, StreamKey::root(0), &Silent).unwrap();
+            model.info.training.iter().any(|record| record.network.contains("Student t"))
+        };
+        assert!(!tried(&|mean, noise| mean + 0.5 * (0.6 * mean).exp() * noise));
+        assert!(tried(&|mean, noise| mean + 0.3 * noise * (0.3 * noise * noise).exp()));
+    }
+}
