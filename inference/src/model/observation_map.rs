@@ -199,7 +199,7 @@ mod tests {
         let value = |i: usize, j: usize| {
             let p = (i as f64 + 0.5) / 4000.0;
             let cauchy = (std::f64::consts::PI * (p - 0.5)).tan();
-            [5.0 + cauchy, if i % 5 == 0 { 1000.0 * p } else { p }, p][j]
+            [5.0 + cauchy, if i.is_multiple_of(5) { 1000.0 * p } else { p }, p][j]
         };
         moments.add(Array3::from_shape_fn((4000, 1, 3), |(i, _, j)| value(i, j)).view()).unwrap();
         let (usual, robust) = (moments.clone().finish(), moments.finish_robust());
