@@ -3,6 +3,8 @@
 use pyo3::prelude::*;
 
 mod answers;
+#[cfg(feature = "command-line")]
+mod command_line;
 mod diagnostics;
 mod error;
 mod model;
@@ -15,6 +17,9 @@ mod work;
 mod _tallsbi {
     #[pymodule_export]
     use crate::answers::{compare, predict, predictive_checks, recording, summarise_recording};
+    #[cfg(feature = "command-line")]
+    #[pymodule_export]
+    use crate::command_line::command_line;
     #[pymodule_export]
     use crate::diagnostics::{c2st, coverage, local_c2st, mmd, sbc, sliced_wasserstein};
     #[pymodule_export]

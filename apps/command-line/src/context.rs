@@ -4,6 +4,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::{Bar, Bars};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io::Write;
 use tallsbi::Session;
 use tallsbi::data::{Cancelled, Monitor, StreamKey};
@@ -101,8 +102,8 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
-/// The command line as the user could type it again.
-pub fn command_line() -> String {
+/// The command line as the user could type it again, from its arguments after the program's name.
+pub fn command_line(arguments: &[OsString]) -> String {
     let quote = |argument: &str| {
         let plain = |c: char| c.is_alphanumeric() || "-_=./,:+%@".contains(c);
         if !argument.is_empty() && argument.chars().all(plain) {
@@ -112,7 +113,7 @@ pub fn command_line() -> String {
         }
     };
     std::iter::once("tallsbi".to_owned())
-        .chain(std::env::args_os().skip(1).map(|argument| quote(&argument.to_string_lossy())))
+        .chain(arguments.iter().skip(1).map(|argument| quote(&argument.to_string_lossy())))
         .collect::<Vec<_>>()
         .join(" ")
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Folders of crates, upper layers first: each may use those below its own row only.
-const LAYERS: [&[&str]; 5] = [
+const LAYERS: [&[&str]; 6] = [
+    &["python"],
     &["apps/command-line"],
     &["apps/studies"],
     &["tallsbi"],
@@ -29,7 +30,7 @@ fn modules(folder: &Path) -> BTreeMap<Vec<String>, String> {
         } else if next.extension().is_some_and(|extension| extension == "rs") {
             let relative = next.strip_prefix(folder).expect("inside").with_extension("");
             let mut path: Vec<String> = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-            if path.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
+            if path.last().is_some_and(|last| last == "mod" || last == "lib") {
                 path.pop();
             }
             if path.last().is_some_and(|last| last == "tests") {

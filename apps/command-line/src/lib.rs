@@ -1,0 +1,179 @@
+//! The command line of tallsbi: simulate, train, sample the tall posterior, validate, report.
+
+mod choice;
+mod cli;
+mod commands;
+mod context;
+mod interrupt;
+mod notes;
+mod progress;
+mod remedy;
+
+use clap::Parser;
+use cli::Cli;
+use context::{Context, UsageError};
+use interrupt::Interrupt;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tallsbi::diagnostics::DiagnosticsError;
+use tallsbi::inference::InferenceError;
+use tallsbi::simulators::SimulatorError;
+
+/// Runs the program with its arguments, of which the first is its own name, and returns its exit code. Once in a process: it has the
+/// process's signals, panics, log and threads to itself.
+pub fn main(arguments: &[OsString]) -> u8 {
+    install_panic_hook();
+    // The hook has told the user; here a panic only becomes an exit code. What a worker's panic stopped counts as failed too.
+    let code = std::panic::catch_unwind(|| start(arguments)).unwrap_or(FAILED);
+    // Nothing can be done about a closed pipe.
+    let _ = std::io::stdout().flush();
+    if PANICKED.load(Ordering::SeqCst) { FAILED } else { code }
+}
+
+/// Exit code of what failed.
+const FAILED: u8 = 1;
+
+/// Exit code of wrong usage.
+const WRONG_USAGE: u8 = 2;
+
+/// Whether a thread has panicked.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// How long other threads may go on after a panic of one.
+const AFTER_PANIC: Duration = Duration::from_secs(2);
+
+fn start(arguments: &[OsString]) -> u8 {
+    let worker = tallsbi::distributed::is_worker();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        // All processes of a job have the same arguments: one says what is wrong with them.
+        Err(error) if worker => return if error.use_stderr() { WRONG_USAGE } else { 0 },
+        Err(error) => return usage_exit(&error),
+    };
+    if !worker {
+        start_logging(&cli);
+    }
+    match run(cli, arguments) {
+        Ok(()) => 0,
+        Err(error) => {
+            if !worker {
+                let remedy = remedy::remedy(&error).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+                let message = tallsbi::one_line(error.as_ref());
+                progress::tell(&format!("error: {}{remedy}", context::printable(&message)));
+            }
+            exit_code(&error)
+        }
+    }
+}
+
+fn run(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+    }
+    let context = Context {
+        seed: cli.seed,
+        json: cli.json,
+        quiet: cli.quiet || tallsbi::distributed::is_worker(),
+        command: context::command_line(arguments),
+        interrupt: Interrupt::install()?,
+    };
+    if cfg!(feature = "mpi") && tallsbi::distributed::launched().is_some() && !cli.command.is_distributed() {
+        return Err(context::usage("only simulate runs on several processes; start this command without mpirun"));
+    }
+    cli.command.run(&context)
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let any = |is: &dyn Fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
+    let wrong_usage = any(&|cause| {
+        cause.is::<UsageError>()
+            || cause.downcast_ref().is_some_and(tallsbi::Error::is_usage)
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    SimulatorError::UnknownTask { .. }
+                        | SimulatorError::Option { .. }
+                        | SimulatorError::ModelFile { .. }
+                )
+            )
+            || matches!(cause.downcast_ref(), Some(InferenceError::Option { .. }))
+            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Setting { .. }))
+    });
+    match (context::is_cancelled(error), wrong_usage) {
+        (true, _) => interrupt::EXIT_CODE,
+        (false, true) => WRONG_USAGE,
+        (false, false) => FAILED,
+    }
+}
+
+/// Help and version as clap prints them; its errors on one line.
+fn usage_exit(error: &clap::Error) -> u8 {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nothing can be done about a closed pipe.
+            let _ = error.print();
+            0
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            WRONG_USAGE
+        }
+        _ => {
+            let text = error.to_string();
+            let lines: Vec<&str> = text
+                .lines()
+                .map(str::trim)
+                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+                .filter(|line| !line.is_empty())
+                .collect();
+            progress::tell(&format!("{}; see --help", lines.join(" ")));
+            WRONG_USAGE
+        }
+    }
+}
+
+fn start_logging(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => "error",
+        (false, 0) => {
+            "warn,tallsbi=info,tallsbi_studies=info,tallsbi_files=info,tallsbi::data=info,tallsbi::simulators=info,tallsbi::inference=info,tallsbi::diagnostics=info"
+        }
+        (false, 1) => {
+            "info,tallsbi=debug,tallsbi_studies=debug,tallsbi_files=debug,tallsbi::data=debug,tallsbi::simulators=debug,tallsbi::inference=debug,tallsbi::diagnostics=debug"
+        }
+        (false, _) => "trace",
+    };
+    let terminal = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_target(cli.verbose > 0)
+        .with_ansi(terminal)
+        .with_writer(|| progress::LogWriter);
+    if terminal { subscriber.without_time().init() } else { subscriber.init() }
+}
+
+/// A panic is a bug of ours: one line that says so, whatever thread it is on, and the end of the process: other threads stop at the
+/// next safe place, or are stopped a little later.
+fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        if PANICKED.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let message = panic.payload_as_str().unwrap_or("no message").lines().next().unwrap_or_default();
+        let place = panic.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+        // Not above the progress bars: this thread may be in the middle of drawing one.
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: internal error ({message}, at {place}); this is a bug, please report it with the command at {}",
+            env!("CARGO_PKG_REPOSITORY")
+        );
+        interrupt::stop();
+        std::thread::spawn(|| {
+            std::thread::sleep(AFTER_PANIC);
+            std::process::exit(FAILED.into());
+        });
+    }));
+}
