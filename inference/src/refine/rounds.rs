@@ -78,8 +78,9 @@ pub struct Refinement {
 /// Rounds at most where they are automatic.
 const MOST_ROUNDS: usize = 12;
 
-/// Observations' worth that a start from the prior is taken for.
-const PRIOR_WORTH: f64 = 0.3;
+/// Observations' worth that a start from the prior is taken for: after growth, the first round follows one observation. What polynomials miss over the whole prior all
+/// observations share, so that more would count the same error several times.
+const PRIOR_WORTH: f64 = 0.1;
 
 /// Share of a budget that scouting rounds may take, and one of them.
 const SCOUTING: f64 = 0.5;
@@ -144,7 +145,12 @@ pub fn refine(
     let mut verdict = Verdict::NotSettled { reason: "no simulations were allowed; give a larger budget".into() };
     for round in 0..options.rounds.unwrap_or(MOST_ROUNDS) {
         stage.check()?;
-        let worth = if state.agreed { (state.worth * options.growth).min(n as f64) } else { state.worth };
+        let worth = match state.agreed {
+            // The last rounds follow all of it, or the verdict would compare two that do not.
+            true if spent(&state, options) => n as f64,
+            true => (state.worth * options.growth).min(n as f64),
+            false => state.worth,
+        };
         let (size, last) = round_size(&problem, &state, worth, options, round);
         if size == 0 {
             break;
@@ -196,6 +202,11 @@ struct Plan {
     last: bool,
 }
 
+/// Whether scouting has had its share of the budget.
+fn spent(state: &State, options: &RefineOptions) -> bool {
+    options.budget.is_some_and(|budget| state.made as f64 >= SCOUTING * budget as f64)
+}
+
 /// Simulations of the coming round, and whether it is more than scouting: a scouting round's until the whole posterior is followed and looked at once, then what is missing.
 fn round_size(
     problem: &Problem<'_>,
@@ -211,10 +222,9 @@ fn round_size(
     }
     let quadratic = (m + 1) * (m + 2) / 2;
     let all = options.budget.unwrap_or(usize::MAX) as f64;
-    let spent = state.made as f64 >= SCOUTING * all;
     let last = options.rounds.is_some_and(|rounds| round + 1 == rounds);
     let settling = state.worth >= n as f64 && state.agreed && state.same && round > 0;
-    if last || settling || spent {
+    if last || settling || spent(state, options) {
         let needed = rows_needed(n, m, options.width, options.tolerance).max(2 * SCOUTING_ROWS * quadratic);
         // With a budget, all that is left, for more rows never harm: in two rounds, so that the verdict does not compare the last posterior with one that scouted.
         let first = state.settling == 0 && !last && round + 2 < MOST_ROUNDS && left > 2 * SCOUTING_ROWS * quadratic;
