@@ -21,7 +21,7 @@ def run(program, *words, **options):
 @pytest.mark.parametrize("program", [SCRIPT, MODULE], ids=["script", "module"])
 def test_simulates_and_inspects(program, tmp_path):
     made = run(program, "-q", "simulate", "slcp", "-n", 20, "-o", "train.h5", cwd=tmp_path)
-    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    assert (made.returncode, made.stderr) == (0, "") and made.stdout.startswith("train.h5: 20 rows")
     shown = run(program, "inspect", "train.h5", cwd=tmp_path)
     # The command that made the file, as it could be typed again.
     assert shown.returncode == 0 and "tallsbi -q simulate slcp -n 20 -o train.h5" in shown.stdout
@@ -45,7 +45,7 @@ def test_same_bytes_as_the_program(tmp_path):
 
 def test_errors_are_one_line(tmp_path):
     for words, code, part in [
-        (["simulate", "slcp", "--rows", "3"], 2, "--rows"),
+        (["simulate", "slcp", "-n", "3", "-o", "a.h5", "--none"], 2, "--none"),
         (["simulate", "none", "-n", "3", "-o", "a.h5"], 2, "none"),
         (["inspect", "absent.h5"], 1, "absent.h5"),
         (["inspect", "\udcff.h5"], 1, "error: "),  # no UTF-8
