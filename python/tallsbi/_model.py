@@ -53,15 +53,6 @@ def _options(given: dict[str, Any] | None, chosen: dict[str, Any]) -> dict[str, 
             put("likelihood", "members", value)
         else:
             options[key] = value
-    return _completed(options)
-
-
-def _completed(options: dict[str, Any]) -> dict[str, Any]:
-    # What an optimizer leaves out are the library's own values of that section, which differ between sections.
-    defaults: dict[str, dict[str, Any]] = {"anchor": {"epochs": 200}, "likelihood": {"weight_decay": 0.01}}
-    for section, values in defaults.items():
-        if "optimizer" in options.get(section, {}):
-            options[section]["optimizer"] = {**values, **options[section]["optimizer"]}
     return options
 
 

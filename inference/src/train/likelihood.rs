@@ -2,7 +2,8 @@
 
 use super::TrainedModel;
 use super::density::{DensityObjective, Direction, Input};
-use super::options::{DensityForm, MOST_OUTPUTS, OptimizerOptions};
+use super::optimizer::OptimizerOptions;
+use super::options::{DensityForm, MOST_OUTPUTS};
 use super::run::{Job, Run};
 use crate::Result;
 use crate::model::cells::{Cells, Interval};
@@ -18,6 +19,9 @@ use tallsbi_network::{Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec};
 
 /// What a less simple network must gain, in nats: less is chance.
 pub(super) const WORTH: f64 = 0.01;
+
+/// How long further members are trained, relative to where the first was best.
+const OVERTIME: f64 = 1.2;
 
 /// How many times the components of the largest mixture are tried next if it is the best.
 pub(super) const GROWTH: usize = 4;
@@ -88,7 +92,7 @@ impl<'a> Run<'a> {
         self.note_residuals(&candidate, first, &input)?;
         let mut kept = vec![first];
         if candidate.form.components == 1 && options.members > 1 {
-            let optimizer = self.optimizer_of(first);
+            let optimizer = self.member_optimizer(first);
             let mut jobs = Vec::new();
             for member in 1..options.members {
                 let name = format!("likelihood, member {} of {}", member + 1, options.members);
@@ -117,7 +121,7 @@ impl<'a> Run<'a> {
     fn choose(&mut self, variants: &[(String, OptimizerOptions)]) -> Result<(Tried, Vec<Tried>)> {
         let (mut candidates, mut mixtures): (Vec<_>, Vec<_>) =
             self.candidates().into_iter().partition(|candidate| candidate.form.components == 1);
-        let tried = self.try_all(&candidates, variants)?.start;
+        let tried = self.try_all(&candidates, variants, f64::INFINITY)?.start;
         let networks = |index: usize| tried + index * variants.len()..tried + (index + 1) * variants.len();
         let singles = candidates.clone();
         loop {
@@ -127,7 +131,10 @@ impl<'a> Run<'a> {
                 };
                 mixture.origin = singles.iter().position(alike).map(|index| self.best(networks(index)));
             }
-            self.try_all(&mixtures, variants)?;
+            let loss = |index: usize| self.done[self.best(networks(index))].1.best_validation_loss;
+            let eligible = (0..candidates.len()).filter(|&index| candidates[index].eligible);
+            let rival = eligible.map(loss).fold(f64::INFINITY, f64::min);
+            self.try_all(&mixtures, variants, rival)?;
             candidates.append(&mut mixtures);
             let loss = |index: usize| self.done[self.best(networks(index))].1.best_validation_loss;
             let best = (0..candidates.len())
@@ -205,17 +212,20 @@ impl<'a> Run<'a> {
         candidates
     }
 
-    /// Trains the candidates with each of the optimisers; returns their networks.
+    /// Trains the candidates with each of the optimisers, those that may be chosen as long as they can beat each other and the loss `rival`; returns
+    /// their networks.
     pub(super) fn try_all(
         &mut self,
         candidates: &[Candidate],
         variants: &[(String, OptimizerOptions)],
+        rival: f64,
     ) -> Result<Range<usize>> {
         let mut jobs = Vec::new();
         for candidate in candidates {
             for (variant, optimizer) in variants {
                 let name = format!("likelihood, {}{variant}", self.describe(candidate));
-                jobs.push(self.job(name, candidate, Input::Plain, optimizer)?);
+                let rival = candidate.eligible.then_some(rival);
+                jobs.push(Job { rival, ..self.job(name, candidate, Input::Plain, optimizer)? });
             }
         }
         let stage = match &jobs[..] {
@@ -238,7 +248,8 @@ impl<'a> Run<'a> {
             // Without the last digits of a product.
             let rate = optimizer.learning_rate as f32;
             let name = format!("likelihood, {}, learning rate {rate}", self.describe(candidate));
-            jobs.push(Job { optional: true, ..self.job(name, candidate, Input::Plain, &optimizer)? });
+            let rival = Some(self.done[first].1.best_validation_loss);
+            jobs.push(Job { optional: true, rival, ..self.job(name, candidate, Input::Plain, &optimizer)? });
         }
         let tried = self.fit("likelihood, other learning rates", jobs)?;
         let loss = |network: usize| self.done[network].1.best_validation_loss;
@@ -256,6 +267,20 @@ impl<'a> Run<'a> {
             learning_rate: record.learning_rate,
             batch_size: record.batch_size,
             ..self.options.likelihood.optimizer.clone()
+        }
+    }
+
+    /// That of members beside the network `first`: where it was best long before its schedule ended, which is where it began to over-fit, theirs ends
+    /// soon after that epoch.
+    fn member_optimizer(&self, first: usize) -> OptimizerOptions {
+        let own = self.optimizer_of(first);
+        let record = &self.done[first].1;
+        let end = (OVERTIME * record.best_epoch as f64).ceil() as usize;
+        let planned = own.epochs_of(self.data.fold(0).training.len());
+        if record.best_epoch == 0 || end >= planned {
+            own
+        } else {
+            OptimizerOptions { epochs: end, min_steps: 0, ..own }
         }
     }
 
@@ -433,6 +458,7 @@ impl<'a> Run<'a> {
             stream: 1 + candidate.stream as u64,
             fold: candidate.fold,
             optional: false,
+            rival: None,
             optimizer: optimizer.clone(),
             objective: objective.with_input(input),
             initial: network.parameters().to_vec(),
@@ -471,9 +497,34 @@ mod tests {
     fn a_linear_network_is_kept_where_it_suffices() {
         let mut options = options(vec![DIAGONAL], 60);
         let data = toy(8000, 1, &options);
-        assert_eq!(trained(&data, &options), ["*one diagonal Gaussian, linear", "one diagonal Gaussian"]);
+        let deep = "one diagonal Gaussian, stopped, too far behind";
+        assert_eq!(trained(&data, &options), ["*one diagonal Gaussian, linear", deep]);
         options.likelihood.linear = false;
         assert_eq!(trained(&data, &options), ["*one diagonal Gaussian"]);
+    }
+
+    #[test]
+    fn networks_that_cannot_win_stop_and_change_nothing() {
+        let mut options = options(vec![DIAGONAL], 60);
+        let data = toy_seen(3000, 1, &options, |mean, noise| (3.0 * mean).sin() + 0.1 * noise);
+        let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
+        let [linear, deep] = &model.info.training[..] else { panic!() };
+        assert_eq!(linear.network, "likelihood, one diagonal Gaussian, linear, stopped, too far behind");
+        assert!(linear.validation_loss.len() < 60 && !linear.kept && deep.kept && deep.validation_loss.len() == 60);
+        options.likelihood.linear = false;
+        let alone = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
+        assert!(model.networks == alone.networks);
+    }
+
+    #[test]
+    fn members_end_soon_after_the_first_was_best() {
+        let mut options = options(vec![DIAGONAL], 200);
+        options.likelihood = LikelihoodOptions { members: 2, linear: false, symmetries: false, ..options.likelihood };
+        let data = toy(300, 1, &options);
+        let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
+        let [first, member] = &model.info.training[..] else { panic!() };
+        let end = (OVERTIME * first.best_epoch as f64).ceil() as usize;
+        assert!(end < 150 && member.validation_loss.len() <= end && member.best_epoch > 0, "{first:?} {member:?}");
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod features;
 mod least_squares;
 mod likelihood;
 mod noising;
+mod optimizer;
 mod options;
+mod race;
 mod residuals;
 mod run;
 mod screen;
@@ -23,9 +25,10 @@ mod trust;
 pub use checkpoint::Checkpoint;
 pub use data::{RowBlock, RowSource, TrainingData, VisitBlocks, VisitRows};
 pub use features::{Features, Storage};
+pub use optimizer::{OptimizerOptions, SearchOptions};
 pub use options::{
     AnchorOptions, Architecture, DensityForm, Failures, LatentKind, LikelihoodOptions, MOST_OUTPUTS, NoiseLevels,
-    OptimizerOptions, Outliers, SearchOptions, TrainOptions,
+    Outliers, TrainOptions,
 };
 pub use trainer::{EpochRecord, TrainerState};
 

@@ -1,11 +1,12 @@
 //! Hyper-parameters of training.
 
+use super::optimizer::{OptimizerOptions, SearchOptions};
 use crate::model::ConditionalSpec;
 use crate::model::density::{Covariance, MAX_COMPONENTS, MixtureLayout};
 use crate::{InferenceError, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tallsbi_data::{Choice, Named, SignedPermutation};
-use tallsbi_network::{Activation, ScheduleShape};
+use tallsbi_network::Activation;
 
 /// What the network predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -147,9 +148,6 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Most epochs.
-const MAX_EPOCHS: usize = 10_000_000;
-
 /// Most hidden layers of a network, and their largest width.
 const MAX_LAYERS: usize = 100;
 const MAX_HIDDEN: usize = 65_536;
@@ -157,136 +155,14 @@ const MAX_HIDDEN: usize = 65_536;
 /// Most networks that one option asks for.
 const MAX_TRIED: usize = 100;
 
-/// Optimisation of one network.
-///
-/// | name | default | purpose | range |
-/// |---|---|---|---|
-/// | `epochs` | 300 | passes over the training rows, at most | ≥ 1 |
-/// | `patience` | 100 | epochs without a better validation loss before stopping early | ≥ 1 |
-/// | `batch_size` | 256 | rows a step | ≥ 1 |
-/// | `learning_rate` | 1e-3 | Adam's, after warm-up | > 0 |
-/// | `schedule` | cosine | course of the learning rate | |
-/// | `warm_up_epochs` | 1 | linear rise of the learning rate | |
-/// | `weight_decay` | 0 | decoupled (AdamW) | ≥ 0 |
-/// | `max_gradient_norm` | 5 | the gradient is scaled down to this norm | > 0 |
-/// | `ema_decay` | 0.999 | exponential moving average of the weights, which is what is validated and kept | \[0, 1) |
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OptimizerOptions {
-    /// Largest number of epochs.
-    pub epochs: usize,
-    /// Epochs without improvement before stopping.
-    pub patience: usize,
-    /// Rows a step.
-    pub batch_size: usize,
-    /// Learning rate after warm-up.
-    pub learning_rate: f64,
-    /// Course of the learning rate.
-    pub schedule: ScheduleShape,
-    /// Epochs of linear rise.
-    pub warm_up_epochs: usize,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// Gradient norm above which it is scaled down.
-    pub max_gradient_norm: f64,
-    /// Decay of the weights' moving average.
-    pub ema_decay: f64,
-}
-
-impl Default for OptimizerOptions {
-    fn default() -> Self {
-        Self {
-            epochs: 300,
-            patience: 100,
-            batch_size: 256,
-            learning_rate: 1e-3,
-            schedule: ScheduleShape::Cosine,
-            warm_up_epochs: 1,
-            weight_decay: 0.0,
-            max_gradient_norm: 5.0,
-            ema_decay: 0.999,
-        }
-    }
-}
-
-impl OptimizerOptions {
-    fn validate(&self) -> Result<()> {
-        let at_least_one = [("epochs", self.epochs), ("patience", self.patience), ("batch_size", self.batch_size)];
-        for (option, value) in at_least_one {
-            if value == 0 {
-                return Err(InferenceError::Option { option, message: "must be at least 1".into() });
-            }
-        }
-        for (option, value) in [("epochs", self.epochs), ("warm_up_epochs", self.warm_up_epochs)] {
-            if value > MAX_EPOCHS {
-                let message = format!("must be at most {MAX_EPOCHS}: more never end, got {value}");
-                return Err(InferenceError::Option { option, message });
-            }
-        }
-        let positive = [("learning_rate", self.learning_rate), ("max_gradient_norm", self.max_gradient_norm)];
-        for (option, value) in positive {
-            if !(value > 0.0 && value.is_finite()) {
-                let message = format!("must be positive and finite, got {value}");
-                return Err(InferenceError::Option { option, message });
-            }
-        }
-        if !(0.0..1.0).contains(&self.ema_decay) {
-            let message = format!("must lie in [0, 1), got {}", self.ema_decay);
-            return Err(InferenceError::Option { option: "ema_decay", message });
-        }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            let message = format!("must not be negative, got {}", self.weight_decay);
-            return Err(InferenceError::Option { option: "weight_decay", message });
-        }
-        Ok(())
-    }
-}
-
-/// Learning rates and batch sizes to choose among by validation loss (paper App. F trains several models and keeps the best).
-///
-/// An empty list stands for the optimiser's own value. Every combination trains a network from the same initial weights; the cost
-/// is their number, on as many threads. Members of a likelihood beyond the first are trained with the chosen combination.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SearchOptions {
-    /// Learning rates, each > 0.
-    pub learning_rates: Vec<f64>,
-    /// Rows a step, each ≥ 1.
-    pub batch_sizes: Vec<usize>,
-}
-
-impl SearchOptions {
-    /// Every combination as an optimiser, and what it adds to a network's name: nothing where there is no choice.
-    pub fn variants<'a>(
-        &'a self,
-        optimizer: &'a OptimizerOptions,
-    ) -> impl Iterator<Item = (String, OptimizerOptions)> + 'a {
-        let or_own = |count: usize| 0..count.max(1);
-        or_own(self.learning_rates.len()).flat_map(move |rate| {
-            or_own(self.batch_sizes.len()).map(move |batch| {
-                let mut variant = optimizer.clone();
-                let mut name = String::new();
-                if let Some(&rate) = self.learning_rates.get(rate) {
-                    variant.learning_rate = rate;
-                    name += &format!(", learning rate {rate}");
-                }
-                if let Some(&batch) = self.batch_sizes.get(batch) {
-                    variant.batch_size = batch;
-                    name += &format!(", batches of {batch}");
-                }
-                (name, variant)
-            })
-        })
-    }
-}
-
 /// The Gaussian anchor's network and its training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AnchorOptions {
     /// Hidden widths.
     pub hidden: Vec<usize>,
-    /// Its optimisation.
+    /// Its optimisation: 200 epochs, else the usual.
+    #[serde(deserialize_with = "anchor_optimizer")]
     pub optimizer: OptimizerOptions,
 }
 
@@ -294,6 +170,10 @@ impl Default for AnchorOptions {
     fn default() -> Self {
         Self { hidden: vec![256; 3], optimizer: OptimizerOptions { epochs: 200, ..OptimizerOptions::default() } }
     }
+}
+
+fn anchor_optimizer<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<OptimizerOptions, D::Error> {
+    AnchorOptions::default().optimizer.overridden(deserializer)
 }
 
 /// The form of a conditional density.
@@ -356,8 +236,13 @@ pub struct LikelihoodOptions {
     /// validates better by more than 0.01 nats, and further members learn as it did. Not used where [`SearchOptions::learning_rates`] are
     /// given.
     pub learning_rate_factors: Vec<f64>,
-    /// Its optimisation.
+    /// Its optimisation: 100 epochs of batches of 64, but at least 2500 steps, a patience of 40 epochs and a weight decay of 0.01, else the usual.
+    #[serde(deserialize_with = "likelihood_optimizer")]
     pub optimizer: OptimizerOptions,
+}
+
+fn likelihood_optimizer<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<OptimizerOptions, D::Error> {
+    LikelihoodOptions::default().optimizer.overridden(deserializer)
 }
 
 impl Default for LikelihoodOptions {
@@ -374,7 +259,14 @@ impl Default for LikelihoodOptions {
             candidates: vec![form(1, Covariance::Diagonal), form(1, Covariance::Full), form(4, Covariance::Full)],
             members: 4,
             learning_rate_factors: vec![3.0],
-            optimizer: OptimizerOptions { weight_decay: 0.01, ..OptimizerOptions::default() },
+            optimizer: OptimizerOptions {
+                epochs: 100,
+                min_steps: 2500,
+                patience: 40,
+                batch_size: 64,
+                weight_decay: 0.01,
+                ..OptimizerOptions::default()
+            },
         }
     }
 }

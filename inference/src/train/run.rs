@@ -4,9 +4,10 @@ use super::data::Split;
 use super::denoising::DenoisingObjective;
 use super::density::{DensityObjective, Direction};
 use super::noising::Noising;
-use super::options::{OptimizerOptions, TrainOptions};
-use super::trainer::{Fitted, Objective, Plan, Trainer, TrainerState};
-use super::{Checkpoint, Keep, Last, Resumable, TrainingData};
+use super::optimizer::OptimizerOptions;
+use super::options::TrainOptions;
+use super::trainer::{Ended, Fitted, Objective, Plan, Trainer, TrainerState};
+use super::{Checkpoint, Keep, Last, Resumable, TrainingData, race};
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
@@ -26,6 +27,8 @@ pub(super) struct Job<O> {
     pub(super) fold: usize,
     /// Whether the run goes on without it if it diverges.
     pub(super) optional: bool,
+    /// The validation loss that it has to beat, and that of all others of its stage which have one: it is stopped when it no longer can.
+    pub(super) rival: Option<f64>,
     pub(super) optimizer: OptimizerOptions,
     pub(super) objective: O,
     pub(super) initial: Vec<f32>,
@@ -84,6 +87,7 @@ impl<'a> Run<'a> {
             stream: 0,
             fold: 0,
             optional: false,
+            rival: None,
             optimizer,
             objective: DensityObjective::new(data, &anchor, MixtureLayout::gaussian(m), Direction::Posterior),
             initial: anchor.parameters().to_vec(),
@@ -129,6 +133,7 @@ impl<'a> Run<'a> {
             stream: 1,
             fold: 0,
             optional: false,
+            rival: None,
             optimizer,
             objective: DenoisingObjective::new(data, &template, noising, context_dropout),
             initial: template.flat_parameters(),
@@ -195,6 +200,7 @@ impl<'a> Run<'a> {
         let names: Vec<String> = jobs.iter().map(|job| job.name.clone()).collect();
         let optimizers: Vec<OptimizerOptions> = jobs.iter().map(|job| job.optimizer.clone()).collect();
         let optional: Vec<bool> = jobs.iter().map(|job| job.optional).collect();
+        let rivals: Vec<Option<f64>> = jobs.iter().map(|job| job.rival).collect();
         let key = self.key;
         let mut states = states.into_iter();
         let mut trainers = Vec::with_capacity(jobs.len());
@@ -215,7 +221,7 @@ impl<'a> Run<'a> {
             let monitor = self.monitor;
             let epoch = |(trainer, &optional): (&mut Trainer<'_, O>, &bool)| match trainer.epoch(monitor) {
                 Err(InferenceError::Diverged { .. }) if optional => {
-                    trainer.give_up();
+                    trainer.end(Ended::Diverged);
                     Ok(())
                 }
                 other => other,
@@ -225,12 +231,13 @@ impl<'a> Run<'a> {
                 return Err(self.stopped(&|| trainers.iter().map(|trainer| trainer.state().clone()).collect()));
             }
             outcomes.into_iter().collect::<Result<()>>()?;
+            drop_out(&mut trainers, &rivals);
             self.tell(stage, &trainers)?;
         }
         for ((trainer, name), options) in trainers.into_iter().zip(names).zip(&optimizers) {
-            let Fitted { parameters, best_epoch, best_loss, given_up, history } = trainer.into_fitted();
+            let Fitted { parameters, best_epoch, best_loss, ended, history } = trainer.into_fitted();
             let record = TrainingRecord {
-                network: if given_up { format!("{name}, diverged") } else { name },
+                network: ended.map_or_else(|| name.clone(), |why| format!("{name}, {why}")),
                 learning_rate: options.learning_rate,
                 batch_size: options.batch_size,
                 best_epoch,
@@ -289,6 +296,22 @@ impl<'a> Run<'a> {
                 notes: self.notes,
                 ..ModelInfo::default()
             },
+        }
+    }
+}
+
+/// Ends the networks that can no longer beat their rivals: the loss given for each, and the best of those that have one.
+fn drop_out<O: Objective>(trainers: &mut [Trainer<'_, O>], rivals: &[Option<f64>]) {
+    let racing =
+        || trainers.iter().zip(rivals).filter_map(|(trainer, &rival)| Some((trainer.state().best_loss, rival?)));
+    let leader = racing().map(|(loss, rival)| loss.min(rival)).fold(f64::INFINITY, f64::min);
+    for (trainer, _) in trainers.iter_mut().zip(rivals).filter(|(_, rival)| rival.is_some()) {
+        let state = trainer.state();
+        if !trainer.is_finished()
+            && race::is_due(state.epoch)
+            && race::attainable(&state.history, trainer.epochs()) > leader
+        {
+            trainer.end(Ended::Behind);
         }
     }
 }

@@ -7,7 +7,8 @@
 use super::TrainingData;
 use super::data::Split;
 use super::density::Input;
-use super::options::{Failures, OptimizerOptions};
+use super::optimizer::OptimizerOptions;
+use super::options::Failures;
 use super::run::{Job, Run};
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use crate::Result;
@@ -140,7 +141,16 @@ impl<'a> Run<'a> {
             let objective = SuccessObjective { data, input: input.clone(), engine: Engine::for_training(&network) };
             let initial = network.parameters().to_vec();
             let optimizer = optimizer.clone();
-            jobs.push(Job { name: name.into(), stream, fold: 0, optional: false, optimizer, objective, initial });
+            jobs.push(Job {
+                name: name.into(),
+                stream,
+                fold: 0,
+                optional: false,
+                rival: None,
+                optimizer,
+                objective,
+                initial,
+            });
             networks.push(network);
         }
         let splits = vec![split; jobs.len()];

@@ -8,7 +8,8 @@
 
 use super::density::{DensityObjective, Direction, Input};
 use super::likelihood::{Candidate, GROWTH, Tried, WORTH};
-use super::options::{DensityForm, OptimizerOptions};
+use super::optimizer::OptimizerOptions;
+use super::options::DensityForm;
 use super::run::Run;
 use crate::Result;
 use crate::model::density::MAX_COMPONENTS;
@@ -57,7 +58,9 @@ impl<'a> Run<'a> {
         let simplest = chosen.candidate.form.components == 1;
         all.extend(simplest.then_some(chosen));
         loop {
-            let networks = self.try_all(&next, variants)?;
+            let rival = |tried: &Tried| self.done[tried.network].1.best_validation_loss;
+            let rival = all.iter().map(rival).fold(f64::INFINITY, f64::min);
+            let networks = self.try_all(&next, variants, rival)?;
             let best = |index: usize| {
                 let first = networks.start + index * variants.len();
                 self.best(first..first + variants.len())

@@ -3,7 +3,7 @@
 //! Unlike the published code, the validation noise is fixed, the *averaged* weights are validated, and the best ones are
 //! copied, not aliased.
 
-use super::options::OptimizerOptions;
+use super::optimizer::OptimizerOptions;
 use crate::{InferenceError, Result};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -14,8 +14,13 @@ use tallsbi_network::{
     Adam, AdamSettings, Ema, EmaSettings, GradientAccumulator, LearningRateSchedule, clip_global_norm,
 };
 
-/// Rows whose gradient one worker computes at a time: fixed, so that sums do not depend on the number of threads.
+/// Rows whose gradient one worker computes at a time, at most: fixed, so that sums do not depend on the number of threads.
 pub const CHUNK_ROWS: usize = 64;
+
+/// Rows of a worker's share of a batch: small batches are two workers' too.
+fn chunk_rows(batch_size: usize) -> usize {
+    batch_size.div_ceil(2).min(CHUNK_ROWS)
+}
 
 /// Validation loss, relative to that of the initial weights, beyond which training counts as exploded. Far out, because the
 /// negative log-likelihood of one outlier can be thousands for some epochs of a training that ends well.
@@ -69,6 +74,25 @@ pub struct EpochRecord {
     pub gradient_norm: f64,
 }
 
+/// Why a run ended before its last epoch, other than that nothing became better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// Training diverged.
+    Diverged,
+    /// Others were too far ahead.
+    Behind,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Diverged => "diverged",
+            Self::Behind => "stopped, too far behind",
+        })
+    }
+}
+
 /// The state of a training run: what a checkpoint holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrainerState {
@@ -87,6 +111,8 @@ pub struct TrainerState {
     pub best_loss: f64,
     /// One record an epoch.
     pub history: Vec<EpochRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended>,
 }
 
 /// A trained network's weights and how they came about.
@@ -98,8 +124,8 @@ pub struct Fitted {
     pub best_epoch: usize,
     /// Its validation loss.
     pub best_loss: f64,
-    /// Whether training diverged after it.
-    pub given_up: bool,
+    /// Why there was none after its last, if it was ended.
+    pub ended: Option<Ended>,
     /// One record an epoch.
     pub history: Vec<EpochRecord>,
 }
@@ -122,6 +148,7 @@ impl TrainerState {
             best_epoch: 0,
             best_loss: f64::INFINITY,
             history: Vec::new(),
+            ended: None,
         })
     }
 
@@ -134,8 +161,7 @@ impl TrainerState {
     pub(super) fn is_consistent(&self) -> bool {
         let n = self.parameter_count();
         let lengths = [self.adam.parameter_count(), self.ema.average().len(), self.best.len()];
-        // A network that was given up is at the last epoch without a record of each.
-        lengths == [n; 3] && self.history.len() <= self.epoch && self.best_epoch <= self.history.len()
+        lengths == [n; 3] && self.history.len() == self.epoch && self.best_epoch <= self.epoch
     }
 }
 
@@ -159,6 +185,7 @@ pub struct Trainer<'a, O: Objective> {
     state: TrainerState,
     schedule: LearningRateSchedule,
     batch_size: usize,
+    epochs: usize,
     accumulator: GradientAccumulator<f32, O::Workspace>,
     gradient: Vec<f32>,
 }
@@ -172,17 +199,19 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let options = plan.options;
         let batch_size = options.batch_size.min(plan.training.len());
         let steps = plan.training.len() / batch_size;
+        let epochs = options.epochs_of(plan.training.len());
         let schedule = LearningRateSchedule {
             learning_rate: options.learning_rate,
             shape: options.schedule,
-            warm_up_steps: (options.warm_up_epochs.min(options.epochs - 1) * steps) as u64,
-            total_steps: (options.epochs * steps) as u64,
+            warm_up_steps: (options.warm_up_epochs.min(epochs - 1) * steps) as u64,
+            total_steps: (epochs * steps) as u64,
             final_fraction: 0.0,
         };
         schedule.validate()?;
         let parameters = state.parameters.len();
-        let accumulator = GradientAccumulator::new(parameters, batch_size, CHUNK_ROWS, || objective.workspace());
-        Ok(Self { objective, plan, state, schedule, batch_size, accumulator, gradient: vec![0.0; parameters] })
+        let accumulator =
+            GradientAccumulator::new(parameters, batch_size, chunk_rows(batch_size), || objective.workspace());
+        Ok(Self { objective, plan, state, schedule, batch_size, epochs, accumulator, gradient: vec![0.0; parameters] })
     }
 
     /// Where the run stands.
@@ -192,19 +221,19 @@ impl<'a, O: Objective> Trainer<'a, O> {
 
     /// Epochs at most.
     pub fn epochs(&self) -> usize {
-        self.plan.options.epochs
+        self.epochs
     }
 
-    /// Whether the run is over: all epochs done, or no improvement for `patience` of them.
+    /// Whether the run is over: all epochs done, no improvement for `patience` of them, or ended.
     pub fn is_finished(&self) -> bool {
-        let Plan { options, .. } = &self.plan;
-        self.state.epoch >= options.epochs || self.state.epoch >= self.state.best_epoch + options.patience
+        let TrainerState { epoch, best_epoch, ended, .. } = self.state;
+        ended.is_some() || epoch >= self.epochs || epoch >= best_epoch + self.plan.options.patience
     }
 
-    /// Ends a run that has diverged, with its best weights so far.
-    pub fn give_up(&mut self) {
+    /// Ends the run, with its best weights so far.
+    pub fn end(&mut self, why: Ended) {
         let state = &mut self.state;
-        state.epoch = self.plan.options.epochs;
+        state.ended = Some(why);
         if state.best_epoch == 0 {
             state.best_loss = state.initial_loss.unwrap_or(f64::INFINITY);
         }
@@ -212,8 +241,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
 
     /// The result.
     pub fn into_fitted(self) -> Fitted {
-        let TrainerState { best, best_epoch, best_loss, epoch, history, .. } = self.state;
-        Fitted { parameters: best, best_epoch, best_loss, given_up: epoch > history.len(), history }
+        let TrainerState { best, best_epoch, best_loss, history, ended, .. } = self.state;
+        Fitted { parameters: best, best_epoch, best_loss, ended, history }
     }
 
     /// One pass over the training rows, then the averaged weights' loss on the validation rows.

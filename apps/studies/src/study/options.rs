@@ -259,7 +259,7 @@ impl StudyOptions {
             ..LikelihoodOptions::default()
         };
         for optimizer in self.train.optimizers() {
-            optimizer.epochs = epochs;
+            optimizer.set_epochs(epochs);
         }
     }
 
