@@ -3,6 +3,7 @@
 use super::features::{Features, Storage};
 use super::options::{Architecture, LatentKind, TrainOptions};
 use super::screen::{Blocks, screen};
+use super::{columns, rows};
 use crate::model::ObservationMap;
 use crate::model::cells::Cells;
 use crate::model::moments::Moments;
@@ -185,6 +186,9 @@ impl TrainingData {
         if let (true, Some(note)) = (observation_map.sd.iter().all(|&sd| sd == 0.0), notes.first()) {
             return Err(InferenceError::TrainingSet(note.to_string()));
         }
+        if options.architecture.resolve(dim_x, all_cells(&observation_map)) == Architecture::Likelihood {
+            notes.extend(columns::notes(&screened.moments));
+        }
         let mut features = storage.writer(n * n_obs * dim_x)?;
         let mut range = vec![[f32::INFINITY, f32::NEG_INFINITY]; dim_x];
         let (mut theta, mut failed) = (Vec::with_capacity(n * m), Vec::new());
@@ -221,6 +225,12 @@ impl TrainingData {
             let differs = differing(&latent, &failed, m);
             notes.push(Note::Failed { failed: invalid, rows: n as u64 + invalid, differs });
         }
+        let features = features.finish()?;
+        // Where failed rows are not shown, the others are no draws from the prior.
+        if screened.unseen == 0 && map.is_prior_gaussian() {
+            notes.extend(rows::other_prior(&latent, &failed, m));
+        }
+        notes.extend(rows::unrelated(&latent, (m, &features), dim_x));
         let mut order: Vec<u32> = (0..n as u32).collect();
         order.shuffle(&mut key.child(Purpose::Split).rng(0));
         let held_out = ((n as f64 * options.validation_fraction).round() as usize).clamp(1, n - 1);
@@ -228,7 +238,7 @@ impl TrainingData {
         Ok(Self {
             latent,
             failed,
-            features: features.finish()?,
+            features,
             dim_theta: m,
             dim_x,
             n_obs,

@@ -1,6 +1,7 @@
 //! Training of networks on single observations (paper Sec. 2.2, App. E, F).
 
 mod checkpoint;
+mod columns;
 mod data;
 mod denoising;
 mod density;
@@ -10,6 +11,7 @@ mod likelihood;
 mod noising;
 mod options;
 mod residuals;
+mod rows;
 mod run;
 mod screen;
 mod success;
