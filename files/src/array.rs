@@ -71,27 +71,30 @@ fn read_npy(path: &Path) -> Result<ArrayD<f64>> {
         return Err(file_error(path, "is shorter than its header says; save it again"));
     }
     let fortran = file.order() == Order::Fortran;
-    let values: std::io::Result<Vec<f64>> = file
-        .try_data::<f64>()
-        .map(Iterator::collect)
-        .or_else(|file| converted::<f32>(file, f64::from))
-        .or_else(|file| converted::<i64>(file, |value| value as f64))
-        .or_else(|file| converted::<i32>(file, f64::from))
-        .or_else(|file| converted::<u8>(file, f64::from))
-        .or_else(|file| converted::<bool>(file, f64::from))
-        .map_err(|_| {
-            file_error(path, format!("holds values of the type {}; save float64 or float32", dtype.descr()))
-        })?;
+    let kind = dtype.descr();
+    let values = match kind.trim_matches(['\'', '<', '>', '|', '=']) {
+        "f8" => converted::<f64>(file, |value| value),
+        "f4" => converted::<f32>(file, f64::from),
+        "i8" => converted::<i64>(file, |value| value as f64),
+        "i4" => converted::<i32>(file, f64::from),
+        "u1" => converted::<u8>(file, f64::from),
+        "b1" => converted::<bool>(file, f64::from),
+        _ => None,
+    };
+    let Some(values) = values else {
+        return Err(file_error(path, format!("holds values of the type {kind}; save float64 or float32")));
+    };
     ArrayD::from_shape_vec(IxDyn(&shape).set_f(fortran), values.map_err(cannot)?)
         .map_err(|error| failed(path, "cannot be read as npy", &error))
 }
 
-/// The values, if they are of the type T; else the file.
+/// The values, if they are of the type T.
 fn converted<T: npyz::Deserialize>(
     file: NpyFile<BufReader<File>>,
     convert: impl Fn(T) -> f64,
-) -> std::result::Result<std::io::Result<Vec<f64>>, NpyFile<BufReader<File>>> {
-    Ok(file.try_data::<T>()?.map(|value| value.map(&convert)).collect())
+) -> Option<std::io::Result<Vec<f64>>> {
+    let values = file.try_data::<T>().ok()?;
+    Some(values.map(|value| value.map(&convert)).collect())
 }
 
 #[cfg(test)]

@@ -149,7 +149,8 @@ fn rows_of_other_priors_and_of_other_rows_are_told() {
 fn columns_that_no_density_fits_are_told() {
     let place = Place::new();
     let (theta, x) = simulations(4000);
-    let cases: [(&dyn Fn(f64, f64) -> [f64; 2], &str); 5] = [
+    type Columns<'a> = &'a dyn Fn(f64, f64) -> [f64; 2];
+    let cases: [(Columns<'_>, &str); 5] = [
         (&|a, b| [a, b.min(1.0)], " % of the rows have 1 in column 1 of x, whose other values differ"),
         (&|a, b| [a, (10.0 * b).round() / 10.0], "column 1 of x has "),
         (&|a, _| [a, a * a], "column 1 of x is a function of column 0"),

@@ -129,6 +129,14 @@ impl Note {
                 "column {column} of x is a function of column {of}: it says nothing more, and a density of it has no end of precision; leave it \
                  out of simulations and observations"
             ),
+            Self::Misfit { mean, of } => {
+                let (how, than) = if *mean > 0.5 { ("more", "too much alike") } else { ("less", "unlike it") };
+                write!(
+                    f,
+                    "the {of} observations are {how} plausible to the fitted model than its own (mean p-value {mean:.2} in place of 0.5): they are \
+                     {than}; are they in the simulations' units, and does the simulator have their noise?"
+                )
+            }
             Self::Alike { column, of, rest } => write!(
                 f,
                 "column {column} of x differs from a multiple of column {of} by {} of its spread only: what that rest tells is hard to learn; give \
@@ -237,14 +245,6 @@ impl Note {
                  extrapolates, do not trust it",
                 number(*expected)
             ),
-            Self::Misfit { mean, of } => {
-                let (how, than) = if *mean > 0.5 { ("more", "too much alike") } else { ("less", "unlike it") };
-                write!(
-                    f,
-                    "the {of} observations are {how} plausible to the fitted model than its own (mean p-value {mean:.2} in place of 0.5): they are \
-                     {than}; are they in the simulations' units, and does the simulator have their noise?"
-                )
-            }
             Self::BeyondTrust { n, trusted } => write!(
                 f,
                 "{n} observations, but the network's error exceeds half a posterior standard deviation beyond about {trusted}: the posterior may be \
@@ -265,6 +265,7 @@ impl Note {
             | Self::FunctionOf { .. }
             | Self::Wrapped { .. }
             | Self::Alike { .. }
+            | Self::Misfit { .. }
             | Self::Symmetry { .. }
             | Self::SymmetryRefuted { .. }
             | Self::NoNoise { .. }
