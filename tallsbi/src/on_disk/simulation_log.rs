@@ -137,6 +137,7 @@ mod tests {
         log.keep(0, theta.view(), (&x, &valid)).unwrap();
         log.keep(2, theta.view(), (&x, &valid)).unwrap();
         assert!(log.recall(0, theta.view()).is_none(), "a run that goes on asks for a row once");
+        drop(log);
         let whole = std::fs::read(SimulationLog::path(&output)).unwrap();
         std::fs::write(SimulationLog::path(&output), &whole[..whole.len() - 1]).unwrap();
         let log = open("a", true);

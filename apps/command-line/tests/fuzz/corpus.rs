@@ -180,7 +180,7 @@ fn without_heap(path: &Path) {
         let Ok(text) = file.attr(&name).and_then(|attribute| attribute.read_scalar::<VarLenUnicode>()) else {
             continue;
         };
-        let fixed = FixedUnicode::<512>::from_string(text.as_str()).expect("short");
+        let fixed: FixedUnicode<512> = text.as_str().parse().expect("short");
         file.delete_attr(&name).expect("deleted");
         file.new_attr::<FixedUnicode<512>>().create(&*name).and_then(|a| a.write_scalar(&fixed)).expect("written");
     }
