@@ -10,6 +10,11 @@ use std::io::{BufReader, Seek};
 use std::path::Path;
 
 impl MatrixSource {
+    /// Whether it is a file of NumPy's.
+    pub(super) fn is_npy(&self) -> bool {
+        self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
+    }
+
     /// Reads an array of any number of dimensions, whatever its values: what an `.npy` file holds, or the named dataset of an HDF5 or netCDF-4
     /// file; none need be named where only one has two dimensions or more.
     ///
@@ -20,7 +25,7 @@ impl MatrixSource {
         if self.index.is_some() {
             return Err(file_error(path, "the whole array is needed; leave the index out"));
         }
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
+        if self.is_npy() {
             return match &self.dataset {
                 None => read_npy(path),
                 Some(name) => Err(file_error(path, format!("an npy file holds one array; leave {name} out"))),
@@ -66,18 +71,30 @@ fn read_npy(path: &Path) -> Result<ArrayD<f64>> {
         return Err(file_error(path, "is shorter than its header says; save it again"));
     }
     let fortran = file.order() == Order::Fortran;
-    let values: std::io::Result<Vec<f64>> = match file.try_data::<f64>() {
-        Ok(values) => values.collect(),
-        Err(file) => match file.try_data::<f32>() {
-            Ok(values) => values.map(|value| value.map(f64::from)).collect(),
-            Err(_) => {
-                let what = format!("holds values of the type {}; save float64 or float32", dtype.descr());
-                return Err(file_error(path, what));
-            }
-        },
+    let kind = dtype.descr();
+    let values = match kind.trim_matches(['\'', '<', '>', '|', '=']) {
+        "f8" => converted::<f64>(file, |value| value),
+        "f4" => converted::<f32>(file, f64::from),
+        "i8" => converted::<i64>(file, |value| value as f64),
+        "i4" => converted::<i32>(file, f64::from),
+        "u1" => converted::<u8>(file, f64::from),
+        "b1" => converted::<bool>(file, f64::from),
+        _ => None,
+    };
+    let Some(values) = values else {
+        return Err(file_error(path, format!("holds values of the type {kind}; save float64 or float32")));
     };
     ArrayD::from_shape_vec(IxDyn(&shape).set_f(fortran), values.map_err(cannot)?)
         .map_err(|error| failed(path, "cannot be read as npy", &error))
+}
+
+/// The values, if they are of the type T.
+fn converted<T: npyz::Deserialize>(
+    file: NpyFile<BufReader<File>>,
+    convert: impl Fn(T) -> f64,
+) -> Option<std::io::Result<Vec<f64>>> {
+    let values = file.try_data::<T>().ok()?;
+    Some(values.map(|value| value.map(&convert)).collect())
 }
 
 #[cfg(test)]
@@ -118,6 +135,12 @@ mod tests {
         let single: Vec<u8> = turned.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect();
         npy(&path, "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3, 2), }", &single);
         assert_eq!(read(&source).unwrap(), expected);
+        let matrix = MatrixSource::parse(&source).read().unwrap_err().to_string();
+        assert!(matrix.contains("has the shape [2, 3, 2]; a matrix with a sample a row is needed"), "{matrix}");
+        let whole: Vec<u8> = [1i32, -2, 3, 4, 5, 6].iter().flat_map(|value| value.to_le_bytes()).collect();
+        npy(&path, "{'descr': '<i4', 'fortran_order': True, 'shape': (3, 2), }", &whole);
+        let matrix = MatrixSource::parse(&source).read().unwrap().values;
+        assert_eq!(matrix, ndarray::arr2(&[[1.0, 4.0], [-2.0, 5.0], [3.0, 6.0]]));
         assert!(read(&format!("{source}:x")).unwrap_err().contains("holds one array; leave x out"));
     }
 
@@ -133,7 +156,7 @@ mod tests {
                 "{'descr': '<f8', 'fortran_order': False, 'shape': (4294967296, 4294967296, 2), }",
                 "shorter than its header says",
             ),
-            ("{'descr': '<i4', 'fortran_order': False, 'shape': (2,), }", "save float64 or float32"),
+            ("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", "save float64 or float32"),
             ("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }", "a.npy: "),
             ("nonsense", "cannot be read as npy"),
         ] {

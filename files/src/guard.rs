@@ -41,8 +41,8 @@ pub(super) fn plain_file(path: &Path) -> Result<u64> {
 }
 
 /// Fails unless `path` is a file that can be opened and has the signature of HDF5, at its beginning or behind a user block (as in
-/// MATLAB's files).
-pub(super) fn check_hdf5(path: &Path) -> Result<()> {
+/// MATLAB's files); its length.
+pub(super) fn check_hdf5(path: &Path) -> Result<u64> {
     let length = plain_file(path)?;
     let cannot = |error: std::io::Error| failed(path, "cannot be opened", &error);
     let mut file = File::open(path).map_err(cannot)?;
@@ -51,7 +51,7 @@ pub(super) fn check_hdf5(path: &Path) -> Result<()> {
         let mut magic = [0; 8];
         file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut magic)).map_err(cannot)?;
         if &magic == b"\x89HDF\r\n\x1a\n" {
-            return Ok(());
+            return Ok(length);
         }
         at = (2 * at).max(512);
     }

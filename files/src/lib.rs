@@ -18,6 +18,7 @@ mod output;
 mod packing;
 mod posterior;
 mod provenance;
+mod seal;
 mod staging;
 mod table;
 mod training_set;
@@ -50,7 +51,8 @@ pub(crate) fn failed(path: &Path, doing: &str, error: &dyn std::fmt::Display) ->
 
 /// Opens an HDF5 file for reading, telling missing, unreadable and foreign files apart, and looks for what must not be read.
 pub(crate) fn open_hdf5(path: &Path) -> Result<hdf5::File> {
-    guard::check_hdf5(path)?;
+    let length = guard::check_hdf5(path)?;
+    seal::verify(path, length)?;
     let file = hdf5::File::open(path).map_err(|error| {
         let text = error.to_string();
         if text.contains("truncated") {

@@ -67,7 +67,7 @@ impl MatrixSource {
     /// Reads the matrix.
     ///
     /// Without a dataset: of a posterior file the samples (chains one after another), of an observations file `x`, of a CSV
-    /// file its numbers (a first line without numbers names the columns).
+    /// file its numbers (a first line without numbers names the columns), of an npy file its array.
     ///
     /// # Errors
     /// When the file or dataset is missing or of the wrong shape, or values are not finite numbers.
@@ -86,11 +86,29 @@ impl MatrixSource {
         if text && self.dataset.is_none() {
             return read_table(path, header, gaps);
         }
+        if self.is_npy() {
+            return self.read_npy_matrix(gaps);
+        }
         let file = open_hdf5(path)?;
         let Some(name) = &self.dataset else { return read_whole(path, &file, gaps) };
         let values = read_dataset(path, &file, name, (self.index, gaps))?;
         let theta_true = self.theta_beside(&file, name)?;
         Ok(Matrix { values, names: Vec::new(), theta_true })
+    }
+
+    fn read_npy_matrix(&self, gaps: Gaps) -> Result<Matrix> {
+        let path = &self.path;
+        let values = self.read_array()?;
+        let values = if values.ndim() == 1 { values.insert_axis(Axis(0)) } else { values };
+        let shape = values.shape().to_vec();
+        let values = values.into_dimensionality::<Ix2>().map_err(|_| {
+            file_error(path, format!("has the shape {shape:?}; a matrix with a sample a row is needed"))
+        })?;
+        if values.is_empty() {
+            return Err(file_error(path, "holds no numbers"));
+        }
+        check_finite(&path.display().to_string(), values.view(), gaps)?;
+        Ok(Matrix { values: values.as_standard_layout().into_owned(), names: Vec::new(), theta_true: None })
     }
 
     /// `theta_true` in the same file: a vector, or the row that belongs to the index.
@@ -181,6 +199,25 @@ pub(super) fn refuse_unknown_filters(path: &Path, dataset: &hdf5::Dataset) -> Re
     Ok(())
 }
 
+/// That a dataset holds something else than numbers, and how to save it.
+pub(super) fn no_numbers(path: &Path, name: &str, kind: hdf5::Result<TypeDescriptor>) -> FileError {
+    let (what, remedy) = match kind {
+        Ok(TypeDescriptor::Boolean) => ("truth values", "save them as 0 and 1"),
+        Ok(TypeDescriptor::Compound(_)) => {
+            ("records (complex numbers, tables of pandas)", "save one array of float64, a value a column")
+        }
+        Ok(TypeDescriptor::Enum(_)) => ("names of categories", "save their codes as whole numbers"),
+        Ok(
+            TypeDescriptor::FixedAscii(_)
+            | TypeDescriptor::FixedUnicode(_)
+            | TypeDescriptor::VarLenAscii
+            | TypeDescriptor::VarLenUnicode,
+        ) => ("text", "save float64"),
+        _ => ("another type (long doubles, for example)", "save float64"),
+    };
+    file_error(path, format!("dataset {name} does not hold numbers that can be read, but {what}; {remedy}"))
+}
+
 /// The dataset `name` of numbers that can be read.
 pub(super) fn numbers(path: &Path, file: &hdf5::File, name: &str) -> Result<hdf5::Dataset> {
     let dataset = file.dataset(name).map_err(|_| {
@@ -196,7 +233,7 @@ pub(super) fn numbers(path: &Path, file: &hdf5::File, name: &str) -> Result<hdf5
     })?;
     match dataset.dtype().and_then(|dtype| dtype.to_descriptor()) {
         Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => {}
-        _ => return Err(file_error(path, format!("dataset {name} does not hold numbers"))),
+        kind => return Err(no_numbers(path, name, kind)),
     }
     refuse_unknown_filters(path, &dataset)?;
     Ok(dataset)

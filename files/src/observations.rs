@@ -51,7 +51,7 @@ impl Observations {
             dataset.create("theta_true").and_then(|dataset| dataset.write(theta)).map_err(failed)?;
         }
         file.close().map_err(failed)?;
-        output.commit()
+        output.commit_sealed()
     }
 
     /// Reads an observations file: ours, or any HDF5 file with a dataset `x` (n, d).

@@ -85,6 +85,15 @@ impl OutputFile {
         Ok(())
     }
 
+    /// The same for an HDF5 or netCDF file that is complete, with a digest behind its end.
+    ///
+    /// # Errors
+    /// As [`OutputFile::commit`].
+    pub(super) fn commit_sealed(self) -> Result<()> {
+        super::seal::seal(&self.temporary).map_err(|error| not_written(&self.target, &error))?;
+        self.commit()
+    }
+
     /// Writes a whole file at once.
     ///
     /// # Errors

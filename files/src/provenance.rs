@@ -8,6 +8,9 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
+/// Bytes that are hashed at once.
+const BLOCK: usize = 1 << 18;
+
 /// The kinds of HDF5 and netCDF files of ours, as in the root attribute `tallsbi_kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -159,14 +162,19 @@ fn now() -> String {
 /// # Errors
 /// When it cannot be read.
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path).map_err(|error| match error.kind() {
+    let file = std::fs::File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => file_error(path, "no such file"),
         _ => failed(path, "cannot be opened", &error),
     })?;
+    sha256_of(file).map_err(|error| failed(path, "cannot be read", &error))
+}
+
+/// SHA-256 of all that is left to read, in hexadecimal.
+pub(super) fn sha256_of(mut reader: impl Read) -> std::io::Result<String> {
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; BLOCK];
     loop {
-        let count = file.read(&mut buffer).map_err(|error| failed(path, "cannot be read", &error))?;
+        let count = reader.read(&mut buffer)?;
         if count == 0 {
             return Ok(hex::encode(hasher.finalize()));
         }

@@ -26,13 +26,17 @@ pub enum Header {
 pub(super) fn read_table(path: &Path, header: Header, gaps: Gaps) -> Result<Matrix> {
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => file_error(path, "no such file"),
+        std::io::ErrorKind::InvalidData => {
+            file_error(path, "is no text in UTF-8 (in UTF-16, perhaps); save it as UTF-8")
+        }
         _ => failed(path, "cannot be read", &error),
     })?;
-    let rows = records(path, &text)?;
+    // Spreadsheets begin with a byte order mark.
+    let rows = records(path, text.trim_start_matches('\u{feff}'))?;
     let named = match header {
         Header::Yes => true,
         Header::No => false,
-        Header::Auto => rows.first().is_some_and(|(_, cells)| !cells.iter().any(|cell| cell.parse::<f64>().is_ok())),
+        Header::Auto => rows.first().is_some_and(|(_, cells)| !cells.iter().any(|cell| number(cell).is_some())),
     };
     let (names, body) = rows.split_at(usize::from(named && !rows.is_empty()));
     let names: Vec<String> = names.first().map(|(_, cells)| cells.clone()).unwrap_or_default();
@@ -41,8 +45,8 @@ pub(super) fn read_table(path: &Path, header: Header, gaps: Gaps) -> Result<Matr
     for (index, (line, cells)) in body.iter().enumerate() {
         for cell in cells {
             let missing = gaps == Gaps::Allowed && MISSING.contains(&cell.as_str());
-            let number = if missing { Ok(f64::NAN) } else { cell.parse::<f64>() };
-            let Ok(value) = number else { return Err(not_a_number(path, (index, *line), cell, cells)) };
+            let value = if missing { Some(f64::NAN) } else { number(cell) };
+            let Some(value) = value else { return Err(not_a_number(path, (index, *line), cell, cells)) };
             values.push(value);
         }
     }
@@ -60,6 +64,16 @@ pub(super) fn read_table(path: &Path, header: Header, gaps: Gaps) -> Result<Matr
     refuse_numbered_rows(path, &names, &values)?;
     check_finite(&path.display().to_string(), values.view(), gaps)?;
     Ok(Matrix { values, names, theta_true: None })
+}
+
+/// A number as programs write it, with Fortran's D for the exponent of double precision too.
+fn number(cell: &str) -> Option<f64> {
+    let exponent = |cell: &str| {
+        let (digits, exponent) = cell.split_once(['D', 'd'])?;
+        let whole = exponent.parse::<i32>().is_ok() && digits.bytes().all(|byte| !byte.is_ascii_alphabetic());
+        whole.then(|| format!("{digits}e{exponent}").parse().ok())?
+    };
+    cell.parse().ok().or_else(|| exponent(cell))
 }
 
 /// The cells of each line with its number, all as many.
@@ -138,7 +152,7 @@ fn unequal(path: &Path, line: u64, found: u64, expected: u64) -> crate::FileErro
 }
 
 fn not_a_number(path: &Path, (index, line): (usize, u64), cell: &str, cells: &[String]) -> crate::FileError {
-    let numbers = cells.iter().filter(|cell| cell.parse::<f64>().is_ok()).count();
+    let numbers = cells.iter().filter(|cell| number(cell).is_some()).count();
     let hint = if index == 0 && numbers > 0 {
         "correct it, or name every column if the line is a header"
     } else if cell.is_empty() {
@@ -200,12 +214,15 @@ mod tests {
             "0.5;-1.25\r\n3;4e-3\r\n",
             "0.5\t-1.25\n3\t4e-3\n",
             "   5.0000000e-01  -1.2500000e+00\n   3.0000000e+00   4.0000000e-03\n",
+            "  5.0D-01 -1.25d0\n  3 4.0D-3\n",
+            "\u{feff}0.5,-1.25\n3,4e-3\n",
             "# a comment\n      0.5     -1.25\n\n      3.0     0.004\n",
             "0.5, -1.25\n3, 4e-3\n",
         ] {
             assert_eq!(read(text, Header::Auto).unwrap().values, expected, "{text:?}");
         }
         assert_eq!(read("1\n2\n3\n", Header::Auto).unwrap().values.dim(), (3, 1));
+        assert_eq!(read("\u{feff}1\n2\n3\n", Header::Auto).unwrap().values.dim(), (3, 1));
         assert_eq!(read("0,1\n1,0\n0,0\n", Header::Auto).unwrap().values.dim(), (3, 2));
     }
 
@@ -219,6 +236,7 @@ mod tests {
             error("0.5,1.x\n0.5,0.7\n").contains("line 1: \"1.x\" is not a number; correct it, or name every column")
         );
         assert!(error(",a\n0,0.5\n1,0.7\n").contains("numbers the rows"));
+        assert!(error("1D,2\n3,4D\n").contains("\"4D\" is not a number"));
         assert!(error("1,5;2,25\n3,5;4,5\n").contains("decimal comma"));
         assert!(error("1,5 2,25\n3,5 4,5\n").contains("decimal comma"));
         assert!(error("a,b\n1,2\n3,\n").contains("line 3: \"\" is not a number; an empty cell"));

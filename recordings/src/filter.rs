@@ -27,22 +27,11 @@ const RINGING: f64 = 3.0;
 /// # Errors
 /// When a rate is not positive, or the two are too far apart for a recording.
 pub fn resample(signal: &Signal, rate: f64) -> Result<Signal> {
-    if !(rate.is_finite() && rate > 0.0) {
-        return Err(selection("rate", format!("must be a positive number of Hz, got {rate}")));
-    }
-    if !(signal.rate.is_finite() && signal.rate > 0.0) {
-        return Err(selection("rate", format!("{}: {} Hz is no sampling rate", signal.origin, signal.rate)));
-    }
+    let ratio = ratio(signal, rate)?;
     let mut resampled = Signal { rate, ..signal.clone() };
     // Rates of files are decimal numbers of few digits, or ratios of them.
-    if (rate / signal.rate - 1.0).abs() < 1e-9 {
+    if (ratio - 1.0).abs() < 1e-9 {
         return Ok(resampled);
-    }
-    let ratio = rate / signal.rate;
-    if !RATIOS.contains(&ratio) {
-        let message =
-            format!("{}: {} Hz and {rate} Hz are too far apart; is the file's rate right?", signal.origin, signal.rate);
-        return Err(selection("rate", message));
     }
     let margin = whole(CONTINUED as usize + (CONTINUED / ratio) as usize, ratio);
     let mut planner = RealFftPlanner::new();
@@ -58,6 +47,26 @@ pub fn resample(signal: &Signal, rate: f64) -> Result<Signal> {
         segment.values = output.into_iter().skip(first).take(count).collect();
     }
     Ok(resampled)
+}
+
+/// `rate` over the signal's.
+///
+/// # Errors
+/// As [`resample`]: to be asked before anything is counted in seconds.
+pub(crate) fn ratio(signal: &Signal, rate: f64) -> Result<f64> {
+    if !(rate.is_finite() && rate > 0.0) {
+        return Err(selection("rate", format!("must be a positive number of Hz, got {rate}")));
+    }
+    if !(signal.rate.is_finite() && signal.rate > 0.0) {
+        return Err(selection("rate", format!("{}: {} Hz is no sampling rate", signal.origin, signal.rate)));
+    }
+    let ratio = rate / signal.rate;
+    if RATIOS.contains(&ratio) {
+        return Ok(ratio);
+    }
+    let message =
+        format!("{}: {} Hz and {rate} Hz are too far apart; is the file's rate right?", signal.origin, signal.rate);
+    Err(selection("rate", message))
 }
 
 /// A length from `least` on that is as nearly as possible a whole number of samples at `ratio` times the rate.

@@ -1,6 +1,7 @@
 //! From a signal to windows, and what is wrong with those that are left out.
 
 use crate::error::selection;
+use crate::filter::ratio;
 use crate::{Annotation, Result, Signal, notch, resample};
 
 /// Samples at the limits of the recorder in one window from which on it is clipped; single ones occur by chance.
@@ -119,6 +120,8 @@ impl Cutting {
         } else {
             return Err(selection("signal", format!("{} has no numbers", recorded.origin)));
         }
+        // Before windows are counted: of a sample a century there would be 10¹¹.
+        ratio(&recorded, self.rate)?;
         let scale = Scale::of(&recorded);
         let faults = |recorded: &Signal, window: Stretch| self.fault(recorded, window, scale);
         let found: Vec<(usize, Stretch)> = self.places(&recorded, &self.stretches(&recorded, annotations)?);

@@ -118,6 +118,14 @@ fn parts_are_chosen_by_time_and_by_annotation() {
     }
 }
 
+/// Of a header with a sample in years: 10¹¹ windows are not counted first.
+#[test]
+fn rates_that_no_recording_has_are_told() {
+    let signal = Signal::continuous("x", wave(128.0, 9.0, 1), 1e-13, "mV");
+    let error = Cutting::new(128.0, 512).apply(signal, &[]).expect_err("a rate").to_string();
+    assert!(error.contains("too far apart"), "{error}");
+}
+
 #[test]
 fn windows_that_are_flat_clipped_or_huge_are_left_out_and_told() {
     let mut samples = wave(128.0, 36.0, 5);

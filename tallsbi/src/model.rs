@@ -152,7 +152,7 @@ impl Model {
     /// # Errors
     /// As [`Model::check_width`].
     pub fn centre(&self, origin: &str, observations: ArrayView2<'_, f64>) -> Result<Array2<f32>> {
-        self.check_width(origin, observations.ncols())?;
+        self.check_shape(origin, observations.dim())?;
         Ok(self.trained.observation_map.centre(observations))
     }
 
@@ -173,8 +173,23 @@ impl Model {
         if dim_x == self.trained.dim_x() {
             return Ok(());
         }
+        Err(self.other_width(origin, format!("{dim_x} values")))
+    }
+
+    /// The same of an array of observations (n, d), with a hint where it seems to lie on its side.
+    fn check_shape(&self, origin: &str, (n, dim_x): (usize, usize)) -> Result<()> {
+        if n != self.trained.dim_x() {
+            return self.check_width(origin, dim_x);
+        }
+        if dim_x == n {
+            return Ok(());
+        }
+        Err(self.other_width(origin, format!("{dim_x} values, {n} times; transpose them, an observation is a row")))
+    }
+
+    fn other_width(&self, origin: &str, found: String) -> Error {
         let expected = format!("observations of {} values, which the model was trained on", self.trained.dim_x());
-        Err(Error::Shape { what: origin.into(), expected, found: format!("{dim_x} values") })
+        Error::Shape { what: origin.into(), expected, found }
     }
 
     /// Samples the posterior given the observations (n, d), [centred](Model::centre) where the model has offsets.

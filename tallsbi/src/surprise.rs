@@ -4,12 +4,20 @@ use crate::{Error, Model, Result};
 use ndarray::{ArrayView2, s};
 use tallsbi_data::{Purpose, StreamKey};
 use tallsbi_inference::model::PreparedModel;
+use tallsbi_inference::notes::Note;
 
 /// Draws of the posterior that replications are drawn at.
 const DRAWS: usize = 400;
 
 /// Probability that one of n plausible observations is called implausible, by chance.
 const LEVEL: f64 = 0.05;
+
+/// Observations at least from which a misfit is judged, and standard errors of their mean p-value that are one.
+const ENOUGH: usize = 5;
+const MISFIT: f64 = 4.0;
+
+/// Standard deviation of a uniform distribution.
+const UNIFORM_SD: f64 = 0.288_675_134_594_812_9;
 
 /// Posterior predictive p-values of observations.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +33,15 @@ impl Surprise {
         let mut found: Vec<usize> = (0..self.p_values.len()).filter(|&row| self.p_values[row] < level).collect();
         found.sort_by(|&a, &b| self.p_values[a].total_cmp(&self.p_values[b]));
         found
+    }
+
+    /// A note if the p-values' mean is not that of uniform ones: observations in other units, or of other noise, than the simulations.
+    pub fn misfit(&self) -> Option<Note> {
+        let known: Vec<f64> = self.p_values.iter().copied().filter(|p| p.is_finite()).collect();
+        let of = known.len();
+        let mean = known.iter().sum::<f64>() / of as f64;
+        let standard_error = UNIFORM_SD / (of as f64).sqrt();
+        (of >= ENOUGH && (mean - 0.5).abs() > MISFIT * standard_error).then_some(Note::Misfit { mean, of })
     }
 }
 

@@ -26,7 +26,7 @@ fn simulations(rows: usize) -> (Array2<f64>, Array2<f64>) {
 
 fn write(place: &Place, name: &str, theta: ArrayView2<'_, f64>, x: ArrayView2<'_, f64>, names: [&str; 2]) {
     let file = hdf5::File::create(place.at(name)).unwrap();
-    file.new_dataset_builder().with_data(&theta).create("theta").unwrap();
+    file.new_dataset_builder().with_data(&theta.as_standard_layout()).create("theta").unwrap();
     file.new_dataset_builder().with_data(&x.as_standard_layout()).create("x").unwrap();
     let component = |name: &str| serde_json::json!({ "name": name, "dist": "normal", "loc": 0.0, "scale": 1.0 });
     let prior = Value::from(names.map(component).to_vec()).to_string();
@@ -105,6 +105,87 @@ fn broken_rows_marks_and_large_offsets_do_not_move_the_posterior() {
     let (said, result) = posterior(&place, "");
     assert!(!said.contains("WARN"), "{said}");
     [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.view(), column));
+}
+
+#[test]
+fn copied_rows_are_used_once() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    let twice = |values: &Array2<f64>| Array2::from_shape_fn((8000, 2), |(i, j)| values[[i * 7 % 4000, j]]);
+    write(&place, "train.h5", twice(&theta).view(), twice(&x).view(), NAMES);
+    let observed = observations();
+    observe(&place, "obs.h5", observed.view());
+    let (said, result) = posterior(&place, "");
+    assert!(
+        said.contains("4000 of 8000 rows are copies of others, parameters and observations: each is used once"),
+        "{said}"
+    );
+    [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.view(), column));
+    assert_eq!(place.json("inspect model.safetensors")["attributes"]["n_train"], "4000");
+}
+
+#[test]
+fn rows_of_other_priors_and_of_other_rows_are_told() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    let observed = observations();
+    observe(&place, "obs.h5", observed.view());
+    // Half as wide about 0.8: the likelihood is the same.
+    let moved = theta.mapv(|value| 0.8 + 0.5 * value);
+    write(&place, "train.h5", moved.view(), (&moved + &x - &theta).view(), NAMES);
+    let (said, result) = posterior(&place, "");
+    assert!(said.contains("not drawn from the stated prior: parameter "), "{said}");
+    [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.view(), column));
+    let others = Array2::from_shape_fn(x.dim(), |(i, j)| x[[(i + 1) % 4000, j]]);
+    write(&place, "train.h5", theta.view(), others.view(), NAMES);
+    let (said, _) = posterior(&place, "--epochs 2 --members 1 --hidden 8 --symmetry off");
+    assert!(said.contains("do the rows of theta and x belong together?"), "{said}");
+    write(&place, "train.h5", theta.view(), x.view(), NAMES);
+    let (said, _) = posterior(&place, "");
+    assert!(!said.contains("WARN"), "{said}");
+}
+
+#[test]
+fn columns_that_no_density_fits_are_told() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    type Columns<'a> = &'a dyn Fn(f64, f64) -> [f64; 2];
+    let cases: [(Columns<'_>, &str); 5] = [
+        (&|a, b| [a, b.min(1.0)], " % of the rows have 1 in column 1 of x, whose other values differ"),
+        (&|a, b| [a, (10.0 * b).round() / 10.0], "column 1 of x has "),
+        (&|a, _| [a, a * a], "column 1 of x is a function of column 0"),
+        (&|a, b| [(4.0 * a).exp(), b], "column 0 of x spans "),
+        (&|a, b| [a, (100.0 * b).rem_euclid(360.0)], "column 1 of x looks like an angle that starts again after 360"),
+    ];
+    for (f, expected) in cases {
+        let x = Array2::from_shape_fn(x.dim(), |(i, j)| f(x[[i, 0]], x[[i, 1]])[j]);
+        write(&place, "train.h5", theta.view(), x.view(), NAMES);
+        let quick = "--epochs 1 --members 1 --hidden 4 --components 1 --covariance diagonal --symmetry off";
+        let output = place.command(&format!("train train.h5 -o model.safetensors --force {quick}")).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains(expected), "{expected}: {said}");
+    }
+}
+
+#[test]
+fn observations_in_other_units_do_not_fit() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    write(&place, "train.h5", theta.view(), x.view(), NAMES);
+    observe(&place, "obs.h5", (observations() / 1000.0).view());
+    let (said, result) = posterior(&place, "");
+    assert!(said.contains("the 20 observations are more plausible to the fitted model than its own"), "{said}");
+    assert!(result["notes"][0].as_str().unwrap().contains("too much alike"), "{result}");
+    // Within the range of all simulations, with three times their noise.
+    let mean = ndarray::arr1(&[0.6, -0.4]);
+    observe(&place, "obs.h5", ((observations() - &mean) * 3.0 + &mean).view());
+    let (said, _) = posterior(&place, "");
+    assert!(said.contains("the 20 observations are less plausible to the fitted model than its own"), "{said}");
+    // On their side.
+    observe(&place, "turned.h5", observations().t().as_standard_layout().view());
+    place.fails("sample model.safetensors --observations turned.h5 -o p.nc", 1, "20 values, 2 times; transpose them");
+    write(&place, "turned_set.h5", theta.t(), x.t(), NAMES);
+    place.fails("train turned_set.h5 -o no.safetensors", 1, "found (2, 4000); transpose theta and x");
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Posterior {
             file.close()
         })
         .map_err(|error| not_written(target, &error))?;
-        output.commit()
+        output.commit_sealed()
     }
 
     fn check(&self, target: &Path) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Reading training sets, ours and those written by other languages.
 
 use super::{RowRange, TrainingSetSpec};
-use crate::matrix::refuse_unknown_filters;
+use crate::matrix::{no_numbers, refuse_unknown_filters};
 use crate::packing::Packing;
 use crate::provenance::expect_kind;
 use crate::{FileError, Result};
@@ -413,7 +413,7 @@ fn dataset(path: &Path, file: &hdf5::File, name: &str, what: &str) -> Result<Dat
     match dataset.dtype().and_then(|dtype| dtype.to_descriptor()) {
         Ok(TypeDescriptor::Float(_) | TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)) => Ok(dataset),
         Ok(TypeDescriptor::Boolean) if name == "valid" => Ok(dataset),
-        _ => Err(file_error(path, format!("dataset {name} does not hold numbers"))),
+        kind => Err(no_numbers(path, name, kind)),
     }
 }
 
@@ -440,16 +440,20 @@ fn read_prior(path: &Path, file: &hdf5::File, columns: Option<usize>) -> Result<
 
 /// Checks that the datasets fit each other and the prior; returns N.
 fn check_shapes(path: &Path, prior: &Prior, theta: &[usize], x: &[usize], valid: Option<&[usize]>) -> Result<usize> {
-    let shape = |what: &str, expected: String, found: &[usize]| {
+    let hinted = |what: &str, expected: String, found: &[usize], hint: &str| {
+        let shape = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Err(FileError::Shape {
             what: format!("{}: {what}", path.display()),
             expected,
-            found: format!("({})", found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            found: format!("({shape}){hint}"),
         })
     };
+    let shape = |what: &str, expected, found: &[usize]| hinted(what, expected, found, flat(found));
     let m = prior.dim();
     if theta.len() != 2 || theta[1] != m {
-        return shape("theta", format!("(N, {m}) for a prior over {}", prior.names().join(", ")), theta);
+        let turned = theta.len() == 2 && theta[0] == m;
+        let hint = if turned { "; transpose theta and x (MATLAB, R and Julia write HDF5 so)" } else { flat(theta) };
+        return hinted("theta", format!("(N, {m}) for a prior over {}", prior.names().join(", ")), theta, hint);
     }
     let n = theta[0];
     if n == 0 {
@@ -462,6 +466,11 @@ fn check_shapes(path: &Path, prior: &Prior, theta: &[usize], x: &[usize], valid:
         Some(valid) if valid != [n] => shape("valid", format!("({n})"), valid),
         _ => Ok(n),
     }
+}
+
+/// What to do about one dimension.
+fn flat(shape: &[usize]) -> &'static str {
+    if shape.len() == 1 { "; write one column, (N, 1)" } else { "" }
 }
 
 fn check_names(path: &Path, what: &str, names: &[String], expected: usize) -> Result<()> {

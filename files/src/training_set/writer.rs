@@ -159,13 +159,15 @@ impl TrainingSetWriter {
         self.staging.sync()?;
         let existing = if self.existing == Existing::Resume { Existing::Refuse } else { self.existing };
         let output = OutputFile::create(&self.target, existing)?;
-        self.assemble(output.path()).map_err(|error| match error {
+        let path = self.target.clone();
+        let stopped = |error| match error {
             FileError::File { message, .. } => {
-                FileError::Stopped { path: self.target.clone(), message, kept: partial_path(&self.target) }
+                FileError::Stopped { path: path.clone(), message, kept: partial_path(&path) }
             }
             other => other,
-        })?;
-        output.commit()?;
+        };
+        self.assemble(output.path()).map_err(stopped)?;
+        output.commit_sealed().map_err(stopped)?;
         let invalid = self.staging.frames().iter().map(|frame| u64::from(frame.invalid)).sum();
         self.staging.remove()?;
         Ok(Summary { rows: self.spec.rows.count, invalid })

@@ -138,6 +138,17 @@ impl Moments {
         self.columns.len()
     }
 
+    /// Values of each column, of every so many rows: some thousands.
+    pub fn kept_columns(&self) -> Vec<Vec<f64>> {
+        let d = self.columns.len();
+        (0..d).map(|i| self.kept.iter().skip(i).step_by(d).copied().collect()).collect()
+    }
+
+    /// Whether a column has whole numbers only.
+    pub fn is_whole(&self, column: usize) -> bool {
+        self.columns[column].whole
+    }
+
     /// Robust location and spread of each column, and its extremes.
     pub fn robust(&self) -> Vec<Robust> {
         let d = self.columns.len();

@@ -67,6 +67,84 @@ pub enum Note {
         /// Whether these rows are left out.
         dropped: bool,
     },
+    /// Rows that are copies of others, parameters and observations: each is used once.
+    CopiedRows {
+        /// How many.
+        copies: usize,
+        /// Of how many.
+        rows: usize,
+    },
+    /// Training parameters that are not drawn from the prior.
+    OtherPrior {
+        /// The parameter that shows it most.
+        parameter: usize,
+        /// Its mean in latent space, where the prior's is 0.
+        mean: f64,
+        /// Its standard deviation there, where the prior's is 1.
+        sd: f64,
+    },
+    /// Observations that do not depend on the parameters, as far as correlations of levels and spreads tell.
+    Unrelated {
+        /// Of so many rows.
+        rows: usize,
+    },
+    /// A column of real numbers in which many rows have one and the same value.
+    SharedValue {
+        /// From 0.
+        column: usize,
+        /// The value.
+        value: f64,
+        /// The share of rows that have it.
+        share: f64,
+    },
+    /// A column with a few values only, all multiples of a step that is not 1.
+    Stepped {
+        /// From 0.
+        column: usize,
+        /// The step.
+        step: f64,
+        /// The lowest value.
+        first: f64,
+        /// How many different ones were seen.
+        values: usize,
+    },
+    /// A column of positive numbers over many decades.
+    ManyDecades {
+        /// From 0.
+        column: usize,
+        /// Between its 5 % and its 95 % quantile.
+        decades: f64,
+    },
+    /// A column of angles that start again after a turn.
+    Wrapped {
+        /// From 0.
+        column: usize,
+        /// The turn.
+        period: f64,
+    },
+    /// A column that is a function of another one.
+    FunctionOf {
+        /// From 0.
+        column: usize,
+        /// Of this one.
+        of: usize,
+    },
+    /// A column that nearly is a linear function of an earlier one: what their difference tells is hard to learn.
+    Alike {
+        /// From 0.
+        column: usize,
+        /// The earlier one.
+        of: usize,
+        /// Standard deviation of the rest, as a share of the column's.
+        rest: f64,
+    },
+    /// Observations that the fitted model finds too plausible, or not plausible enough.
+    Misfit {
+        /// Mean of their posterior predictive p-values, which is ½ for observations of the model.
+        mean: f64,
+        /// Of so many observations.
+        of: usize,
+    },
     /// Simulations that failed.
     Failed {
         /// How many.

@@ -75,6 +75,74 @@ impl Note {
             Self::Success { informs: false, p_value } => {
                 write!(f, "failures do not depend on the parameters as far as the rows tell (p = {p_value:.2})")
             }
+            _ => self.of_kind(f),
+        }
+    }
+
+    /// What kind of rows and columns they are.
+    fn of_kind(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CopiedRows { copies, rows } => {
+                write!(
+                    f,
+                    "{copies} of {rows} rows are copies of others, parameters and observations: each is used once"
+                )
+            }
+            Self::OtherPrior { parameter, mean, sd } => write!(
+                f,
+                "the rows are not drawn from the stated prior: parameter {parameter} lies {mean:+.2} of its sd off and varies {sd:.2} times as \
+                 much. Likelihoods are learned where the rows are and multiplied by the stated prior, scores are those of the rows' own; does \
+                 the prior list the parameters in the order of theta, in its units?"
+            ),
+            Self::Unrelated { rows } => write!(
+                f,
+                "nothing in x follows any parameter, as far as level and spread of {rows} rows tell: do the rows of theta and x belong together?"
+            ),
+            Self::SharedValue { column, value, share } => write!(
+                f,
+                "{:.0} % of the rows have {} in column {column} of x, whose other values differ: a density has no such value, and the posterior \
+                 may be far off. If it marks failures, make it NaN; if it is a limit, a zero or does not apply, say so in a column of 0 and 1 \
+                 beside it and draw the value itself at random there, in simulations and observations",
+                (100.0 * share).max(1.0),
+                number(*value)
+            ),
+            Self::Stepped { column, step, first, values } => write!(
+                f,
+                "column {column} of x has {values} different values only, {} and multiples of {} beside: give them as whole numbers (less the \
+                 first, by the step), which have probabilities in place of densities",
+                number(*first),
+                number(*step)
+            ),
+            Self::ManyDecades { column, decades } => write!(
+                f,
+                "column {column} of x spans {decades:.1} decades: learn its logarithm (the attribute x_transform = \"log\" of the training set \
+                 where all columns are positive)"
+            ),
+            Self::Wrapped { column, period } => write!(
+                f,
+                "column {column} of x looks like an angle that starts again after {}: values at its two ends, which are neighbours, are far apart \
+                 for a network; turn it so that it starts where no values lie",
+                number(*period)
+            ),
+            Self::FunctionOf { column, of } => write!(
+                f,
+                "column {column} of x is a function of column {of}: it says nothing more, and a density of it has no end of precision; leave it \
+                 out of simulations and observations"
+            ),
+            Self::Misfit { mean, of } => {
+                let (how, than) = if *mean > 0.5 { ("more", "too much alike") } else { ("less", "unlike it") };
+                write!(
+                    f,
+                    "the {of} observations are {how} plausible to the fitted model than its own (mean p-value {mean:.2} in place of 0.5): they are \
+                     {than}; are they in the simulations' units, and does the simulator have their noise?"
+                )
+            }
+            Self::Alike { column, of, rest } => write!(
+                f,
+                "column {column} of x differs from a multiple of column {of} by {} of its spread only: what that rest tells is hard to learn; give \
+                 the rest in place of the column",
+                number(*rest)
+            ),
             _ => self.of_fit(f),
         }
     }
@@ -188,6 +256,16 @@ impl Note {
             | Self::FarRows { .. }
             | Self::Failed { .. }
             | Self::Success { .. }
+            | Self::CopiedRows { .. }
+            | Self::OtherPrior { .. }
+            | Self::Unrelated { .. }
+            | Self::SharedValue { .. }
+            | Self::Stepped { .. }
+            | Self::ManyDecades { .. }
+            | Self::FunctionOf { .. }
+            | Self::Wrapped { .. }
+            | Self::Alike { .. }
+            | Self::Misfit { .. }
             | Self::Symmetry { .. }
             | Self::SymmetryRefuted { .. }
             | Self::NoNoise { .. }

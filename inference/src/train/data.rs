@@ -3,6 +3,7 @@
 use super::features::{Features, Storage};
 use super::options::{Architecture, LatentKind, TrainOptions};
 use super::screen::{Blocks, screen};
+use super::{columns, rows};
 use crate::model::ObservationMap;
 use crate::model::cells::Cells;
 use crate::model::moments::Moments;
@@ -177,13 +178,10 @@ impl TrainingData {
             return Err(InferenceError::TrainingSet(message));
         }
         let mut notes = std::mem::take(&mut screened.notes);
-        if notes.iter().any(|note| matches!(note, Note::ConstantColumns { columns } if columns.len() == dim_x)) {
-            let message = "x is the same in every row: it says nothing about the parameters".into();
-            return Err(InferenceError::TrainingSet(message));
-        }
         let observation_map = standardisation(&screened.moments, options);
-        if let (true, Some(note)) = (observation_map.sd.iter().all(|&sd| sd == 0.0), notes.first()) {
-            return Err(InferenceError::TrainingSet(note.to_string()));
+        refuse_constant(&notes, &observation_map)?;
+        if options.architecture.resolve(dim_x, all_cells(&observation_map)) == Architecture::Likelihood {
+            notes.extend(columns::notes(&screened.moments));
         }
         let mut features = storage.writer(n * n_obs * dim_x)?;
         let mut range = vec![[f32::INFINITY, f32::NEG_INFINITY]; dim_x];
@@ -221,14 +219,17 @@ impl TrainingData {
             let differs = differing(&latent, &failed, m);
             notes.push(Note::Failed { failed: invalid, rows: n as u64 + invalid, differs });
         }
-        let mut order: Vec<u32> = (0..n as u32).collect();
-        order.shuffle(&mut key.child(Purpose::Split).rng(0));
-        let held_out = ((n as f64 * options.validation_fraction).round() as usize).clamp(1, n - 1);
-        let training = order.split_off(held_out);
+        let features = features.finish()?;
+        // Where failed rows are not shown, the others are no draws from the prior.
+        if screened.unseen == 0 && map.is_prior_gaussian() {
+            notes.extend(rows::other_prior(&latent, &failed, m));
+        }
+        notes.extend(rows::unrelated(&latent, (m, &features), dim_x));
+        let Split { training, validation } = split(n, options, key);
         Ok(Self {
             latent,
             failed,
-            features: features.finish()?,
+            features,
             dim_theta: m,
             dim_x,
             n_obs,
@@ -236,7 +237,7 @@ impl TrainingData {
             observation_map,
             range,
             training,
-            validation: order,
+            validation,
             invalid,
             notes,
         })
@@ -267,6 +268,28 @@ impl TrainingData {
         let index = row * self.n_obs + k;
         &self.features[index * self.dim_x..(index + 1) * self.dim_x]
     }
+}
+
+/// Refuses observations that say nothing.
+fn refuse_constant(notes: &[Note], map: &ObservationMap) -> Result<()> {
+    let all = |note: &Note| matches!(note, Note::ConstantColumns { columns } if columns.len() == map.dim());
+    if notes.iter().any(all) {
+        let message = "x is the same in every row: it says nothing about the parameters".into();
+        return Err(InferenceError::TrainingSet(message));
+    }
+    match notes.first().filter(|_| map.sd.iter().all(|&sd| sd == 0.0)) {
+        Some(note) => Err(InferenceError::TrainingSet(note.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// Rows held out, drawn at random, and the others.
+fn split(n: usize, options: &TrainOptions, key: StreamKey) -> Split {
+    let mut validation: Vec<u32> = (0..n as u32).collect();
+    validation.shuffle(&mut key.child(Purpose::Split).rng(0));
+    let held_out = ((n as f64 * options.validation_fraction).round() as usize).clamp(1, n - 1);
+    let training = validation.split_off(held_out);
+    Split { training, validation }
 }
 
 /// How observations are standardised: robustly for networks that do not see them.

@@ -1,6 +1,7 @@
 //! Training of networks on single observations (paper Sec. 2.2, App. E, F).
 
 mod checkpoint;
+mod columns;
 mod data;
 mod denoising;
 mod density;
@@ -12,6 +13,7 @@ mod optimizer;
 mod options;
 mod race;
 mod residuals;
+mod rows;
 mod run;
 mod screen;
 mod success;

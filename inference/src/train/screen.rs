@@ -1,4 +1,4 @@
-//! Which rows are trained on, and which values are held back: marks of failure and single broken rows.
+//! Which rows are trained on, and which values are held back: copies, marks of failure and single broken rows.
 //!
 //! Columns whose largest value is far out beside their robust spread are gone through once more. A value such as -9999 or 10²⁰ that lies
 //! beyond all others is a mark of failure, and its row a failed one. A few values beyond a gap ([`GAP`]) are broken rows: they must move
@@ -6,6 +6,7 @@
 
 use super::data::{RowBlock, VisitBlocks};
 use super::options::Outliers;
+use super::rows::Copies;
 use crate::Result;
 use crate::model::moments::{Moments, Robust};
 use crate::notes::{FarValue, Note};
@@ -84,23 +85,34 @@ struct Suspect {
 pub(super) fn screen(blocks: &Blocks<'_>, dim_x: usize, log: bool, outliers: Outliers) -> Result<Screened> {
     let mut moments = Moments::new(dim_x, log);
     let mut rows = 0;
+    let mut copies = Copies::default();
     let unseen = blocks(&mut |block| {
-        rows += block.valid.iter().filter(|&&valid| valid).count();
+        for (index, (theta, x)) in block.theta.outer_iter().zip(block.x.outer_iter()).enumerate() {
+            if block.valid[index] {
+                rows += 1;
+                copies.add(block.first + index as u64, theta.iter(), x.iter());
+            }
+        }
         add(&mut moments, (block.first, block.x, block.valid), |_| true)
     })?;
+    let copies: BTreeSet<u64> = copies.found().into_iter().collect();
+    let told = (!copies.is_empty()).then_some(Note::CopiedRows { copies: copies.len(), rows });
     let screened = |moments| Screened {
         moments,
-        dropped: BTreeSet::new(),
+        dropped: copies.clone(),
         marked: BTreeSet::new(),
         bounds: Vec::new(),
         rows,
         unseen,
-        notes: Vec::new(),
+        notes: told.clone().into_iter().collect(),
     };
     let mut suspects = if rows == 0 { Vec::new() } else { suspects(&moments) };
     if suspects.is_empty() || outliers == Outliers::Keep {
-        let notes = moments.notes();
-        return Ok(Screened { notes, ..screened(moments) });
+        let found = moments.notes();
+        let mut result = screened(moments);
+        result.rows -= result.dropped.len();
+        result.notes.extend(found);
+        return Ok(result);
     }
     collect(blocks, log, &mut suspects)?;
     let mut result = screened(Moments::new(dim_x, log));

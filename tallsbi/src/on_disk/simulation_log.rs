@@ -1,14 +1,14 @@
 //! Simulations of a refinement as they are made, so that an interrupted one repeats none of them.
 //!
 //! A refinement is a function of its problem, options and seed: run again, it asks for the same rows, and finds those that were kept by the digest of their parameters.
-//! Blocks are appended one after the other; what an interruption left of a last one is not read.
+//! Blocks are appended one after the other, each with a digest: what an interruption left of one, or was damaged, is not read, nor what follows it.
 
 use crate::refine::{KeepSimulations, Simulated};
 use crate::{Error, Result};
 use ndarray::{Array2, ArrayView2};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use std::sync::Mutex;
 /// Bytes of a digest.
 const DIGEST: usize = 32;
 
-/// A file of simulated blocks: digest of (salt, first row, θ), number of rows and values, x, and which have a result.
+/// A file of simulated blocks: digest of (salt, first row, θ), number of rows and values, x, which have a result, digest of all this.
 #[derive(Debug)]
 pub struct SimulationLog {
     path: PathBuf,
@@ -35,18 +35,23 @@ impl SimulationLog {
     /// Opens the log of `output` and reads what an earlier run left, or starts an empty one. `salt` says what is simulated, beside the parameters.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// When the file cannot be read or written, or another run holds it.
     pub fn open(output: &Path, salt: String, resume: bool) -> Result<Self> {
         let path = Self::path(output);
         let failed = |error: std::io::Error| failed(&path, &error);
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(failed)?;
+        // Some network file systems have no locks; work there unprotected.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            let message = "is being written by another run; wait for it or stop it".into();
+            return Err(Error::Input { origin: path.display().to_string(), message });
+        }
         let mut bytes = Vec::new();
-        if resume && path.exists() {
-            File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(failed)?;
+        if resume {
+            file.read_to_end(&mut bytes).map_err(failed)?;
         }
         let (known, whole) = read(&bytes);
-        // Without what an interruption left of a block.
-        let mut file = File::create(&path).map_err(failed)?;
-        file.write_all(&bytes[..whole]).map_err(failed)?;
+        // Without what an interruption left of a block; in place, so that being killed here loses nothing.
+        file.set_len(whole as u64).map_err(failed)?;
         Ok(Self { path: path.clone(), salt, known, file: Mutex::new(file) })
     }
 
@@ -78,6 +83,7 @@ impl KeepSimulations for SimulationLog {
         block.extend((x.ncols() as u32).to_le_bytes());
         x.iter().for_each(|value| block.extend(value.to_le_bytes()));
         block.extend(valid.iter().map(|&valid| u8::from(valid)));
+        block.extend(Sha256::digest(&block));
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         file.write_all(&block).map_err(|error| failed(&self.path, &error))
     }
@@ -107,9 +113,13 @@ fn block(bytes: &[u8]) -> Option<([u8; DIGEST], Simulated, usize)> {
         .get(start..end)?
         .chunks_exact(4)
         .map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
-    let valid = bytes.get(end..end.checked_add(rows)?)?.iter().map(|&byte| byte != 0).collect();
+    let flags = bytes.get(end..end.checked_add(rows)?)?;
+    let last = end + rows + DIGEST;
+    if bytes.get(end + rows..last)? != Sha256::digest(&bytes[..end + rows]).as_slice() {
+        return None;
+    }
     let x = Array2::from_shape_vec((rows, columns), values.collect()).ok()?;
-    Some((digest, (x, valid), end + rows))
+    Some((digest, (x, flags.iter().map(|&byte| byte != 0).collect()), last))
 }
 
 #[cfg(test)]
@@ -127,6 +137,7 @@ mod tests {
         log.keep(0, theta.view(), (&x, &valid)).unwrap();
         log.keep(2, theta.view(), (&x, &valid)).unwrap();
         assert!(log.recall(0, theta.view()).is_none(), "a run that goes on asks for a row once");
+        drop(log);
         let whole = std::fs::read(SimulationLog::path(&output)).unwrap();
         std::fs::write(SimulationLog::path(&output), &whole[..whole.len() - 1]).unwrap();
         let log = open("a", true);
@@ -135,11 +146,35 @@ mod tests {
         assert!(log.recall(2, theta.view()).is_none() && log.recall(1, theta.view()).is_none());
         // What is appended after half a block is whole.
         log.keep(2, theta.view(), (&x, &valid)).unwrap();
+        let message = SimulationLog::open(&output, "a".into(), true).unwrap_err().to_string();
+        assert!(message.contains("another run"), "{message}");
+        drop(log);
         assert!(open("a", true).recall(2, theta.view()).is_some());
         assert!(open("b", true).recall(0, theta.view()).is_none());
         open("a", false);
         assert!(open("a", true).recall(0, theta.view()).is_none());
         open("a", true).remove().unwrap();
         assert!(!SimulationLog::path(&output).exists());
+    }
+
+    /// No flipped bit of a block brings back another one: it is simulated again, as what follows.
+    #[test]
+    fn damaged_blocks_are_not_recalled() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("refined.safetensors");
+        let open = |resume| SimulationLog::open(&output, "a".into(), resume).unwrap();
+        let (theta, x, valid) = (arr2(&[[0.5], [2.0]]), arr2(&[[1.0f32], [7.0]]), [true, false]);
+        let log = open(false);
+        log.keep(0, theta.view(), (&x, &valid)).unwrap();
+        log.keep(2, theta.view(), (&x, &valid)).unwrap();
+        drop(log);
+        let whole = std::fs::read(SimulationLog::path(&output)).unwrap();
+        for bit in 0..8 * whole.len() / 2 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(SimulationLog::path(&output), &flipped).unwrap();
+            let log = open(true);
+            assert!(log.recall(0, theta.view()).is_none() && log.recall(2, theta.view()).is_none(), "bit {bit}");
+        }
     }
 }

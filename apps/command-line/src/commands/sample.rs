@@ -13,10 +13,10 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
-use tallsbi::Surprise;
 use tallsbi::files::{Matrix, OutputFile, Posterior, RunAttributes};
 use tallsbi::inference::notes::Note;
 use tallsbi::on_disk::{ModelFile, posterior_attributes};
+use tallsbi::{Model, Surprise};
 
 /// Sample the posterior given many observations
 ///
@@ -71,6 +71,9 @@ const P_VALUE: &str = "p_value";
 const LIKELY: f64 = 0.5;
 const SHOWN: usize = 5;
 
+/// So many observations are judged for a misfit.
+const JUDGED: usize = 200;
+
 /// Runs the command.
 pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let mut file = ModelFile::load(&arguments.model)?;
@@ -100,6 +103,13 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let started = Instant::now();
     let (samples, info) = model::sample(context, &file, &[x.view()], context.key(), &options)?;
     let seconds = started.elapsed().as_secs_f64();
+    let misfit = match options.lapse {
+        None => misfit(&file.model, x.view(), samples.index_axis(Axis(0), 0), context.seed)?,
+        Some(_) => None,
+    };
+    if let Some(note) = &misfit {
+        tell(file.model.trained(), std::slice::from_ref(note));
+    }
     let thin = file.model.trained().thin_support(samples.slice(s![0, .., ..file.model.names().len()]));
     let first = thin.iter().map(|note| format!("{}\n", words(file.model.trained(), note))).collect::<String>();
     let names = file.model.sampled_names(&options);
@@ -138,13 +148,23 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         lapses.as_deref().map(said_of_lapses).unwrap_or_default(),
         surprise.as_ref().map(said_of_surprise).unwrap_or_default()
     );
-    let notes: Vec<_> = examined.iter().chain(&thin).map(|note| words(file.model.trained(), note)).collect();
+    let notes: Vec<_> =
+        examined.iter().chain(&misfit).chain(&thin).map(|note| words(file.model.trained(), note)).collect();
     context.print(text, || {
         let (mean, sd) = moments(samples.view());
         json!({ "path": path.to_string(), "run": run, "parameter_names": posterior.parameter_names, "mean": mean, "sd": sd,
             "notes": notes, LAPSE_PROBABILITY: lapses,
             P_VALUE: surprise.as_ref().map(|found| &found.p_values), "implausible": surprise.as_ref().map(Surprise::implausible) })
     })
+}
+
+/// Whether the first observations are such as the fitted model has, where it knows a likelihood.
+fn misfit(model: &Model, x: ArrayView2<'_, f32>, theta: ArrayView2<'_, f64>, seed: u64) -> Result<Option<Note>> {
+    if model.trained().architecture() != "likelihood" {
+        return Ok(None);
+    }
+    let first = x.slice(s![..x.nrows().min(JUDGED), ..]);
+    Ok(model.surprise(first, theta, seed)?.misfit())
 }
 
 /// How many observations are lapses, and which.

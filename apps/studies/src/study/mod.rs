@@ -81,7 +81,9 @@ impl Results {
                     task.runs.iter().try_for_each(|run| check_inner("samples", &run.samples))?;
                 }
             }
-            Self::Toy(_) => {}
+            Self::Toy(results) => {
+                results.shown.iter().try_for_each(|shown| check_inner("shown.folder", &shown.folder))?;
+            }
         }
         Ok(results)
     }
