@@ -2,11 +2,11 @@
 
 use super::matrix::{MatrixSource, numbers, read_all};
 use super::{failed, file_error, guard, open_hdf5};
-use crate::Result;
+use crate::{FileError, Result};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder};
 use npyz::{NpyFile, NpyHeader, Order};
 use std::fs::File;
-use std::io::{BufReader, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 impl MatrixSource {
@@ -61,6 +61,9 @@ fn read_npy(path: &Path) -> Result<ArrayD<f64>> {
     };
     let length = guard::plain_file(path)?;
     let mut reader = BufReader::new(File::open(path).map_err(cannot)?);
+    if header_length(&mut reader).map_err(cannot)? > length {
+        return Err(too_short(path));
+    }
     let header = NpyHeader::from_reader(&mut reader).map_err(cannot)?;
     let left = length.saturating_sub(reader.stream_position().map_err(cannot)?);
     let file = NpyFile::with_header(header, reader);
@@ -68,7 +71,7 @@ fn read_npy(path: &Path) -> Result<ArrayD<f64>> {
     let dtype = file.dtype();
     let bytes = dtype.num_bytes().and_then(|size| shape.iter().try_fold(size, |product, &n| product.checked_mul(n)));
     if bytes.is_none_or(|bytes| bytes as u64 > left) {
-        return Err(file_error(path, "is shorter than its header says; save it again"));
+        return Err(too_short(path));
     }
     let fortran = file.order() == Order::Fortran;
     let kind = dtype.descr();
@@ -86,6 +89,19 @@ fn read_npy(path: &Path) -> Result<ArrayD<f64>> {
     };
     ArrayD::from_shape_vec(IxDyn(&shape).set_f(fortran), values.map_err(cannot)?)
         .map_err(|error| failed(path, "cannot be read as npy", &error))
+}
+
+fn too_short(path: &Path) -> FileError {
+    file_error(path, "is shorter than its header says; save it again")
+}
+
+/// The length that an npy file gives its header, which is read whole: four bytes hold it from version 2 on. The reader is back at the start.
+fn header_length(reader: &mut (impl Read + Seek)) -> std::io::Result<u64> {
+    let mut start = [0; 12];
+    let read = reader.by_ref().take(start.len() as u64).read(&mut start)?;
+    reader.rewind()?;
+    let long = read == start.len() && start[6] >= 2;
+    Ok(if long { u32::from_le_bytes([start[8], start[9], start[10], start[11]]).into() } else { 0 })
 }
 
 /// The values, if they are of the type T.
@@ -166,6 +182,10 @@ mod tests {
         }
         std::fs::write(&path, "text").unwrap();
         assert!(read(&source).unwrap_err().contains("cannot be read as npy"));
+        // A header of four gigabytes in a hundred bytes.
+        std::fs::write(&path, [b"\x93NUMPY\x02\x00".as_slice(), &u32::MAX.to_le_bytes(), &[b' '; 100]].concat())
+            .unwrap();
+        assert!(read(&source).unwrap_err().contains("shorter than its header says"));
     }
 
     #[test]

@@ -236,7 +236,7 @@ mod tests {
             error("0.5,1.x\n0.5,0.7\n").contains("line 1: \"1.x\" is not a number; correct it, or name every column")
         );
         assert!(error(",a\n0,0.5\n1,0.7\n").contains("numbers the rows"));
-        assert!(error("1D,2\n3,4D\n").contains("\"4D\" is not a number"));
+        assert!(error("0.5,2\n3,4D\n").contains("\"4D\" is not a number"));
         assert!(error("1,5;2,25\n3,5;4,5\n").contains("decimal comma"));
         assert!(error("1,5 2,25\n3,5 4,5\n").contains("decimal comma"));
         assert!(error("a,b\n1,2\n3,\n").contains("line 3: \"\" is not a number; an empty cell"));

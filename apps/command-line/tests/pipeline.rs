@@ -159,7 +159,7 @@ fn training_resumes_to_the_same_weights() {
 
 /// What other languages write: float64, only theta, x and prior.
 fn write_foreign(place: &Place, name: &str, rows: usize, prior: Option<&str>, spoil: impl Fn(usize, &mut f64)) {
-    let theta = ndarray::Array2::from_shape_fn((rows, 2), |(i, j)| ((i * 7 + j * 3) % 101) as f64 / 101.0);
+    let theta = ndarray::Array2::from_shape_fn((rows, 2), |(i, j)| ((i * 7 + j * 3) % 1009) as f64 / 1009.0);
     let mut x = theta.mapv(|value| value * 2.0 + 1.0);
     x.iter_mut().enumerate().for_each(|(i, value)| spoil(i, value));
     let file = hdf5::File::create(place.at(name)).unwrap();

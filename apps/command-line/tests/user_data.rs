@@ -121,7 +121,7 @@ fn copied_rows_are_used_once() {
         "{said}"
     );
     [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.view(), column));
-    assert_eq!(place.json("inspect model.safetensors")["attributes"]["n_train"], "4000");
+    assert_eq!(place.json("inspect model.safetensors")["model"]["info"]["n_train"], 4000);
 }
 
 #[test]
