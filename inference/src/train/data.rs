@@ -180,7 +180,10 @@ impl TrainingData {
         let mut notes = std::mem::take(&mut screened.notes);
         let observation_map = standardisation(&screened.moments, options);
         refuse_constant(&notes, &observation_map)?;
-        if options.architecture.resolve(dim_x, all_cells(&observation_map)) == Architecture::Likelihood {
+        // Of copies, each value of one column is seen with the same of any other.
+        let copied = notes.iter().any(|note| matches!(note, Note::CopiedRows { .. }));
+        let likelihood = options.architecture.resolve(dim_x, all_cells(&observation_map)) == Architecture::Likelihood;
+        if likelihood && !copied {
             notes.extend(columns::notes(&screened.moments));
         }
         let mut features = storage.writer(n * n_obs * dim_x)?;
@@ -377,5 +380,27 @@ mod tests {
         held_out.sort_unstable();
         held_out.dedup();
         assert_eq!(held_out.len(), 9 * 21);
+    }
+
+    #[test]
+    fn copies_are_told_as_copies_only() {
+        let options = TrainOptions { architecture: Architecture::Likelihood, ..small() };
+        let normals = |stream: u64| -> Vec<f32> {
+            let mut rng = StreamKey::root(3).rng(stream);
+            (0..2 * 500)
+                .map(|_| rand_distr::Distribution::<f32>::sample(&rand_distr::StandardNormal, &mut rng))
+                .collect()
+        };
+        let (z, noise) = (normals(0), normals(1));
+        let at = |values: &[f32], i: usize, j: usize| values[2 * (i % 500) + j];
+        let theta = ndarray::Array2::from_shape_fn((5000, 2), |(i, j)| at(&z, i, j));
+        let x = ndarray::Array3::from_shape_fn((5000, 1, 2), |(i, _, j)| at(&z, i, j) + at(&noise, i, j));
+        let prior = Prior::from_json(
+            r#"[{"name":"a","dist":"normal","loc":0,"scale":1},{"name":"b","dist":"normal","loc":0,"scale":1}]"#,
+        );
+        let prior = prior.unwrap();
+        let data = TrainingData::prepare(theta.view(), x.view(), &prior, false, &options, StreamKey::root(0)).unwrap();
+        assert_eq!(data.notes, [Note::CopiedRows { copies: 4500, rows: 5000 }]);
+        assert_eq!(data.training.len() + data.validation.len(), 500);
     }
 }
