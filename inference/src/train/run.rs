@@ -215,9 +215,12 @@ impl<'a> Run<'a> {
             trainers.push(Trainer::new(job.objective, plan, state)?);
         }
         while trainers.iter().any(|trainer| !trainer.is_finished()) {
-            // An epoch of each. A thread that has none helps with the batches of the others.
+            // An epoch of each, first of those that were cancelled in it, so that all are compared after the same. A thread that has none helps with the
+            // batches of the others.
+            let going = trainers.iter().filter(|trainer| !trainer.is_finished());
+            let next = going.map(|trainer| trainer.state().epoch).min();
             let active = trainers.par_iter_mut().zip(&optional).with_max_len(1);
-            let active = active.filter(|(trainer, _)| !trainer.is_finished());
+            let active = active.filter(|(trainer, _)| !trainer.is_finished() && Some(trainer.state().epoch) == next);
             let monitor = self.monitor;
             let epoch = |(trainer, &optional): (&mut Trainer<'_, O>, &bool)| match trainer.epoch(monitor) {
                 Err(InferenceError::Diverged { .. }) if optional => {

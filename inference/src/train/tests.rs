@@ -6,7 +6,7 @@ use super::noising::Noising;
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use super::*;
 use crate::model::anchored::anchor_outputs;
-use crate::model::trained::Networks;
+use crate::model::trained::{Networks, TrainingRecord};
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
 use crate::model::{ConditionalSpec, Covariance, EmbeddingSpec};
 use ndarray::{Array2, Array3};
@@ -199,30 +199,54 @@ impl Monitor for CancelAt {
 
 /// Wherever training is cancelled, within an epoch, a validation or the search for symmetries, it stops with a checkpoint from which it
 /// comes to the same bytes.
+fn check_cancelled_anywhere(data: &TrainingData, options: &TrainOptions, places: isize) {
+    let key = StreamKey::root(4);
+    let count = CancelAt(isize::MAX.into());
+    let whole = train(data, options, key, &count).unwrap();
+    let asked = isize::MAX - count.0.into_inner();
+    for place in 0..places {
+        let mut kept = None;
+        let mut keep = |last, checkpoint: &dyn Fn() -> Checkpoint| {
+            kept = (last == Last::Yes).then(checkpoint);
+            Ok(())
+        };
+        let run = Resumable { fingerprint: "run", resume: None, keep: Box::new(&mut keep) };
+        let stopped = train_resumable(data, options, key, run, &CancelAt((asked * place / places).into()));
+        assert!(matches!(stopped, Err(InferenceError::Cancelled(_))), "{:?} at {place}", options.architecture);
+        let run = Resumable { fingerprint: "run", resume: kept, keep: Box::new(|_, _| Ok(())) };
+        assert!(run.resume.is_some());
+        let resumed = train_resumable(data, options, key, run, &Silent).unwrap();
+        assert!(resumed == whole, "{:?} at {place}", options.architecture);
+    }
+}
+
 #[test]
 fn cancelled_anywhere_goes_on_to_the_same_bytes() {
     for architecture in [Architecture::Anchored, Architecture::Likelihood] {
         let options = TrainOptions { architecture, ..small() };
-        let data = toy(600, 1, &options);
-        let key = StreamKey::root(4);
-        let count = CancelAt(isize::MAX.into());
-        let whole = train(&data, &options, key, &count).unwrap();
-        let asked = isize::MAX - count.0.into_inner();
-        for place in 0..12 {
-            let mut kept = None;
-            let mut keep = |last, checkpoint: &dyn Fn() -> Checkpoint| {
-                kept = (last == Last::Yes).then(checkpoint);
-                Ok(())
-            };
-            let run = Resumable { fingerprint: "run", resume: None, keep: Box::new(&mut keep) };
-            let stopped = train_resumable(&data, &options, key, run, &CancelAt((asked * place / 12).into()));
-            assert!(matches!(stopped, Err(InferenceError::Cancelled(_))), "{architecture:?} at {place}");
-            let run = Resumable { fingerprint: "run", resume: kept, keep: Box::new(|_, _| Ok(())) };
-            assert!(run.resume.is_some());
-            let resumed = train_resumable(&data, &options, key, run, &Silent).unwrap();
-            assert!(resumed == whole, "{architecture:?} at {place}");
-        }
+        check_cancelled_anywhere(&toy(600, 1, &options), &options, 12);
     }
+}
+
+/// Networks that were cancelled in different epochs are compared in the same ones.
+#[test]
+fn a_race_that_is_cancelled_anywhere_ends_the_same() {
+    let optimizer = OptimizerOptions { epochs: 12, learning_rate: 3e-3, ..OptimizerOptions::default() };
+    let likelihood = LikelihoodOptions {
+        hidden: vec![32; 2],
+        candidates: vec![DensityForm { components: 1, covariance: Covariance::Diagonal }],
+        optimizer,
+        members: 1,
+        symmetries: false,
+        learning_rate_factors: Vec::new(),
+        ..LikelihoodOptions::default()
+    };
+    let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };
+    let data = toy_seen(3000, 1, &options, |mean, noise| (3.0 * mean).sin() + 0.1 * noise);
+    let model = train(&data, &options, StreamKey::root(4), &Silent).unwrap();
+    let behind = |record: &TrainingRecord| (record.network.ends_with("behind"), record.validation_loss.len());
+    assert_eq!(model.info.training.iter().map(behind).collect::<Vec<_>>(), [(true, 8), (false, 12)]);
+    check_cancelled_anywhere(&data, &options, 60);
 }
 
 /// What a network does not depend on is symmetric in every way: of twelve such parameters, all changes of sign and exchanges generate
