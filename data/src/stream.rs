@@ -71,6 +71,8 @@ pub enum Purpose {
     Evidence = 30,
     /// Replications of observations, drawn from a likelihood.
     Replication = 31,
+    /// Conditions that observations are simulated under.
+    Condition = 32,
 }
 
 /// A node in the tree of random streams.

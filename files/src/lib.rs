@@ -38,6 +38,9 @@ pub use training_set::{
 use std::path::Path;
 
 /// An error about a file.
+/// Attribute of our training sets with the number of leading values of an observation that are conditions; dataset of others' with the conditions themselves.
+pub(crate) const CONDITIONS: &str = "conditions";
+
 pub(crate) fn file_error(path: &Path, message: impl Into<String>) -> FileError {
     FileError::File { path: path.to_owned(), message: message.into() }
 }

@@ -4,10 +4,10 @@ use super::observations::check_finite;
 use super::packing::Packing;
 use super::provenance::kind_of_open;
 use super::table::{Header, read_table};
-use super::{FileKind, Observations, Posterior, failed, file_error, open_hdf5};
+use super::{CONDITIONS, FileKind, Observations, Posterior, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
 use hdf5::types::TypeDescriptor;
-use ndarray::{Array, Array1, Array2, ArrayD, Axis, Ix2};
+use ndarray::{Array, Array1, Array2, ArrayD, Axis, Ix2, concatenate};
 use std::path::{Path, PathBuf};
 
 /// Where a matrix is: `FILE`, `FILE.h5:DATASET` or `FILE.h5:DATASET:INDEX`.
@@ -135,7 +135,7 @@ fn read_whole(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Matrix> {
             let observations = Observations::read_with(path, gaps)?;
             Ok(Matrix {
                 // With all their digits.
-                values: read_dataset(path, file, "x", (None, gaps))?,
+                values: read_observed(path, file, gaps)?,
                 names: observations.observation_names,
                 theta_true: observations.theta_true.map(|theta| theta.mapv(f64::from)),
             })
@@ -156,7 +156,7 @@ fn read_whole(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Matrix> {
         }),
         None if file.link_exists("x") => {
             let theta_true = MatrixSource { path: path.into(), dataset: None, index: None }.theta_beside(file, "x")?;
-            Ok(Matrix { values: read_dataset(path, file, "x", (None, gaps))?, names: Vec::new(), theta_true })
+            Ok(Matrix { values: read_observed(path, file, gaps)?, names: Vec::new(), theta_true })
         }
         None => {
             let found = super::contents::arrays(path, file)?;
@@ -252,6 +252,23 @@ fn unpacked<D: ndarray::Dimension>(dataset: &hdf5::Dataset, mut values: Array<f6
         values.mapv_inplace(|value| packing.decode(value));
     }
     values
+}
+
+/// The dataset x, behind conditions that stand apart in the file.
+fn read_observed(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Array2<f64>> {
+    let x = read_dataset(path, file, "x", (None, gaps))?;
+    if !file.link_exists(CONDITIONS) {
+        return Ok(x);
+    }
+    let conditions = read_dataset(path, file, CONDITIONS, (None, Gaps::Refused))?;
+    if conditions.nrows() != x.nrows() {
+        return Err(FileError::Shape {
+            what: format!("{}: {CONDITIONS}", path.display()),
+            expected: format!("{} rows, one for each of x", x.nrows()),
+            found: conditions.nrows().to_string(),
+        });
+    }
+    concatenate(Axis(1), &[conditions.view(), x.view()]).map_err(|error| failed(path, CONDITIONS, &error))
 }
 
 /// Reads a dataset as a matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`.

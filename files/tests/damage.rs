@@ -62,6 +62,7 @@ fn training_set(folder: &Path) -> PathBuf {
     let spec = TrainingSetSpec {
         prior: Prior::uniform(&[("a", -1.0, 1.0), ("b", 0.0, 5.0)]).unwrap(),
         dim_x: 3,
+        conditions: 0,
         n_obs: None,
         observation_names: Vec::new(),
         x_transform: XTransform::Identity,

@@ -30,6 +30,12 @@ pub enum InferenceError {
         /// Row of the observation.
         row: usize,
     },
+    /// Observations whose conditions are missing.
+    #[error("observation {row} misses a condition (NaN); remove it, or find out what it was made under")]
+    ConditionMissing {
+        /// Row of the observation.
+        row: usize,
+    },
     /// Observations of which nothing is known.
     #[error("all values of all {rows} observations are missing; give some that are not")]
     NothingObserved {

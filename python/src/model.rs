@@ -31,6 +31,9 @@ pub struct Source {
     /// Names of the observations; may be empty.
     #[pyo3(item)]
     pub observation_names: Vec<String>,
+    /// How many of the leading values of an observation are conditions.
+    #[pyo3(item)]
+    pub conditions: usize,
     /// "identity" or "log".
     #[pyo3(item)]
     pub x_transform: String,
@@ -53,12 +56,13 @@ impl Source {
             return Err(PyValueError::new_err(message));
         }
         let rows = Simulations::new(prior(&self.prior)?, theta.to_owned(), x.to_owned()).map_err(exception)?;
+        let conditions = self.conditions;
         let signal_window = match self.task.as_str() {
             "" => None,
             name => crate::tasks::task(name, &self.task_options)?.signal_window(),
         };
         let task = self.task.clone();
-        Ok(Simulations { observation_names: names, x_transform: transform, task, signal_window, ..rows })
+        Ok(Simulations { conditions, observation_names: names, x_transform: transform, task, signal_window, ..rows })
     }
 }
 
@@ -130,6 +134,12 @@ impl Model {
     #[getter]
     fn dim_x(&self) -> usize {
         self.0.trained().dim_x()
+    }
+
+    /// How many of the leading values of an observation are conditions.
+    #[getter]
+    fn conditions(&self) -> usize {
+        self.0.trained().info.conditions
     }
 
     #[getter]

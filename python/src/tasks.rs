@@ -62,9 +62,10 @@ pub fn tasks() -> Vec<&'static str> {
 
 /// (prior as JSON, names of the observations, transform) of a built-in task.
 #[pyfunction]
-pub fn task_info(name: &str, settings: &str) -> PyResult<(String, Vec<String>, String)> {
+pub fn task_info(name: &str, settings: &str) -> PyResult<(String, Vec<String>, String, usize)> {
     let task = task(name, settings)?;
-    Ok((task.prior().to_json(), task.observation_names(), task.x_transform().as_str().to_owned()))
+    let transform = task.x_transform().as_str().to_owned();
+    Ok((task.prior().to_json(), task.observation_names(), transform, task.conditions()))
 }
 
 /// θ (N, m), x (N, K, d), and why a simulation failed.

@@ -25,6 +25,7 @@ def _source(simulations: Any, prior: Prior) -> dict[str, Any]:
     return {
         "prior": prior.to_json(),
         "observation_names": list(getattr(simulations, "observation_names", [])),
+        "conditions": getattr(simulations, "conditions", 0),
         "x_transform": getattr(simulations, "x_transform", "identity"),
         "task": getattr(simulations, "task", ""),
         "task_options": text(getattr(simulations, "task_options", {})),
@@ -64,6 +65,7 @@ def train(
     options: dict[str, Any] | None = None,
     seed: int = 0,
     progress: Progress | bool | None = None,
+    conditions: Any = None,
     observation_names: list[str] | None = None,
     x_transform: str | None = None,
     **chosen: Any,
@@ -73,6 +75,9 @@ def train(
     `theta` may be what `simulate` gave, alone. `options` are those of `tallsbi train --show-config` as a dict; keywords stand for the common
     ones: architecture ("auto", "likelihood", "anchored", "noise"), epochs, patience, batch_size, learning_rate, hidden, members.
     Rows of x that are not finite are failures, counted and not trained on. Ctrl-C stops within a second.
+
+    `conditions` (N, c), or (N, K, c), are known quantities that each observation was made under, such as a stimulus, a dose or a time: p(x|θ, conditions) is
+    learned, and `Model.posterior` takes those of the observations.
 
     >>> from tallsbi import simulate
     >>> simulations = simulate("gaussian_linear", n=500)
@@ -93,13 +98,26 @@ def train(
     source = _source(simulations, prior)
     source["observation_names"] = observation_names or source["observation_names"]
     source["x_transform"] = x_transform or source["x_transform"]
-    own = rows(theta, "theta", len(prior))
+    own, seen = rows(theta, "theta", len(prior)), cube(x, "x")
+    if conditions is not None:
+        given = _beside(conditions, seen)
+        seen, source["conditions"] = np.concatenate([given, seen], axis=2), given.shape[2]
+        if len(source["observation_names"]) == seen.shape[2] - given.shape[2]:
+            source["observation_names"] = [f"condition{i + 1}" for i in range(given.shape[2])] + source["observation_names"]
     settings = text(_options(options, chosen))
-    model = Model(_tallsbi.train(source, own, cube(x, "x"), settings, checked_seed(seed), resolve(progress)))
+    model = Model(_tallsbi.train(source, own, np.ascontiguousarray(seen), settings, checked_seed(seed), resolve(progress)))
     for note, doubtful in model._native.notes:
         if doubtful:
             warnings.warn(note, stacklevel=2)
     return model
+
+
+def _beside(conditions: Any, x: Array) -> Array:
+    """Conditions as (N, K, c) for observations (N, K, d)."""
+    given = cube(conditions, "conditions")
+    if given.shape[:2] != x.shape[:2]:
+        raise ValueError(f"conditions: expected {x.shape[:2]} rows of them, one for each of x, found {given.shape[:2]}")
+    return given
 
 
 class Model:
@@ -166,9 +184,20 @@ class Model:
         """What was noticed in the training set and in training."""
         return [note for note, _ in self._native.notes]
 
-    def posterior(self, x: Any) -> Posterior:
-        """The posterior given the observations x (n, d), of any number n; warns of such as are unlike all simulations."""
-        return Posterior(self, rows(x, "observations", self._native.dim_x))
+    def posterior(self, x: Any, conditions: Any = None) -> Posterior:
+        """The posterior given the observations x (n, d), of any number n; warns of such as are unlike all simulations.
+
+        `conditions` (n, c) are those that they were made under, where the model has some: one row holds for all. They may as well be the first columns of x."""
+        if conditions is None:
+            return Posterior(self, rows(x, "observations", self._native.dim_x))
+        count = self._native.conditions
+        seen, given = rows(x, "observations", self._native.dim_x - count), rows(conditions, "conditions", count)
+        if given.shape[1] != count:
+            raise ValueError(f"conditions: the model was trained with {count} of them, found {given.shape[1]}")
+        if len(given) not in (1, len(seen)):
+            raise ValueError(f"conditions: expected {len(seen)} rows, one for each observation, found {len(given)}")
+        given = np.broadcast_to(given, (len(seen), count))
+        return Posterior(self, np.ascontiguousarray(np.hstack([given, seen])))
 
     def draws(self, x: Any, count: int = 100, *, seed: int = 0, progress: Progress | bool | None = None, **sampling: Any) -> Array:
         """`count` draws (N, count, m) of the posterior of each of the N sets of observations x (N, n, d): what checks need."""

@@ -30,6 +30,7 @@ class Simulations(tuple[Array, Array]):
     task: str
     task_options: dict[str, Any]
     observation_names: list[str]
+    conditions: int
     x_transform: str
     first_error: str | None
 
@@ -40,7 +41,7 @@ class Simulations(tuple[Array, Array]):
 
     @property
     def x(self) -> Array:
-        """Observations (N, d), or (N, K, d) of K each."""
+        """Observations (N, d), or (N, K, d) of K each; the first `conditions` values of each are those that it was made under."""
         return self[1]
 
     @property
@@ -51,7 +52,7 @@ class Simulations(tuple[Array, Array]):
 
 def _simulations(theta: Array, x: Array, prior: Prior) -> Simulations:
     made = Simulations((theta, x))
-    made.prior, made.task, made.task_options = prior, "", {}
+    made.prior, made.task, made.task_options, made.conditions = prior, "", {}, 0
     made.observation_names, made.x_transform, made.first_error = [], "identity", None
     return made
 
@@ -204,6 +205,7 @@ def simulate(
     prior: Any = None,
     n: int = 10_000,
     *,
+    conditions: Any = None,
     n_obs: int = 1,
     workers: int = 1,
     batch: int | None = None,
@@ -217,7 +219,8 @@ def simulate(
     `simulator` is a function of θ, or of θ and a `numpy.random.Generator`, or the name of a built-in task or the path of
     a model file (`model.toml`), which bring their prior.
     It may take one row (m) and give (d), or a batch (b, m) and give (b, d): that is tried, and where it is not certain rows are taken;
-    `vectorized=True` says that it takes batches. A row for which it raises is NaN, and counted in one warning. `workers` processes give what one gives.
+    `vectorized=True` says that it takes batches. With `conditions`, a prior of known quantities of each observation (stimuli, doses, times), θ has
+    them behind its m columns, and x has them first. A row for which it raises is NaN, and counted in one warning. `workers` processes give what one gives.
 
     >>> import numpy as np
     >>> from tallsbi import Normal
@@ -234,21 +237,32 @@ def simulate(
     if n < 1 or n_obs < 1 or workers < 1 or (batch is not None and batch < 1):
         raise ValueError("n, n_obs, workers and batch must be at least 1")
     if isinstance(simulator, str):
+        if conditions is not None:
+            raise ValueError('conditions: a task has its own; others are named with task_options={"condition": ["name"]}')
         return _simulate_task(simulator, prior, n, n_obs, seed, told, task_options or {})
     if prior is None or task_options:
         raise ValueError("prior: give the prior of the simulator's parameters (task_options are for built-in tasks)")
     prior = as_prior(prior)
     theta = prior.sample(n, seed)
+    full, probe, count = np.repeat(theta, n_obs, axis=0), prior.sample(6, seed), 0
+    if conditions is not None:
+        known = as_prior(conditions)
+        if both := set(known.names) & set(prior.names):
+            raise ValueError(f"conditions: {', '.join(sorted(both))} is a parameter too")
+        # A stream of their own, beside that of the parameters.
+        drawn, count = known.sample(len(full), (seed + 1) % 2**64), len(known)
+        full, probe = np.hstack([full, drawn]), np.hstack([probe, drawn[np.arange(6) % len(drawn)]])
     with global_generators():
-        runner = Runner(simulator, prior.sample(6, seed), vectorized, seed)
-        if workers > 1 and not runner.repeats_itself(theta):
+        runner = Runner(simulator, probe, vectorized, seed)
+        if workers > 1 and not runner.repeats_itself(full):
             raise ValueError(
                 "workers: the simulator has random numbers of its own, which all processes would repeat; "
                 "let it take (theta, rng) and draw from rng, or use workers=1"
             )
-        x, error = _run(runner, np.repeat(theta, n_obs, axis=0), batch or DEFAULT_BATCH, workers, seed, told)
+        x, error = _run(runner, full, batch or DEFAULT_BATCH, workers, seed, told)
+    x = np.hstack([full[:, len(prior) :], x])
     made = _simulations(theta, x.reshape(n, n_obs, -1) if n_obs > 1 else x, prior)
-    made.first_error = error
+    made.first_error, made.conditions = error, count
     if made.failed:
         reason = f"; the first: {error}" if error else ""
         warnings.warn(f"{made.failed} of {n} simulations failed or are not finite{reason}", stacklevel=2)
@@ -276,13 +290,13 @@ def _simulate_task(
     name: str, prior: Any, n: int, n_obs: int, seed: int, told: Progress | None, options: dict[str, Any]
 ) -> Simulations:
     settings = text(options)
-    own, names, transform = _tallsbi.task_info(name, settings)
+    own, names, transform, conditions = _tallsbi.task_info(name, settings)
     if prior is not None and as_prior(prior) != Prior(own):
         raise ValueError(f"prior: task {name} has its own; leave it out")
     theta, x, error = _tallsbi.simulate_task(name, settings, n, n_obs, seed, told)
     made = _simulations(theta, x if n_obs > 1 else x[:, 0], Prior(own))
     made.task, made.task_options, made.observation_names, made.x_transform = name, options, names, transform
-    made.first_error = error
+    made.first_error, made.conditions = error, conditions
     if error:
         warnings.warn(f"{made.failed} of {n} simulations failed or are not finite; for example {error}", stacklevel=3)
     return made
@@ -305,7 +319,8 @@ def observe(
     settings = text(task_options or {})
     given = None if theta is None else [float(value) for value in np.asarray(theta).reshape(-1)]
     at, x = _tallsbi.observe(task, settings, given, n, checked_seed(seed), None)
-    own, names, transform = _tallsbi.task_info(task, settings)
+    own, names, transform, conditions = _tallsbi.task_info(task, settings)
     made = _simulations(np.asarray(at), x, Prior(own))
+    made.conditions = conditions
     made.task, made.task_options, made.observation_names, made.x_transform = task, task_options or {}, names, transform
     return made

@@ -189,3 +189,36 @@ def test_lapses(model, scores):
         posterior.sample(10, lapse=2.0)
     with pytest.raises(ValueError, match="does not take lapses"):
         scores.posterior(np.zeros((3, 10))).sample(10, lapse=0.05)
+
+
+def test_conditions_are_known_and_not_inferred():
+    def simulator(theta, rng):
+        return rng.normal(theta[..., :1] * theta[..., 1:], 0.5)
+
+    prior = tallsbi.Prior({"slope": tallsbi.Normal(0.0, 1.0)})
+    simulations = tallsbi.simulate(simulator, prior, 3000, conditions=tallsbi.Prior({"dose": tallsbi.Uniform(-2.0, 2.0)}))
+    assert simulations.conditions == 1 and simulations.x.shape == (3000, 2)
+    dose, x = simulations.x[:, :1], simulations.x[:, 1:]
+    assert abs(np.corrcoef(simulations.theta[:, 0] * dose[:, 0], x[:, 0])[0, 1]) > 0.9
+    settings = {"epochs": 40, "hidden": [32, 32], "members": 1, "learning_rate": 3e-3}
+    model = tallsbi.train(simulations.theta, x, prior, conditions=dose, **settings)
+    doses = np.array([[-1.5], [0.5], [1.5]] * 4)
+    rng = np.random.default_rng(0)
+    observed = rng.normal(0.8 * doses, 0.5)
+    precision = 1 + (doses**2).sum() / 0.25
+    mean, sd = (doses * observed).sum() / 0.25 / precision, precision**-0.5
+    posterior = model.posterior(observed, conditions=doses)
+    samples = posterior.sample(1000)
+    same = tallsbi.train(simulations, **settings)
+    assert np.array_equal(same.posterior(np.hstack([doses, observed])).sample(1000), samples)
+    assert abs(samples.mean() - mean) < 0.7 * sd and abs(np.log(samples.std() / sd)) < 0.3
+    # As the first columns of x, and one row for all.
+    assert np.array_equal(model.posterior(np.hstack([doses, observed])).sample(1000), samples)
+    one = model.posterior(observed[:3], conditions=[1.5])
+    assert np.array_equal(one.x[:, 0], [1.5] * 3)
+    with pytest.raises(ValueError, match="conditions: expected 12 rows"):
+        model.posterior(observed, conditions=doses[:5])
+    with pytest.raises(ValueError, match="conditions: expected"):
+        tallsbi.train(simulations.theta, x, prior, conditions=dose[:-1], epochs=1)
+    with pytest.raises(ValueError, match="is a parameter too"):
+        tallsbi.simulate(simulator, prior, 10, conditions=prior)

@@ -43,6 +43,47 @@ pub fn drift_diffusion() -> Result<SimulatorTask<DriftDiffusion>> {
         .with_likelihood())
 }
 
+/// The drift-diffusion simulator with a drift rate that is proportional to the strength of a stimulus (Palmer, Huk & Shadlen 2005, J Vision 5:1):
+/// θ = (k, a, w, t0) and the strength s, v = k s.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StimulusDriftDiffusion;
+
+/// The task `drift_diffusion_stimulus`: m = 4 (k, a, w, t0), one condition (stimulus, drawn from U(-1, 1)), d = 3 with it. Registered with all
+/// five as parameters, the last of which is made a condition.
+///
+/// # Errors
+/// None; the signature is that of every task.
+pub fn drift_diffusion_stimulus() -> Result<SimulatorTask<StimulusDriftDiffusion>> {
+    let own = [("k", 0.0, 4.0), ("a", 0.5, 2.0), ("w", 0.3, 0.7), ("t0", 0.2, 1.8), ("stimulus", -1.0, 1.0)];
+    let names = ["choice", "response_time"].map(String::from).to_vec();
+    Ok(SimulatorTask::new("drift_diffusion_stimulus", Prior::uniform(&own)?, names, StimulusDriftDiffusion)?
+        .described("Choices and response times under stimuli of known strength")
+        .with_units(&["1/s", "", "", "s", ""])
+        .with_likelihood())
+}
+
+impl Simulator for StimulusDriftDiffusion {
+    type Scratch = ();
+
+    fn scratch(&self) {}
+
+    fn simulate(&self, theta: &[f64], rng: &mut Pcg64, (): &mut (), x: &mut [f64]) -> Result<()> {
+        DriftDiffusion.simulate(&[theta[0] * theta[4], theta[1], theta[2], theta[3]], rng, &mut (), x)
+    }
+}
+
+impl LogLikelihood for StimulusDriftDiffusion {
+    fn log_likelihood_gradient(&self, theta: &[f64], x: &[f32], gradient: &mut [f64]) -> f64 {
+        let mut slope = [0.0; 4];
+        let inner = [theta[0] * theta[4], theta[1], theta[2], theta[3]];
+        let value = DriftDiffusion.log_likelihood_gradient(&inner, x, &mut slope);
+        gradient[0] = slope[0] * theta[4];
+        gradient[1..4].copy_from_slice(&slope[1..]);
+        gradient[4] = slope[0] * theta[0];
+        value
+    }
+}
+
 fn has_meaning([v, a, w, t0]: [f64; 4]) -> bool {
     v.is_finite() && a > 0.0 && a.is_finite() && w > 0.0 && w < 1.0 && t0.is_finite()
 }

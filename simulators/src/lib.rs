@@ -19,10 +19,12 @@
 //! | `gaussian_mixture_uniform` | 10 | 10 | yes | |
 //! | `two_moons` | 2 | 2 | yes | |
 //! | `drift_diffusion` | 4 | 2 | yes | |
+//! | `drift_diffusion_stimulus` (given the stimulus) | 4 | 3 | yes | |
 //! | `g_and_k` | 4 | 1 | yes | |
 //! | `bernoulli_glm`, `bernoulli_glm_raw` | 10 | 10, 100 | yes | |
 
 mod bernoulli_glm;
+mod conditioned;
 mod drift_diffusion;
 mod error;
 mod exact;
@@ -43,6 +45,7 @@ mod task;
 mod two_moons;
 mod with_prior;
 
+pub use conditioned::ConditionedTask;
 pub use error::{Result, SimulatorError};
 pub use fixed::FixedParameters;
 pub use registry::{TaskOptions, task, tasks};

@@ -1,5 +1,6 @@
 //! All tasks by name.
 
+use crate::conditioned::ConditionedTask;
 use crate::external::{self, is_model_file};
 use crate::gaussian::{DEFAULT_CORRELATION, DEFAULT_DIMENSION};
 use crate::jansen_rit::{JansenRit, Recording, Solver, jansen_rit};
@@ -24,22 +25,30 @@ enum Takes {
 struct Entry {
     name: &'static str,
     takes: Takes,
+    /// Parameters that are conditions.
+    conditions: &'static [&'static str],
     build: fn(&TaskOptions) -> Result<Box<dyn Task>>,
 }
 
 /// A task without options of its own.
 const fn plain(name: &'static str, build: fn(&TaskOptions) -> Result<Box<dyn Task>>) -> Entry {
-    Entry { name, takes: Takes::Nothing, build }
+    Entry { name, takes: Takes::Nothing, conditions: &[], build }
 }
 
-const TASKS: [Entry; 15] = [
+const TASKS: [Entry; 16] = [
     plain("slcp", |_| Ok(Box::new(slcp::slcp()?))),
     plain("sir", |_| Ok(Box::new(sir::sir()?))),
     plain("lotka_volterra", |_| Ok(Box::new(lotka_volterra::lotka_volterra()?))),
-    Entry { name: "jrnmm", takes: Takes::Recording, build: |options| Ok(Box::new(neural_mass(options)?)) },
+    Entry {
+        name: "jrnmm",
+        takes: Takes::Recording,
+        conditions: &[],
+        build: |options| Ok(Box::new(neural_mass(options)?)),
+    },
     Entry {
         name: "jrnmm_3d",
         takes: Takes::Recording,
+        conditions: &[],
         build: |options| {
             let fixed = [("g".into(), 0.0)];
             Ok(Box::new(FixedParameters::new("jrnmm_3d", Box::new(neural_mass(options)?), &fixed)?))
@@ -48,6 +57,7 @@ const TASKS: [Entry; 15] = [
     Entry {
         name: "gaussian_toy",
         takes: Takes::DimensionAndCorrelation,
+        conditions: &[],
         build: |options| {
             let correlation = options.correlation.unwrap_or(DEFAULT_CORRELATION);
             Ok(Box::new(gaussian::gaussian_toy(dimension(options), correlation)?))
@@ -56,6 +66,7 @@ const TASKS: [Entry; 15] = [
     Entry {
         name: "gmm_toy",
         takes: Takes::Dimension,
+        conditions: &[],
         build: |options| Ok(Box::new(gaussian_mixture::gmm_toy(dimension(options))?)),
     },
     plain("gaussian_linear", |_| Ok(Box::new(gaussian::gaussian_linear()?))),
@@ -65,6 +76,10 @@ const TASKS: [Entry; 15] = [
     plain("bernoulli_glm", |_| Ok(Box::new(bernoulli_glm::bernoulli_glm()?))),
     plain("bernoulli_glm_raw", |_| Ok(Box::new(bernoulli_glm::bernoulli_glm_raw()?))),
     plain("drift_diffusion", |_| Ok(Box::new(drift_diffusion::drift_diffusion()?))),
+    Entry {
+        conditions: &["stimulus"],
+        ..plain("drift_diffusion_stimulus", |_| Ok(Box::new(drift_diffusion::drift_diffusion_stimulus()?)))
+    },
     plain("g_and_k", |_| Ok(Box::new(g_and_k::g_and_k()?))),
 ];
 
@@ -84,7 +99,13 @@ pub struct TaskOptions {
     pub fix: Vec<(String, f64)>,
     /// Priors of parameters in place of the task's own.
     pub prior: Vec<Component>,
+    /// Parameters that are conditions, known quantities of each observation, beside those of which the task says so: they leave the prior.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub condition: Vec<String>,
 }
+
+/// Makes a task, and says which of its parameters are conditions.
+type Build<'a> = dyn Fn() -> Result<(Box<dyn Task>, Vec<String>)> + 'a;
 
 /// Names of all tasks.
 pub fn tasks() -> Vec<&'static str> {
@@ -99,7 +120,7 @@ pub fn tasks() -> Vec<&'static str> {
 /// [`SimulatorError::UnknownTask`] for names not in [`tasks`], [`SimulatorError::Option`] for options the task does not
 /// have or values it cannot take, [`SimulatorError::ModelFile`] for model files that cannot be, [`SimulatorError::Prior`] for fixed parameters that do not exist.
 pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
-    let build: Box<dyn Fn() -> Result<Box<dyn Task>>>;
+    let build: Box<Build<'_>>;
     let takes = if is_model_file(name) {
         build = Box::new(|| external::open(name));
         Takes::Nothing
@@ -108,7 +129,8 @@ pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
             name: name.into(),
             known: tasks().into_iter().map(String::from).collect(),
         })?;
-        build = Box::new(|| (entry.build)(options));
+        let conditions = || entry.conditions.iter().map(ToString::to_string).collect();
+        build = Box::new(move || Ok(((entry.build)(options)?, conditions())));
         entry.takes
     };
     let dimension = matches!(takes, Takes::Dimension | Takes::DimensionAndCorrelation);
@@ -130,10 +152,14 @@ pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
             message: format!("cannot fix {parameter} at {value}; give a finite value"),
         });
     }
-    let task = build()?;
+    let (task, mut conditions) = build()?;
     let task: Box<dyn Task> =
         if options.fix.is_empty() { task } else { Box::new(FixedParameters::new(name, task, &options.fix)?) };
-    if options.prior.is_empty() { Ok(task) } else { Ok(Box::new(WithPrior::new(task, &options.prior)?)) }
+    let task: Box<dyn Task> =
+        if options.prior.is_empty() { task } else { Box::new(WithPrior::new(task, &options.prior)?) };
+    conditions.retain(|condition| !options.fix.iter().any(|(fixed, _)| fixed == condition));
+    conditions.extend(options.condition.iter().cloned());
+    if conditions.is_empty() { Ok(task) } else { Ok(Box::new(ConditionedTask::new(task, &conditions)?)) }
 }
 
 fn dimension(options: &TaskOptions) -> usize {

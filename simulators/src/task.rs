@@ -180,13 +180,27 @@ pub trait Task: Send + Sync {
     /// Units of the parameters, in the prior's order; empty where a parameter has none.
     fn parameter_units(&self) -> Vec<String>;
 
-    /// Values per observation, d.
+    /// Values per observation, d, conditions included.
     fn dim_x(&self) -> usize {
         self.observation_names().len()
     }
 
     /// Names of the values of an observation.
     fn observation_names(&self) -> Vec<String>;
+
+    /// How many of the leading values of an observation are conditions: known quantities that the others are observed under.
+    fn conditions(&self) -> usize {
+        0
+    }
+
+    /// The task with observation j of all, counted over rows, under row j mod n of `conditions` (n, conditions), in place of drawn ones.
+    ///
+    /// # Errors
+    /// When it has other conditions, or none.
+    fn under(&self, _conditions: ArrayView2<'_, f32>) -> Result<Box<dyn Task>> {
+        let message = "has no conditions to simulate under".into();
+        Err(SimulatorError::Option { task: self.name().into(), message })
+    }
 
     /// How observations enter a network.
     fn x_transform(&self) -> XTransform {
@@ -308,7 +322,7 @@ pub fn simulate_parallel(
 }
 
 /// Simulates `rows` in batches on all threads of the current rayon pool.
-fn on_all_threads<T: Task + ?Sized>(
+pub(crate) fn on_all_threads<T: Task + ?Sized>(
     task: &T,
     rows: &Rows<'_>,
     x: &mut [f32],

@@ -8,7 +8,7 @@ use support::observations;
 use tallsbi_data::StreamKey;
 use tallsbi_simulators::{LogLikelihood, Task, TaskOptions, task, tasks};
 
-const TASKS: [&str; 13] = [
+const TASKS: [&str; 14] = [
     "slcp",
     "sir",
     "lotka_volterra",
@@ -21,6 +21,7 @@ const TASKS: [&str; 13] = [
     "bernoulli_glm",
     "bernoulli_glm_raw",
     "drift_diffusion",
+    "drift_diffusion_stimulus",
     "g_and_k",
 ];
 

@@ -74,7 +74,8 @@ impl Model {
             .into_par_iter()
             .map(|k| {
                 monitor.check()?;
-                let known = observations.row(k).iter().any(|value| !value.is_nan());
+                let known =
+                    observations.row(k).iter().skip(self.trained().info.conditions).any(|value| !value.is_nan());
                 let values = if known {
                     self.density(observations.slice(s![k..=k, ..]), theta, lapsing.as_ref())?
                 } else {
@@ -138,7 +139,8 @@ impl Model {
     /// What makes log densities of standardised observations those of the simulator's: the networks leave out ½ log 2π, work on z =
     /// (f(x) - mean)/sd, and know masses of cells as they are.
     fn units(&self, observations: ArrayView2<'_, f32>) -> Result<f64> {
-        let map = &self.trained().observation_map;
+        let map = &self.trained().measured_map();
+        let observed = observations.slice(s![.., self.trained().info.conditions..]);
         let cells = match &self.trained().networks {
             Networks::Likelihood { layout, .. } if layout.cells => Cells::new(map),
             _ => None,
@@ -148,7 +150,7 @@ impl Model {
             _ => None,
         };
         let mut units = 0.0;
-        for (column, values) in observations.axis_iter(Axis(1)).enumerate() {
+        for (column, values) in observed.axis_iter(Axis(1)).enumerate() {
             let n = values.iter().filter(|value| !value.is_nan()).count() as f64;
             let density = match self.prepared() {
                 // It standardises by itself.

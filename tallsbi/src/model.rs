@@ -188,7 +188,12 @@ impl Model {
     }
 
     fn other_width(&self, origin: &str, found: String) -> Error {
-        let expected = format!("observations of {} values, which the model was trained on", self.trained.dim_x());
+        let known = match self.trained.info.conditions {
+            0 => String::new(),
+            count => format!(", the first {count} of them conditions"),
+        };
+        let expected =
+            format!("observations of {} values{known}, which the model was trained on", self.trained.dim_x());
         Error::Shape { what: origin.into(), expected, found }
     }
 

@@ -1,7 +1,7 @@
 //! Rows (θ, x) of a task: parameters from the prior, observations from the simulator.
 
 use crate::{Error, Model, Result};
-use ndarray::{Array2, Array3, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, concatenate};
 use rayon::prelude::*;
 use tallsbi_data::{Monitor, Prior, Purpose, SignalWindow, Stage, StreamKey, XTransform};
 use tallsbi_inference::InferenceError;
@@ -22,6 +22,8 @@ pub struct Simulations {
     pub x: Array3<f64>,
     /// Whether each row is valid; the others are simulations that failed.
     pub valid: Vec<bool>,
+    /// How many of the d values, the first ones, are conditions: known quantities that the others were observed under.
+    pub conditions: usize,
     /// Names of the d values; may be empty.
     pub observation_names: Vec<String>,
     /// How observations enter a network.
@@ -50,7 +52,24 @@ impl Simulations {
         prior.check_support("theta", theta.view())?;
         let valid = x.outer_iter().map(|row| row.iter().all(|value| value.is_finite())).collect();
         let (observation_names, x_transform, task) = (Vec::new(), XTransform::Identity, String::new());
-        Ok(Self { prior, theta, x, valid, observation_names, x_transform, task, signal_window: None })
+        Ok(Self { prior, theta, x, valid, conditions: 0, observation_names, x_transform, task, signal_window: None })
+    }
+
+    /// The same observations, each made under conditions (N, K, c), which are put before them.
+    ///
+    /// # Errors
+    /// When there is not one row of them for each observation.
+    pub fn under(self, conditions: ArrayView3<'_, f64>) -> Result<Self> {
+        let (n, k, _) = self.x.dim();
+        let found = conditions.dim();
+        if (found.0, found.1) != (n, k) {
+            let expected = format!("({n}, {k}, c), one row for each observation");
+            return Err(Error::Shape { what: "conditions".into(), expected, found: format!("{found:?}") });
+        }
+        let known = conditions.outer_iter().map(|row| row.iter().all(|value| value.is_finite()));
+        let valid = self.valid.iter().zip(known).map(|(&valid, known)| valid && known).collect();
+        let x = concatenate![Axis(2), conditions, self.x];
+        Ok(Self { x, valid, conditions: self.conditions + found.2, ..self })
     }
 
     /// Rows whose simulation failed.
@@ -92,6 +111,10 @@ impl RowSource for Simulations {
         self.x.dim().2
     }
 
+    fn conditions(&self) -> usize {
+        self.conditions
+    }
+
     fn x_transform(&self) -> XTransform {
         self.x_transform
     }
@@ -122,6 +145,7 @@ pub fn simulate(task: &dyn Task, rows: usize, n_obs: usize, seed: u64, monitor: 
     let theta = array(theta, (rows, task.prior().dim()))?.mapv(f64::from);
     let x = Array3::from_shape_vec((rows, n_obs, task.dim_x()), x).map_err(|error| shape("x", &error))?;
     Ok(Simulations {
+        conditions: task.conditions(),
         observation_names: task.observation_names(),
         x_transform: task.x_transform(),
         task: task.name().to_owned(),

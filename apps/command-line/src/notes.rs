@@ -20,13 +20,13 @@ pub fn tell(model: &TrainedModel, notes: &[Note]) -> Vec<String> {
 /// A note with the names of what it is about, and the remedy.
 pub fn words(model: &TrainedModel, note: &Note) -> String {
     let text = named(model, note);
-    match remedy(note) {
+    match remedy(model, note) {
         Some(remedy) => format!("{text}; {remedy}"),
         None => text,
     }
 }
 
-fn remedy(note: &Note) -> Option<&'static str> {
+fn remedy(model: &TrainedModel, note: &Note) -> Option<&'static str> {
     match note {
         Note::Symmetry { ground: SymmetryGround::Tested, .. } => {
             Some("--symmetry off trains without, --symmetry a,a=b declares one")
@@ -39,6 +39,7 @@ fn remedy(note: &Note) -> Option<&'static str> {
             Some("--failures condition leaves it out, where observations were chosen to succeed")
         }
         Note::ManyObservations { .. } => Some("train on more rows"),
+        Note::BeyondTrust { .. } | Note::ThinSupport { .. } if model.info.conditions > 0 => Some("train on more rows"),
         Note::BeyondTrust { .. } | Note::ThinSupport { .. } => {
             Some("`tallsbi refine` simulates where the posterior is")
         }

@@ -1,4 +1,4 @@
-//! Trials: outliers among them.
+//! Trials: outliers among them, conditions that they are made under.
 
 mod common;
 
@@ -77,4 +77,89 @@ fn outliers_are_told_and_left_aside() {
         "--surprise: needs a model of the likelihood",
     );
     place.fails("sample model.st --observations obs.h5 --lapse 1.5 -o s.nc -q", 2, "a rate between 0 and 1");
+}
+
+/// Stimuli are known: simulated, trained, observed, sampled, predicted with them.
+#[test]
+fn conditions_go_all_the_way() {
+    let place = Place::new();
+    place.run("simulate drift_diffusion_stimulus -n 3000 -o train.h5");
+    for shard in [1, 2] {
+        place.run(&format!("simulate drift_diffusion_stimulus -n 3000 --shard {shard}/2 -o {shard}.h5"));
+    }
+    place.run("merge 1.h5 2.h5 -o merged.h5");
+    assert_eq!(place.digest("train.h5"), place.digest("merged.h5"));
+    place.run("train train.h5 -o model.st --epochs 30 --hidden 32 --members 1 -q");
+    std::fs::write(place.at("stimuli.csv"), "stimulus\n-0.8\n0.1\n0.8\n").unwrap();
+    place.run("observe drift_diffusion_stimulus --theta 3,1.2,0.5,0.4 -n 90 --conditions stimuli.csv -o obs.h5");
+    place.run("sample model.st --observations obs.h5 -o with.nc -q");
+    let posterior = Posterior::read(&place.at("with.nc")).unwrap();
+    assert_eq!(posterior.parameter_names, ["k", "a", "w", "t0"]);
+    let x = posterior.observations.expect("kept");
+    assert_eq!(x.column(0).iter().take(4).copied().collect::<Vec<f32>>(), [-0.8, 0.1, 0.8, -0.8]);
+    // Choices follow the stimulus: of a model that left it out, k would be anything.
+    place.run("reference drift_diffusion_stimulus --observations obs.h5 -o exact.nc -q");
+    let k = |name: &str| Posterior::read(&place.at(name)).unwrap().matrix().column(0).to_owned();
+    let [(mean, sd), (expected, width)] =
+        ["with.nc", "exact.nc"].map(|name| (k(name).mean().unwrap(), k(name).std(1.0)));
+    assert!((mean - expected).abs() < 1.5 * width && (sd / width).ln().abs() < 0.5, "{mean} {sd} {expected} {width}");
+
+    // Predictions are made under the same stimuli, which are nothing to be checked.
+    let checks = place.json("predict with.nc -o predicted.nc --draws 20 -q");
+    let columns: Vec<u64> =
+        checks["checks"].as_array().unwrap().iter().map(|c| c["column"].as_u64().unwrap()).collect();
+    assert!(columns.iter().all(|&column| column > 0) && !columns.is_empty(), "{columns:?}");
+    let predicted = Posterior::read(&place.at("predicted.nc")).unwrap().companions.posterior_predictive.unwrap();
+    assert_eq!(predicted.slice(ndarray::s![5, .., 0]), x.column(0));
+
+    // A parameter of any task can be a condition, and only what is observed is left to explain.
+    place.run("simulate drift_diffusion --condition t0 -n 50 -o known.h5");
+    let text = place.run("inspect known.h5");
+    assert!(text.contains(r#"["t0","choice","response_time"]"#) && text.contains("conditions: 1"), "{text}");
+    std::fs::write(place.at("alone.csv"), "choice,response_time\n1,0.9\n").unwrap();
+    place.fails(
+        "sample model.st --observations alone.csv -o s.nc -q",
+        1,
+        "of 3 values, the first 1 of them conditions",
+    );
+    std::fs::write(place.at("unknown.csv"), "stimulus,choice,response_time\n,1,0.9\n0.5,1,0.8\n").unwrap();
+    place.fails("sample model.st --observations unknown.csv -o s.nc -q", 1, "observation 0 misses a condition");
+    place.fails(
+        "observe drift_diffusion --theta 1,1,0.5,0.4 -n 3 --conditions stimuli.csv -o o.h5",
+        1,
+        "has 1 columns, but drift_diffusion has 0 conditions",
+    );
+    place.fails(
+        "refine --task drift_diffusion_stimulus --observations obs.h5 --budget 1000 -o r.st -q",
+        1,
+        "local likelihoods know none",
+    );
+}
+
+/// In model files too, where a program or equations see conditions behind the parameters.
+#[test]
+fn model_files_have_conditions() {
+    let place = Place::new();
+    let model = r#"
+name = "decay under a dose"
+parameters = ["k = lognormal(0, 0.5)"]
+conditions = [{ name = "dose", dist = "uniform", low = 1, high = 5, unit = "mg" }]
+observations = ["y"]
+[command]
+run = ["python3", "worker.py"]
+"#;
+    let worker = "import sys\nfor line in sys.stdin:\n    _, k, dose = line.split()\n    print(float(k) * float(dose), flush=True)\n";
+    std::fs::write(place.at("worker.py"), worker).unwrap();
+    std::fs::write(place.at("model.toml"), model).unwrap();
+    place.run("simulate model.toml -n 200 -o train.h5");
+    let set = tallsbi::files::TrainingSet::open(&place.at("train.h5")).unwrap();
+    assert_eq!((set.spec().conditions, set.prior().names()), (1, &["k".to_owned()][..]));
+    let rows = set.load(None).unwrap();
+    for (theta, x) in rows.theta.outer_iter().zip(rows.x.outer_iter()) {
+        let (dose, y) = (x[[0, 0]], x[[0, 1]]);
+        assert!((1.0..=5.0).contains(&dose) && (y / (theta[0] * dose) - 1.0).abs() < 1e-4, "{theta} {x}");
+    }
+    let twice = model.replace("name = \"dose\"", "name = \"k\"");
+    std::fs::write(place.at("twice.toml"), twice).unwrap();
+    place.fails("simulate twice.toml -n 5 -o t.h5", 2, "twice.toml: line 4: parameters: \"k\" is named twice");
 }

@@ -60,6 +60,8 @@ pub struct TrainingSetSpec {
     pub dim_x: usize,
     /// Observations a row: `None` for x of shape (N, d), `Some(K)` for (N, K, d).
     pub n_obs: Option<usize>,
+    /// How many of the leading values of an observation are conditions, known quantities that the others were observed under.
+    pub conditions: usize,
     /// Names of the values of an observation; may be empty.
     pub observation_names: Vec<String>,
     /// How observations enter a network.
@@ -80,7 +82,7 @@ impl TrainingSetSpec {
 
     /// All that decides the contents, for comparison: what a resumed run must agree with, and, but for `rows`, shards.
     fn identity(&self, seed: u64, task: &str) -> Value {
-        json!({
+        let mut identity = json!({
             "task": task,
             "seed": seed,
             "prior": self.prior,
@@ -90,7 +92,11 @@ impl TrainingSetSpec {
             "x_transform": self.x_transform,
             "rows": self.rows,
             "settings": self.settings,
-        })
+        });
+        if self.conditions > 0 {
+            identity["conditions"] = self.conditions.into();
+        }
+        identity
     }
 }
 

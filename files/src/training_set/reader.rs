@@ -4,13 +4,14 @@ use super::{RowRange, TrainingSetSpec};
 use crate::matrix::{no_numbers, refuse_unknown_filters};
 use crate::packing::Packing;
 use crate::provenance::expect_kind;
+use crate::{CONDITIONS, FileKind, Provenance, attributes, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
-use crate::{FileKind, Provenance, attributes, failed, file_error, open_hdf5};
-use hdf5::Dataset;
 use hdf5::types::TypeDescriptor;
-use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, s};
+use hdf5::{Dataset, H5Type};
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, concatenate, s};
 use serde_json::{Map, Value};
 use std::collections::TryReserveError;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tallsbi_data::{DataError, Prior, XTransform};
 
@@ -20,7 +21,8 @@ const BLOCK_VALUES: usize = 4 << 20;
 /// An open training set; rows are read when asked for.
 ///
 /// Files of other languages need `/theta` (N, m), `/x` (N, d) or (N, K, d) and the attribute `prior`; everything else is
-/// optional.
+/// optional. Conditions that observations were made under may stand in `/conditions` (N, c) or (N, K, c), and are put before x; in our own files they are the
+/// first columns of x, as many as the attribute `conditions` says.
 #[derive(Debug)]
 pub struct TrainingSet {
     path: PathBuf,
@@ -28,9 +30,10 @@ pub struct TrainingSet {
     provenance: Provenance,
     theta: Dataset,
     x: Dataset,
+    conditions: Option<Dataset>,
     valid: Option<Dataset>,
-    /// How the numbers of theta and x are to be read.
-    packing: [Packing; 2],
+    /// How the numbers of theta, x and conditions are to be read.
+    packing: [Packing; 3],
 }
 
 /// Rows of a training set in double precision, those that failed included.
@@ -68,12 +71,31 @@ impl TrainingSet {
         expect_kind(path, &file, FileKind::TrainingSet)?;
         let theta = dataset(path, &file, "theta", "parameters, one row a simulation, shape (N, m)")?;
         let x = dataset(path, &file, "x", "observations, shape (N, d) or (N, K, d)")?;
+        let conditions = match file.link_exists(CONDITIONS) {
+            true => Some(dataset(path, &file, CONDITIONS, "")?),
+            false => None,
+        };
         let valid = if file.link_exists("valid") { Some(dataset(path, &file, "valid", "")?) } else { None };
         let prior = read_prior(path, &file, theta.shape().get(1).copied())?;
         let n = check_shapes(path, &prior, &theta.shape(), &x.shape(), valid.as_ref().map(|v| v.shape()).as_deref())?;
         let x_shape = x.shape();
-        let dim_x = x_shape[x_shape.len() - 1];
-        let observation_names = attributes::names(path, &file, "observation_names")?.unwrap_or_default();
+        let width = x_shape[x_shape.len() - 1];
+        let apart =
+            conditions.as_ref().map(|dataset| condition_columns(path, &dataset.shape(), &x_shape)).transpose()?;
+        let dim_x = width + apart.unwrap_or(0);
+        let within = attributes::number(path, &file, CONDITIONS)?.unwrap_or(0) as usize;
+        let conditions_count = apart.unwrap_or(within);
+        if conditions_count >= dim_x {
+            let message = format!("attribute conditions is {within}, but observations have {dim_x} values in all");
+            return Err(file_error(path, message));
+        }
+        let mut observation_names = attributes::names(path, &file, "observation_names")?.unwrap_or_default();
+        if let Some(apart) = apart.filter(|_| observation_names.len() == width) {
+            let named = attributes::names(path, &file, "condition_names")?.unwrap_or_default();
+            let named =
+                if named.len() == apart { named } else { (1..=apart).map(|i| format!("condition{i}")).collect() };
+            observation_names.splice(0..0, named);
+        }
         check_names(path, "observation_names", &observation_names, dim_x)?;
         let parameter_names = attributes::names(path, &file, "parameter_names")?.unwrap_or_default();
         if !parameter_names.is_empty() && parameter_names != prior.names() {
@@ -101,6 +123,7 @@ impl TrainingSet {
         let spec = TrainingSetSpec {
             prior,
             dim_x,
+            conditions: conditions_count,
             n_obs: (x_shape.len() == 3).then(|| x_shape[1]),
             observation_names,
             x_transform,
@@ -108,11 +131,12 @@ impl TrainingSet {
             keep: None,
             settings,
         };
-        for dataset in [&theta, &x] {
+        for dataset in [&theta, &x].into_iter().chain(&conditions) {
             refuse_unknown_filters(path, dataset)?;
         }
-        let packing = [Packing::of(&theta), Packing::of(&x)];
-        Ok(Self { path: path.to_owned(), spec, provenance, theta, x, valid, packing })
+        let of_conditions = Packing::of(conditions.as_ref().unwrap_or(&x));
+        let packing = [Packing::of(&theta), Packing::of(&x), of_conditions];
+        Ok(Self { path: path.to_owned(), spec, provenance, theta, x, conditions, valid, packing })
     }
 
     /// The file.
@@ -170,11 +194,7 @@ impl TrainingSet {
         let failed = |name: &str, error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
         let theta: Array2<f32> =
             self.theta.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("theta", error))?;
-        let x: Array3<f32> = if self.spec.n_obs.is_some() {
-            self.x.read_slice(s![range.clone(), .., ..]).map_err(|error| failed("x", error))?
-        } else {
-            self.x.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("x", error))?.insert_axis(Axis(1))
-        };
+        let x: Array3<f32> = self.beside(self.observed("x", &self.x, range.clone())?, range.clone(), |_| ())?;
         let mut valid: Array1<u8> = match &self.valid {
             Some(dataset) => dataset.read_slice_1d(s![range]).map_err(|error| failed("valid", error))?,
             None => Array1::ones(count),
@@ -188,24 +208,54 @@ impl TrainingSet {
         Ok((theta, x, valid))
     }
 
+    /// Rows of a dataset (N, d) or (N, K, d), as (n, K, d).
+    fn observed<T: H5Type>(&self, name: &str, dataset: &Dataset, range: Range<usize>) -> Result<Array3<T>> {
+        let failed = |error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
+        if dataset.ndim() == 3 {
+            dataset.read_slice(s![range, .., ..]).map_err(failed)
+        } else {
+            Ok(dataset.read_slice_2d(s![range, ..]).map_err(failed)?.insert_axis(Axis(1)))
+        }
+    }
+
+    /// Observations of these rows with the conditions that stand apart before them, decoded by `decode`.
+    fn beside<T: H5Type + Clone>(
+        &self,
+        x: Array3<T>,
+        range: Range<usize>,
+        decode: impl FnOnce(&mut Array3<T>),
+    ) -> Result<Array3<T>> {
+        let Some(dataset) = &self.conditions else { return Ok(x) };
+        let mut conditions = self.observed(CONDITIONS, dataset, range)?;
+        decode(&mut conditions);
+        // One row of conditions holds for all observations of a parameter.
+        let (n, k, _) = x.dim();
+        let shape = (n, k, conditions.dim().2);
+        let spread = conditions.broadcast(shape).ok_or_else(|| file_error(&self.path, "conditions do not fit x"))?;
+        concatenate(Axis(2), &[spread, x.view()])
+            .map(|all| all.as_standard_layout().into_owned())
+            .map_err(|error| failed(&self.path, "conditions do not fit x", &error))
+    }
+
     /// The same in double precision.
     fn read_raw(&self, start: u64, count: usize) -> Result<RawRows> {
         let range = start as usize..start as usize + count;
         let failed = |name: &str, error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
         let mut theta: Array2<f64> =
             self.theta.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("theta", error))?;
-        let mut x: Array3<f64> = if self.spec.n_obs.is_some() {
-            self.x.read_slice(s![range.clone(), .., ..]).map_err(|error| failed("x", error))?
-        } else {
-            self.x.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("x", error))?.insert_axis(Axis(1))
-        };
-        let [of_theta, of_x] = &self.packing;
+        let mut x: Array3<f64> = self.observed("x", &self.x, range.clone())?;
+        let [of_theta, of_x, of_conditions] = &self.packing;
         if !of_theta.is_plain() {
             theta.mapv_inplace(|value| of_theta.decode(value));
         }
         if !of_x.is_plain() {
             x.mapv_inplace(|value| of_x.decode(value));
         }
+        let x = self.beside(x, range.clone(), |values| {
+            if !of_conditions.is_plain() {
+                values.mapv_inplace(|value| of_conditions.decode(value));
+            }
+        })?;
         let marks: Array1<u8> = match &self.valid {
             Some(dataset) => dataset.read_slice_1d(s![range]).map_err(|error| failed("valid", error))?,
             None => Array1::ones(count),
@@ -466,6 +516,24 @@ fn check_shapes(path: &Path, prior: &Prior, theta: &[usize], x: &[usize], valid:
         Some(valid) if valid != [n] => shape("valid", format!("({n})"), valid),
         _ => Ok(n),
     }
+}
+
+/// Number of conditions in a dataset of them, (N, c), or (N, K, c) where x has K observations a row.
+fn condition_columns(path: &Path, found: &[usize], x: &[usize]) -> Result<usize> {
+    let fits = match found {
+        [n, c] => *n == x[0] && *c > 0,
+        [n, k, c] => *n == x[0] && *c > 0 && x.len() == 3 && *k == x[1],
+        _ => false,
+    };
+    if fits {
+        return Ok(found[found.len() - 1]);
+    }
+    let shape = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(FileError::Shape {
+        what: format!("{}: conditions", path.display()),
+        expected: format!("({}, c), one row for each of x", x[0]),
+        found: format!("({shape}){}", flat(found)),
+    })
 }
 
 /// What to do about one dimension.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Contents, Existing, Provenance};
+use ndarray::s;
 use std::path::{Path, PathBuf};
 
 const WIDTH: usize = 3;
@@ -8,6 +9,7 @@ fn spec(rows: RowRange) -> TrainingSetSpec {
     TrainingSetSpec {
         prior: Prior::uniform(&[("a", -1.0, 1.0), ("b", 0.0, 5.0)]).unwrap(),
         dim_x: WIDTH,
+        conditions: 0,
         n_obs: None,
         observation_names: ["u", "v", "w"].map(String::from).to_vec(),
         x_transform: XTransform::Identity,
@@ -308,4 +310,52 @@ fn rows_with_nan_are_skipped_and_counted() {
     assert_eq!(set.count_invalid().unwrap(), 2);
     let rows = set.load(None).unwrap();
     assert_eq!((rows.invalid, rows.x.dim()), (2, (4, 1, 2)));
+}
+
+/// Conditions of other tools stand apart, ours are the first columns of x: read alike, also packed.
+#[test]
+fn conditions_come_before_what_was_observed() {
+    let (folder, path) = folder();
+    let own = TrainingSetSpec { conditions: 1, ..spec(RowRange::whole(20)) };
+    let Opened::Writing(mut writer) =
+        TrainingSetWriter::open(&path, Existing::Refuse, own.clone(), provenance()).unwrap()
+    else {
+        panic!("new file")
+    };
+    append(&mut writer, 0, 20);
+    writer.finish().unwrap();
+    assert_eq!(TrainingSet::open(&path).unwrap().spec(), &own);
+
+    let prior = own.prior.to_json();
+    let make = |name: &str, x: &[usize], conditions: &[usize], scale: Option<f64>| {
+        let path = folder.path().join(name);
+        let file = hdf5::File::create(&path).unwrap();
+        let theta = ndarray::Array2::<f64>::from_elem((20, 2), 0.5);
+        file.new_dataset_builder().with_data(&theta).create("theta").unwrap();
+        let x = ndarray::ArrayD::<f64>::from_elem(x, 2.0);
+        file.new_dataset_builder().with_data(&x).create("x").unwrap();
+        let size: usize = conditions.iter().product();
+        let values = ndarray::ArrayD::from_shape_vec(conditions, (0..size).map(|i| i as f64).collect()).unwrap();
+        let dataset = file.new_dataset_builder().with_data(&values).create("conditions").unwrap();
+        if let Some(scale) = scale {
+            dataset.new_attr::<f64>().create("scale_factor").unwrap().write_scalar(&scale).unwrap();
+        }
+        crate::attributes::write_text(&path, &file, "prior", &prior).unwrap();
+        crate::attributes::write_text(&path, &file, "observation_names", r#"["u","v"]"#).unwrap();
+        path
+    };
+    let plain = TrainingSet::open(&make("plain.h5", &[20, 2], &[20, 1], None)).unwrap();
+    assert_eq!((plain.spec().conditions, plain.spec().dim_x), (1, 3));
+    assert_eq!(plain.spec().observation_names, ["condition1", "u", "v"]);
+    let rows = plain.load(None).unwrap();
+    assert_eq!(rows.x.slice(s![7, 0, ..]).to_vec(), [7.0, 2.0, 2.0]);
+    let packed = TrainingSet::open(&make("packed.h5", &[20, 2], &[20, 1], Some(0.5))).unwrap();
+    assert_eq!(packed.load(None).unwrap().x.slice(s![7, 0, ..]).to_vec(), [3.5, 2.0, 2.0]);
+    let several = TrainingSet::open(&make("several.h5", &[20, 4, 2], &[20, 4, 1], None)).unwrap();
+    assert_eq!(several.load(None).unwrap().x.slice(s![2, 3, ..]).to_vec(), [11.0, 2.0, 2.0]);
+    // One row of conditions for all observations of a parameter.
+    let shared = TrainingSet::open(&make("shared.h5", &[20, 4, 2], &[20, 1], None)).unwrap();
+    assert_eq!(shared.load(None).unwrap().x.slice(s![2, .., 0]).to_vec(), [2.0; 4]);
+    let error = TrainingSet::open(&make("short.h5", &[20, 2], &[19, 1], None)).unwrap_err().to_string();
+    assert!(error.contains("conditions: expected shape (20, c), one row for each of x, found (19, 1)"), "{error}");
 }

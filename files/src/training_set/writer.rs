@@ -3,7 +3,7 @@
 use super::{RowRange, TrainingSet, TrainingSetSpec, difference};
 use crate::output::check_target;
 use crate::staging::{PARTS, Staging};
-use crate::{Existing, FileKind, OutputFile, Provenance, attributes, chunk, failed};
+use crate::{CONDITIONS, Existing, FileKind, OutputFile, Provenance, attributes, chunk, failed};
 use crate::{FileError, Result};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -267,6 +267,10 @@ fn check_spec(target: &Path, spec: &TrainingSetSpec) -> Result<()> {
             format!("rows {first}..{} of {total} with {} values", first + count, spec.x_width()),
         ));
     }
+    if spec.conditions >= spec.dim_x {
+        let expected = format!("something observed beside {} conditions", spec.conditions);
+        return Err(shape(target, "x", expected, format!("{} values", spec.dim_x)));
+    }
     if !spec.observation_names.is_empty() && spec.observation_names.len() != spec.dim_x {
         return Err(shape(
             target,
@@ -290,6 +294,9 @@ fn write_spec(path: &Path, file: &hdf5::File, spec: &TrainingSetSpec) -> Result<
     // Optional, so left out where HDF5 could not hold it (observations of thousands of values).
     if !spec.observation_names.is_empty() && names.len() <= attributes::LONGEST_TEXT {
         attributes::write_text(path, file, "observation_names", &names)?;
+    }
+    if spec.conditions > 0 {
+        attributes::write_number(path, file, CONDITIONS, spec.conditions as u64)?;
     }
     attributes::write_text(path, file, "x_transform", spec.x_transform.as_str())?;
     attributes::write_text(path, file, "settings", &serde_json::Value::Object(spec.settings.clone()).to_string())?;

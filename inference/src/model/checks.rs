@@ -21,6 +21,7 @@ pub(super) fn check(model: &TrainedModel) -> Result<()> {
     model.latent.validate()?;
     check_map(&model.observation_map, "observation_map")?;
     let (m, d) = (model.latent.dim(), model.observation_map.dim());
+    check_conditions(model.info.conditions, d)?;
     match &model.networks {
         Networks::Noise { network, positions, settings } => {
             let sets = if positions.is_empty() { network.spec().n_max } else { positions.len() };
@@ -46,7 +47,7 @@ pub(super) fn check(model: &TrainedModel) -> Result<()> {
         }
         Networks::Likelihood { layout, .. } => {
             // Without such columns there are no cells to take masses of.
-            let cells = !layout.cells || Cells::new(&model.observation_map).is_some();
+            let cells = !layout.cells || Cells::new(&model.measured_map()).is_some();
             if cells { Ok(()) } else { Err(unfit("layout.cells", "columns of counts in observation_map")) }
         }
         // Checked when it is made of its description.
@@ -66,6 +67,14 @@ pub(super) fn check_widths(m: usize, d: usize) -> Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Checks that beside conditions there is something observed.
+///
+/// # Errors
+/// When there is not.
+pub(super) fn check_conditions(conditions: usize, d: usize) -> Result<()> {
+    if conditions < d { Ok(()) } else { Err(unfit("info.conditions", "less than an observation's values")) }
 }
 
 /// Checks a mixture's layout for observations of `d` values before its outputs are counted.
@@ -91,7 +100,11 @@ pub(super) fn check_layout(layout: &MixtureLayout, map: &ObservationMap) -> Resu
     Ok(())
 }
 
-fn check_map(map: &ObservationMap, what: &'static str) -> Result<()> {
+/// Checks that a map has as many of everything as columns.
+///
+/// # Errors
+/// When it has not, or not finite numbers.
+pub(super) fn check_map(map: &ObservationMap, what: &'static str) -> Result<()> {
     let d = map.dim();
     let ObservationMap { log: _, mean, sd, counts, lowest, highest, offset } = map;
     let optional = [counts.len(), lowest.len(), highest.len()];

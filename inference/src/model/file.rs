@@ -178,8 +178,12 @@ impl TrainedModel {
                 settings,
             },
             ArchitectureDescription::Likelihood { network, members, layout, symmetries, success } => {
-                checks::check_layout(&layout, &description.observation_map)?;
-                if (network.input, network.output) != (dims.0, layout.outputs()) || members == 0 {
+                let conditions = description.info.conditions;
+                checks::check_map(&description.observation_map, "observation_map")?;
+                checks::check_conditions(conditions, dims.1)?;
+                checks::check_layout(&layout, &description.observation_map.columns(conditions..dims.1))?;
+                let inputs = dims.0 + conditions;
+                if (network.input, network.output) != (inputs, layout.outputs()) || members == 0 {
                     return Err(InferenceError::Model("its likelihood network does not fit its maps".into()));
                 }
                 let read = |index| read_mlp(&file, &format!("likelihood_{index}"), network.clone());
@@ -188,7 +192,7 @@ impl TrainedModel {
                 let symmetry = Symmetry::generated_within(dims.0, &symmetries, symmetries.len() + 1)?
                     .filter(|group| group.order() == symmetries.len() + 1)
                     .ok_or_else(|| InferenceError::Model("its symmetries are not a group".into()))?;
-                let success = success.map(|success| read_success(&file, success, dims.0)).transpose()?;
+                let success = success.map(|success| read_success(&file, success, inputs)).transpose()?;
                 Networks::Likelihood { members, layout, symmetry, success }
             }
             ArchitectureDescription::Refined { refinement } => Networks::Refined(refinement.model(dims.0, dims.1)?),
@@ -204,9 +208,9 @@ impl TrainedModel {
     }
 }
 
-fn read_success(file: &SafeTensors<'_>, description: SuccessDescription, dim_theta: usize) -> Result<Success> {
+fn read_success(file: &SafeTensors<'_>, description: SuccessDescription, inputs: usize) -> Result<Success> {
     let SuccessDescription { network, observations } = description;
-    if (network.input, network.output) != (dim_theta, 1) || observations == 0 {
+    if (network.input, network.output) != (inputs, 1) || observations == 0 {
         return Err(InferenceError::Model("its network of the probability of success does not fit its maps".into()));
     }
     Ok(Success { network: read_mlp(file, "success", network)?, observations })

@@ -13,10 +13,11 @@
 
 use super::cells::{Cells, Interval};
 use super::density::log_sum_exp;
-use super::likelihood::{LikelihoodModel, LikelihoodWorkspace, Observed, RowScratch, patterns};
+use super::likelihood::{LikelihoodModel, LikelihoodWorkspace, RowScratch};
 use super::missing::Hidden;
 use super::mixed::Categories;
 use super::observation_map::ObservationMap;
+use super::observed::{Asked, Observed, patterns};
 use crate::tempering::{Likelihood, Local};
 use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
@@ -179,6 +180,13 @@ pub struct Lapsing<'a> {
 /// Observations that are not wholly missing, each for itself.
 #[derive(Debug, Clone)]
 pub struct LapsingContext {
+    groups: Vec<Group>,
+}
+
+/// Those that were made under the same conditions.
+#[derive(Debug, Clone)]
+struct Group {
+    condition: Vec<f32>,
     observations: Vec<Alone>,
     patterns: Vec<Hidden>,
 }
@@ -200,6 +208,8 @@ pub struct LapsingWorkspace {
     model: LikelihoodWorkspace,
     theta: Vec<f64>,
     local: Local,
+    /// Of observations under one of several conditions.
+    group: Local,
     /// ε of each row, then its gradient and information.
     rates: Vec<f64>,
     slopes: Vec<[f64; 2]>,
@@ -272,10 +282,35 @@ impl<'a> Lapsing<'a> {
         let samples = theta.len() / self.dim_theta();
         let rates: f64 = theta.chunks_exact(self.dim_theta()).map(|theta| self.rate_at(theta)).sum();
         let mut found = vec![rates / samples as f64; x.nrows()];
-        context.observations.iter().for_each(|alone| found[alone.row] = 0.0);
+        let observations = context.groups.iter().flat_map(|group| &group.observations);
+        observations.for_each(|alone| found[alone.row] = 0.0);
         let seen = &mut |alone: &Alone, share: f64| found[alone.row] += (1.0 - share) / samples as f64;
         self.evaluate_seen(&context, theta, &mut self.workspace(), &mut Local::default(), seen);
         Ok(found)
+    }
+
+    /// Rows of standardised observations that were made under one condition, if there are some that are not wholly missing.
+    fn group(&self, condition: Vec<f32>, rows: &[usize], features: &[f64]) -> Option<Group> {
+        let (map, _, categories) = self.model.columns();
+        let d = map.dim();
+        let rows = rows.iter().map(|&row| (row, &features[row * d..(row + 1) * d]));
+        let known: Vec<(usize, &[f64])> = rows.filter(|(_, row)| !row.iter().all(|value| value.is_nan())).collect();
+        if known.is_empty() {
+            return None;
+        }
+        let points: Vec<f64> = known.iter().flat_map(|(_, row)| row.iter().copied()).collect();
+        let patterns: Vec<Hidden> = match categories {
+            Some(_) => Vec::new(),
+            None => patterns(&points, d).into_iter().map(|(hidden, _)| hidden).collect(),
+        };
+        let alone = |(row, features): (usize, &[f64])| {
+            let mut hidden = Hidden::default();
+            hidden.find(features);
+            let pattern = patterns.iter().position(|pattern| pattern.columns() == hidden.columns()).unwrap_or(0);
+            Alone { row, observed: self.model.alone(features), pattern, broad: self.broad.log_density(features) }
+        };
+        let observations = known.into_iter().map(alone).collect();
+        Some(Group { condition, observations, patterns })
     }
 
     /// Evaluates, and tells of each observation's share at each row.
@@ -288,18 +323,26 @@ impl<'a> Lapsing<'a> {
         seen: &mut dyn FnMut(&Alone, f64),
     ) {
         let (m, width) = (self.model.dim_theta(), self.dim_theta());
-        let LapsingWorkspace { model, theta: own, local: inner, rates, slopes, scratch } = workspace;
+        let LapsingWorkspace { model, theta: own, local: inner, group: part, rates, slopes, scratch } = workspace;
         own.clear();
         own.extend(theta.chunks_exact(width).flat_map(|row| &row[..m]));
         rates.clear();
         rates.extend(theta.chunks_exact(width).map(|row| self.rate_at(row)));
         slopes.clear();
         slopes.resize(rates.len(), [0.0; 2]);
-        let n = context.observations.len() as f64;
-        let value = &mut |index: usize, row: &mut RowScratch| {
-            self.mix(context, (rates[index], &mut slopes[index]), row, scratch, seen)
-        };
-        self.model.evaluate_rows((n, &context.patterns), own, model, inner, value);
+        for (number, group) in context.groups.iter().enumerate() {
+            let n = group.observations.len() as f64;
+            let asked = Asked { condition: &group.condition, n, patterns: &group.patterns };
+            let value = &mut |index: usize, row: &mut RowScratch| {
+                self.mix(group, (rates[index], &mut slopes[index]), row, scratch, seen)
+            };
+            if number == 0 {
+                self.model.evaluate_rows(asked, own, model, inner, value);
+            } else {
+                self.model.evaluate_rows(asked, own, model, part, value);
+                inner.add(part);
+            }
+        }
         if self.inferred() == 0 {
             std::mem::swap(local, inner);
             return;
@@ -327,7 +370,7 @@ impl<'a> Lapsing<'a> {
     /// Σ_j log p_ε(x_j|θ) of an expanded row at the rate ε; leaves gradient and counts in `row`, and the gradient by ε with the sum of its squares.
     fn mix(
         &self,
-        context: &LapsingContext,
+        group: &Group,
         (rate, by_rate): (f64, &mut [f64; 2]),
         row: &mut RowScratch,
         Scratch { slope, each }: &mut Scratch,
@@ -337,10 +380,10 @@ impl<'a> Lapsing<'a> {
         slope.resize(row.slope.len(), 0.0);
         each.clear();
         row.counts.clear();
-        row.counts.resize(context.patterns.len(), 0.0);
+        row.counts.resize(group.patterns.len(), 0.0);
         let (log_kept, log_lapsed) = ((-rate).ln_1p(), rate.ln());
         let mut total = 0.0;
-        for alone in &context.observations {
+        for alone in &group.observations {
             row.slope.fill(0.0);
             let kept = log_kept + self.model.log_likelihood_of(&alone.observed, row);
             let value = log_sum_exp(&[kept, log_lapsed + alone.broad]);
@@ -350,7 +393,7 @@ impl<'a> Lapsing<'a> {
             let slope_of_rate = (1.0 - share) / rate - share / (1.0 - rate);
             by_rate[0] += slope_of_rate;
             by_rate[1] += slope_of_rate * slope_of_rate;
-            if context.patterns.is_empty() {
+            if group.patterns.is_empty() {
                 each.extend(row.slope.iter().map(|slope| if share > 0.0 { share * slope } else { 0.0 }));
             } else {
                 row.counts[alone.pattern] += share;
@@ -384,26 +427,10 @@ impl Likelihood for Lapsing<'_> {
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<LapsingContext> {
         // With all checks.
         self.model.context(x)?;
-        let (map, _, categories) = self.model.columns();
-        let features: Vec<f64> = map.features_or_missing(x)?.into_iter().map(f64::from).collect();
-        let known: Vec<(usize, &[f64])> = features
-            .chunks_exact(map.dim())
-            .enumerate()
-            .filter(|(_, row)| !row.iter().all(|value| value.is_nan()))
-            .collect();
-        let points: Vec<f64> = known.iter().flat_map(|(_, row)| row.iter().copied()).collect();
-        let patterns: Vec<Hidden> = match categories {
-            Some(_) => Vec::new(),
-            None => patterns(&points, map.dim()).into_iter().map(|(hidden, _)| hidden).collect(),
-        };
-        let alone = |(row, features): (usize, &[f64])| {
-            let mut hidden = Hidden::default();
-            hidden.find(features);
-            let pattern = patterns.iter().position(|pattern| pattern.columns() == hidden.columns()).unwrap_or(0);
-            Alone { row, observed: self.model.alone(features), pattern, broad: self.broad.log_density(features) }
-        };
-        let observations = known.into_iter().map(alone).collect();
-        Ok(LapsingContext { observations, patterns })
+        let features: Vec<f64> = self.model.maps().features(x)?.into_iter().map(f64::from).collect();
+        let groups = self.model.maps().groups(x)?.into_iter();
+        let groups = groups.filter_map(|(condition, rows)| self.group(condition, &rows, &features));
+        Ok(LapsingContext { groups: groups.collect() })
     }
 
     fn workspace(&self) -> LapsingWorkspace {
@@ -411,6 +438,7 @@ impl Likelihood for Lapsing<'_> {
             model: self.model.workspace(),
             theta: Vec::new(),
             local: Local::default(),
+            group: Local::default(),
             rates: Vec::new(),
             slopes: Vec::new(),
             scratch: Scratch::default(),

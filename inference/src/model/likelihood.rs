@@ -6,19 +6,19 @@
 //! needs the observations' mean and scatter only). It pays where the likelihood is simpler than the posterior. Sampled by
 //! [tempering](crate::tempering).
 
-use super::cells::{Cells, Interval, term};
-use super::density::Block;
+use super::cells::{Cells, term};
 use super::density::{MixtureLayout, MixtureScratch};
 use super::missing::Hidden;
 use super::mixed::Categories;
 use super::observation_map::ObservationMap;
+use super::observed::{Asked, Group, Observed, patterns};
+pub use super::observed::{Conditioned, LikelihoodContext};
 use super::tails::{TailInformation, TailTangent};
 use super::trained::Success;
 use crate::precision::dot;
 use crate::tempering::{Likelihood, Local};
 use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
-use std::collections::BTreeMap;
 use tallsbi_data::{SignedPermutation, Symmetry};
 use tallsbi_network::{Engine, Mlp, TangentWorkspace};
 
@@ -40,7 +40,7 @@ pub struct LikelihoodModel {
     cells: Option<Cells>,
     categories: Option<Categories>,
     symmetry: Symmetry,
-    map: ObservationMap,
+    maps: Conditioned,
     /// The log-odds that a row of simulations succeeds, and how many observations a row had.
     success: Option<(Engine<f32>, f64)>,
     /// The first half of several networks, and up to how many observations' worth it stands in for all.
@@ -51,21 +51,26 @@ impl LikelihoodModel {
     /// Prepares the networks, whose outputs are those of `layout`; those of several are averaged. They see one point of each orbit
     /// of `symmetry` only.
     pub fn new(members: &[Mlp<f32>], layout: MixtureLayout, symmetry: Symmetry, map: ObservationMap) -> Self {
+        Self::with_conditions(members, layout, symmetry, Conditioned::new(map, 0))
+    }
+
+    /// The same of networks whose inputs are the latent θ and then the standardised conditions of `maps`.
+    pub fn with_conditions(members: &[Mlp<f32>], layout: MixtureLayout, symmetry: Symmetry, maps: Conditioned) -> Self {
         assert!(!members.is_empty(), "at least one network");
         for network in members {
             assert_eq!(network.spec().output, layout.outputs(), "the networks' outputs are those of the mixture");
         }
-        let cells = if layout.cells { Cells::new(&map) } else { None };
-        let categories = layout.mixed.and_then(|_| Categories::new(&map));
+        let cells = if layout.cells { Cells::new(maps.observed()) } else { None };
+        let categories = layout.mixed.and_then(|_| Categories::new(maps.observed()));
         let (all, half) = (members.len(), members.len() / 2);
         let coarse = (half > 0).then(|| {
-            let coarse = Self::new(&members[..half], layout, symmetry.clone(), map.clone());
+            let coarse = Self::with_conditions(&members[..half], layout, symmetry.clone(), maps.clone());
             // Members' errors that are independent leave the averages this far apart, in squares of one member's.
             let difference = 1.0 / half as f64 - 1.0 / all as f64;
             (Box::new(coarse), COARSE_OBSERVATIONS / difference)
         });
         let members = members.iter().map(Engine::new).collect();
-        Self { members, layout, cells, categories, symmetry, map, success: None, coarse }
+        Self { members, layout, cells, categories, symmetry, maps, success: None, coarse }
     }
 
     /// The same, each observation multiplied by the probability that it succeeds.
@@ -74,73 +79,6 @@ impl LikelihoodModel {
         let coarse = self.coarse.map(|(model, observations)| (Box::new(model.with_success(success)), observations));
         let success = success.map(|success| (Engine::new(&success.network), success.observations as f64));
         Self { success, coarse, ..self }
-    }
-}
-
-/// Standardised observations, as far as the likelihood needs them; those of which all values are missing are left out.
-#[derive(Debug, Clone)]
-pub struct LikelihoodContext {
-    n: f64,
-    /// Complete observations and others, where these are taken in different ways.
-    observed: Vec<Observed>,
-    /// Which values are missing, and in how many observations.
-    patterns: Vec<Hidden>,
-    counts: Vec<f64>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Observed {
-    /// Their number, mean (d) and Σ_j (x_j - x̄)(x_j - x̄)ᵀ (d, d), if n > 1: all that a single Gaussian needs.
-    Moments { n: f64, mean: Vec<f64>, scatter: Option<Vec<f64>> },
-    /// All of them, (n, d).
-    Points(Vec<f64>),
-    /// The components that their categories leave (n), and their real columns (n, layout's d).
-    Mixed(Vec<Block>, Vec<f64>),
-    /// All of them as cells, (n, d).
-    Intervals(Vec<Interval>),
-    /// The different values of each column and how many observations have each: all that one Gaussian a column needs.
-    Columns(Vec<Vec<(Interval, f64)>>),
-}
-
-impl Observed {
-    fn new(points: Vec<f64>, layout: MixtureLayout, cells: Option<&Cells>) -> Vec<Self> {
-        let d = layout.dim;
-        let Some(cells) = cells else {
-            if layout.components > 1 || layout.tails {
-                return vec![Self::Points(points)];
-            }
-            let (complete, incomplete): (Vec<&[f64]>, _) =
-                points.chunks(d).partition(|row| !row.iter().any(|value| value.is_nan()));
-            let mut parts = Vec::new();
-            if !complete.is_empty() {
-                let (mean, scatter) = mean_and_scatter(&complete.concat(), d);
-                parts.push(Self::Moments { n: complete.len() as f64, mean, scatter });
-            }
-            if !incomplete.is_empty() {
-                parts.push(Self::Points(incomplete.concat()));
-            }
-            return parts;
-        };
-        if layout.components > 1 {
-            return vec![Self::intervals(&points, cells)];
-        }
-        let column = |i: usize| {
-            let mut values: Vec<f64> = points.iter().skip(i).step_by(d).copied().filter(|y| !y.is_nan()).collect();
-            values.sort_by(f64::total_cmp);
-            values.chunk_by(|a, b| a == b).map(|same| (cells.interval(i, same[0]), same.len() as f64)).collect()
-        };
-        vec![Self::Columns((0..d).map(column).collect())]
-    }
-
-    fn intervals(points: &[f64], cells: &Cells) -> Self {
-        let rows = points.chunks(cells.dim());
-        Self::Intervals(rows.flat_map(|row| (0..).zip(row).map(|(i, &y)| cells.interval(i, y))).collect())
-    }
-
-    fn mixed(points: &[f64], layout: MixtureLayout, categories: &Categories) -> Self {
-        let rows = || points.chunks(categories.dim());
-        let real = rows().flat_map(|row| categories.real().map(|column| row[column])).collect();
-        Self::Mixed(rows().map(|row| categories.possible(&layout, row)).collect(), real)
     }
 }
 
@@ -157,6 +95,8 @@ pub struct LikelihoodWorkspace {
     /// Of the log-odds of success.
     success: Option<TangentWorkspace<f32>>,
     row: RowScratch,
+    /// Of observations under one of several conditions.
+    group: Local,
     /// How far each coordinate of a tile lies beyond the range that networks are used in.
     beyond: Vec<f32>,
 }
@@ -186,7 +126,7 @@ impl Likelihood for LikelihoodModel {
     type Workspace = LikelihoodWorkspace;
 
     fn dim_theta(&self) -> usize {
-        self.members[0].spec().input
+        self.members[0].spec().input - self.maps.conditions()
     }
 
     fn symmetry(&self) -> Option<&Symmetry> {
@@ -198,30 +138,35 @@ impl Likelihood for LikelihoodModel {
     }
 
     fn context(&self, x: ArrayView2<'_, f32>) -> Result<LikelihoodContext> {
-        let features = self.map.features_or_missing(x)?;
+        let features = self.maps.features(x)?;
         if let Some(cells) = &self.cells {
-            cells.check(x)?;
+            cells.check(self.maps.measured(x))?;
         }
         if let Some(categories) = &self.categories {
-            categories.check(x)?;
+            categories.check(self.maps.measured(x))?;
         }
-        let d = x.ncols();
-        let known: Vec<&[f32]> = features.chunks(d).filter(|row| !row.iter().all(|value| value.is_nan())).collect();
-        if known.is_empty() {
+        let d = self.maps.observed().dim();
+        let group = |(condition, rows): (Vec<f32>, Vec<usize>)| {
+            let rows = rows.iter().map(|row| &features[row * d..(row + 1) * d]);
+            let known: Vec<&[f32]> = rows.filter(|row| !row.iter().all(|value| value.is_nan())).collect();
+            (!known.is_empty()).then(|| self.group(condition, known.len() as f64, known.concat()))
+        };
+        let groups: Vec<Group> = self.maps.groups(x)?.into_iter().filter_map(group).collect();
+        if groups.is_empty() {
             return Err(InferenceError::NothingObserved { rows: x.nrows() });
         }
-        Ok(self.context_of(known.len() as f64, known.concat()))
+        Ok(LikelihoodContext { groups })
     }
 
     fn workspace(&self) -> LikelihoodWorkspace {
         let spec = self.members[0].spec();
-        let m = spec.input;
-        let mut tangents = vec![0.0; TILE_ROWS * m * m];
-        for (line, row) in tangents.chunks_exact_mut(m).enumerate() {
+        let m = self.dim_theta();
+        let mut tangents = vec![0.0; TILE_ROWS * m * spec.input];
+        for (line, row) in tangents.chunks_exact_mut(spec.input).enumerate() {
             row[line % m] = 1.0;
         }
         LikelihoodWorkspace {
-            input: vec![0.0; TILE_ROWS * m],
+            input: vec![0.0; TILE_ROWS * spec.input],
             tangents,
             out: vec![0.0; TILE_ROWS * spec.output],
             out_tangents: vec![0.0; TILE_ROWS * m * spec.output],
@@ -230,6 +175,7 @@ impl Likelihood for LikelihoodModel {
             network: TangentWorkspace::new(spec, TILE_ROWS, m),
             success: self.success.as_ref().map(|(engine, _)| TangentWorkspace::new(engine.spec(), TILE_ROWS, m)),
             row: RowScratch::default(),
+            group: Local::default(),
             beyond: vec![0.0; TILE_ROWS * m],
         }
     }
@@ -241,26 +187,37 @@ impl Likelihood for LikelihoodModel {
         workspace: &mut LikelihoodWorkspace,
         local: &mut Local,
     ) {
-        let value = &mut |_: usize, row: &mut RowScratch| {
-            row.counts.clone_from(&context.counts);
-            self.log_likelihood(context, row)
-        };
-        self.evaluate_rows((context.n, &context.patterns), theta, workspace, local, value);
+        let mut own = std::mem::take(&mut workspace.group);
+        for (index, group) in context.groups.iter().enumerate() {
+            let value = &mut |_: usize, row: &mut RowScratch| {
+                row.counts.clone_from(&group.counts);
+                self.log_likelihood(group, row)
+            };
+            if index == 0 {
+                self.evaluate_rows(group.asked(), theta, workspace, local, value);
+            } else {
+                self.evaluate_rows(group.asked(), theta, workspace, &mut own, value);
+                local.add(&own);
+            }
+        }
+        workspace.group = own;
     }
 }
 
 impl LikelihoodModel {
-    /// Evaluates at the rows of `theta`, given what the values at a row are: of n observations with these patterns of missing values, from an expanded row whose
+    /// Evaluates at the rows of `theta`, given what the values at a row are: of the observations that are `asked` for, from an expanded row whose
     /// slope is 0, it leaves gradient and counts (without patterns, each observation's gradient).
     pub(super) fn evaluate_rows(
         &self,
-        (n, patterns): (f64, &[Hidden]),
+        Asked { condition, n, patterns }: Asked<'_>,
         theta: &[f64],
         workspace: &mut LikelihoodWorkspace,
         local: &mut Local,
         value: &mut dyn FnMut(usize, &mut RowScratch) -> f64,
     ) {
         let (m, outputs) = (self.dim_theta(), self.layout.outputs());
+        let inputs = m + condition.len();
+        assert_eq!(inputs, self.members[0].spec().input, "the conditions that the networks know");
         local.resize(theta.len() / m, m);
         let LikelihoodWorkspace {
             input,
@@ -272,22 +229,25 @@ impl LikelihoodModel {
             network,
             success,
             row,
+            group: _,
             beyond,
         } = workspace;
         for (tile, theta) in theta.chunks(TILE_ROWS * m).enumerate() {
             let rows = theta.len() / m;
-            let input = &mut input[..rows * m];
+            let input = &mut input[..rows * inputs];
             let images: Vec<&SignedPermutation> = theta
                 .chunks_exact(m)
-                .zip(input.chunks_exact_mut(m))
+                .zip(input.chunks_exact_mut(inputs))
                 .map(|(theta, input)| {
                     let (element, image) = self.symmetry.canonical(theta);
                     input.iter_mut().zip(&image).for_each(|(out, &value)| *out = value as f32);
+                    input[m..].copy_from_slice(condition);
                     element
                 })
                 .collect();
             let beyond = &mut beyond[..rows * m];
-            for (value, beyond) in input.iter_mut().zip(&mut *beyond) {
+            let of_theta = input.chunks_exact_mut(inputs).flat_map(|input| &mut input[..m]);
+            for (value, beyond) in of_theta.zip(&mut *beyond) {
                 let within = value.clamp(-RANGE, RANGE);
                 *beyond = *value - within;
                 *value = within;
@@ -299,7 +259,7 @@ impl LikelihoodModel {
             out_tangents.fill(0.0);
             let share = 1.0 / self.members.len() as f32;
             for member in &self.members {
-                member.tangent(input, &tangents[..rows * m * m], m, network, own, own_tangents);
+                member.tangent(input, &tangents[..rows * m * inputs], m, network, own, own_tangents);
                 out.iter_mut().zip(&*own).for_each(|(sum, value)| *sum += share * value);
                 out_tangents.iter_mut().zip(&*own_tangents).for_each(|(sum, value)| *sum += share * value);
             }
@@ -319,7 +279,7 @@ impl LikelihoodModel {
             }
             if let (Some((engine, observations)), Some(network)) = (&self.success, success.as_mut()) {
                 let (own, own_tangents) = (&mut own[..rows], &mut own_tangents[..rows * m]);
-                engine.tangent(input, &tangents[..rows * m * m], m, network, own, own_tangents);
+                engine.tangent(input, &tangents[..rows * m * inputs], m, network, own, own_tangents);
                 for (i, (log_odds, slope)) in own.iter().zip(own_tangents.chunks_exact(m)).enumerate() {
                     let slope: Vec<f64> = slope.iter().map(|&value| value.into()).collect();
                     let log_odds =
@@ -335,8 +295,12 @@ impl LikelihoodModel {
         }
     }
 
-    /// The context of n observations whose features, (n, d), are known.
-    pub(crate) fn context_of(&self, n: f64, features: Vec<f32>) -> LikelihoodContext {
+    /// The context of n observations under one condition whose features, (n, d), are known.
+    pub(crate) fn context_of(&self, condition: &[f32], n: f64, features: Vec<f32>) -> LikelihoodContext {
+        LikelihoodContext { groups: vec![self.group(condition.to_vec(), n, features)] }
+    }
+
+    fn group(&self, condition: Vec<f32>, n: f64, features: Vec<f32>) -> Group {
         let points: Vec<f64> = features.into_iter().map(f64::from).collect();
         let patterns = if self.categories.is_some() { Vec::new() } else { patterns(&points, self.layout.dim) };
         let observed = match &self.categories {
@@ -344,7 +308,7 @@ impl LikelihoodModel {
             Some(categories) => vec![Observed::mixed(&points, self.layout, categories)],
         };
         let (patterns, counts) = patterns.into_iter().unzip();
-        LikelihoodContext { n, observed, patterns, counts }
+        Group { condition, n, observed, patterns, counts }
     }
 
     /// A single observation's standardised values (d), for itself.
@@ -356,6 +320,11 @@ impl LikelihoodModel {
         }
     }
 
+    /// How rows of conditions and observations are taken.
+    pub(super) fn maps(&self) -> &Conditioned {
+        &self.maps
+    }
+
     /// What the networks' outputs are.
     pub(super) fn layout(&self) -> MixtureLayout {
         self.layout
@@ -363,7 +332,7 @@ impl LikelihoodModel {
 
     /// How columns of an observation are taken: standardised, as cells, as categories.
     pub(super) fn columns(&self) -> (&ObservationMap, Option<&Cells>, Option<&Categories>) {
-        (&self.map, self.cells.as_ref(), self.categories.as_ref())
+        (self.maps.observed(), self.cells.as_ref(), self.categories.as_ref())
     }
 
     /// Continues the means linearly from where the networks are evaluated to a point that lies further out, by `beyond`; weights and
@@ -382,9 +351,9 @@ impl LikelihoodModel {
     }
 
     /// Σ_j log p(x_j|θ) of an expanded row; leaves its gradient with respect to the outputs in `row.slope`.
-    fn log_likelihood(&self, context: &LikelihoodContext, row: &mut RowScratch) -> f64 {
+    fn log_likelihood(&self, group: &Group, row: &mut RowScratch) -> f64 {
         let mut value = 0.0;
-        for (i, observed) in context.observed.iter().enumerate() {
+        for (i, observed) in group.observed.iter().enumerate() {
             let part = self.log_likelihood_of(observed, row);
             value = if i == 0 { part } else { value + part };
         }
@@ -510,15 +479,6 @@ impl LikelihoodModel {
     }
 }
 
-/// Which values are missing among the observations (n, d), and in how many.
-pub(super) fn patterns(points: &[f64], d: usize) -> Vec<(Hidden, f64)> {
-    let mut counts = BTreeMap::<Vec<usize>, f64>::new();
-    for row in points.chunks(d) {
-        *counts.entry((0..d).filter(|&i| row[i].is_nan()).collect()).or_default() += 1.0;
-    }
-    counts.into_iter().map(|(columns, count)| (Hidden::new(columns), count)).collect()
-}
-
 /// Σ_j g_j g_jᵀ of the observations' own gradients, given their `slopes` with respect to the outputs: the empirical information, for densities whose own
 /// has no closed form.
 fn empirical_information(tangents: &[f32], slopes: &[f64], outputs: usize, out: &mut [f64]) {
@@ -596,24 +556,4 @@ fn relative_factor(layout: MixtureLayout, factor: &[f64], tangent: &mut [f64]) {
     } else {
         tangent.iter_mut().for_each(|value| *value *= std::f64::consts::SQRT_2);
     }
-}
-
-/// The mean of the rows (n, d), and their scatter about it.
-fn mean_and_scatter(points: &[f64], d: usize) -> (Vec<f64>, Option<Vec<f64>>) {
-    let n = points.len() / d;
-    let mut mean = vec![0.0; d];
-    for point in points.chunks(d) {
-        mean.iter_mut().zip(point).for_each(|(sum, value)| *sum += value / n as f64);
-    }
-    if n == 1 {
-        return (mean, None);
-    }
-    let mut scatter = vec![0.0; d * d];
-    for point in points.chunks(d) {
-        let residual: Vec<f64> = point.iter().zip(&mean).map(|(x, mean)| x - mean).collect();
-        for (a, target) in residual.iter().zip(scatter.chunks_mut(d)) {
-            target.iter_mut().zip(&residual).for_each(|(sum, b)| *sum += a * b);
-        }
-    }
-    (mean, Some(scatter))
 }

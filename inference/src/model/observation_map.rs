@@ -4,6 +4,7 @@ use super::moments::Moments;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// How simulator outputs enter the network: z = (f(x) - mean)/sd per column, f the logarithm or the identity.
 ///
@@ -80,6 +81,26 @@ impl ObservationMap {
         Array2::from_shape_fn(x.dim(), |(row, column)| {
             (x[[row, column]] - self.offset.get(column).copied().unwrap_or(0.0)) as f32
         })
+    }
+
+    /// The map of some of the columns.
+    #[must_use]
+    pub fn columns(&self, range: Range<usize>) -> Self {
+        fn part<T: Clone>(values: &[T], range: &Range<usize>) -> Vec<T> {
+            if values.is_empty() { Vec::new() } else { values[range.clone()].to_vec() }
+        }
+        let counts = part(&self.counts, &range);
+        // Known where there are counts only.
+        let bounds = |values: &[f32]| if counts.contains(&true) { part(values, &range) } else { Vec::new() };
+        Self {
+            log: self.log,
+            mean: part(&self.mean, &range),
+            sd: part(&self.sd, &range),
+            lowest: bounds(&self.lowest),
+            highest: bounds(&self.highest),
+            offset: part(&self.offset, &range),
+            counts: if counts.contains(&true) { counts } else { Vec::new() },
+        }
     }
 
     /// Number of columns d.

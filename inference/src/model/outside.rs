@@ -3,7 +3,7 @@
 use super::trained::{Networks, TrainedModel};
 use crate::Result;
 use crate::notes::{Note, Outside, SymmetryGround};
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, s};
 use std::collections::HashSet;
 
 /// How far beyond the range of the simulations a value is unlike them: standard deviations, and a share of the range. The next of as many
@@ -33,7 +33,7 @@ impl TrainedModel {
             Networks::Likelihood { .. } => self.observation_map.features_or_missing(x)?,
             _ => self.observation_map.features(x)?,
         };
-        let missing = missing(x);
+        let missing = missing(x.slice(s![.., self.info.conditions..]));
         let left_out = missing.as_ref().map_or(0, |(left_out, _)| *left_out);
         let mut notes: Vec<Note> = missing.map(|(_, note)| note).into_iter().collect();
         notes.extend(self.unlike(x, &features));

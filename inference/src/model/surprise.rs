@@ -8,6 +8,7 @@ use super::cells::Cells;
 use super::density::{MixtureLayout, MixtureScratch};
 use super::likelihood::{LikelihoodModel, RowScratch};
 use super::observation_map::ObservationMap;
+use super::observed::Asked;
 use crate::Result;
 use crate::tempering::{Likelihood, Local};
 use ndarray::ArrayView2;
@@ -32,15 +33,21 @@ impl LikelihoodModel {
     pub fn p_values(&self, x: ArrayView2<'_, f32>, theta: &[f64], key: StreamKey) -> Result<Vec<f64>> {
         // With all checks.
         self.context(x)?;
-        let (map, ..) = self.columns();
-        let features: Vec<f64> = map.features_or_missing(x)?.into_iter().map(f64::from).collect();
-        let mut patterns = Patterns::new();
-        for (row, features) in features.chunks_exact(map.dim()).enumerate() {
-            let hidden: Vec<usize> = (0..map.dim()).filter(|&i| features[i].is_nan()).collect();
-            if hidden.len() < map.dim() {
-                patterns.entry(hidden).or_default().push((row, features.to_vec()));
+        let d = self.columns().0.dim();
+        let features: Vec<f64> = self.maps().features(x)?.into_iter().map(f64::from).collect();
+        let patterns = |rows: Vec<usize>| {
+            let mut patterns = Patterns::new();
+            for row in rows {
+                let features = &features[row * d..(row + 1) * d];
+                let hidden: Vec<usize> = (0..d).filter(|&i| features[i].is_nan()).collect();
+                if hidden.len() < d {
+                    patterns.entry(hidden).or_default().push((row, features.to_vec()));
+                }
             }
-        }
+            patterns
+        };
+        let groups = self.maps().groups(x)?.into_iter();
+        let groups: Vec<(Vec<f32>, Patterns)> = groups.map(|(condition, rows)| (condition, patterns(rows))).collect();
         let m = self.dim_theta();
         let draws = theta.len() / m;
         let each = LEAST.max(EACH * x.nrows()).div_ceil(draws);
@@ -48,22 +55,34 @@ impl LikelihoodModel {
         let counts: Vec<u64> = (0..draws)
             .into_par_iter()
             .map(|draw| {
-                self.count(&patterns, x.nrows(), (&theta[draw * m..(draw + 1) * m], each), key.rng(draw as u64))
+                let (theta, mut rng) = (&theta[draw * m..(draw + 1) * m], key.rng(draw as u64));
+                let mut counts = vec![0; x.nrows()];
+                for (condition, patterns) in &groups {
+                    self.count(patterns, condition, (theta, each), &mut rng, &mut counts);
+                }
+                counts
             })
             .reduce(|| vec![0; x.nrows()], |a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
         let total = (draws * each) as f64;
         let mut found = vec![f64::NAN; x.nrows()];
-        for &(row, _) in patterns.values().flatten() {
+        for &(row, _) in groups.iter().flat_map(|(_, patterns)| patterns.values().flatten()) {
             found[row] = (0.5 * counts[row] as f64 + 0.5) / (total + 1.0);
         }
         Ok(found)
     }
 
-    /// For each of n observations, twice the number of `each` replications at θ that are less probable, and the number of those that are as probable.
-    fn count(&self, patterns: &Patterns, n: usize, (theta, each): (&[f64], usize), mut rng: impl Rng) -> Vec<u64> {
-        let mut counts = vec![0; n];
-        self.at(theta, &mut |row| {
-            let replications: Vec<Vec<f64>> = (0..each).map(|_| self.draw_features(row, &mut rng)).collect();
+    /// For each of the observations under a condition, twice the number of `each` replications at θ that are less probable, and the number of those that are
+    /// as probable.
+    fn count(
+        &self,
+        patterns: &Patterns,
+        condition: &[f32],
+        (theta, each): (&[f64], usize),
+        rng: &mut impl Rng,
+        counts: &mut [u64],
+    ) {
+        self.at(theta, condition, &mut |row| {
+            let replications: Vec<Vec<f64>> = (0..each).map(|_| self.draw_features(row, rng)).collect();
             for (hidden, observations) in patterns {
                 let mut logs: Vec<f64> = replications
                     .iter()
@@ -81,18 +100,17 @@ impl LikelihoodModel {
                 }
             }
         });
-        counts
     }
 
-    /// `count` observations drawn at the latent parameters θ (m), standardised, (count, d).
+    /// `count` observations drawn at the latent parameters θ (m) of a model without conditions, standardised, (count, d).
     pub fn draws(&self, theta: &[f64], count: usize, rng: &mut impl Rng) -> Vec<f64> {
         let mut drawn = Vec::new();
-        self.at(theta, &mut |row| drawn = (0..count).flat_map(|_| self.draw_features(row, rng)).collect());
+        self.at(theta, &[], &mut |row| drawn = (0..count).flat_map(|_| self.draw_features(row, rng)).collect());
         drawn
     }
 
-    /// Calls `with` what the networks say at θ (m).
-    fn at(&self, theta: &[f64], with: &mut dyn FnMut(&mut RowScratch)) {
+    /// Calls `with` what the networks say at θ (m) under a condition.
+    fn at(&self, theta: &[f64], condition: &[f32], with: &mut dyn FnMut(&mut RowScratch)) {
         let value = &mut |_: usize, row: &mut RowScratch| {
             with(row);
             // Of no observations.
@@ -101,7 +119,8 @@ impl LikelihoodModel {
             row.each.clear();
             0.0
         };
-        self.evaluate_rows((0.0, &[]), theta, &mut self.workspace(), &mut Local::default(), value);
+        let nothing = Asked { condition, n: 0.0, patterns: &[] };
+        self.evaluate_rows(nothing, theta, &mut self.workspace(), &mut Local::default(), value);
     }
 
     fn log_density(&self, features: &[f64], row: &mut RowScratch) -> f64 {

@@ -3,7 +3,7 @@
 use super::anchored::{AnchoredModel, AnchoredSettings};
 use super::conditional::ConditionalNetwork;
 use super::density::MixtureLayout;
-use super::likelihood::LikelihoodModel;
+use super::likelihood::{Conditioned, LikelihoodModel};
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
 use crate::notes::Note;
@@ -35,7 +35,7 @@ pub enum Networks {
     },
     /// The likelihood.
     Likelihood {
-        /// θ → mixture of x; the outputs of several are averaged.
+        /// θ and conditions → mixture of x; the outputs of several are averaged.
         members: Vec<Mlp<f32>>,
         /// What its outputs are.
         layout: MixtureLayout,
@@ -86,6 +86,10 @@ fn kept() -> bool {
     true
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// Everything a model file holds beside weights and maps.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -94,6 +98,9 @@ pub struct ModelInfo {
     pub task: String,
     /// Names of the outputs x.
     pub observation_names: Vec<String>,
+    /// How many of the leading values of an observation are conditions: known quantities that it was made under, which the model does not explain.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub conditions: usize,
     /// The stretch of a signal that an observation summarises, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal_window: Option<SignalWindow>,
@@ -145,9 +152,14 @@ impl TrainedModel {
         self.latent.dim()
     }
 
-    /// d.
+    /// d, conditions included.
     pub fn dim_x(&self) -> usize {
         self.observation_map.dim()
+    }
+
+    /// The map of what is observed, without conditions.
+    pub fn measured_map(&self) -> ObservationMap {
+        self.observation_map.columns(self.info.conditions..self.dim_x())
     }
 
     /// Name of the architecture.
@@ -171,7 +183,12 @@ impl TrainedModel {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
             }
             Networks::Likelihood { members, layout, symmetry, success } => {
-                let model = LikelihoodModel::new(members, *layout, symmetry.clone(), map);
+                let model = LikelihoodModel::with_conditions(
+                    members,
+                    *layout,
+                    symmetry.clone(),
+                    Conditioned::new(map, self.info.conditions),
+                );
                 PreparedModel::Likelihood(model.with_success(success.as_ref()))
             }
             Networks::Refined(model) => PreparedModel::Refined(model.clone()),

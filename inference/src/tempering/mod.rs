@@ -72,6 +72,14 @@ impl Local {
         self.informations.resize(rows * m * m, 0.0);
     }
 
+    /// Adds what is at the same points.
+    pub fn add(&mut self, other: &Self) {
+        let add = |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(sum, value)| *sum += value);
+        add(&mut self.values, &other.values);
+        add(&mut self.gradients, &other.gradients);
+        add(&mut self.informations, &other.informations);
+    }
+
     fn copy_row(&mut self, to: usize, from: &Self, row: usize, m: usize) {
         self.values[to] = from.values[row];
         self.gradients[to * m..(to + 1) * m].copy_from_slice(&from.gradients[row * m..(row + 1) * m]);

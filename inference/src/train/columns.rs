@@ -40,15 +40,15 @@ const ENOUGH_FOR_PAIRS: usize = 2000;
 const ALIKE: f64 = 1e-3;
 const SINGLE: f64 = 1e-6;
 
-/// What is to be said of the columns.
-pub(super) fn notes(moments: &Moments) -> Vec<Note> {
+/// What is to be said of the columns from number `first` on.
+pub(super) fn notes(moments: &Moments, first: usize) -> Vec<Note> {
     let columns = moments.kept_columns();
     let rows = columns.first().map_or(0, Vec::len);
     if rows < ENOUGH {
         return Vec::new();
     }
     let mut notes = Vec::new();
-    for (index, values) in columns.iter().enumerate() {
+    for (index, values) in columns.iter().enumerate().skip(first) {
         let mut sorted = values.clone();
         sorted.sort_unstable_by(f64::total_cmp);
         let whole = moments.is_whole(index);
@@ -59,8 +59,8 @@ pub(super) fn notes(moments: &Moments) -> Vec<Note> {
             notes.extend(wrapped(index, &sorted));
         }
     }
-    if rows >= ENOUGH_FOR_PAIRS && columns.len() <= PAIRS {
-        let real: Vec<usize> = (0..columns.len()).filter(|&index| !moments.is_whole(index)).collect();
+    if rows >= ENOUGH_FOR_PAIRS && columns.len() - first <= PAIRS {
+        let real: Vec<usize> = (first..columns.len()).filter(|&index| !moments.is_whole(index)).collect();
         notes.extend(functions(&columns, &real));
         notes.extend(alike(&columns, &real));
     }
@@ -187,7 +187,7 @@ mod tests {
         let rows: Vec<[f64; D]> = (0..ROWS).map(|_| f(normal(), normal())).collect();
         let mut moments = Moments::new(D, false);
         moments.add(Array3::from_shape_fn((ROWS, 1, D), |(i, _, j)| rows[i][j]).view()).unwrap();
-        notes(&moments)
+        notes(&moments, 0)
     }
 
     #[test]

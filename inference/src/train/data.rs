@@ -3,10 +3,10 @@
 use super::features::{Features, Storage};
 use super::options::{Architecture, LatentKind, TrainOptions};
 use super::screen::{Blocks, screen};
+use super::standardise::{Standardised, standardise};
 use super::{columns, rows};
-use crate::model::ObservationMap;
 use crate::model::cells::Cells;
-use crate::model::moments::Moments;
+use crate::model::{Conditioned, ObservationMap};
 use crate::notes::Note;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
@@ -19,28 +19,34 @@ const MIN_ROWS: usize = 20;
 /// A training set made ready: N parameters with K observations of each.
 #[derive(Debug)]
 pub struct TrainingData {
-    /// z, (N, m).
+    /// z, (N, m); behind it standardised conditions where the likelihood is learned: what its networks see.
     pub latent: Vec<f32>,
-    /// z of failed simulations, (F, m).
+    /// The same of failed simulations, (F, m).
     pub failed: Vec<f32>,
-    /// Standardised observations, (N, K, d).
+    /// Standardised observations, (N, K, d), behind conditions where scores are learned.
     pub features: Features,
-    /// m.
+    /// Width of `latent`, m.
     pub dim_theta: usize,
-    /// d.
+    /// Width of `features`, d.
     pub dim_x: usize,
+    /// How many of the leading values of an observation are conditions.
+    pub conditions: usize,
     /// K.
     pub n_obs: usize,
     /// θ to z.
     pub map: LatentMap,
     /// x to features.
     pub observation_map: ObservationMap,
+    /// Conditions and x to what networks see.
+    pub whole_map: ObservationMap,
     /// Parameters trained on.
     pub training: Vec<u32>,
     /// Parameters held out.
     pub validation: Vec<u32>,
-    /// Lowest and highest standardised value of each column.
+    /// Lowest and highest standardised value of each column of `features`.
     pub range: Vec<[f32; 2]>,
+    /// The same of conditions and x.
+    pub whole_range: Vec<[f32; 2]>,
     /// Rows of a file that were left out because they are not valid.
     pub invalid: u64,
     /// What was noticed in the rows.
@@ -86,6 +92,11 @@ pub trait RowSource {
 
     /// Values an observation, d.
     fn dim_x(&self) -> usize;
+
+    /// How many of them, the first ones, are conditions: known quantities that the others were observed under, which say nothing of θ by themselves.
+    fn conditions(&self) -> usize {
+        0
+    }
 
     /// How observations enter a network.
     fn x_transform(&self) -> XTransform;
@@ -139,7 +150,8 @@ impl TrainingData {
         let valid: Vec<bool> = x.outer_iter().map(|row| row.iter().all(|value: &f64| value.is_finite())).collect();
         let block = RowBlock { first: 0, theta: theta.view(), x: x.view(), valid: &valid };
         let blocks = |visit: &mut VisitBlocks<'_>| visit(&block).map(|()| 0);
-        Self::from_blocks(&blocks, (x.dim().1, x.dim().2), prior, log_x, (options, key, &Storage::Memory))
+        let shape = Shape { n_obs: x.dim().1, dim_x: x.dim().2, conditions: 0 };
+        Self::from_blocks(&blocks, shape, prior, log_x, (options, key, &Storage::Memory))
     }
 
     /// Prepares the rows of a source, going through it twice (four times where values lie far out): beside the standardised observations,
@@ -149,27 +161,20 @@ impl TrainingData {
     /// As [`TrainingData::prepare`], and when the source cannot be read or the scratch file not be written.
     pub fn read(source: &dyn RowSource, options: &TrainOptions, key: StreamKey, storage: &Storage) -> Result<Self> {
         let blocks = |visit: &mut VisitBlocks<'_>| source.for_each_row_block(visit);
-        let shape = (source.n_obs(), source.dim_x());
+        let shape = Shape { n_obs: source.n_obs(), dim_x: source.dim_x(), conditions: source.conditions() };
         let log_x = source.x_transform() == XTransform::Log;
         Self::from_blocks(&blocks, shape, source.prior(), log_x, (options, key, storage))
     }
 
     fn from_blocks(
         blocks: &Blocks<'_>,
-        (n_obs, dim_x): (usize, usize),
+        shape: Shape,
         prior: &Prior,
         log_x: bool,
         (options, key, storage): (&TrainOptions, StreamKey, &Storage),
     ) -> Result<Self> {
-        if n_obs < options.network.n_max {
-            return Err(InferenceError::Option {
-                option: "n_max",
-                message: format!(
-                    "is {} but the training set has {n_obs} observation(s) of each theta; simulate {} of each",
-                    options.network.n_max, options.network.n_max
-                ),
-            });
-        }
+        let Shape { n_obs, dim_x, conditions } = shape;
+        shape.check(options)?;
         let m = prior.dim();
         let mut screened = screen(blocks, dim_x, log_x, options.outliers)?;
         let n = screened.rows;
@@ -178,36 +183,21 @@ impl TrainingData {
             return Err(InferenceError::TrainingSet(message));
         }
         let mut notes = std::mem::take(&mut screened.notes);
-        let observation_map = standardisation(&screened.moments, options);
-        refuse_constant(&notes, &observation_map)?;
+        let map = screened.moments.clone().finish();
+        let likelihood = learns_likelihood(options, &map.columns(conditions..dim_x));
+        // What networks of a likelihood do not see is standardised robustly.
+        let whole_map = if likelihood { screened.moments.clone().finish_robust() } else { map };
+        let measured = whole_map.columns(conditions..dim_x);
+        refuse_constant(&notes, &measured, conditions)?;
         // Of copies, each value of one column is seen with the same of any other.
         let copied = notes.iter().any(|note| matches!(note, Note::CopiedRows { .. }));
-        let likelihood = options.architecture.resolve(dim_x, all_cells(&observation_map)) == Architecture::Likelihood;
         if likelihood && !copied {
-            notes.extend(columns::notes(&screened.moments));
+            notes.extend(columns::notes(&screened.moments, conditions));
         }
-        let mut features = storage.writer(n * n_obs * dim_x)?;
-        let mut range = vec![[f32::INFINITY, f32::NEG_INFINITY]; dim_x];
-        let (mut theta, mut failed) = (Vec::with_capacity(n * m), Vec::new());
-        blocks(&mut |block| {
-            let mut x = Vec::new();
-            for (index, (parameters, rows)) in block.theta.outer_iter().zip(block.x.outer_iter()).enumerate() {
-                if screened.uses(block, index) {
-                    theta.extend(parameters);
-                    let offset = |column: usize| observation_map.offset.get(column).copied().unwrap_or(0.0);
-                    let value = |(at, &value): (usize, &f64)| screened.bound(at % dim_x, value) - offset(at % dim_x);
-                    x.extend(rows.iter().enumerate().map(value));
-                } else if !block.valid[index] || screened.marked.contains(&(block.first + index as u64)) {
-                    failed.extend(parameters);
-                }
-            }
-            let x = ArrayView2::from_shape((x.len() / dim_x, dim_x), &x).expect("whole rows of d");
-            let standardised = observation_map.features(x)?;
-            for row in standardised.chunks_exact(dim_x) {
-                row.iter().zip(&mut range).for_each(|(&z, [low, high])| (*low, *high) = (low.min(z), high.max(z)));
-            }
-            features.write(&standardised)
-        })?;
+        // Where the likelihood is learned, conditions stand beside θ.
+        let given = if likelihood { shape.one_condition_a_row()? } else { 0 };
+        let rows = standardise(blocks, &screened, &whole_map, (n_obs, given), storage)?;
+        let Standardised { theta, failed, beside, failed_beside, features, range } = rows;
         let theta = Array2::from_shape_vec((n, m), theta).expect("whole rows of m");
         let map = match options.latent {
             LatentKind::PriorGaussian => LatentMap::prior_gaussian(prior),
@@ -215,30 +205,39 @@ impl TrainingData {
         };
         let latent = to_latent(&map, theta.as_slice().expect("in order"));
         let all_failed = (failed.len() / m) as u64;
+        let all_at = to_latent(&map, &failed);
         // A simulation at parameters that are not numbers tells nothing.
-        let failed = finite_rows(&to_latent(&map, &failed), m);
+        let failed = finite_rows(&all_at, m);
         let invalid = screened.unseen + all_failed;
         if invalid > 0 {
             let differs = differing(&latent, &failed, m);
             notes.push(Note::Failed { failed: invalid, rows: n as u64 + invalid, differs });
         }
-        let features = features.finish()?;
         // Where failed rows are not shown, the others are no draws from the prior.
         if screened.unseen == 0 && map.is_prior_gaussian() {
             notes.extend(rows::other_prior(&latent, &failed, m));
         }
-        notes.extend(rows::unrelated(&latent, (m, &features), dim_x));
+        notes.extend(rows::unrelated(&latent, (m, &features), dim_x - given));
+        let (latent, failed) = if given == 0 {
+            (latent, failed)
+        } else {
+            let failed = side_by_side(&all_at, m, &failed_beside, given);
+            (side_by_side(&latent, m, &beside, given), finite_rows(&failed, m + given))
+        };
         let Split { training, validation } = split(n, options, key);
         Ok(Self {
             latent,
             failed,
             features,
-            dim_theta: m,
-            dim_x,
+            dim_theta: m + given,
+            dim_x: dim_x - given,
+            conditions,
             n_obs,
             map,
-            observation_map,
-            range,
+            observation_map: whole_map.columns(given..dim_x),
+            whole_map,
+            range: range[given..].to_vec(),
+            whole_range: range,
             training,
             validation,
             invalid,
@@ -254,6 +253,11 @@ impl TrainingData {
         let start = index % (training.len() / held_out) * held_out;
         let validation = training.drain(start..start + held_out).collect();
         Split { training, validation }
+    }
+
+    /// How likelihoods of these rows take conditions and observations.
+    pub fn conditioned(&self) -> Conditioned {
+        Conditioned::new(self.whole_map.clone(), self.conditions)
     }
 
     /// Whether all columns of an observation are whole numbers.
@@ -273,9 +277,52 @@ impl TrainingData {
     }
 }
 
-/// Refuses observations that say nothing.
-fn refuse_constant(notes: &[Note], map: &ObservationMap) -> Result<()> {
-    let all = |note: &Note| matches!(note, Note::ConstantColumns { columns } if columns.len() == map.dim());
+/// Shape of rows of observations.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    n_obs: usize,
+    dim_x: usize,
+    conditions: usize,
+}
+
+impl Shape {
+    fn check(self, options: &TrainOptions) -> Result<()> {
+        let (n_obs, n_max) = (self.n_obs, options.network.n_max);
+        if n_obs < n_max {
+            let message = format!(
+                "is {n_max} but the training set has {n_obs} observation(s) of each theta; simulate {n_max} of each"
+            );
+            return Err(InferenceError::Option { option: "n_max", message });
+        }
+        if self.conditions < self.dim_x {
+            return Ok(());
+        }
+        Err(InferenceError::Shape {
+            what: "training set",
+            expected: format!("something observed beside its {} conditions", self.conditions),
+            found: format!("{} values an observation", self.dim_x),
+        })
+    }
+}
+
+impl Shape {
+    /// The number of conditions, if each row has one observation and so one set of them.
+    fn one_condition_a_row(self) -> Result<usize> {
+        if self.conditions == 0 || self.n_obs == 1 {
+            return Ok(self.conditions);
+        }
+        let message = format!(
+            "has {} observations of each theta, each with conditions of its own; give one a row, or learn scores (architecture anchored)",
+            self.n_obs
+        );
+        Err(InferenceError::TrainingSet(message))
+    }
+}
+
+/// Refuses observations that say nothing; `map` is that of the columns behind the conditions.
+fn refuse_constant(notes: &[Note], map: &ObservationMap, conditions: usize) -> Result<()> {
+    let observed = |columns: &[usize]| columns.iter().filter(|&&column| column >= conditions).count();
+    let all = |note: &Note| matches!(note, Note::ConstantColumns { columns } if observed(columns) == map.dim());
     if notes.iter().any(all) {
         let message = "x is the same in every row: it says nothing about the parameters".into();
         return Err(InferenceError::TrainingSet(message));
@@ -295,13 +342,17 @@ fn split(n: usize, options: &TrainOptions, key: StreamKey) -> Split {
     Split { training, validation }
 }
 
-/// How observations are standardised: robustly for networks that do not see them.
-fn standardisation(moments: &Moments, options: &TrainOptions) -> ObservationMap {
-    let map = moments.clone().finish();
-    match options.architecture.resolve(map.dim(), all_cells(&map)) {
-        Architecture::Likelihood => moments.clone().finish_robust(),
-        _ => map,
-    }
+fn learns_likelihood(options: &TrainOptions, map: &ObservationMap) -> bool {
+    options.architecture.resolve(map.dim(), all_cells(map)) == Architecture::Likelihood
+}
+
+/// Rows (n, a) and (n, b) as one, (n, a + b).
+fn side_by_side(left: &[f32], a: usize, right: &[f32], b: usize) -> Vec<f32> {
+    left.chunks_exact(a)
+        .zip(right.chunks_exact(b))
+        .flat_map(|(left, right)| left.iter().chain(right))
+        .copied()
+        .collect()
 }
 
 /// Whether all columns are whole numbers.

@@ -74,7 +74,12 @@ impl<'a> Run<'a> {
         };
         self.take_fitted(network.parameters().to_vec(), record);
         let success = self.success(&Input::Plain)?;
-        Ok(Some(Networks::Likelihood { members: vec![network], layout, symmetry: Symmetry::none(m), success }))
+        Ok(Some(Networks::Likelihood {
+            members: vec![network],
+            layout,
+            symmetry: Symmetry::none(data.map.dim()),
+            success,
+        }))
     }
 }
 

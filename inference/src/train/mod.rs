@@ -16,6 +16,7 @@ mod residuals;
 mod rows;
 mod run;
 mod screen;
+mod standardise;
 mod success;
 mod symmetry;
 mod tails;

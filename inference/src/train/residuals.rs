@@ -47,7 +47,8 @@ impl<'a> Run<'a> {
         });
         let map = &data.observation_map;
         for column in (0..d).filter(|&i| map.sd[i] > 0.0 && !map.counts.get(i).copied().unwrap_or(false)) {
-            self.notes.extend(judge(column, &residuals[column], &mut spreads[column], Tails::of(candidate)));
+            let place = data.whole_range.len() - d + column;
+            self.notes.extend(judge(place, &residuals[column], &mut spreads[column], Tails::of(candidate)));
         }
         Ok(())
     }

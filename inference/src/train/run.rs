@@ -291,11 +291,12 @@ impl<'a> Run<'a> {
         TrainedModel {
             networks,
             latent: data.map.clone(),
-            observation_map: data.observation_map.clone(),
+            observation_map: data.whole_map.clone(),
             info: ModelInfo {
+                conditions: data.conditions,
                 n_train: data.training.len() + data.validation.len(),
                 training: self.done.into_iter().map(|(_, record)| record).collect(),
-                range: data.range.clone(),
+                range: data.whole_range.clone(),
                 notes: self.notes,
                 ..ModelInfo::default()
             },

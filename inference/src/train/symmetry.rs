@@ -57,10 +57,12 @@ impl<'a> Run<'a> {
     /// the rows contradict it, and notes why; the symmetries in use and the input that they mean.
     pub(super) fn symmetric(&mut self, candidate: &Candidate, first: &mut usize) -> Result<(Symmetry, Input)> {
         let options = &self.options.likelihood;
-        let m = self.data.dim_theta;
+        let m = self.data.map.dim();
         let none = (Symmetry::none(m), Input::Plain);
-        let declared = options.symmetries && !options.declared.is_empty();
-        let mut maps = match (options.symmetries, declared) {
+        // Maps of θ alone say nothing of networks that see conditions too.
+        let wanted = options.symmetries && self.data.conditions == 0;
+        let declared = wanted && !options.declared.is_empty();
+        let mut maps = match (wanted, declared) {
             (false, _) => return Ok(none),
             (true, true) => options.declared.clone(),
             (true, false) => match self.suspected(candidate, *first) {

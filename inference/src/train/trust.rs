@@ -9,8 +9,7 @@
 
 use super::run::Run;
 use crate::Result;
-use crate::model::LikelihoodModel;
-use crate::model::MixtureLayout;
+use crate::model::{LikelihoodModel, MixtureLayout};
 use crate::notes::Note;
 use crate::precision::{cholesky, lower_solve};
 use crate::refine::Basis;
@@ -59,12 +58,13 @@ impl Run<'_> {
         let scores: Vec<Scores> = members
             .iter()
             .map(|(network, fold)| {
-                let map = self.data.observation_map.clone();
-                let model = LikelihoodModel::new(std::slice::from_ref(network), layout, symmetry.clone(), map);
+                let network = std::slice::from_ref(network);
+                let model =
+                    LikelihoodModel::with_conditions(network, layout, symmetry.clone(), self.data.conditioned());
                 self.scores(&model, &self.data.fold(*fold).validation)
             })
             .collect();
-        let m = self.data.dim_theta;
+        let m = self.data.map.dim();
         let rows = scores.iter().map(|scores| scores.z.len() / m).min().unwrap_or(0);
         if rows >= ROWS.1 {
             let SquaredError { value, error } = squared_error(&scores, m)?;
@@ -77,15 +77,16 @@ impl Run<'_> {
     }
 
     fn scores(&self, model: &LikelihoodModel, rows: &[u32]) -> Scores {
-        let m = self.data.dim_theta;
+        let m = self.data.map.dim();
         let used = &rows[..rows.len().min(ROWS.0)];
         let parts: Vec<Option<(Vec<f64>, Vec<f64>)>> = used
             .par_iter()
             .map_init(
                 || (model.workspace(), Local::default()),
                 |(workspace, local), &row| {
-                    let z: Vec<f64> = self.data.latent_row(row as usize).iter().map(|&z| z.into()).collect();
-                    let context = model.context_of(1.0, self.data.feature_row(row as usize, 0).to_vec());
+                    let (z, condition) = self.data.latent_row(row as usize).split_at(m);
+                    let z: Vec<f64> = z.iter().map(|&z| z.into()).collect();
+                    let context = model.context_of(condition, 1.0, self.data.feature_row(row as usize, 0).to_vec());
                     model.evaluate(&context, &z, workspace, local);
                     let mut factor = local.informations.clone();
                     (0..m).for_each(|i| factor[i * m + i] += PRIOR_SHARE);

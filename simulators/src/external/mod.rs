@@ -39,16 +39,17 @@ const ASKED: Duration = Duration::from_millis(50);
 /// Seeds have this many bits: what every language takes as an integer.
 const SEED_BITS: u32 = 31;
 
-/// The task of the model file `path`. No program is started before there is something to simulate; differential equations are compiled.
+/// The task of the model file `path`, and which of its parameters are conditions. No program is started before there is something to simulate; differential equations are compiled.
 ///
 /// # Errors
 /// [`SimulatorError::ModelFile`] with the line, when the file cannot be read or says something that cannot be.
-pub fn open(path: &str) -> Result<Box<dyn Task>> {
-    let ModelFile { outline, means } = ModelFile::read(Path::new(path))?;
-    Ok(match means {
+pub(crate) fn open(path: &str) -> Result<(Box<dyn Task>, Vec<String>)> {
+    let ModelFile { outline, conditions, means } = ModelFile::read(Path::new(path))?;
+    let task: Box<dyn Task> = match means {
         Means::Command(command) => Box::new(CommandTask::new(path, outline, command)),
         Means::Ode(equations) => Box::new(equations.task(path, outline)?),
-    })
+    };
+    Ok((task, conditions))
 }
 
 /// The task of a model file with a program.

@@ -14,6 +14,10 @@ use toml::{Spanned, Value};
 /// Names of tasks that end so are model files.
 const EXTENSION: &str = ".toml";
 
+/// What a file without parameters is told.
+const NO_PARAMETERS: &str =
+    "parameters: give at least one, such as { name = \"k\", dist = \"normal\", loc = 0, scale = 1 }";
+
 /// Key of a parameter beside those of its distribution.
 const UNIT: &str = "unit";
 
@@ -38,6 +42,8 @@ pub struct ModelSource {
 /// A model file that makes sense.
 pub(super) struct ModelFile {
     pub outline: Outline,
+    /// Which of the parameters are conditions; they come last.
+    pub conditions: Vec<String>,
     pub means: Means,
 }
 
@@ -66,6 +72,8 @@ struct Written {
     #[serde(default)]
     description: String,
     parameters: Spanned<Vec<Spanned<Value>>>,
+    #[serde(default)]
+    conditions: Vec<Spanned<Value>>,
     observations: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     transform: XTransform,
@@ -92,12 +100,16 @@ impl ModelFile {
     }
 
     fn checked(written: Written, place: &Place<'_>) -> std::result::Result<Self, Mistake> {
-        let Written { name, description, parameters, observations, transform, command, ode, noise } = written;
+        let Written { name, description, parameters, conditions, observations, transform, command, ode, noise } =
+            written;
         if name.get_ref().trim().is_empty() || name.get_ref().chars().any(char::is_control) {
             return Err((name.span(), "name: give the model a name, on one line".into()));
         }
         let whole = parameters.span();
-        let (prior, units) = read_parameters(parameters)?;
+        let own = parameters.get_ref().len();
+        let (prior, units) = read_parameters(parameters, conditions)?;
+        let conditions: Vec<String> =
+            prior.components()[own..].iter().flat_map(|component| component.names().to_vec()).collect();
         let observations = observations.map(|given| Ok((given.span(), read_observations(given)?))).transpose()?;
         let name_span = name.span();
         let name = name.into_inner();
@@ -132,10 +144,14 @@ impl ModelFile {
         let mut content = serde_json::json!({
             "name": name, "prior": prior, "observations": observations, "transform": transform,
         });
+        if !conditions.is_empty() {
+            content["conditions"] = serde_json::json!(conditions);
+        }
         content[kind] = identity;
         let digest = hex::encode(Sha256::digest(content.to_string()));
         let source = ModelSource { path: place.path.to_owned(), name, digest, keep };
-        Ok(Self { outline: Outline { source, description, prior, units, observations, transform }, means })
+        let outline = Outline { source, description, prior, units, observations, transform };
+        Ok(Self { outline, conditions, means })
     }
 }
 
@@ -168,10 +184,17 @@ fn named_or_derived(
     }
 }
 
-fn read_parameters(written: Spanned<Vec<Spanned<Value>>>) -> std::result::Result<(Prior, Vec<String>), Mistake> {
+/// Parameters, then conditions, as one prior with its units.
+fn read_parameters(
+    written: Spanned<Vec<Spanned<Value>>>,
+    conditions: Vec<Spanned<Value>>,
+) -> std::result::Result<(Prior, Vec<String>), Mistake> {
     let whole = written.span();
     let (mut components, mut units, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
-    for parameter in written.into_inner() {
+    if written.get_ref().is_empty() {
+        return Err((whole, NO_PARAMETERS.into()));
+    }
+    for parameter in written.into_inner().into_iter().chain(conditions) {
         let span = parameter.span();
         let (component, unit) = read_parameter(parameter.into_inner()).map_err(|message| (span.clone(), message))?;
         if let Some(name) = component.names().iter().find(|name| !seen.insert((*name).clone())) {
@@ -182,9 +205,7 @@ fn read_parameters(written: Spanned<Vec<Spanned<Value>>>) -> std::result::Result
         units.extend(std::iter::repeat_n(unit, component.dim()));
         components.push(component);
     }
-    let prior = Prior::new(components).map_err(|_| {
-        (whole, "parameters: give at least one, such as { name = \"k\", dist = \"normal\", loc = 0, scale = 1 }".into())
-    })?;
+    let prior = Prior::new(components).map_err(|_| (whole, NO_PARAMETERS.into()))?;
     Ok((prior, units))
 }
 

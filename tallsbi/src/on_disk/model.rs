@@ -96,6 +96,7 @@ pub fn read_pairs(path: &Path, limit: Option<u64>) -> Result<Simulations> {
         theta: Array2::from_shape_vec((valid.len(), spec.prior.dim()), theta).map_err(shape)?,
         x: Array3::from_shape_vec((valid.len(), spec.n_obs.unwrap_or(1), spec.dim_x), x).map_err(shape)?,
         valid,
+        conditions: set.spec().conditions,
         observation_names: set.spec().observation_names.clone(),
         x_transform: set.spec().x_transform,
         task: set.provenance().task.clone(),

@@ -41,6 +41,7 @@ pub fn training_set_spec(
     TrainingSetSpec {
         prior: task.prior().clone(),
         dim_x: task.dim_x(),
+        conditions: task.conditions(),
         n_obs: n_obs.filter(|&k| k > 1),
         observation_names: task.observation_names(),
         x_transform: task.x_transform(),

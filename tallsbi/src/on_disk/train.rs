@@ -171,6 +171,10 @@ impl RowSource for FileRows<'_> {
         self.set.spec().dim_x
     }
 
+    fn conditions(&self) -> usize {
+        self.set.spec().conditions
+    }
+
     fn x_transform(&self) -> XTransform {
         self.set.spec().x_transform
     }

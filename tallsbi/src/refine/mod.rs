@@ -89,6 +89,12 @@ pub fn refine(
             found: format!("{:?}", observations.dim()),
         });
     }
+    if task.conditions() > 0 {
+        let message =
+            "observes under conditions, and local likelihoods know none; train a network on more simulations instead"
+                .into();
+        return Err(Error::Input { origin: task.name().into(), message });
+    }
     let key = StreamKey::root(seed);
     let latent = LatentMap::prior_gaussian(task.prior());
     let start = from.base.map(|base| start(task, base, observations, key, monitor)).transpose()?;

@@ -8,9 +8,9 @@ use clap::Args;
 use ndarray::Array1;
 use serde_json::json;
 use std::num::NonZeroUsize;
-use tallsbi::draw_truth;
-use tallsbi::files::{Observations, OutputFile};
+use tallsbi::files::{MatrixSource, Observations, OutputFile};
 use tallsbi::on_disk::of_task;
+use tallsbi::{Task, draw_truth};
 
 /// Simulate observations at known parameters, to test inference on
 ///
@@ -26,6 +26,9 @@ pub struct ObserveArguments {
     /// Number of observations
     #[arg(short = 'n', long = "observations", value_name = "N")]
     pub n_obs: NonZeroUsize,
+    /// Observe under these conditions, a row for each observation, from the first again if there are more [default: drawn]
+    #[arg(long, value_name = "FILE[:DATASET]")]
+    pub conditions: Option<String>,
     #[command(flatten)]
     pub output: OutputArguments,
 }
@@ -42,9 +45,22 @@ pub struct TruthArguments {
     pub from_prior: bool,
 }
 
+/// The task under the conditions of a file.
+fn under(task: &dyn Task, source: &str) -> Result<Box<dyn Task>> {
+    let rows = MatrixSource::parse(source).read()?.values;
+    if rows.ncols() != task.conditions() {
+        bail!("{source}: has {} columns, but {} has {} conditions", rows.ncols(), task.name(), task.conditions());
+    }
+    Ok(task.under(rows.mapv(|value| value as f32).view())?)
+}
+
 /// Runs the command.
 pub fn run(context: &Context, arguments: &ObserveArguments) -> Result<()> {
     let task = arguments.task.build()?;
+    let task = match &arguments.conditions {
+        Some(source) => under(task.as_ref(), source)?,
+        None => task,
+    };
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
     let theta = match &arguments.truth.theta {

@@ -37,6 +37,9 @@ pub struct PredictArguments {
     /// Fix a parameter of the task: it leaves the prior (repeatable)
     #[arg(long, value_name = "NAME=VALUE")]
     pub fix: Vec<String>,
+    /// Take a parameter of the task for a condition: a known quantity of each observation (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub condition: Vec<String>,
     /// What an observation is (jrnmm): predictions of signals are not compared with observed spectra [default: psd]
     #[arg(long, value_parser = choice::<Output>())]
     pub record: Option<Output>,
@@ -71,6 +74,12 @@ pub fn run(context: &Context, arguments: &PredictArguments) -> Result<()> {
     let Some(n) = arguments.n_obs.map(NonZeroUsize::get).or(observed.map(Array2::nrows)) else {
         return Err(usage("--n-obs: the posterior's file holds no observations; say how many to simulate"));
     };
+    let conditions = task.conditions();
+    let known = observed.filter(|x| conditions > 0 && x.ncols() == task.dim_x());
+    let task = match known {
+        Some(x) => task.under(x.slice(s![.., ..conditions]))?,
+        None => task,
+    };
     let theta = spaced(posterior.matrix().view(), arguments.draws.get());
     let monitor = context.monitor();
     let simulated = |theta: ArrayView2<'_, f64>, seed| {
@@ -88,7 +97,12 @@ pub fn run(context: &Context, arguments: &PredictArguments) -> Result<()> {
         companions.prior_predictive = Some(prior.x);
     }
     let checks = match observed.filter(|x| x.dim() == (n, task.dim_x()) && !x.iter().any(|x| x.is_nan())) {
-        Some(x) => Some(predictive_checks(x.view(), predicted.x.view())?),
+        Some(x) => {
+            let columns = s![.., conditions..];
+            let mut checks = predictive_checks(x.slice(columns), predicted.x.slice(s![.., .., conditions..]))?;
+            checks.iter_mut().for_each(|check| check.column += conditions);
+            Some(checks)
+        }
         None => None,
     };
     write(context, arguments, &posterior, (predicted.theta.view(), companions), task.as_ref())?;
@@ -101,7 +115,8 @@ impl PredictArguments {
         let Some(task) = self.task.clone().or(known) else {
             return Err(usage("--task: the posterior does not know its task; name the one to simulate"));
         };
-        Ok(TaskArguments { fix: self.fix.clone(), record: self.record, ..TaskArguments::plain(task) })
+        let (fix, condition) = (self.fix.clone(), self.condition.clone());
+        Ok(TaskArguments { fix, condition, record: self.record, ..TaskArguments::plain(task) })
     }
 }
 

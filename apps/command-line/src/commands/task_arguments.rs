@@ -22,6 +22,9 @@ pub struct TaskArguments {
     /// Draw a parameter from another distribution than the task's own, such as g=uniform(-60,20) (repeatable)
     #[arg(long, value_name = "NAME=DIST(A,B)")]
     pub prior: Vec<String>,
+    /// Take a parameter for a condition: a known quantity of each observation, drawn from what was its prior (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub condition: Vec<String>,
     /// Number of parameters (gaussian_toy, gmm_toy)
     #[arg(long, value_name = "M")]
     pub dimension: Option<usize>,
@@ -60,6 +63,9 @@ pub struct ModelTaskArguments {
     /// Draw a parameter from another distribution than the task's own, such as g=uniform(-60,20) (repeatable)
     #[arg(long, value_name = "NAME=DIST(A,B)")]
     prior: Vec<String>,
+    /// Take a parameter of the task for a condition: a known quantity of each observation (repeatable)
+    #[arg(long, value_name = "NAME")]
+    condition: Vec<String>,
 }
 
 impl ModelTaskArguments {
@@ -69,7 +75,12 @@ impl ModelTaskArguments {
         let Some(task) = self.task.clone().or(known) else {
             return Err(usage("--task: the model does not know its task; name the one to simulate"));
         };
-        Ok(TaskArguments { fix: self.fix.clone(), prior: self.prior.clone(), ..TaskArguments::plain(task) })
+        Ok(TaskArguments {
+            fix: self.fix.clone(),
+            prior: self.prior.clone(),
+            condition: self.condition.clone(),
+            ..TaskArguments::plain(task)
+        })
     }
 }
 
@@ -80,6 +91,7 @@ impl TaskArguments {
             task,
             fix: Vec::new(),
             prior: Vec::new(),
+            condition: Vec::new(),
             dimension: None,
             correlation: None,
             solver: None,
@@ -113,6 +125,7 @@ impl TaskArguments {
             dimension: self.dimension,
             correlation: self.correlation,
             fix,
+            condition: self.condition.clone(),
             prior: self
                 .prior
                 .iter()

@@ -133,6 +133,7 @@ pub fn spec(n_obs: Option<usize>) -> TrainingSetSpec {
     TrainingSetSpec {
         prior: prior(),
         dim_x: 4,
+        conditions: 0,
         n_obs,
         observation_names: Vec::new(),
         x_transform: XTransform::Identity,
