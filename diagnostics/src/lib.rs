@@ -25,6 +25,7 @@ pub mod convergence;
 pub mod dirac;
 mod ecdf;
 mod error;
+pub mod exchangeability;
 pub mod local_c2st;
 pub mod mmd;
 pub mod posterior_sbc;

@@ -32,8 +32,8 @@ pub fn recording(py: Python<'_>, path: PathBuf) -> PyResult<String> {
     .to_string())
 }
 
-/// Observations (n, 33) of the windows of a recording, their starts, and start and fault of those left out.
-type Summarised<'py> = (Bound<'py, PyArray2<f64>>, Vec<f64>, Vec<(f64, String)>);
+/// Observations (n, 33) of the windows of a recording, their starts, start and fault of those left out, and what is to be said of their order.
+type Summarised<'py> = (Bound<'py, PyArray2<f64>>, Vec<f64>, Vec<(f64, String)>, Vec<String>);
 
 /// Summarises a recording as the simulations of a model of windows of `samples` at `rate` Hz.
 #[pyfunction]
@@ -47,7 +47,8 @@ pub fn summarise_recording<'py>(
     let window = SignalWindow { samples: window.0, sampling_rate: window.1 };
     let found = run(py, None, |_| tallsbi::summarise_recording(&path, window, &options))?;
     let rejected = found.rejected.iter().map(|rejected| (rejected.start, rejected.fault.to_string())).collect();
-    Ok((found.x.into_pyarray(py), found.starts, rejected))
+    let order = found.warnings();
+    Ok((found.x.into_pyarray(py), found.starts, rejected, order))
 }
 
 /// `n` observations (S, n, d) of a built-in task at each row of θ (S, m); NaN where a simulation failed.

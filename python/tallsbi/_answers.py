@@ -83,19 +83,23 @@ def summarise_recording(
     unit: str | None = None,
     notch: float | None = None,
     largest: float | None = None,
+    frequencies: tuple[float, float] | None = None,
 ) -> Windows:
     """Observations for `model`, one of signals, of a recording's windows: converted to mV, resampled, and summarised as its simulations were. Windows that are
-    flat, clipped or huge are left out, with a warning."""
+    flat, clipped or huge are left out, with a warning; so is it told if the windows change along the recording. `frequencies` (lowest, highest) in Hz are
+    those that are used: the power at others is NaN, a missing value."""
     window = model.info.get("signal_window")
     if window is None:
         raise ValueError("model: is not one of signals; give it its observations")
     given = {
         "channel": channel, "start": start, "end": end, "annotation": annotation, "unit": unit, "notch": notch,
-        "largest": largest,
+        "largest": largest, "frequencies": None if frequencies is None else [float(value) for value in frequencies],
     }
     options = text({key: value for key, value in given.items() if value is not None})
     size = (window["samples"], window["sampling_rate"])
-    x, starts, rejected = _tallsbi.summarise_recording(os.fspath(path), size, options)
+    x, starts, rejected, order = _tallsbi.summarise_recording(os.fspath(path), size, options)
+    for said in order:
+        warnings.warn(said, stacklevel=2)
     if rejected:
         at, fault = rejected[0]
         warnings.warn(f"{len(rejected)} windows are left out; the first, at {at:g} s: {fault}", stacklevel=2)

@@ -216,7 +216,7 @@ pub trait Task: Send + Sync {
     ///
     /// Every observation is a pure function of its parameters, `rows.key`, its global row number and its k: simulating
     /// rows 0..N gives the bytes of the pieces put together. A simulation that fails or is not finite leaves NaN in the
-    /// whole row of `x` and 0 in `valid`; all others leave 1.
+    /// whole row of `x`, but for conditions, and 0 in `valid`; all others leave 1.
     ///
     /// # Errors
     /// When the shapes do not fit, or an external program does not work at all.

@@ -41,6 +41,7 @@ mod predict;
 mod recording;
 mod reference;
 mod refine;
+mod sensitivity;
 mod simulate;
 mod surprise;
 mod train;
@@ -60,6 +61,7 @@ pub use predict::{Predictions, predict};
 pub use recording::{RecordingOptions, WindowSummaries, summarise_recording, summarise_signal};
 pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
 pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, refine};
+pub use sensitivity::Sensitivity;
 #[cfg(feature = "files")]
 pub use session::Session;
 pub use simulate::{Simulations, draw_parameters, draw_truth, observe, simulate};

@@ -1,12 +1,13 @@
 //! Observations from recordings: one summary a window, as the simulator makes it.
 
-use crate::Result;
-use ndarray::Array2;
+use crate::{Error, Result};
+use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use tallsbi_data::SignalWindow;
+use tallsbi_data::{SignalWindow, StreamKey};
+use tallsbi_diagnostics::exchangeability::{Exchangeability, exchangeability};
 use tallsbi_recordings::{Annotation, Cutting, Recording, Rejected, Signal, Windows};
-use tallsbi_simulators::jansen_rit::{BINS, PowerSpectrum};
+use tallsbi_simulators::jansen_rit::{BINS, PowerSpectrum, SEGMENT};
 
 /// Which part of a recording is observed.
 ///
@@ -19,6 +20,7 @@ use tallsbi_simulators::jansen_rit::{BINS, PowerSpectrum};
 /// | `annotation` | all | only where annotations of this text last |
 /// | `notch` | none | frequency of the mains to take out, Hz |
 /// | `largest` | 20 | windows with a sample so many robust sd from the median are left out |
+/// | `frequencies` | all | lowest and highest frequency of the summary that is used, Hz: the power at others counts as missing |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordingOptions {
@@ -45,6 +47,9 @@ pub struct RecordingOptions {
     pub notch: Option<f64>,
     /// Largest distance from the median, robust sd.
     pub largest: f64,
+    /// Lowest and highest frequency that is used, Hz.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frequencies: Option<[f64; 2]>,
 }
 
 impl Default for RecordingOptions {
@@ -58,6 +63,7 @@ impl Default for RecordingOptions {
             annotation: None,
             notch: None,
             largest: Cutting::new(1.0, 1).largest,
+            frequencies: None,
         }
     }
 }
@@ -79,7 +85,7 @@ impl RecordingOptions {
 /// Observations made of a recording.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowSummaries {
-    /// log10 of the averaged periodogram of each window, (n, 33), in mV² as the neural mass model's.
+    /// log10 of the averaged periodogram of each window, (n, 33), in mV² as the neural mass model's; NaN at frequencies that are not used.
     pub x: Array2<f64>,
     /// Start of each window, s.
     pub starts: Vec<f64>,
@@ -89,6 +95,45 @@ pub struct WindowSummaries {
     pub origin: String,
     /// Robust standard deviation of the signal, mV.
     pub sd: f64,
+    /// Whether the windows change along the recording; nothing where there are too few to tell.
+    pub order: Option<Exchangeability>,
+    /// Hz from one value of a window's summary to the next.
+    pub bin_hz: f64,
+}
+
+/// Below this p-value the order of windows matters.
+const ORDER_LEVEL: f64 = 0.01;
+
+impl WindowSummaries {
+    /// What is to be said of the order of the windows, which the posterior takes for independent draws at one parameter: that they drift, that neighbours are alike.
+    pub fn warnings(&self) -> Vec<String> {
+        let Some(order) = &self.order else { return Vec::new() };
+        order_warnings(order, self.starts.len(), self.bin_hz)
+    }
+}
+
+/// The same of `n` windows with summaries in steps of `bin_hz` Hz.
+pub fn order_warnings(order: &Exchangeability, n: usize, bin_hz: f64) -> Vec<String> {
+    let mut said = Vec::new();
+    if order.trend_p_value < ORDER_LEVEL {
+        let way = if order.trend > 0.0 { "rises" } else { "falls" };
+        said.push(format!(
+            "the windows change along the recording: power at {:.0} Hz {way} (rank correlation with time {:.2}, p = {:.4}); they are not draws at one parameter, \
+             parts of it may be",
+            order.column as f64 * bin_hz,
+            order.trend,
+            order.trend_p_value
+        ));
+    }
+    let alike = order.neighbours.clamp(0.0, 1.0);
+    if order.neighbours_p_value < ORDER_LEVEL && alike > 0.0 {
+        said.push(format!(
+            "neighbouring windows are alike (rank correlation {alike:.2}, p = {:.4}): {n} of them tell about as much as {:.0} independent ones, the posterior is too narrow",
+            order.neighbours_p_value,
+            (n as f64 * (1.0 - alike) / (1.0 + alike)).max(1.0)
+        ));
+    }
+    said
 }
 
 /// Summarises the windows of one channel of a recording (EDF, BDF, BrainVision) as the simulator does its signals: converted to mV, the mains taken
@@ -124,7 +169,27 @@ pub fn summarise_signal(
         spectrum.log10_power(&centred, &mut log_power)?;
         row.iter_mut().zip(&log_power).for_each(|(to, from)| *to = *from);
     }
-    Ok(WindowSummaries { x, starts, rejected, origin, sd })
+    let bin_hz = window.sampling_rate / SEGMENT as f64;
+    if let Some(used) = options.frequencies {
+        leave_out(&mut x, used, bin_hz)?;
+    }
+    let order = exchangeability(x.view(), StreamKey::root(0)).ok();
+    Ok(WindowSummaries { x, starts, rejected, origin, sd, order, bin_hz })
+}
+
+/// Takes the power at frequencies outside of these for missing.
+fn leave_out(x: &mut Array2<f64>, [low, high]: [f64; 2], bin_hz: f64) -> Result<()> {
+    let used = |column: usize| (low..=high).contains(&(column as f64 * bin_hz));
+    if !(0..x.ncols()).any(used) {
+        let most = (x.ncols() - 1) as f64 * bin_hz;
+        let message = format!(
+            "between {low} and {high} Hz there is none of the summary's, 0 to {most:.1} Hz in steps of {bin_hz:.2} Hz"
+        );
+        return Err(Error::Input { origin: "frequencies".into(), message });
+    }
+    let unused = x.axis_iter_mut(Axis(1)).enumerate().filter(|(column, _)| !used(*column));
+    unused.for_each(|(_, mut values)| values.fill(f64::NAN));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -149,5 +214,45 @@ mod tests {
         let options = RecordingOptions { unit: Some("uV".into()), ..RecordingOptions::default() };
         let small = summarise_signal(signal, &[], window, &options).expect("finite");
         assert!((small.x[[0, 5]] - (row[5] - 6.0)).abs() < 1e-9);
+    }
+    /// A tone with noise whose amplitude is a function of time in windows, 24 of them.
+    fn tone(amplitude: impl Fn(f64) -> f64) -> Signal {
+        let normal =
+            tallsbi_data::Prior::from_json(r#"[{"name":"z","dist":"normal","loc":0,"scale":1}]"#).expect("one");
+        let mut rng = StreamKey::root(6).rng(0);
+        let value = |i: i32| {
+            let mut noise = [0.0];
+            normal.sample(&mut rng, &mut noise);
+            amplitude(f64::from(i) / 1024.0) * ((2.0 * PI * 10.0 * f64::from(i) / 128.0).sin() + noise[0])
+        };
+        Signal::continuous("made", (0..24 * 1024).map(value).collect(), 128.0, "mV")
+    }
+
+    #[test]
+    fn windows_that_change_are_told() {
+        let window = SignalWindow { samples: 1024, sampling_rate: 128.0 };
+        let said =
+            |signal| summarise_signal(signal, &[], window, &RecordingOptions::default()).expect("used").warnings();
+        assert_eq!(said(tone(|_| 1.0)), Vec::<String>::new());
+        let drift = said(tone(|window| 1.0 + 0.05 * window));
+        assert!(drift[0].starts_with("the windows change along the recording: power at") && drift[0].contains("rises"));
+        // Two states in turn, four windows each: no drift.
+        let states = said(tone(|window| if ((window / 4.0) as u32).is_multiple_of(2) { 1.0 } else { 1.5 }));
+        assert!(states.len() == 1 && states[0].starts_with("neighbouring windows are alike"), "{states:?}");
+    }
+
+    #[test]
+    fn a_part_of_the_frequencies_can_be_used() {
+        let window = SignalWindow { samples: 1024, sampling_rate: 128.0 };
+        let with = |frequencies| {
+            let options = RecordingOptions { frequencies: Some(frequencies), ..RecordingOptions::default() };
+            summarise_signal(tone(|_| 1.0), &[], window, &options)
+        };
+        // Bins at 0, 1.97, 3.94, .. Hz.
+        let used: Vec<usize> =
+            (0..BINS).filter(|&bin| !with([3.0, 10.0]).expect("some").x[[0, bin]].is_nan()).collect();
+        assert_eq!(used, [2, 3, 4, 5]);
+        let error = with([2.5, 3.5]).unwrap_err().to_string();
+        assert!(error.contains("0 to 63.0 Hz in steps of 1.97 Hz"), "{error}");
     }
 }

@@ -70,6 +70,17 @@ fn amplifiers_files_are_observed_like_the_signal_itself() {
             assert!(difference.abs() < 0.03, "bin {bin}, window {window}: {difference}");
         }
     }
+    // A part of the frequencies, by leaving out the others as missing values.
+    place.run("sample model.st --observations a.vhdr --frequencies 3..10 --samples 50 -o part.nc -q");
+    let part = observed(&place, "part.nc");
+    let seen: Vec<usize> = (0..33).filter(|&bin| !part[[0, bin]].is_nan()).collect();
+    assert_eq!((seen, part[[1, 4]]), (vec![2, 3, 4, 5], observed(&place, "vhdr.nc")[[1, 4]]));
+    place.fails("sample model.st --observations a.vhdr --frequencies 10 -o p.nc -q", 2, "such as 1..30");
+    place.fails(
+        "diagnose posterior-sbc model.st --task jrnmm_3d --observations a.vhdr --frequencies 3..10 -q",
+        1,
+        "frequencies: leaves out values of the summary",
+    );
     place.run("diagnose posterior-sbc model.st --task jrnmm_3d --observations a.vhdr --pairs 4 --draws 20 -q");
 }
 

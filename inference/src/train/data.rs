@@ -195,7 +195,7 @@ impl TrainingData {
             notes.extend(columns::notes(&screened.moments, conditions));
         }
         // Where the likelihood is learned, conditions stand beside θ.
-        let given = if likelihood { shape.one_condition_a_row()? } else { 0 };
+        let given = if likelihood { shape.one_condition_a_row(options)? } else { 0 };
         let rows = standardise(blocks, &screened, &whole_map, (n_obs, given), storage)?;
         let Standardised { theta, failed, beside, failed_beside, features, range } = rows;
         let theta = Array2::from_shape_vec((n, m), theta).expect("whole rows of m");
@@ -306,8 +306,13 @@ impl Shape {
 }
 
 impl Shape {
-    /// The number of conditions, if each row has one observation and so one set of them.
-    fn one_condition_a_row(self) -> Result<usize> {
+    /// The number of conditions, if each row has one observation and so one set of them, and no symmetries are declared: maps of θ alone say nothing of
+    /// networks that see conditions too.
+    fn one_condition_a_row(self, options: &TrainOptions) -> Result<usize> {
+        if self.conditions > 0 && options.likelihood.symmetries && !options.likelihood.declared.is_empty() {
+            let message = "are not used where observations are made under conditions; declare none".into();
+            return Err(InferenceError::Option { option: "symmetries", message });
+        }
         if self.conditions == 0 || self.n_obs == 1 {
             return Ok(self.conditions);
         }

@@ -40,6 +40,11 @@ pub fn read_observations(
     options: &RecordingOptions,
 ) -> Result<ReadObservations> {
     let place = MatrixSource::parse(source);
+    if options.frequencies.is_some() && taker.gaps == Gaps::Refused {
+        let message =
+            "leaves out values of the summary, and all are needed here; models of the likelihood sample without".into();
+        return Err(Error::Input { origin: "frequencies".into(), message });
+    }
     if place.dataset.is_none() && Recording::is_one(&place.path) {
         let window = taker.window.ok_or_else(|| Error::Input {
             origin: source.into(),

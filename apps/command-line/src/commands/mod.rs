@@ -125,6 +125,9 @@ const SHOWN: usize = 3;
 fn tell_windows(windows: &WindowSummaries) {
     let (used, rejected) = (windows.starts.len(), &windows.rejected);
     let origin = &windows.origin;
+    for warning in windows.warnings() {
+        tracing::warn!("{origin}: {warning}; --start and --end take a part of it");
+    }
     if rejected.is_empty() {
         tracing::info!("{origin}: {used} windows");
         return;

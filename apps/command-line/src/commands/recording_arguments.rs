@@ -28,6 +28,9 @@ pub struct RecordingArguments {
     /// Take out the mains at this frequency (50 or 60)
     #[arg(long, value_name = "HZ")]
     pub notch: Option<f64>,
+    /// Use the power at these frequencies only, without training again, such as 1..30
+    #[arg(long, value_name = "LOW..HIGH", value_parser = range)]
+    pub frequencies: Option<[f64; 2]>,
     /// Leave out windows with a sample so many robust standard deviations from the median [default: 20]
     #[arg(long, value_name = "SD")]
     pub largest: Option<f64>,
@@ -45,11 +48,21 @@ impl RecordingArguments {
             annotation: self.annotation.clone().or(base.annotation),
             notch: self.notch.or(base.notch),
             largest: self.largest.unwrap_or(base.largest),
+            frequencies: self.frequencies.or(base.frequencies),
         }
     }
 
     /// The options.
     pub fn options(&self) -> RecordingOptions {
         self.over(RecordingOptions::default())
+    }
+}
+
+/// `LOW..HIGH` in Hz.
+fn range(text: &str) -> Result<[f64; 2], String> {
+    let ends = text.split_once("..").map(|(low, high)| (low.trim().parse::<f64>(), high.trim().parse::<f64>()));
+    match ends {
+        Some((Ok(low), Ok(high))) if low >= 0.0 && low < high && high.is_finite() => Ok([low, high]),
+        _ => Err("give the lowest and the highest frequency in Hz, such as 1..30".into()),
     }
 }

@@ -23,6 +23,8 @@ pub struct RunFigures {
     pub dirac: Option<Figure>,
     /// Posterior over prior spread.
     pub contraction: Option<Figure>,
+    /// What single values tell.
+    pub sensitivity: Option<Figure>,
     /// Local two-sample test.
     pub local_c2st: Option<Figure>,
     /// Expected coverage.
@@ -36,6 +38,9 @@ pub struct RunFigures {
     /// Loss curves.
     pub losses: Vec<Figure>,
 }
+
+/// Of more values a line has no dots.
+const MANY_VALUES: usize = 20;
 
 /// Observations with fewer values than this are not drawn as a profile.
 const PROFILE_VALUES: usize = 8;
@@ -55,6 +60,7 @@ impl RunFigures {
                 .transpose()?,
             dirac: dirac(run)?,
             contraction: contraction(run)?,
+            sensitivity: sensitivity(run)?,
             local_c2st: local_c2st(run)?,
             coverage: coverage(run)?,
             correlation: correlation(run)?,
@@ -214,6 +220,43 @@ fn contraction(run: &RunResults) -> Result<Option<Figure>> {
     Ok(Some(figure.described(
         "Standard deviation of each marginal over that of the prior. A parameter that the data fix contracts like 1/√n (the \
          slope of the dashed line); one that stays near 1 is not learned.",
+        alternative,
+    )))
+}
+
+fn sensitivity(run: &RunResults) -> Result<Option<Figure>> {
+    let Some(found) = run.sensitivity.as_ref().filter(|found| found.values.len() > 1) else { return Ok(None) };
+    let width = run.observations.bin_hz.unwrap_or(1.0);
+    let series: Vec<Series> = names(run)
+        .into_iter()
+        .enumerate()
+        .map(|(i, label)| Series {
+            label,
+            color: CATEGORICAL[i % CATEGORICAL.len()],
+            points: (0..)
+                .zip(&found.values)
+                .map(|(at, value)| (f64::from(at) * width, value.get(i).map_or(0.0, |f| f.sqrt())))
+                .collect(),
+            dots: found.values.len() <= MANY_VALUES,
+            dashed: false,
+        })
+        .collect();
+    let heights = series.iter().flat_map(|series| series.points.iter().map(|point| point.1));
+    let x = if run.observations.bin_hz.is_some() { "frequency, Hz" } else { "index of the value" };
+    let chart = LineChart {
+        y: Axis::from_zero("√information, 1 / prior sd", heights, 5),
+        x: Axis::linear(x, 0.0, (found.values.len() - 1) as f64 * width, 8),
+        bands: vec![],
+        rules: vec![],
+        series,
+    };
+    let alternative = format!("Root of the Fisher information of single values: {}.", ends(&chart.series));
+    let figure =
+        chart.figure(&format!("{}-sensitivity", run.name), "Which values of an observation tell of which parameter")?;
+    Ok(Some(figure.described(
+        "Root of the Fisher information that each value of one observation has for itself, at the posterior, averaged over it: 1 means that a single such value, were all other parameters \
+         known, would tell the parameter to one prior standard deviation; n observations tell √n times as much. A parameter whose line is near 0 everywhere is not identified \
+         by single values; two parameters with the same line are hard to tell apart.",
         alternative,
     )))
 }

@@ -48,6 +48,7 @@ fn section(run: &RunResults, figures: RunFigures) -> Section {
     parts.extend(figures.pairs.into_iter().map(Part::Figure));
     parts.extend([Part::Table(tables::marginals(run)), heading("What the data tell about the parameters")]);
     parts.extend(figures.contraction.map(Part::Figure));
+    parts.extend(figures.sensitivity.map(Part::Figure));
     parts.extend(figures.dirac.map(Part::Figure));
     if run.prior.dim() > 1 {
         parts.extend(figures.directions.map(Part::Figure));

@@ -22,6 +22,8 @@ const SHOWN: usize = 3;
 /// What there is to say of observations that are power spectra.
 pub(super) fn findings(observations: &ObservationResults) -> Vec<Finding> {
     let mut findings: Vec<Finding> = observations.windows.iter().map(used).collect();
+    let order = observations.windows.iter().flat_map(|recording| &recording.order);
+    findings.extend(order.map(|said| (Verdict::Caution, format!("In it {said}."))));
     if let Some(width) = observations.bin_hz {
         findings.extend(scale(observations).or_else(|| bands(observations, width)));
     }
@@ -150,6 +152,7 @@ mod tests {
             starts: vec![0.0, 8.0, 24.0],
             rejected: vec![(16.0, "flat".into())],
             sd: 0.0123,
+            order: Vec::new(),
         };
         let (verdict, text) = used(&recording);
         assert_eq!(verdict, Verdict::Neutral);

@@ -12,6 +12,7 @@ pub fn findings(run: &RunResults) -> Vec<Finding> {
     findings.extend(truth(run));
     findings.extend(refined(run));
     findings.extend(contraction(run));
+    findings.extend(sensitivity(run));
     findings.extend(coupling(run));
     findings.extend(local_test(run));
     findings.extend(coverage(run));
@@ -129,6 +130,48 @@ fn contraction(run: &RunResults) -> Option<Finding> {
     } else {
         (Verdict::Caution, format!("{text} More observations did not narrow {}.", listed(grew)))
     })
+}
+
+/// Which value tells most of each parameter, and what more observations would bring.
+fn sensitivity(run: &RunResults) -> Vec<Finding> {
+    let (Some(found), Some(last)) = (&run.sensitivity, run.posteriors.last()) else { return Vec::new() };
+    let name = |i: usize| pretty_name(&run.prior.names()[i]);
+    let mut findings = Vec::new();
+    if found.values.len() > 1 {
+        let most = |i: usize| {
+            let of = |value: &Vec<f64>| value.get(i).copied().unwrap_or(0.0);
+            let best = (0..found.values.len()).max_by(|&a, &b| of(&found.values[a]).total_cmp(&of(&found.values[b])));
+            format!("{} by {}", name(i), value_name(run, best.unwrap_or(0)))
+        };
+        let list = listed((0..run.prior.dim()).map(most));
+        findings.push((Verdict::Neutral, format!("Of single values of an observation, most is told of {list}.")));
+    }
+    let expected: Vec<String> = found
+        .expected
+        .iter()
+        .filter(|(_, ratios)| ratios.len() == run.prior.dim())
+        .map(|(n, ratios)| {
+            let one = |i: usize| format!("{} to {:.0} %", name(i), 100.0 * ratios[i]);
+            format!("{n} observations would narrow {}", listed((0..run.prior.dim()).map(one)))
+        })
+        .collect();
+    if !expected.is_empty() {
+        let text =
+            format!("Expected of the present standard deviations at n = {}: {}.", last.n_obs, expected.join("; "));
+        findings.push((Verdict::Neutral, text));
+    }
+    findings
+}
+
+/// A value of an observation, by its frequency or its name.
+fn value_name(run: &RunResults, value: usize) -> String {
+    let observations = &run.observations;
+    let conditions = observations.names.len().saturating_sub(run.sensitivity.as_ref().map_or(0, |s| s.values.len()));
+    match (observations.bin_hz, observations.names.get(conditions + value)) {
+        (Some(width), _) => format!("the power at {:.1} Hz", width * value as f64),
+        (None, Some(name)) => name.clone(),
+        (None, None) => format!("x[{value}]"),
+    }
 }
 
 /// Correlations beyond this are worth a sentence.

@@ -6,6 +6,7 @@
 //! * [`Results`] is what was found, as `results.json` has it and the report shows it.
 
 pub mod benchmark;
+mod collect;
 mod graph;
 pub mod named_sampler;
 mod options;

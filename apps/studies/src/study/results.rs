@@ -2,9 +2,9 @@
 
 use super::record::StudyRecord;
 use serde::{Deserialize, Serialize};
-use tallsbi::WindowSummaries;
 use tallsbi::data::{Prior, SignalWindow};
 use tallsbi::inference::model::{TrainedModel, TrainingRecord};
+use tallsbi::{Sensitivity, WindowSummaries};
 
 /// Everything a study of models found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct RunResults {
     /// Refinement at the largest n, where it was run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refined: Option<RefinedResults>,
+    /// What values of an observation tell at the largest n, and what more observations would, where the likelihood is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<Sensitivity>,
 }
 
 /// A training set and the network trained on it.
@@ -122,6 +125,9 @@ pub struct RecordingResults {
     pub rejected: Vec<(f64, String)>,
     /// Robust standard deviation of the signal, mV.
     pub sd: f64,
+    /// What is to be said of the order of the windows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<String>,
 }
 
 impl RecordingResults {
@@ -133,6 +139,7 @@ impl RecordingResults {
             starts: windows.starts.clone(),
             rejected: windows.rejected.iter().map(|rejected| (rejected.start, rejected.fault.to_string())).collect(),
             sd: windows.sd,
+            order: windows.warnings(),
         }
     }
 }
