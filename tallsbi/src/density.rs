@@ -216,20 +216,15 @@ fn refined(model: &RefinedModel, x: ArrayView2<'_, f32>, latent: &[f64]) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use crate::{SampleOptions, Silent, TrainOptions, observe, simulate, task, train};
+    use crate::testing::gaussian_linear;
+    use crate::{SampleOptions, Silent, observe};
     use ndarray::Array2;
     use std::f64::consts::TAU;
 
     /// Posterior densities are the exact Gaussian's, and the evidence is what Bayes' rule makes of prior, likelihood and posterior.
     #[test]
     fn densities_are_those_of_the_exact_posterior() {
-        let task = task("gaussian_linear", &Default::default()).unwrap();
-        let simulations = simulate(&*task, 4_000, 1, 0, &Silent).unwrap();
-        let mut options = TrainOptions::default();
-        options.likelihood.members = 1;
-        options.likelihood.hidden = vec![32];
-        options.likelihood.optimizer.epochs = 30;
-        let model = train(&simulations, &options, 0, &Silent).unwrap();
+        let (task, model) = gaussian_linear();
         let x = observe(&*task, &[0.1; 10], 5, 0, &Silent).unwrap();
         let exact = task.exact_posterior(x.view()).unwrap();
         let theta = Array2::from_shape_fn((3, 10), |(row, i)| exact.mean[i] + 0.05 * (row as f64 - 1.0));

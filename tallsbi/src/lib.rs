@@ -44,6 +44,8 @@ mod refine;
 mod sensitivity;
 mod simulate;
 mod surprise;
+#[cfg(test)]
+mod testing;
 mod train;
 
 #[cfg(feature = "files")]

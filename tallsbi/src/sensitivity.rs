@@ -124,18 +124,13 @@ fn left(informations: &[Vec<f64>], m: usize, n: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{SampleOptions, Silent, TrainOptions, observe, simulate, task, train};
+    use crate::testing::gaussian_linear;
+    use crate::{SampleOptions, Silent, observe};
 
     /// x_i = θ_i + noise, each coordinate with a variance of its own: value i tells of parameter i alone, and posteriors are known.
     #[test]
     fn each_value_tells_of_its_own_parameter() {
-        let task = task("gaussian_linear", &Default::default()).unwrap();
-        let simulations = simulate(&*task, 4_000, 1, 0, &Silent).unwrap();
-        let mut options = TrainOptions::default();
-        options.likelihood.members = 1;
-        options.likelihood.hidden = vec![32];
-        options.likelihood.optimizer.epochs = 30;
-        let model = train(&simulations, &options, 0, &Silent).unwrap();
+        let (task, model) = gaussian_linear();
         let x = observe(&*task, &[0.1; 10], 5, 0, &Silent).unwrap();
         let samples =
             model.sample(x.view(), &SampleOptions { samples: 200, ..Default::default() }, 0, &Silent).unwrap();
