@@ -156,7 +156,15 @@ pub fn refine(
             break;
         }
         let plan = Plan { round, size, worth, last };
-        let (record, outcome) = one_round(&problem, simulator, options, &mut state, plan, key, monitor)?;
+        let (record, outcome) = match one_round(&problem, simulator, options, &mut state, plan, key, monitor) {
+            // Its simulations are kept: the next round goes on from the last posterior that could be sampled, with more of them.
+            Err(error @ InferenceError::Collapsed { .. }) if result.is_some() => {
+                verdict = Verdict::NotSettled { reason: format!("in the last round {error}") };
+                state.collapsed(last);
+                continue;
+            }
+            other => other?,
+        };
         verdict = record.verdict(records.last(), n, options.tolerance);
         records.push(record);
         result = Some(outcome);
@@ -310,6 +318,13 @@ fn one_round(
 }
 
 impl State {
+    /// Takes note of a round whose posterior could not be sampled.
+    fn collapsed(&mut self, last: bool) {
+        (self.agreed, self.same) = (false, false);
+        self.astray += 1;
+        self.settling += usize::from(last);
+    }
+
     /// Simulates at `u` and keeps the rows with a result; returns how many had none.
     fn simulate(
         &mut self,
