@@ -97,6 +97,9 @@ pub enum InferenceError {
         /// All particles.
         particles: usize,
     },
+    /// Draws of a posterior that lie in a plane.
+    #[error("the posterior has no width in some direction; give other observations or more samples")]
+    NoWidth,
     /// Tempering that does not arrive.
     #[error(
         "tempering stands at {beta:.1e} of the likelihood after {levels} levels: log-likelihoods differ by more than can be weighed; \

@@ -71,18 +71,15 @@ fn exact(x: &Array2<f32>) -> ([f64; 2], [f64; 2]) {
     (mean, std::array::from_fn(|k| (second[k] / sum - mean[k] * mean[k]).sqrt()))
 }
 
+fn at(x: &Array2<f32>, options: &RefineOptions) -> tallsbi_inference::Result<Refinement> {
+    let latent = LatentMap::prior_gaussian(&prior());
+    let (symmetry, earlier) = (Symmetry::none(2), Rows::default());
+    let problem = Problem { latent: &latent, symmetry, x: x.view(), log: false, start: None, earlier };
+    refine(problem, &simulate, options, StreamKey::root(3), &Silent)
+}
+
 fn run(x: &Array2<f32>, options: &RefineOptions) -> Refinement {
-    let prior = prior();
-    let latent = LatentMap::prior_gaussian(&prior);
-    let problem = Problem {
-        latent: &latent,
-        symmetry: Symmetry::none(2),
-        x: x.view(),
-        log: false,
-        start: None,
-        earlier: Rows::default(),
-    };
-    refine(problem, &simulate, options, StreamKey::root(3), &Silent).unwrap()
+    at(x, options).unwrap()
 }
 
 fn parameters(draws: &Array2<f64>) -> Vec<f64> {
@@ -146,4 +143,37 @@ fn a_refined_model_comes_back_from_its_file_and_knows_where_it_is_valid() {
     assert!(at_edge(&x) < 0.01);
     // Observations of quite other parameters.
     assert!(at_edge(&(x + 2.0)) > 0.5);
+}
+
+#[test]
+fn observations_unlike_all_simulations_are_told_as_that() {
+    let options = RefineOptions { budget: Some(4000), ..RefineOptions::default() };
+    let result = at(&(observations(10) * 1e6), &options).unwrap();
+    let reason = result.verdict.reason().unwrap();
+    assert!(reason.contains("unlike what was simulated"), "{reason}");
+}
+
+/// A simulator without noise.
+fn exactly(theta: ArrayView2<'_, f64>, _: u64, _: StreamKey) -> tallsbi_inference::Result<(Array2<f32>, Vec<bool>)> {
+    let x: Vec<f32> = theta.outer_iter().flat_map(|theta| mean(&theta.to_vec()).map(|v| v as f32)).collect();
+    Ok((Array2::from_shape_vec((theta.nrows(), 3), x).unwrap(), vec![true; theta.nrows()]))
+}
+
+#[test]
+fn rounds_whose_posterior_cannot_be_sampled_do_not_end_it_and_are_told() {
+    let latent = LatentMap::prior_gaussian(&prior());
+    let (x, _) =
+        exactly(Array2::from_shape_fn((30, 2), |(_, k)| [1.2, -0.7][k]).view(), 0, StreamKey::root(0)).unwrap();
+    let (symmetry, earlier) = (Symmetry::none(2), Rows::default());
+    let problem = Problem { latent: &latent, symmetry, x: x.view(), log: false, start: None, earlier };
+    let options = RefineOptions { budget: Some(2500), samples: 200, ..RefineOptions::default() };
+    let result = refine(problem, &exactly, &options, StreamKey::root(9), &Silent).unwrap();
+    let reason = result.verdict.reason().unwrap();
+    assert!(reason.contains("cannot be sampled"), "{reason}");
+    assert!(
+        result.rounds.len() < 5 && result.simulations == 2500,
+        "{} rounds, {}",
+        result.rounds.len(),
+        result.simulations
+    );
 }

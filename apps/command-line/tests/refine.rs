@@ -52,6 +52,16 @@ fn the_form_of_the_likelihood_is_learned_too() {
     assert!(exact["value"].as_f64().unwrap() < 0.58, "{exact} {result}");
 }
 
+/// From the whole prior, polynomials led astray here until nothing was left of the budget.
+#[test]
+fn scouting_starts_at_the_simulations_most_like_the_observations() {
+    let place = Place::new();
+    place.run("observe lotka_volterra --from-prior -n 30 -o obs.h5 --seed 4038 -q");
+    let result =
+        place.json("refine --task lotka_volterra --observations obs.h5 --budget 12000 --seed 4038 -o m.safetensors -q");
+    assert_eq!(result["verdict"]["verdict"], "settled", "{result}");
+}
+
 /// A flat prior from the posterior's mean upwards leaves the upper half of it: its mean is √(2/π) sd higher.
 #[test]
 fn the_prior_may_be_another() {

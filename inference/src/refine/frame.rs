@@ -23,8 +23,7 @@ impl Frame {
     pub fn new(center: Vec<f64>, mut covariance: Vec<f64>) -> Result<Self> {
         let m = center.len();
         if !cholesky(&mut covariance, m) {
-            let message = "the posterior has no width in some direction; give other observations or more samples";
-            return Err(InferenceError::Reference(message.into()));
+            return Err(InferenceError::NoWidth);
         }
         for i in 0..m {
             covariance[i * m + i + 1..(i + 1) * m].fill(0.0);

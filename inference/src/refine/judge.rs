@@ -124,6 +124,14 @@ impl RoundRecord {
         let not = |reason: String| Verdict::NotSettled { reason };
         let Some(before) = before else { return not("one round alone shows no movement; run at least two".into()) };
         let noise = self.predicted_error.hypot(before.predicted_error);
+        // First: where they are unlike anything that was simulated, more rounds lead nowhere.
+        if !(self.likeness >= -UNLIKE) {
+            return not(format!(
+                "the observations are less likely than simulations at the posterior, by {:.1} standard deviations: they are unlike what was simulated (their units?), \
+                 come from elsewhere (more simulations, another seed, a base model), or the simulator lacks something that they have",
+                -self.likeness
+            ));
+        }
         if self.worth < n as f64 {
             return not(format!("the last round followed {:.0} of {n} observations; run more rounds", self.worth));
         }
@@ -146,13 +154,6 @@ impl RoundRecord {
             return not(format!(
                 "where the posterior is, the likelihood is off by {:.2} of its sd; run more rounds or narrower ones",
                 self.bias
-            ));
-        }
-        if !(self.likeness >= -UNLIKE) {
-            return not(format!(
-                "the observations are less likely than simulations at the posterior, by {:.1} standard deviations: they come from elsewhere (another seed, \
-                 a base model), or the simulator lacks something that they have",
-                -self.likeness
             ));
         }
         if self.misfit.effect == f64::INFINITY {

@@ -39,6 +39,7 @@ pub mod local;
 pub mod mixture;
 pub mod model;
 mod near;
+mod nearest;
 mod options;
 pub mod proposal;
 mod regression;

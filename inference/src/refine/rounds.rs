@@ -6,6 +6,7 @@ use super::fit::Rows;
 use super::judge::{RoundRecord, Verdict, movement, predicted_error, rows_needed};
 use super::learn::learn;
 use super::model::RefinedModel;
+use super::nearest::nearest;
 use super::options::RefineOptions;
 use super::proposal::{Proposal, around_modes};
 use super::sample::sample_refined;
@@ -89,6 +90,10 @@ const SCOUTING_ROUND: f64 = 0.15;
 /// Rows of a scouting round at least, a coefficient of degree 2.
 const SCOUTING_ROWS: usize = 40;
 
+/// Rows of the first look a coefficient of degree 2, and their share of a budget at most.
+const LOOK_ROWS: usize = 100;
+const LOOK: f64 = 0.1;
+
 /// Doublings of scouting rounds that lead nowhere, at most.
 const MOST_DOUBLINGS: u32 = 6;
 
@@ -141,7 +146,11 @@ pub fn refine(
     let mut state = State::new(&problem, m, key);
     let stage = monitor.stage("refine", "simulations", options.budget.unwrap_or(0) as u64);
     let mut records: Vec<RoundRecord> = Vec::new();
-    let mut result: Option<(RefinedModel, Array2<f64>, f64)> = None;
+    let (mut result, mut collapsed): (Option<Outcome>, _) = (None, None);
+    if problem.start.is_none() {
+        state.look(&problem, simulator, options, key)?;
+        stage.advance_noting(state.made as u64, "");
+    }
     let mut verdict = Verdict::NotSettled { reason: "no simulations were allowed; give a larger budget".into() };
     for round in 0..options.rounds.unwrap_or(MOST_ROUNDS) {
         stage.check()?;
@@ -158,9 +167,10 @@ pub fn refine(
         let plan = Plan { round, size, worth, last };
         let (record, outcome) = match one_round(&problem, simulator, options, &mut state, plan, key, monitor) {
             // Its simulations are kept: the next round goes on from the last posterior that could be sampled, with more of them.
-            Err(error @ InferenceError::Collapsed { .. }) if result.is_some() => {
+            Err(error @ (InferenceError::Collapsed { .. } | InferenceError::NoWidth)) => {
                 verdict = Verdict::NotSettled { reason: format!("in the last round {error}") };
                 state.collapsed(last);
+                collapsed = Some(error);
                 continue;
             }
             other => other?,
@@ -175,7 +185,7 @@ pub fn refine(
     }
     let Some((model, draws, log_evidence)) = result else {
         let message = "allows no simulations; give a larger one".into();
-        return Err(InferenceError::Option { option: "budget", message });
+        return Err(collapsed.unwrap_or(InferenceError::Option { option: "budget", message }));
     };
     Ok(Refinement { model, draws, log_evidence, rounds: records, verdict, simulations: state.made })
 }
@@ -318,6 +328,25 @@ fn one_round(
 }
 
 impl State {
+    /// A first look from the prior: at the simulations most like the observations.
+    fn look(
+        &mut self,
+        problem: &Problem<'_>,
+        simulator: &dyn Simulate,
+        options: &RefineOptions,
+        key: StreamKey,
+    ) -> Result<()> {
+        let m = problem.latent.dim();
+        let quadratic = (m + 1) * (m + 2) / 2;
+        let most = options.budget.map_or(usize::MAX, |budget| (LOOK * budget as f64) as usize);
+        let size = options.per_round.unwrap_or(LOOK_ROWS * quadratic).min(most);
+        let u = Proposal::prior(m).draw(None, 0.0, key.child(Purpose::Prior), 0, size);
+        self.simulate(problem, simulator, &u, key)?;
+        let x: Vec<f32> = problem.x.iter().copied().collect();
+        self.draws = nearest(&self.rows, m, &x, problem.log);
+        Ok(())
+    }
+
     /// Takes note of a round whose posterior could not be sampled.
     fn collapsed(&mut self, last: bool) {
         (self.agreed, self.same) = (false, false);
