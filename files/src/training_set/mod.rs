@@ -2,6 +2,7 @@
 
 mod merge;
 mod reader;
+mod schema;
 mod writer;
 
 pub use merge::merge;

@@ -1,7 +1,7 @@
 //! What held-out residuals say of the noise, where a Gaussian or a mixture of some cannot follow: none at all, heavy tails, hard edges.
 
+use super::candidates::Candidate;
 use super::density::{DensityObjective, Direction, Input};
-use super::likelihood::Candidate;
 use super::run::Run;
 use crate::Result;
 use crate::notes::Note;

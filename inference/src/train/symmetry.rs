@@ -11,8 +11,9 @@
 //! s is the score of a network trained with the symmetry: the gradient of log p with respect to its outputs (Rao's score test), h a
 //! polynomial. The tails of a sum of independent signs are at most [`TAILS`] times those of a Gaussian.
 
+use super::candidates::Candidate;
 use super::density::{DensityObjective, Direction, Input};
-use super::likelihood::{Candidate, WORTH};
+use super::likelihood::WORTH;
 use super::run::Run;
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use crate::notes::{Note, SymmetryGround};

@@ -6,8 +6,9 @@
 //!
 //! A t's likelihood is robust, so that its networks start afresh, not from a Gaussian's that outliers have moved.
 
+use super::candidates::Candidate;
 use super::density::{DensityObjective, Direction, Input};
-use super::likelihood::{Candidate, GROWTH, Tried, WORTH};
+use super::likelihood::{GROWTH, Tried, WORTH};
 use super::optimizer::OptimizerOptions;
 use super::options::DensityForm;
 use super::run::Run;

@@ -1,0 +1,268 @@
+//! The networks that are tried for a likelihood: their forms, layouts and first parameters.
+
+use super::options::{DensityForm, MOST_OUTPUTS};
+use super::run::Run;
+use crate::Result;
+use crate::model::cells::{Cells, Interval};
+use crate::model::density::MixtureScratch;
+use crate::model::mixed::{Categories, Mixed};
+use crate::model::{Covariance, MixtureLayout};
+use rand::{Rng, RngExt};
+use rand_distr::{Distribution, StandardNormal};
+use std::ops::Range;
+use tallsbi_data::Purpose;
+use tallsbi_network::{Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec};
+
+/// Gaussians of each category, and whether real columns have edges: the forms that are tried where categories stand beside real numbers.
+const MIXED_FORMS: [(usize, bool); 3] = [(1, false), (1, true), (4, true)];
+
+/// Their streams start so many further.
+const MIXED_STREAMS: usize = 1000;
+
+/// Degrees of freedom that Student t's start with.
+const START_FREEDOM: f64 = 4.0;
+
+/// How many of a Student t's scales the means of a mixture that starts from it are moved at most.
+const REACH: f64 = 2.0;
+
+/// A network that is tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) form: DensityForm,
+    /// Components are those of each category, where categories are told from real numbers.
+    pub(super) mixed: Option<Mixed>,
+    /// Whether components are Student t in place of Gaussians.
+    pub(super) tails: bool,
+    /// Without hidden layers.
+    pub(super) linear: bool,
+    /// Whether it may be chosen, or is there for a mixture to start from only.
+    pub(super) eligible: bool,
+    /// Which rows are held out.
+    pub(super) fold: usize,
+    /// Which of the run's streams it is initialised and trained from.
+    pub(super) stream: usize,
+    /// The network of a single Gaussian that a mixture starts from, its number in the run.
+    pub(super) origin: Option<usize>,
+}
+
+impl Candidate {
+    pub(super) fn categories(&self) -> usize {
+        self.mixed.map_or(1, |mixed| mixed.categories)
+    }
+
+    /// Whether it is a single Student t that a mixture of some can start from.
+    pub(super) fn is_deep_tail(&self) -> bool {
+        self.tails && !self.linear && self.form.components == 1
+    }
+}
+
+impl Run<'_> {
+    /// The first stream that neither a form, the symmetric network nor a member has.
+    pub(super) fn spare_stream(&self) -> usize {
+        self.options.likelihood.candidates.len() + self.options.likelihood.members
+    }
+
+    /// What is tried first, simple networks before others.
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
+        let options = &self.options.likelihood;
+        let outputs = |form: &DensityForm| MixtureLayout { components: 1, ..self.form_layout(form) }.outputs();
+        let narrow = |form: &DensityForm| outputs(form) <= MOST_OUTPUTS;
+        // Those that were asked for, if all are wide.
+        let all = !options.candidates.iter().any(narrow);
+        let forms = || options.candidates.iter().enumerate().filter(move |(_, form)| all || narrow(form));
+        let single = |form: &DensityForm| form.components == 1;
+        let candidate = |form, linear, stream| Candidate {
+            form,
+            mixed: None,
+            tails: false,
+            linear,
+            eligible: true,
+            fold: 0,
+            stream,
+            origin: None,
+        };
+        let linear = forms().filter(|(_, form)| options.linear && single(form));
+        let linear = linear.map(|(i, &form)| candidate(form, true, self.spare_stream() + i));
+        let mut candidates: Vec<_> =
+            linear.chain(forms().map(|(stream, &form)| candidate(form, false, stream))).collect();
+        if let (Some(categories), true) = (self.categories(), forms().count() > 1) {
+            // Mixtures that are to find the categories by themselves are worse in all.
+            candidates.retain(|candidate| candidate.form.components == 1);
+            let mixed = |edges| Some(Mixed { categories: categories.count(), edges });
+            let first = MIXED_STREAMS + self.spare_stream();
+            for (i, (components, edges)) in MIXED_FORMS.into_iter().enumerate() {
+                let form = DensityForm { components, covariance: Covariance::Full };
+                candidates.push(Candidate { mixed: mixed(edges), ..candidate(form, false, first + i) });
+            }
+            return candidates;
+        }
+        // A mixture needs a single Gaussian to start from.
+        for (i, &form) in forms() {
+            let start = DensityForm { components: 1, ..form };
+            if candidates.iter().all(|candidate| candidate.linear || candidate.form != start) {
+                let stream = self.spare_stream() + i;
+                candidates.push(Candidate { eligible: false, ..candidate(start, false, stream) });
+            }
+        }
+        candidates
+    }
+
+    fn categories(&self) -> Option<Categories> {
+        Categories::new(&self.data.observation_map)
+    }
+
+    pub(super) fn layout(&self, candidate: &Candidate) -> MixtureLayout {
+        let layout = self.form_layout(&candidate.form);
+        match (candidate.mixed, self.categories()) {
+            (Some(mixed), Some(categories)) => MixtureLayout {
+                components: layout.components * mixed.categories,
+                dim: categories.real().count(),
+                cells: false,
+                mixed: Some(mixed),
+                ..layout
+            },
+            // Tails are those of real numbers.
+            _ => MixtureLayout { tails: candidate.tails, cells: layout.cells && !candidate.tails, ..layout },
+        }
+    }
+
+    fn form_layout(&self, form: &DensityForm) -> MixtureLayout {
+        let DensityForm { components, covariance } = *form;
+        // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
+        let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
+        MixtureLayout { components, dim: self.data.dim_x, covariance, cells, mixed: None, tails: false }
+    }
+
+    pub(super) fn describe(&self, candidate: &Candidate) -> String {
+        let kind = match candidate.mixed {
+            Some(Mixed { edges: true, .. }) => " with an edge for each category",
+            Some(_) => " for each category",
+            None if self.layout(candidate).cells => " of counts' cells",
+            None => "",
+        };
+        let form = candidate.form.to_string();
+        let form = if candidate.tails {
+            form.replace("Gaussians", "Student t").replace("Gaussian", "Student t")
+        } else {
+            form
+        };
+        format!("{form}{kind}{}", if candidate.linear { ", linear" } else { "" })
+    }
+
+    /// The untrained network of a candidate.
+    pub(super) fn density(&self, candidate: &Candidate) -> Result<Mlp<f32>> {
+        let options = &self.options.likelihood;
+        let layout = self.layout(candidate);
+        let spec = MlpSpec {
+            input: self.data.dim_theta,
+            hidden: if candidate.linear { Vec::new() } else { options.hidden.clone() },
+            output: layout.outputs(),
+            activation: options.activation,
+            layer_norm: options.layer_norm,
+            residual: options.residual,
+        };
+        let mut rng = self.key.child(Purpose::Initialization).rng(candidate.stream as u64);
+        let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
+        let biases = network.parameters().len() - layout.outputs();
+        layout.start_tails(&mut network.parameters_mut()[biases..], START_FREEDOM);
+        match (candidate.origin, candidate.mixed, self.categories()) {
+            (Some(origin), Some(_), _) => self.split_blocks(&mut network, layout, origin, &mut rng)?,
+            (Some(origin), ..) => self.split(&mut network, layout, origin, &mut rng)?,
+            (None, Some(mixed), Some(categories)) => {
+                if mixed.edges {
+                    let lowest = categories.real().map(|column| self.data.range[column][0]);
+                    layout.start_edges(&mut network.parameters_mut()[biases..], lowest);
+                }
+            }
+            _ => layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng)),
+        }
+        Ok(network)
+    }
+
+    /// Makes the components of `network` copies of the Gaussian of the network `origin`, their means moved by its residuals at random
+    /// training rows: where noise is narrow, components that start elsewhere never take part.
+    fn split(&self, network: &mut Mlp<f32>, layout: MixtureLayout, origin: usize, rng: &mut impl Rng) -> Result<()> {
+        let d = layout.dim;
+        let single = MixtureLayout { components: 1, ..layout };
+        let spec = MlpSpec { output: single.outputs(), ..network.spec().clone() };
+        let source = Mlp::from_parameters(spec, self.done[origin].0.clone())?;
+        let engine = Engine::new(&source);
+        let mut workspace = ForwardWorkspace::new(source.spec(), 1);
+        let mut outputs = vec![0.0; single.outputs()];
+        let mut mixture = MixtureScratch::default();
+        let (from, to) = (source.layers().len() - 1, network.layers()[source.layers().len() - 1].clone());
+        let hidden = to.weight.start;
+        network.parameters_mut()[..hidden].copy_from_slice(&source.parameters()[..hidden]);
+        let own = self.form_layout(&DensityForm { components: 1, covariance: layout.covariance });
+        let cells = own.cells.then(|| Cells::new(&self.data.observation_map)).flatten();
+        for c in 0..layout.components {
+            let row = self.data.training[rng.random_range(0..self.data.training.len())] as usize;
+            engine.forward(self.data.latent_row(row), &mut workspace, &mut outputs);
+            let at = layout.mean_offset(c);
+            let weights = to.weight.start + at * to.input..to.weight.start + (at + single.outputs()) * to.input;
+            network.parameters_mut()[weights].copy_from_slice(source.weight(from));
+            let biases = &mut network.parameters_mut()[to.bias.start + at..][..single.outputs()];
+            biases.copy_from_slice(source.bias(from));
+            // Values far out are no places for components.
+            let reach: Vec<f32> = match layout.tails {
+                false => vec![f32::INFINITY; d],
+                true => {
+                    single.expand(&outputs, &mut mixture);
+                    let variances = layout.variances(&mixture.components[0].factor);
+                    variances.iter().map(|variance| (REACH * variance.sqrt()) as f32).collect()
+                }
+            };
+            for (i, &feature) in self.data.feature_row(row, 0).iter().enumerate().take(d) {
+                let seen =
+                    cells.as_ref().map_or(Interval::point(feature.into()), |cells| cells.interval(i, feature.into()));
+                let middle = 0.5 * (seen.lower + seen.upper) as f32;
+                let shift = if middle.is_finite() { middle - outputs[i] } else { 0.0 };
+                biases[i] += shift.clamp(-reach[i], reach[i]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the components of each category copies of its single one in the network `origin`, their means moved at random by its standard deviations
+    /// at random training rows.
+    fn split_blocks(
+        &self,
+        network: &mut Mlp<f32>,
+        layout: MixtureLayout,
+        origin: usize,
+        rng: &mut impl Rng,
+    ) -> Result<()> {
+        let single = MixtureLayout { components: layout.components / layout.block(), ..layout };
+        let spec = MlpSpec { output: single.outputs(), ..network.spec().clone() };
+        let source = Mlp::from_parameters(spec, self.done[origin].0.clone())?;
+        let engine = Engine::new(&source);
+        let mut workspace = ForwardWorkspace::new(source.spec(), 1);
+        let mut outputs = vec![0.0; single.outputs()];
+        let mut mixture = MixtureScratch::default();
+        let (from, to) = (source.layers().len() - 1, network.layers()[source.layers().len() - 1].clone());
+        network.parameters_mut()[..to.weight.start].copy_from_slice(&source.parameters()[..to.weight.start]);
+        let mut copy = |at: usize, own: Range<usize>, shift: &[f64]| {
+            let weights = to.weight.start + at * to.input..to.weight.start + (at + own.len()) * to.input;
+            let rows = own.start * to.input..own.end * to.input;
+            network.parameters_mut()[weights].copy_from_slice(&source.weight(from)[rows]);
+            let biases = &mut network.parameters_mut()[to.bias.start + at..][..own.len()];
+            biases.copy_from_slice(&source.bias(from)[own]);
+            // Behind the logit.
+            biases.iter_mut().skip(1).zip(shift).for_each(|(bias, &shift)| *bias += shift as f32);
+        };
+        for c in 0..layout.components {
+            let row = self.data.training[rng.random_range(0..self.data.training.len())] as usize;
+            engine.forward(self.data.latent_row(row), &mut workspace, &mut outputs);
+            single.expand(&outputs, &mut mixture);
+            let category = c / layout.block();
+            let variances = layout.variances(&mixture.components[category].factor);
+            let shift: Vec<f64> =
+                variances.iter().map(|v| v.sqrt() * Distribution::<f64>::sample(&StandardNormal, rng)).collect();
+            let start = single.mean_offset(category) - 1;
+            let length = single.mean_offset(1) - single.mean_offset(0);
+            copy(layout.mean_offset(c) - 1, start..start + length, &shift);
+        }
+        copy(layout.edge_offset(), single.edge_offset()..single.outputs(), &[]);
+        Ok(())
+    }
+}
