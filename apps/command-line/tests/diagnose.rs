@@ -182,17 +182,21 @@ fn calibrated(place: &Place) {
     for arguments in [
         "simulate gaussian_toy --dimension 2 -n 300 -o train.h5",
         "train train.h5 -o model.safetensors --epochs 1 --hidden 8 --members 1 --architecture likelihood",
-        "simulate gaussian_toy --dimension 2 -n 60 --n-obs 2 --seed 1 -o cal.h5",
+        "simulate gaussian_toy --dimension 2 -n 60 --n-obs 2 --seed 1 -o pairs.h5",
         "observe gaussian_toy --dimension 2 --from-prior -n 2 -o obs.h5",
         "sample model.safetensors --observations obs.h5 --samples 40 -o posterior.nc",
     ] {
         place.run(&format!("{arguments} -q"));
     }
-    let file = hdf5::File::open_rw(place.at("cal.h5")).unwrap();
-    let valid = file.dataset("valid").unwrap();
-    let mut values = valid.read_1d::<u8>().unwrap();
-    values.slice_mut(ndarray::s![10..13]).fill(0);
-    valid.write(&values).unwrap();
+    {
+        let file = hdf5::File::open_rw(place.at("pairs.h5")).unwrap();
+        let valid = file.dataset("valid").unwrap();
+        let mut values = valid.read_1d::<u8>().unwrap();
+        values.slice_mut(ndarray::s![10..13]).fill(0);
+        valid.write(&values).unwrap();
+    }
+    // A copy, since this process reads it: the lock of a file that was open here may live on in a process that another test has started.
+    std::fs::copy(place.at("pairs.h5"), place.at("cal.h5")).unwrap();
 }
 
 /// Draws (60, count, 2) of the model, as its own checks draw them; rows that are not valid are NaN.
