@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
-/// | `per_round` | none: from `tolerance` | simulations a round | ≥ 1 |
+/// | `per_round` | none: from `tolerance` | simulations a round, and of the first look from the prior | ≥ 1 |
 /// | `rounds` | none: until settled | rounds | ≥ 1 |
 /// | `budget` | none | simulations in all at most | ≥ 1 |
 /// | `tolerance` | 0.1 | error of the posterior's mean that simulations may leave, in its own sd | (0, 1\] |
