@@ -150,65 +150,13 @@ fn equations_stand_wherever_a_task_does() {
 }
 
 /// A worker that fails at rows whose k stands in `poison.txt`, in the way that stands beside it.
-const POISONED: &str = r#"
-import os, sys, time
-poison = dict(line.split() for line in open("poison.txt"))
-for line in sys.stdin:
-    seed, k, s = line.split()
-    kind = poison.get(k)
-    if kind == "crash":
-        sys.exit("boom at " + k)
-    if kind == "kill":
-        os.kill(os.getpid(), 9)
-    if kind == "hang":
-        time.sleep(1000)
-    if kind == "end":
-        sys.exit(0)
-    answer = {"nan": "nan", "text": "a b c", "few": "1 2", "many": "1 2 3 4"}.get(kind)
-    print(answer or f"{int(seed) + float(k)} {s} 1", flush=True)
-"#;
+const POISONED: &str = include_str!("workers/poisoned.py");
 
 /// The same, an array a batch.
-const POISONED_ARRAYS: &str = r#"
-import array, os, sys, time
-poison = {float(k): kind for k, kind in (line.split() for line in open("poison.txt"))}
-read, out = sys.stdin.buffer.read, sys.stdout.buffer
-while start := read(10):
-    header = read(start[8] + 256 * start[9]).decode()
-    rows = int(header.split("(")[1].split(",")[0])
-    values = array.array("d", read(24 * rows))
-    for i in range(rows):
-        seed, k, s = values[3 * i : 3 * i + 3]
-        kind = poison.get(k)
-        if kind == "crash":
-            sys.exit(f"boom at {k}")
-        if kind == "kill":
-            os.kill(os.getpid(), 9)
-        if kind == "hang":
-            time.sleep(1000)
-        if kind == "end":
-            sys.exit(0)
-        values[3 * i : 3 * i + 3] = array.array("d", [float("nan")] * 3 if kind == "nan" else [seed + k, s, 1])
-        if kind in ("text", "few", "many"):
-            header = "nonsense"
-    out.write(start[:8] + len(header).to_bytes(2, "little") + header.encode() + values.tobytes())
-    out.flush()
-"#;
+const POISONED_ARRAYS: &str = include_str!("workers/poisoned_arrays.py");
 
 /// The same, called for each row; fails by its status.
-const POISONED_CALL: &str = r#"
-import os, sys, time
-seed, k, s = sys.argv[1:]
-kind = dict(line.split() for line in open("poison.txt")).get(k)
-if kind == "crash" or kind == "end":
-    sys.exit("boom at " + k)
-if kind == "kill":
-    os.kill(os.getpid(), 9)
-if kind == "hang":
-    time.sleep(1000)
-answer = {"nan": "nan", "text": "a b c", "few": "1 2", "many": "1 2 3 4"}.get(kind)
-print(answer or f"{int(seed) + float(k)} {s} 1")
-"#;
+const POISONED_CALL: &str = include_str!("workers/poisoned_call.py");
 
 /// Three rows fail in each way: they and no others are invalid, and what the others are does not change.
 #[test]

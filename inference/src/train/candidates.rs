@@ -179,20 +179,26 @@ impl Run<'_> {
         Ok(network)
     }
 
+    /// The trained network `origin`, whose outputs are of the layout `single`; `network` gets its hidden layers.
+    fn start_from(&self, network: &mut Mlp<f32>, single: MixtureLayout, origin: usize) -> Result<Mlp<f32>> {
+        let spec = MlpSpec { output: single.outputs(), ..network.spec().clone() };
+        let source = Mlp::from_parameters(spec, self.done[origin].0.clone())?;
+        let hidden = network.layers()[network.layers().len() - 1].weight.start;
+        network.parameters_mut()[..hidden].copy_from_slice(&source.parameters()[..hidden]);
+        Ok(source)
+    }
+
     /// Makes the components of `network` copies of the Gaussian of the network `origin`, their means moved by its residuals at random
     /// training rows: where noise is narrow, components that start elsewhere never take part.
     fn split(&self, network: &mut Mlp<f32>, layout: MixtureLayout, origin: usize, rng: &mut impl Rng) -> Result<()> {
         let d = layout.dim;
         let single = MixtureLayout { components: 1, ..layout };
-        let spec = MlpSpec { output: single.outputs(), ..network.spec().clone() };
-        let source = Mlp::from_parameters(spec, self.done[origin].0.clone())?;
+        let source = self.start_from(network, single, origin)?;
         let engine = Engine::new(&source);
         let mut workspace = ForwardWorkspace::new(source.spec(), 1);
         let mut outputs = vec![0.0; single.outputs()];
         let mut mixture = MixtureScratch::default();
         let (from, to) = (source.layers().len() - 1, network.layers()[source.layers().len() - 1].clone());
-        let hidden = to.weight.start;
-        network.parameters_mut()[..hidden].copy_from_slice(&source.parameters()[..hidden]);
         let own = self.form_layout(&DensityForm { components: 1, covariance: layout.covariance });
         let cells = own.cells.then(|| Cells::new(&self.data.observation_map)).flatten();
         for c in 0..layout.components {
@@ -233,14 +239,12 @@ impl Run<'_> {
         rng: &mut impl Rng,
     ) -> Result<()> {
         let single = MixtureLayout { components: layout.components / layout.block(), ..layout };
-        let spec = MlpSpec { output: single.outputs(), ..network.spec().clone() };
-        let source = Mlp::from_parameters(spec, self.done[origin].0.clone())?;
+        let source = self.start_from(network, single, origin)?;
         let engine = Engine::new(&source);
         let mut workspace = ForwardWorkspace::new(source.spec(), 1);
         let mut outputs = vec![0.0; single.outputs()];
         let mut mixture = MixtureScratch::default();
         let (from, to) = (source.layers().len() - 1, network.layers()[source.layers().len() - 1].clone());
-        network.parameters_mut()[..to.weight.start].copy_from_slice(&source.parameters()[..to.weight.start]);
         let mut copy = |at: usize, own: Range<usize>, shift: &[f64]| {
             let weights = to.weight.start + at * to.input..to.weight.start + (at + own.len()) * to.input;
             let rows = own.start * to.input..own.end * to.input;
