@@ -368,15 +368,7 @@ fn an_interrupted_benchmark_writes_the_same_bytes() {
     place.run(&study("whole"));
     let mut interruptions = 0;
     for kind in ["training-set-500", "scores-500", "scores-600", "n1-posteriors", "n4-metrics"] {
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_tallsbi"))
-            .current_dir(place.path())
-            .env("HDF5_USE_FILE_LOCKING", "FALSE")
-            .args(["-q"])
-            .args(study("parts").split(' '))
-            .arg("--resume")
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("starts");
+        let mut child = place.start(&format!("-q {} --resume", study("parts")));
         let steps = place.at("parts/steps");
         let at_work = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.is_ok_and(|entry| {
@@ -385,11 +377,8 @@ fn an_interrupted_benchmark_writes_the_same_bytes() {
             })
         };
         // Until it works on such a step, or is done: steps that take milliseconds may be missed.
-        while child.try_wait().expect("known").is_none() && !steps.read_dir().is_ok_and(|mut all| all.any(at_work)) {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        let kill = ["-c", &format!("kill -INT {}", child.id())];
-        let _ = std::process::Command::new("sh").args(kill).stderr(std::process::Stdio::null()).status();
+        common::while_running(&mut child, || steps.read_dir().is_ok_and(|mut all| all.any(at_work)));
+        common::signal(&child, "-INT");
         interruptions += usize::from(child.wait().expect("ends").code() == Some(130));
     }
     assert!(interruptions >= 2, "only {interruptions} runs were interrupted");

@@ -311,16 +311,7 @@ fn killed_and_resumed() {
     }
     place.run("merge shard-1.h5 shard-2.h5 shard-3.h5 -o merged.h5");
     assert_eq!(place.digest("merged.h5"), digest);
-    let run = || {
-        Command::new(env!("CARGO_BIN_EXE_tallsbi"))
-            .current_dir(place.path())
-            .args(arguments.split_whitespace())
-            .args(["-o", "killed.h5", "--resume"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
+    let run = || place.start(&format!("{arguments} -o killed.h5 --resume"));
     let mut killed = 0;
     for moment in 1..=5 {
         let mut child = run();
@@ -338,7 +329,7 @@ fn killed_and_resumed() {
     // Ctrl-C.
     let mut child = run();
     std::thread::sleep(whole.mul_f64(0.5));
-    assert!(Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap().success());
+    assert!(common::signal(&child, "-INT"));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     // Other workers may go on with it, another model may not.
     let text = std::fs::read_to_string(place.at("model.toml")).unwrap();
@@ -368,26 +359,18 @@ fn runs(process: &Path) -> bool {
 fn a_busy_program_ends_with_us() {
     let place = Place::new();
     model(&place, PYTHON, "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(1000)\n");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
-        .current_dir(place.path())
-        .args("simulate model.toml -n 10 -o a.h5 -q".split_whitespace())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let wait = |until: &dyn Fn() -> bool| {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !until() {
-            assert!(Instant::now() < deadline);
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    };
+    let mut child = place.start("simulate model.toml -n 10 -o a.h5 -q");
     let pid = || std::fs::read_to_string(place.at("pid")).unwrap_or_default();
-    wait(&|| !pid().is_empty());
+    assert!(common::while_running(&mut child, || !pid().is_empty()), "it ended at once");
     let process = Path::new("/proc").join(pid());
     assert!(process.exists());
     child.kill().unwrap();
     child.wait().unwrap();
-    wait(&|| !runs(&process));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while runs(&process) {
+        assert!(Instant::now() < deadline, "it still runs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A small network, a posterior, predictions, posterior SBC, a refinement and a study from a model file.

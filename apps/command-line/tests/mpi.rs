@@ -61,7 +61,7 @@ fn interrupted_and_resumed_with_other_numbers_of_processes() {
         let Some(mut command) = mpirun(&place, size, arguments) else { return };
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(2500));
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert!(common::signal(&child, signal));
         assert!(!child.wait().unwrap().success());
         assert!(!place.at("set.h5").exists(), "the run was over before it was stopped: too short to test anything");
         // Killing mpirun leaves the processes to notice it; the file is locked until they have.

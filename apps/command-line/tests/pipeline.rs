@@ -101,23 +101,14 @@ fn training_and_sampling_are_reproducible() {
 #[cfg(unix)]
 #[test]
 fn one_run_at_a_time_trains_into_an_output() {
-    use std::process::{Command, Stdio};
     let place = Place::new();
     place.run("simulate slcp -n 2000 -o train.h5");
     let arguments = "train train.h5 -o model.safetensors --epochs 100000 --patience 100000 --hidden 16 -q";
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
-        .current_dir(place.path())
-        .args(arguments.split_whitespace())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while !place.at("model.safetensors.lock").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "training ended at once");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut child = place.start(arguments);
+    let lock = place.at("model.safetensors.lock");
+    assert!(common::while_running(&mut child, || lock.exists()), "training ended at once");
     place.fails(arguments, 1, "another run is training into it");
-    Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap();
+    assert!(common::signal(&child, "-INT"));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!place.at("model.safetensors.lock").exists());
 }
@@ -125,25 +116,20 @@ fn one_run_at_a_time_trains_into_an_output() {
 #[cfg(unix)]
 #[test]
 fn training_resumes_to_the_same_weights() {
-    use std::process::{Command, Stdio};
     let place = Place::new();
     place.run("simulate slcp -n 5000 -o train.h5");
     let arguments = "train train.h5 --epochs 12 --hidden 64,64 -q";
     place.run(&format!("{arguments} -o whole.safetensors"));
     let mut interruptions = 0;
+    let lock = place.at("cut.safetensors.lock");
     loop {
-        let child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
-            .current_dir(place.path())
-            .args(arguments.split_whitespace())
-            .args(["-o", "cut.safetensors", "--resume"])
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(400));
-        // Fails where the run is over already.
-        let _ = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).stderr(Stdio::null()).status();
-        let code = child.wait_with_output().unwrap().status.code();
+        let mut child = place.start(&format!("{arguments} -o cut.safetensors --resume"));
+        if common::while_running(&mut child, || lock.exists()) {
+            std::thread::sleep(std::time::Duration::from_millis(400));
+            // Fails where the run is over already.
+            common::signal(&child, "-INT");
+        }
+        let code = child.wait().unwrap().code();
         if code == Some(0) {
             break;
         }

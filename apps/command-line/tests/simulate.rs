@@ -68,14 +68,7 @@ fn killed_and_resumed() {
     let mut killed = 0;
     for moment in 0..10u32 {
         let after = whole.mul_f64(f64::from(moment * 7 % 10 + 1) / 12.0) + Duration::from_millis(u64::from(moment));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
-            .current_dir(place.path())
-            .args(arguments.split_whitespace())
-            .args(["-o", "killed.h5", "--resume"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = place.start(&format!("{arguments} -o killed.h5 --resume"));
         std::thread::sleep(after);
         // SIGKILL on Unix: the program cannot react.
         killed += usize::from(child.try_wait().unwrap().is_none());
@@ -99,15 +92,16 @@ fn killed_and_resumed() {
 fn interrupted_and_resumed() {
     let place = Place::new();
     let arguments = "simulate jrnmm -n 1000000 --seed 1 -o set.h5";
-    let child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tallsbi"))
         .current_dir(place.path())
         .args(arguments.split_whitespace())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(700));
-    assert!(Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status().unwrap().success());
+    let kept = place.at("set.h5.partial");
+    assert!(common::while_running(&mut child, || kept.exists()), "it ended at once");
+    assert!(common::signal(&child, "-INT"));
     let output = child.wait_with_output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(130), "{error}");

@@ -74,10 +74,11 @@ fn a_closed_terminal_leaves_a_checkpoint() {
     for signals in [vec!["-HUP", "-HUP"], vec!["-TERM"], vec!["-INT"]] {
         let _ = std::fs::remove_file(place.at("m.safetensors.checkpoint"));
         let mut child = start(&place, arguments, broken_pipe(), broken_pipe());
+        let lock = place.at("m.safetensors.lock");
+        assert!(common::while_running(&mut child, || lock.exists()), "it ended at once");
         std::thread::sleep(Duration::from_secs(3));
         for signal in signals {
-            let sent = std::process::Command::new("kill").arg(signal).arg(child.id().to_string()).status();
-            assert!(sent.expect("kill").success());
+            assert!(common::signal(&child, signal));
         }
         let told = Instant::now();
         assert_eq!(wait(&mut child, Duration::from_secs(20)).code(), Some(130));

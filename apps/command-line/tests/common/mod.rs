@@ -4,6 +4,30 @@
 
 use assert_cmd::Command;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a machine that does other work may take to start what a test waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until something is so while a program runs. False where the program ends before it is seen to be so.
+pub fn while_running(child: &mut Child, mut so: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    while !so() {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        assert!(started.elapsed() < PATIENCE, "waited in vain");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+/// Sends a signal (`-INT`); false where the program has ended.
+pub fn signal(child: &Child, name: &str) -> bool {
+    let kill = std::process::Command::new("kill").args([name, &child.id().to_string()]).stderr(Stdio::null()).status();
+    kill.unwrap().success()
+}
 
 /// A temporary folder to run the program in.
 pub struct Place(tempfile::TempDir);
@@ -32,6 +56,18 @@ impl Place {
         // this one writes, and with it the lock.
         command.env("HDF5_USE_FILE_LOCKING", "FALSE");
         command
+    }
+
+    /// Starts it, deaf and mute.
+    pub fn start(&self, arguments: &str) -> Child {
+        std::process::Command::new(env!("CARGO_BIN_EXE_tallsbi"))
+            .current_dir(self.path())
+            .args(arguments.split_whitespace())
+            .env("HDF5_USE_FILE_LOCKING", "FALSE")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     /// Runs it; it must succeed. Returns standard output.
