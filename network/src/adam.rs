@@ -94,25 +94,9 @@ impl<T: Real> Adam<T> {
         assert_eq!(parameters.len(), self.first.len(), "the optimiser was made for another network");
         assert_eq!(parameters.len(), gradient.len(), "gradient has another length than the parameters");
         self.step += 1;
-        let AdamSettings { beta1, beta2, epsilon, weight_decay, l2_penalty } = self.settings;
-        let steps = self.step as f64;
-        let step_size = learning_rate / (1.0 - beta1.powf(steps));
-        let second_scale = 1.0 / (1.0 - beta2.powf(steps)).sqrt();
+        let step = AdamStep { settings: &self.settings, step: self.step, learning_rate };
         let update = |(((parameters, gradient), first), second): Ranges<'_, T>| {
-            AdamUpdate {
-                parameters,
-                gradient,
-                first,
-                second,
-                beta1: T::from_f64(beta1),
-                beta2: T::from_f64(beta2),
-                step_size: T::from_f64(step_size),
-                second_scale: T::from_f64(second_scale),
-                epsilon: T::from_f64(epsilon),
-                shrink: T::from_f64(1.0 - learning_rate * weight_decay),
-                l2_penalty: T::from_f64(l2_penalty),
-            }
-            .run();
+            step.apply(parameters, gradient, first, second);
         };
         if parameters.len() <= RANGE {
             update((((parameters, gradient), &mut self.first), &mut self.second));
@@ -124,6 +108,37 @@ impl<T: Real> Adam<T> {
                 .zip(self.second.par_chunks_mut(RANGE))
                 .for_each(update);
         }
+    }
+}
+
+/// What all parameters of a step share.
+#[derive(Clone, Copy)]
+pub(crate) struct AdamStep<'a> {
+    pub(crate) settings: &'a AdamSettings,
+    /// Its number, from 1.
+    pub(crate) step: u64,
+    pub(crate) learning_rate: f64,
+}
+
+impl AdamStep<'_> {
+    /// Moves a range of parameters with their moments.
+    pub(crate) fn apply<T: Real>(self, parameters: &mut [T], gradient: &[T], first: &mut [T], second: &mut [T]) {
+        let AdamSettings { beta1, beta2, epsilon, weight_decay, l2_penalty } = *self.settings;
+        let steps = self.step as f64;
+        AdamUpdate {
+            parameters,
+            gradient,
+            first,
+            second,
+            beta1: T::from_f64(beta1),
+            beta2: T::from_f64(beta2),
+            step_size: T::from_f64(self.learning_rate / (1.0 - beta1.powf(steps))),
+            second_scale: T::from_f64(1.0 / (1.0 - beta2.powf(steps)).sqrt()),
+            epsilon: T::from_f64(epsilon),
+            shrink: T::from_f64(1.0 - self.learning_rate * weight_decay),
+            l2_penalty: T::from_f64(l2_penalty),
+        }
+        .run();
     }
 }
 

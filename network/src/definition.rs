@@ -120,10 +120,27 @@ impl MlpSpec {
         self.layout().last().map_or(0, |layer| layer.bias.end)
     }
 
+    /// Where the layers' weights are among the parameters, first to last.
+    pub fn matrices(&self) -> Vec<MatrixPlace> {
+        let place = |layer: LayerLayout| MatrixPlace { place: layer.weight, rows: layer.output, columns: layer.input };
+        self.layout().into_iter().map(place).collect()
+    }
+
     /// The widest hidden layer, 0 without one.
     pub fn widest_hidden(&self) -> usize {
         self.hidden.iter().copied().max().unwrap_or(0)
     }
+}
+
+/// Where a matrix lies among flat parameters, row-major.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatrixPlace {
+    /// Its parameters.
+    pub place: Range<usize>,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
 }
 
 /// Shape of one layer and the places of its parameters in the flat vector.

@@ -4,7 +4,7 @@
 //! * [`Engine`]: runs it, forward ([`Engine::forward`]), backward ([`Engine::backward`]) and along tangents
 //!   ([`Engine::tangent`]), on tiles of rows, without allocating.
 //! * [`SmallNetwork`]: trains networks of tens of units, at twice the speed.
-//! * [`Adam`], [`Ema`], [`LearningRateSchedule`], [`GradientAccumulator`]: training on flat vectors, to the same bytes on any
+//! * [`Adam`], [`Soap`], [`Ema`], [`LearningRateSchedule`], [`GradientAccumulator`]: training on flat vectors, to the same bytes on any
 //!   number of threads.
 //! * [`tensors`]: reading and writing as named safetensors.
 //!
@@ -21,12 +21,13 @@ mod parallel;
 mod real;
 mod schedule;
 mod small;
+mod soap;
 mod tangent;
 pub mod tensors;
 
 pub use adam::{Adam, AdamSettings, Ema, EmaSettings, clip_global_norm};
 pub use backward::Trace;
-pub use definition::{Activation, LastLayer, LayerLayout, MAX_PARAMETERS, MAX_WIDTH, Mlp, MlpSpec};
+pub use definition::{Activation, LastLayer, LayerLayout, MAX_PARAMETERS, MAX_WIDTH, MatrixPlace, Mlp, MlpSpec};
 pub use engine::Engine;
 pub use error::NetworkError;
 pub use forward::ForwardWorkspace;
@@ -34,4 +35,5 @@ pub use parallel::GradientAccumulator;
 pub use real::Real;
 pub use schedule::{LearningRateSchedule, ScheduleShape};
 pub use small::SmallNetwork;
+pub use soap::Soap;
 pub use tangent::{FirstTangents, TangentWorkspace};

@@ -7,7 +7,7 @@
 use crate::{InferenceError, Result};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use tallsbi_network::{Activation, Engine, ForwardWorkspace, LastLayer, MAX_WIDTH, Mlp, MlpSpec};
+use tallsbi_network::{Activation, Engine, ForwardWorkspace, LastLayer, MAX_WIDTH, MatrixPlace, Mlp, MlpSpec};
 
 /// Rows evaluated at a time: two tiles of a 256-wide hidden layer stay in a 2 MiB second-level cache.
 pub const TILE_ROWS: usize = 128;
@@ -234,6 +234,21 @@ impl ConditionalNetwork {
     /// All parameters in one vector.
     pub fn flat_parameters(&self) -> Vec<f32> {
         self.parts().flat_map(|part| part.parameters().iter().copied()).collect()
+    }
+
+    /// Where the parts' weights are in that vector.
+    pub fn matrices(&self) -> Vec<MatrixPlace> {
+        let mut start = 0;
+        let mut all = Vec::new();
+        for part in self.parts() {
+            all.extend(part.spec().matrices().into_iter().map(|MatrixPlace { place, rows, columns }| MatrixPlace {
+                place: start + place.start..start + place.end,
+                rows,
+                columns,
+            }));
+            start += part.parameters().len();
+        }
+        all
     }
 
     /// Takes all parameters from one vector.

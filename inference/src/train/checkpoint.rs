@@ -103,7 +103,7 @@ mod tests {
         let good = checkpoint();
         for (pointer, value) in [
             ("/current/0/best", "[0.0]"),
-            ("/current/0/adam/first", "[]"),
+            ("/current/0/optimizer/first", "[]"),
             ("/current/0/history", "[]"),
             ("/done/0/0", "[1.0]"),
         ] {

@@ -8,7 +8,7 @@ use crate::model::conditional::time_features;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 use std::ops::Range;
-use tallsbi_network::{Engine, Mlp, Trace};
+use tallsbi_network::{Engine, MatrixPlace, Mlp, Trace};
 
 /// 2⁶⁴ divided by the golden ratio, as a fraction: multiples of it modulo 1 are the additive low-discrepancy sequence.
 const GOLDEN_FRACTION: f64 = 0.618_033_988_749_894_8;
@@ -229,6 +229,10 @@ impl Objective for DenoisingObjective<'_> {
             trunk_trace: Trace::new(trunk, CHUNK_ROWS),
             scratch: Scratch::default(),
         }
+    }
+
+    fn matrices(&self) -> Vec<MatrixPlace> {
+        self.network.matrices()
     }
 
     fn load(&mut self, parameters: &[f32]) {

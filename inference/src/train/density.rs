@@ -9,7 +9,7 @@ use rand::RngExt;
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::ops::Range;
 use tallsbi_data::{SignedPermutation, StreamKey, Symmetry};
-use tallsbi_network::{Engine, ForwardWorkspace, Mlp, Trace};
+use tallsbi_network::{Engine, ForwardWorkspace, MatrixPlace, Mlp, Trace};
 
 /// What is conditioned on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,6 +254,10 @@ impl Objective for DensityObjective<'_> {
             trace: Trace::new(spec, CHUNK_ROWS),
             forward: ForwardWorkspace::new(spec, CHUNK_ROWS),
         }
+    }
+
+    fn matrices(&self) -> Vec<MatrixPlace> {
+        self.engine.spec().matrices()
     }
 
     fn load(&mut self, parameters: &[f32]) {

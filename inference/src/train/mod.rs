@@ -29,7 +29,7 @@ mod trust;
 pub use checkpoint::Checkpoint;
 pub use data::{RowBlock, RowSource, TrainingData, VisitBlocks, VisitRows};
 pub use features::{Features, Storage};
-pub use optimizer::{OptimizerOptions, SearchOptions};
+pub use optimizer::{Algorithm, OptimizerOptions, SearchOptions};
 pub use options::{
     AnchorOptions, Architecture, DensityForm, Failures, LatentKind, LikelihoodOptions, MOST_OUTPUTS, NoiseLevels,
     Outliers, TrainOptions,

@@ -4,6 +4,20 @@ use crate::{InferenceError, Result};
 use serde::{Deserialize, Deserializer, Serialize};
 use tallsbi_network::ScheduleShape;
 
+/// How gradients become steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Algorithm {
+    /// Adam (Kingma and Ba 2015), each parameter by itself.
+    #[default]
+    Adam,
+    /// Adam in the eigenbases of each weight matrix's gradients (SOAP, Vyas et al. 2024): a step costs more, and far fewer are needed.
+    Soap,
+}
+
+/// Rows of the smallest batches that [`OptimizerOptions::min_batches`] makes: half as many take as long.
+const SMALLEST_BATCH: usize = 32;
+
 /// Most epochs.
 const MAX_EPOCHS: usize = 10_000_000;
 
@@ -15,11 +29,13 @@ fn is_zero(count: &usize) -> bool {
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
+/// | `algorithm` | adam | how gradients become steps: adam or soap | |
 /// | `epochs` | 300 | passes over the training rows, at most | ≥ 1 |
 /// | `min_steps` | 0 | more epochs where that many steps take more | ≥ 0 |
 /// | `patience` | 100 | epochs without a better validation loss before stopping early | ≥ 1 |
 /// | `batch_size` | 256 | rows a step | ≥ 1 |
-/// | `learning_rate` | 1e-3 | Adam's, after warm-up | > 0 |
+/// | `min_batches` | 0 | smaller batches, of 32 rows at least, where an epoch has fewer steps than that | ≥ 0 |
+/// | `learning_rate` | 1e-3 | after warm-up | > 0 |
 /// | `schedule` | cosine | course of the learning rate | |
 /// | `warm_up_epochs` | 1 | linear rise of the learning rate | |
 /// | `weight_decay` | 0 | decoupled (AdamW) | ≥ 0 |
@@ -28,6 +44,8 @@ fn is_zero(count: &usize) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerOptions {
+    /// How gradients become steps.
+    pub algorithm: Algorithm,
     /// Largest number of epochs.
     pub epochs: usize,
     /// Where so many epochs have fewer steps than this, as few rows have, there are as many as it takes.
@@ -37,6 +55,9 @@ pub struct OptimizerOptions {
     pub patience: usize,
     /// Rows a step.
     pub batch_size: usize,
+    /// Where an epoch has fewer steps than this, as with few rows, batches are smaller, but of 32 rows at least.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_batches: usize,
     /// Learning rate after warm-up.
     pub learning_rate: f64,
     /// Course of the learning rate.
@@ -54,10 +75,12 @@ pub struct OptimizerOptions {
 impl Default for OptimizerOptions {
     fn default() -> Self {
         Self {
+            algorithm: Algorithm::Adam,
             epochs: 300,
             min_steps: 0,
             patience: 100,
             batch_size: 256,
+            min_batches: 0,
             learning_rate: 1e-3,
             schedule: ScheduleShape::Cosine,
             warm_up_epochs: 1,
@@ -72,10 +95,12 @@ impl Default for OptimizerOptions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Given {
+    algorithm: Option<Algorithm>,
     epochs: Option<usize>,
     min_steps: Option<usize>,
     patience: Option<usize>,
     batch_size: Option<usize>,
+    min_batches: Option<usize>,
     learning_rate: Option<f64>,
     schedule: Option<ScheduleShape>,
     warm_up_epochs: Option<usize>,
@@ -90,6 +115,11 @@ impl OptimizerOptions {
         (self.epochs, self.min_steps) = (epochs, 0);
     }
 
+    /// Batches of this many rows, however few there are.
+    pub fn set_batch_size(&mut self, batch_size: usize) {
+        (self.batch_size, self.min_batches) = (batch_size, 0);
+    }
+
     /// Reads what is given in place of `self`.
     pub(super) fn overridden<'de, D: Deserializer<'de>>(
         mut self,
@@ -99,11 +129,16 @@ impl OptimizerOptions {
         if let Some(epochs) = given.epochs {
             self.set_epochs(epochs);
         }
+        if let Some(batch_size) = given.batch_size {
+            self.set_batch_size(batch_size);
+        }
         Ok(Self {
             epochs: self.epochs,
+            algorithm: given.algorithm.unwrap_or(self.algorithm),
             min_steps: given.min_steps.unwrap_or(self.min_steps),
             patience: given.patience.unwrap_or(self.patience),
-            batch_size: given.batch_size.unwrap_or(self.batch_size),
+            batch_size: self.batch_size,
+            min_batches: given.min_batches.unwrap_or(self.min_batches),
             learning_rate: given.learning_rate.unwrap_or(self.learning_rate),
             schedule: given.schedule.unwrap_or(self.schedule),
             warm_up_epochs: given.warm_up_epochs.unwrap_or(self.warm_up_epochs),
@@ -113,9 +148,15 @@ impl OptimizerOptions {
         })
     }
 
+    /// Rows of a batch of `rows` rows.
+    pub(super) fn batch_of(&self, rows: usize) -> usize {
+        let most = rows.checked_div(self.min_batches).unwrap_or(rows).max(SMALLEST_BATCH);
+        self.batch_size.min(most).min(rows).max(1)
+    }
+
     /// Epochs over `rows` rows.
     pub(super) fn epochs_of(&self, rows: usize) -> usize {
-        let steps = rows / self.batch_size.min(rows).max(1);
+        let steps = rows / self.batch_of(rows);
         self.epochs.max(self.min_steps.div_ceil(steps.max(1)))
     }
 
@@ -126,9 +167,12 @@ impl OptimizerOptions {
                 return Err(InferenceError::Option { option, message: "must be at least 1".into() });
             }
         }
-        for (option, value) in
-            [("epochs", self.epochs), ("min_steps", self.min_steps), ("warm_up_epochs", self.warm_up_epochs)]
-        {
+        for (option, value) in [
+            ("epochs", self.epochs),
+            ("min_steps", self.min_steps),
+            ("min_batches", self.min_batches),
+            ("warm_up_epochs", self.warm_up_epochs),
+        ] {
             if value > MAX_EPOCHS {
                 let message = format!("must be at most {MAX_EPOCHS}: more never end, got {value}");
                 return Err(InferenceError::Option { option, message });
@@ -182,7 +226,7 @@ impl SearchOptions {
                     name += &format!(", learning rate {rate}");
                 }
                 if let Some(&batch) = self.batch_sizes.get(batch) {
-                    variant.batch_size = batch;
+                    variant.set_batch_size(batch);
                     name += &format!(", batches of {batch}");
                 }
                 (name, variant)
@@ -209,7 +253,11 @@ mod tests {
         // Epochs that are asked for are neither more nor fewer.
         let given = read(r#"{"likelihood":{"optimizer":{"epochs":3}}}"#).unwrap().likelihood.optimizer;
         assert!(usual.likelihood.optimizer.epochs_of(640) > 100 && given.epochs_of(640) == 3, "{given:?}");
-        assert_eq!(usual.likelihood.optimizer.epochs_of(27_000), 100);
+        assert_eq!(usual.likelihood.optimizer.epochs_of(27_000), 30);
+        // Batches that are asked for are neither larger nor smaller.
+        assert_eq!([27_000, 2700, 600].map(|rows| usual.likelihood.optimizer.batch_of(rows)), [128, 42, 32]);
+        let given = read(r#"{"likelihood":{"optimizer":{"batch_size":100}}}"#).unwrap().likelihood.optimizer;
+        assert_eq!([27_000, 2700, 60].map(|rows| given.batch_of(rows)), [100, 100, 60]);
         let error = read(r#"{"likelihood":{"optimizer":{"epoch":3}}}"#).unwrap_err();
         assert!(error.contains("epoch"), "{error}");
         let written = serde_json::to_string(&usual).unwrap();

@@ -7,7 +7,7 @@
 use super::trainer::EpochRecord;
 
 /// The epoch after which networks are first compared; the next times are each twice as late.
-const FIRST: usize = 8;
+const FIRST: usize = 4;
 
 /// Whether networks are compared after this epoch.
 pub(super) fn is_due(epoch: usize) -> bool {
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn networks_are_compared_at_doublings() {
-        assert_eq!((0..100).filter(|&epoch| is_due(epoch)).collect::<Vec<_>>(), [8, 16, 32, 64]);
+        assert_eq!((0..100).filter(|&epoch| is_due(epoch)).collect::<Vec<_>>(), [4, 8, 16, 32, 64]);
     }
 
     /// A loss that falls by the same each doubling is foretold exactly, one that falls more slowly not underestimated, one that rises keeps its best.

@@ -208,7 +208,7 @@ impl<'a> Run<'a> {
             let state = match states.next() {
                 Some(state) if state.parameter_count() == job.initial.len() => state,
                 Some(_) => return Err(other_networks()),
-                None => TrainerState::new(job.initial, options)?,
+                None => TrainerState::new(job.initial, job.objective.matrices(), options)?,
             };
             let key = key.indexed(job.stream);
             let plan = Plan { training: &split.training, validation: &split.validation, options, key };
@@ -237,12 +237,12 @@ impl<'a> Run<'a> {
             drop_out(&mut trainers, &rivals);
             self.tell(stage, &trainers)?;
         }
-        for ((trainer, name), options) in trainers.into_iter().zip(names).zip(&optimizers) {
+        for (((trainer, name), options), split) in trainers.into_iter().zip(names).zip(&optimizers).zip(&splits) {
             let Fitted { parameters, best_epoch, best_loss, ended, history } = trainer.into_fitted();
             let record = TrainingRecord {
                 network: ended.map_or_else(|| name.clone(), |why| format!("{name}, {why}")),
                 learning_rate: options.learning_rate,
-                batch_size: options.batch_size,
+                batch_size: options.batch_of(split.training.len()),
                 best_epoch,
                 best_validation_loss: best_loss,
                 kept: true,

@@ -7,7 +7,6 @@
 use super::TrainingData;
 use super::data::Split;
 use super::density::Input;
-use super::optimizer::OptimizerOptions;
 use super::options::Failures;
 use super::run::{Job, Run};
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
@@ -18,7 +17,7 @@ use rand::seq::SliceRandom;
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::ops::Range;
 use tallsbi_data::Purpose;
-use tallsbi_network::{Activation, Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec, Trace};
+use tallsbi_network::{Activation, Engine, ForwardWorkspace, LastLayer, MatrixPlace, Mlp, MlpSpec, Trace};
 
 /// Below this corrected p-value failures depend on θ.
 const LEVEL: f64 = 1e-3;
@@ -62,6 +61,10 @@ impl Objective for SuccessObjective<'_> {
             trace: Trace::new(spec, CHUNK_ROWS),
             forward: ForwardWorkspace::new(spec, CHUNK_ROWS),
         }
+    }
+
+    fn matrices(&self) -> Vec<MatrixPlace> {
+        self.engine.spec().matrices()
     }
 
     fn load(&mut self, parameters: &[f32]) {
@@ -122,7 +125,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let split = self.success_split();
-        let optimizer = OptimizerOptions { learning_rate: 3e-3, ..self.options.likelihood.optimizer.clone() };
+        let optimizer = self.options.likelihood.optimizer.clone();
         let mut networks = Vec::new();
         let mut jobs = Vec::new();
         for (index, hidden) in [Vec::new(), HIDDEN.to_vec()].into_iter().enumerate() {

@@ -3,7 +3,7 @@
 //! Unlike the published code, the validation noise is fixed, the *averaged* weights are validated, and the best ones are
 //! copied, not aliased.
 
-use super::optimizer::OptimizerOptions;
+use super::optimizer::{Algorithm, OptimizerOptions};
 use crate::{InferenceError, Result};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use tallsbi_data::{Monitor, Purpose, StreamKey};
 use tallsbi_network::{
-    Adam, AdamSettings, Ema, EmaSettings, GradientAccumulator, LearningRateSchedule, clip_global_norm,
+    AdamSettings, Ema, EmaSettings, GradientAccumulator, LearningRateSchedule, MatrixPlace, Soap, clip_global_norm,
 };
 
 /// Rows whose gradient one worker computes at a time, at most: fixed, so that sums do not depend on the number of threads.
@@ -21,6 +21,9 @@ pub const CHUNK_ROWS: usize = 64;
 fn chunk_rows(batch_size: usize) -> usize {
     batch_size.div_ceil(2).min(CHUNK_ROWS)
 }
+
+/// SOAP's own averages (Vyas et al. 2024): short ones of squares serve losses whose gradients' sizes vary (`docs/lab/likelihood.md`).
+const SOAP: AdamSettings = AdamSettings { beta1: 0.95, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.0, l2_penalty: 0.0 };
 
 /// Validation loss, relative to that of the initial weights, beyond which training counts as exploded. Far out, because the
 /// negative log-likelihood of one outlier can be thousands for some epochs of a training that ends well.
@@ -46,6 +49,9 @@ pub trait Objective: Sync {
 
     /// Makes them.
     fn workspace(&self) -> Self::Workspace;
+
+    /// Where the weights of layers are among the parameters.
+    fn matrices(&self) -> Vec<MatrixPlace>;
 
     /// Takes parameters.
     fn load(&mut self, parameters: &[f32]);
@@ -97,7 +103,7 @@ impl std::fmt::Display for Ended {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrainerState {
     parameters: Vec<f32>,
-    adam: Adam<f32>,
+    optimizer: Soap,
     ema: Ema<f32>,
     best: Vec<f32>,
     /// Validation loss before the first step.
@@ -131,15 +137,19 @@ pub struct Fitted {
 }
 
 impl TrainerState {
-    /// The state before the first step.
+    /// The state before the first step of parameters with these weight matrices among them.
     ///
     /// # Errors
     /// When optimiser settings are out of range.
-    pub fn new(parameters: Vec<f32>, options: &OptimizerOptions) -> Result<Self> {
-        let adam = AdamSettings { weight_decay: options.weight_decay, ..AdamSettings::default() };
+    pub fn new(parameters: Vec<f32>, matrices: Vec<MatrixPlace>, options: &OptimizerOptions) -> Result<Self> {
+        let (settings, matrices) = match options.algorithm {
+            Algorithm::Adam => (AdamSettings::default(), Vec::new()),
+            Algorithm::Soap => (SOAP, matrices),
+        };
+        let settings = AdamSettings { weight_decay: options.weight_decay, ..settings };
         let ema = EmaSettings { decay: options.ema_decay, warm_up: true };
         Ok(Self {
-            adam: Adam::new(adam, parameters.len())?,
+            optimizer: Soap::new(settings, parameters.len(), matrices)?,
             ema: Ema::new(ema, &parameters)?,
             best: parameters.clone(),
             parameters,
@@ -160,7 +170,7 @@ impl TrainerState {
     /// Whether all arrays are of the same network.
     pub(super) fn is_consistent(&self) -> bool {
         let n = self.parameter_count();
-        let lengths = [self.adam.parameter_count(), self.ema.average().len(), self.best.len()];
+        let lengths = [self.optimizer.parameter_count(), self.ema.average().len(), self.best.len()];
         lengths == [n; 3] && self.history.len() == self.epoch && self.best_epoch <= self.epoch
     }
 }
@@ -197,7 +207,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
     /// When the learning-rate schedule is out of range.
     pub fn new(objective: O, plan: Plan<'a>, state: TrainerState) -> Result<Self> {
         let options = plan.options;
-        let batch_size = options.batch_size.min(plan.training.len());
+        let batch_size = options.batch_of(plan.training.len());
         let steps = plan.training.len() / batch_size;
         let epochs = options.epochs_of(plan.training.len());
         let schedule = LearningRateSchedule {
@@ -300,8 +310,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
             }) / rows.len() as f64;
             monitor.check()?;
             norm_sum += clip_global_norm(gradient, plan.options.max_gradient_norm);
-            rate = schedule.at(state.adam.step());
-            state.adam.update(&mut state.parameters, gradient, rate);
+            rate = schedule.at(state.optimizer.step());
+            state.optimizer.update(&mut state.parameters, gradient, rate);
             state.ema.update(&state.parameters);
         }
         Ok((loss_sum / steps, norm_sum / steps, rate))

@@ -70,18 +70,17 @@ pub struct TrainArguments {
     /// What failed simulations say of the parameters, for likelihoods [default: inform]
     #[arg(long, value_parser = choice::<Failures>())]
     pub failures: Option<Failures>,
-    /// Passes over the data at most, of each network [default: 300; for likelihoods 100, more where rows are few; for anchors 200]
+    /// Passes over the data at most, of each network [default: 300; for likelihoods 30, more where rows are few; for anchors 200]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
     /// Epochs without a better validation loss before stopping [default: 100; for likelihoods 40]
     #[arg(long, value_name = "N")]
     pub patience: Option<usize>,
     /// Rows a step; of several, the one that validates best (trains every combination with --learning-rate) [default: 256;
-    /// for likelihoods 64]
+    /// for likelihoods 128, smaller where rows are few]
     #[arg(long, value_name = "N,..", value_delimiter = ',')]
     pub batch_size: Vec<usize>,
-    /// Learning rate of Adam; of several, the one that validates best [default: 1e-3; for likelihoods also three times
-    /// as much]
+    /// Learning rate; of several, the one that validates best [default: 1e-3 with Adam; for likelihoods, which SOAP trains, 1e-2]
     #[arg(long, value_name = "RATE,..", value_delimiter = ',')]
     pub learning_rate: Vec<f64>,
     /// How noise levels are drawn [default: log-uniform]
@@ -205,7 +204,7 @@ fn override_optimizer(arguments: &TrainArguments, optimizer: &mut OptimizerOptio
     }
     optimizer.patience = arguments.patience.unwrap_or(optimizer.patience);
     if let [batch_size] = arguments.batch_size[..] {
-        optimizer.batch_size = batch_size;
+        optimizer.set_batch_size(batch_size);
     }
     if let [learning_rate] = arguments.learning_rate[..] {
         optimizer.learning_rate = learning_rate;
