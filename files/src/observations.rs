@@ -69,9 +69,9 @@ impl Observations {
     pub fn read_with(path: &Path, gaps: Gaps) -> Result<Self> {
         let file = open_hdf5(path)?;
         expect_kind(path, &file, FileKind::Observations)?;
-        let x = super::matrix::read_dataset(path, &file, "x", (None, gaps))?;
+        let (x, _) = super::matrix::read_dataset(path, &file, "x", (None, gaps))?;
         let theta_true = if file.link_exists("theta_true") {
-            let theta = super::matrix::read_dataset(path, &file, "theta_true", (None, Gaps::Refused))?;
+            let (theta, _) = super::matrix::read_dataset(path, &file, "theta_true", (None, Gaps::Refused))?;
             Some(theta.row(0).mapv(|value| value as f32))
         } else {
             None
