@@ -153,7 +153,6 @@ fn read_whole(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Matrix> {
         }
         Some(FileKind::Observations) => {
             let observations = Observations::read_with(path, gaps)?;
-            // With all their digits.
             let (values, flat) = read_observed(path, file, gaps)?;
             let theta_true = observations.theta_true.map(|theta| theta.mapv(f64::from));
             Ok(Matrix { values, names: observations.observation_names, theta_true, flat })

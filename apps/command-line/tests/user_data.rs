@@ -126,6 +126,42 @@ fn broken_rows_marks_and_large_offsets_do_not_move_the_posterior() {
     [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.view(), column));
 }
 
+/// A study of a training set in double precision, seconds since 1970 and pressures, finds the exact posterior too.
+#[test]
+fn studies_take_large_offsets() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    let observed = observations();
+    let shift = |x: &Array2<f64>| x * &ndarray::arr1(&[1.0, 0.005]) + ndarray::arr1(&[1.7e9, 101_325.0]);
+    write(&place, "train.h5", theta.view(), shift(&x).view(), NAMES);
+    observe(&place, "obs.h5", shift(&observed).view());
+    let text = "n_obs = [5, 20]\nposterior_samples = 2000\nobservations = \"obs.h5\"\n[[runs]]\nname = \"own\"\ntraining_set = \"train.h5\"\n";
+    std::fs::write(place.at("study.toml"), text).unwrap();
+    place.run("study study.toml -o out");
+    let results: Value = serde_json::from_slice(&std::fs::read(place.at("out/results.json")).unwrap()).unwrap();
+    let run = &results["runs"][0];
+    for (n, posterior) in [5, 20].into_iter().zip(run["posteriors"].as_array().unwrap()) {
+        let of = |name: &str| [0, 1].map(|column| posterior["marginals"][column][name].clone());
+        let found = serde_json::json!({ "mean": of("mean"), "sd": of("sd") });
+        [0, 1].into_iter().for_each(|column| assert_exact(&found, observed.slice(ndarray::s![..n, ..]), column));
+    }
+    let support = &run["observations"]["support"];
+    assert_eq!(support["outside"], 0, "{support}");
+    let median = support["observed"][0][1].as_f64().unwrap();
+    assert!((median - 1.7e9 - 0.6).abs() < 0.5, "in the simulator's units: {support}");
+    // Its task could simulate pairs in single precision only.
+    place.run("simulate gaussian_toy --dimension 2 -n 600 -o toy.h5");
+    let file = hdf5::File::append(place.at("toy.h5")).unwrap();
+    let x: Array3<f64> = file.dataset("x").unwrap().read_dyn().unwrap().into_shape_with_order((600, 1, 2)).unwrap();
+    file.unlink("x").unwrap();
+    file.new_dataset_builder().with_data(&(x + 1.7e9)).create("x").unwrap();
+    drop(file);
+    observe(&place, "obs.h5", (observed + 1.7e9).view());
+    let task = "task = \"gaussian_toy\"\n[runs.options]\ndimension = 2\n";
+    std::fs::write(place.at("study.toml"), text.replace("train.h5", "toy.h5") + task).unwrap();
+    place.fails("study study.toml -o other -q", 1, "column 0 of x is large beside its spread, and the task's simulations");
+}
+
 #[test]
 fn copied_rows_are_used_once() {
     let place = Place::new();

@@ -78,7 +78,7 @@ pub fn run(context: &Context, arguments: &ObserveArguments) -> Result<()> {
         x => resumable(x, "nothing was written")?,
     };
     let observations = Observations {
-        x,
+        x: x.mapv(f64::from),
         theta_true: Some(Array1::from(stored.clone())),
         parameter_names: task.prior().names().to_vec(),
         observation_names: task.observation_names(),

@@ -189,7 +189,7 @@ fn without_heap(path: &Path) {
 
 fn observations(folder: &Path) {
     let observations = Observations {
-        x: values(6, 4).mapv(|value| value as f32),
+        x: values(6, 4).mapv(|value| f64::from(value as f32)),
         theta_true: Some(arr1(&[0.5, -0.5])),
         parameter_names: vec!["a".into(), "b".into()],
         observation_names: Vec::new(),
