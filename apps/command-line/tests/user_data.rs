@@ -159,7 +159,11 @@ fn studies_take_large_offsets() {
     observe(&place, "obs.h5", (observed + 1.7e9).view());
     let task = "task = \"gaussian_toy\"\n[runs.options]\ndimension = 2\n";
     std::fs::write(place.at("study.toml"), text.replace("train.h5", "toy.h5") + task).unwrap();
-    place.fails("study study.toml -o other -q", 1, "column 0 of x is large beside its spread, and the task's simulations");
+    place.fails(
+        "study study.toml -o other -q",
+        1,
+        "column 0 of x is large beside its spread, and the task's simulations",
+    );
 }
 
 #[test]

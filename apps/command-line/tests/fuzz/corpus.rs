@@ -232,7 +232,7 @@ fn small(architecture: Architecture) -> TrainOptions {
     let optimizer = OptimizerOptions { epochs: 2, ..OptimizerOptions::default() };
     let mut options = TrainOptions { architecture, optimizer: optimizer.clone(), ..TrainOptions::default() };
     options.network.hidden = vec![8];
-    options.anchor = AnchorOptions { hidden: vec![8], optimizer: optimizer.clone() };
+    options.anchor = AnchorOptions { hidden: vec![8], optimizer: optimizer.clone(), ..AnchorOptions::default() };
     options.likelihood =
         LikelihoodOptions { hidden: vec![8], members: 2, linear: false, optimizer, ..LikelihoodOptions::default() };
     options
