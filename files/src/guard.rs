@@ -270,7 +270,7 @@ mod tests {
             let dataset = file.new_dataset_builder().empty_as(&half).shape((1, 2)).create("x").unwrap();
             dataset.write(&ndarray::arr2(&[[1.0f32, value]])).unwrap();
             file.close().unwrap();
-            assert_eq!(Observations::read(&path).unwrap().x, ndarray::arr2(&[[1.0, value]]));
+            assert_eq!(Observations::read(&path).unwrap().x, ndarray::arr2(&[[1.0, f64::from(value)]]));
             Contents::read(&path).unwrap().digest
         };
         assert_ne!(digest(2.5), digest(2.0));

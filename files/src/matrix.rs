@@ -42,6 +42,25 @@ pub struct Matrix {
     pub names: Vec<String>,
     /// True parameters, where the file holds them.
     pub theta_true: Option<Array1<f64>>,
+    /// Whether the file holds one dimension, which is taken for one row: [`Matrix::with_rows_of`] knows better.
+    pub flat: bool,
+}
+
+impl Matrix {
+    /// The same for rows of `width` values: one dimension of n values is n rows of one value, or one row of n.
+    ///
+    /// # Errors
+    /// What was found and what to write, if it is neither.
+    pub fn with_rows_of(self, width: usize) -> std::result::Result<Self, String> {
+        let found = self.values.ncols();
+        match (self.flat, width) {
+            (true, 1) => Ok(Self { values: self.values.reversed_axes(), flat: false, ..self }),
+            (true, _) if found != width => Err(format!(
+                "has one dimension, of {found} values, and a row has {width}; write an array of two dimensions, (n, {width})"
+            )),
+            _ => Ok(self),
+        }
+    }
 }
 
 impl MatrixSource {
@@ -91,15 +110,16 @@ impl MatrixSource {
         }
         let file = open_hdf5(path)?;
         let Some(name) = &self.dataset else { return read_whole(path, &file, gaps) };
-        let values = read_dataset(path, &file, name, (self.index, gaps))?;
+        let (values, flat) = read_dataset(path, &file, name, (self.index, gaps))?;
         let theta_true = self.theta_beside(&file, name)?;
-        Ok(Matrix { values, names: Vec::new(), theta_true })
+        Ok(Matrix { values, names: Vec::new(), theta_true, flat })
     }
 
     fn read_npy_matrix(&self, gaps: Gaps) -> Result<Matrix> {
         let path = &self.path;
         let values = self.read_array()?;
-        let values = if values.ndim() == 1 { values.insert_axis(Axis(0)) } else { values };
+        let flat = values.ndim() == 1;
+        let values = if flat { values.insert_axis(Axis(0)) } else { values };
         let shape = values.shape().to_vec();
         let values = values.into_dimensionality::<Ix2>().map_err(|_| {
             file_error(path, format!("has the shape {shape:?}; a matrix with a sample a row is needed"))
@@ -108,7 +128,7 @@ impl MatrixSource {
             return Err(file_error(path, "holds no numbers"));
         }
         check_finite(&path.display().to_string(), values.view(), gaps)?;
-        Ok(Matrix { values: values.as_standard_layout().into_owned(), names: Vec::new(), theta_true: None })
+        Ok(Matrix { values: values.as_standard_layout().into_owned(), names: Vec::new(), theta_true: None, flat })
     }
 
     /// `theta_true` in the same file: a vector, or the row that belongs to the index.
@@ -116,7 +136,7 @@ impl MatrixSource {
         if dataset == "theta_true" || !file.link_exists("theta_true") {
             return Ok(None);
         }
-        let theta = read_dataset(&self.path, file, "theta_true", (None, Gaps::Refused))?;
+        let (theta, _) = read_dataset(&self.path, file, "theta_true", (None, Gaps::Refused))?;
         Ok(match self.index {
             Some(index) if index < theta.nrows() => Some(theta.row(index).to_owned()),
             None if theta.nrows() == 1 => Some(theta.row(0).to_owned()),
@@ -129,16 +149,13 @@ fn read_whole(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Matrix> {
     match kind_of_open(path, file)? {
         Some(FileKind::Posterior) => {
             let posterior = Posterior::read(path)?;
-            Ok(Matrix { values: posterior.matrix(), names: posterior.parameter_names, theta_true: None })
+            Ok(Matrix { values: posterior.matrix(), names: posterior.parameter_names, theta_true: None, flat: false })
         }
         Some(FileKind::Observations) => {
             let observations = Observations::read_with(path, gaps)?;
-            Ok(Matrix {
-                // With all their digits.
-                values: read_observed(path, file, gaps)?,
-                names: observations.observation_names,
-                theta_true: observations.theta_true.map(|theta| theta.mapv(f64::from)),
-            })
+            let (values, flat) = read_observed(path, file, gaps)?;
+            let theta_true = observations.theta_true.map(|theta| theta.mapv(f64::from));
+            Ok(Matrix { values, names: observations.observation_names, theta_true, flat })
         }
         Some(FileKind::TrainingSet) => Err(FileError::Kind {
             path: path.to_owned(),
@@ -147,7 +164,7 @@ fn read_whole(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Matrix> {
         }),
         None if file.link_exists("posterior/chain") || file.link_exists("posterior/draw") => {
             let posterior = Posterior::read(path)?;
-            Ok(Matrix { values: posterior.matrix(), names: posterior.parameter_names, theta_true: None })
+            Ok(Matrix { values: posterior.matrix(), names: posterior.parameter_names, theta_true: None, flat: false })
         }
         None if file.link_exists("x") && file.link_exists("theta") => Err(FileError::Kind {
             path: path.to_owned(),
@@ -156,7 +173,8 @@ fn read_whole(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Matrix> {
         }),
         None if file.link_exists("x") => {
             let theta_true = MatrixSource { path: path.into(), dataset: None, index: None }.theta_beside(file, "x")?;
-            Ok(Matrix { values: read_observed(path, file, gaps)?, names: Vec::new(), theta_true })
+            let (values, flat) = read_observed(path, file, gaps)?;
+            Ok(Matrix { values, names: Vec::new(), theta_true, flat })
         }
         None => {
             let found = super::contents::arrays(path, file)?;
@@ -254,13 +272,20 @@ fn unpacked<D: ndarray::Dimension>(dataset: &hdf5::Dataset, mut values: Array<f6
     values
 }
 
-/// The dataset x, behind conditions that stand apart in the file.
-fn read_observed(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Array2<f64>> {
-    let x = read_dataset(path, file, "x", (None, gaps))?;
+/// The dataset x, behind conditions that stand apart in the file, and whether one dimension was taken for one row.
+fn read_observed(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<(Array2<f64>, bool)> {
+    let (mut x, flat) = read_dataset(path, file, "x", (None, gaps))?;
     if !file.link_exists(CONDITIONS) {
-        return Ok(x);
+        return Ok((x, flat));
     }
-    let conditions = read_dataset(path, file, CONDITIONS, (None, Gaps::Refused))?;
+    let (mut conditions, flat_conditions) = read_dataset(path, file, CONDITIONS, (None, Gaps::Refused))?;
+    // As many as the other has rows: one value a row. Two alike are columns both.
+    if flat && [conditions.nrows(), conditions.len()].contains(&x.len()) {
+        x = x.reversed_axes();
+    }
+    if flat_conditions && conditions.len() == x.nrows() {
+        conditions = conditions.reversed_axes();
+    }
     if conditions.nrows() != x.nrows() {
         return Err(FileError::Shape {
             what: format!("{}: {CONDITIONS}", path.display()),
@@ -268,16 +293,17 @@ fn read_observed(path: &Path, file: &hdf5::File, gaps: Gaps) -> Result<Array2<f6
             found: conditions.nrows().to_string(),
         });
     }
-    concatenate(Axis(1), &[conditions.view(), x.view()]).map_err(|error| failed(path, CONDITIONS, &error))
+    let all = concatenate(Axis(1), &[conditions.view(), x.view()]).map_err(|error| failed(path, CONDITIONS, &error))?;
+    Ok((all.as_standard_layout().into_owned(), false))
 }
 
-/// Reads a dataset as a matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`.
+/// Reads a dataset as a matrix: (n, d) as it is, (d) as one row, (k, n, d) at `index`; and whether it is of one dimension.
 pub(super) fn read_dataset(
     path: &Path,
     file: &hdf5::File,
     name: &str,
     (index, gaps): (Option<usize>, Gaps),
-) -> Result<Array2<f64>> {
+) -> Result<(Array2<f64>, bool)> {
     let dataset = numbers(path, file, name)?;
     let shape = dataset.shape();
     let wrong = |what: String| {
@@ -311,5 +337,5 @@ pub(super) fn read_dataset(
         return wrong(": it holds no numbers".into());
     }
     check_finite(&format!("{}: {name}", path.display()), values.view(), gaps)?;
-    Ok(values)
+    Ok((values, shape.len() == 1))
 }

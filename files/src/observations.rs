@@ -11,8 +11,8 @@ use std::path::Path;
 /// Observations x_1..x_n of one system, with the true parameters where they are known (simulated observations).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observations {
-    /// Observations, one a row (n, d).
-    pub x: Array2<f32>,
+    /// Observations, one a row (n, d). Their file has single precision if that holds them all, as simulations do, else double.
+    pub x: Array2<f64>,
     /// True parameters (m).
     pub theta_true: Option<Array1<f32>>,
     /// Names of the parameters; may be empty.
@@ -44,8 +44,11 @@ impl Observations {
                 attributes::write_text(path, &file, name, &json)?;
             }
         }
-        let x = file.new_dataset::<f32>().shape(self.x.dim()).chunk(self.x.dim()).shuffle().deflate(1);
-        x.obj_track_times(false).create("x").and_then(|dataset| dataset.write(&self.x)).map_err(failed)?;
+        if self.x.iter().all(|&value| f64::from(value as f32) == value) {
+            write_x(&file, &self.x.mapv(|value| value as f32)).map_err(failed)?;
+        } else {
+            write_x(&file, &self.x).map_err(failed)?;
+        }
         if let Some(theta) = &self.theta_true {
             let dataset = file.new_dataset::<f32>().shape(theta.len()).obj_track_times(false);
             dataset.create("theta_true").and_then(|dataset| dataset.write(theta)).map_err(failed)?;
@@ -69,20 +72,25 @@ impl Observations {
     pub fn read_with(path: &Path, gaps: Gaps) -> Result<Self> {
         let file = open_hdf5(path)?;
         expect_kind(path, &file, FileKind::Observations)?;
-        let x = super::matrix::read_dataset(path, &file, "x", (None, gaps))?;
+        let (x, _) = super::matrix::read_dataset(path, &file, "x", (None, gaps))?;
         let theta_true = if file.link_exists("theta_true") {
-            let theta = super::matrix::read_dataset(path, &file, "theta_true", (None, Gaps::Refused))?;
+            let (theta, _) = super::matrix::read_dataset(path, &file, "theta_true", (None, Gaps::Refused))?;
             Some(theta.row(0).mapv(|value| value as f32))
         } else {
             None
         };
         Ok(Self {
-            x: x.mapv(|value| value as f32),
+            x,
             theta_true,
             parameter_names: attributes::names(path, &file, "parameter_names")?.unwrap_or_default(),
             observation_names: attributes::names(path, &file, "observation_names")?.unwrap_or_default(),
         })
     }
+}
+
+fn write_x<T: hdf5::H5Type>(file: &hdf5::File, x: &Array2<T>) -> hdf5::Result<()> {
+    let dataset = file.new_dataset::<T>().shape(x.dim()).chunk(x.dim()).shuffle().deflate(1);
+    dataset.obj_track_times(false).create("x")?.write(x)
 }
 
 /// Fails where values are not finite, or missing where they may not be.

@@ -63,7 +63,7 @@ pub(super) fn read_table(path: &Path, header: Header, gaps: Gaps) -> Result<Matr
     }
     refuse_numbered_rows(path, &names, &values)?;
     check_finite(&path.display().to_string(), values.view(), gaps)?;
-    Ok(Matrix { values, names, theta_true: None })
+    Ok(Matrix { values, names, theta_true: None, flat: false })
 }
 
 /// A number as programs write it, with Fortran's D for the exponent of double precision too.

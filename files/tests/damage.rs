@@ -46,7 +46,7 @@ fn provenance() -> Provenance {
 fn observations(folder: &Path) -> PathBuf {
     let x = Array2::from_shape_fn((40, 3), |(i, j)| ((3 * i + j) as f32 * 0.37).sin());
     let observations = Observations {
-        x,
+        x: x.mapv(f64::from),
         theta_true: Some(arr1(&[0.5, -1.0])),
         parameter_names: vec!["a".into(), "b".into()],
         observation_names: Vec::new(),
@@ -124,7 +124,7 @@ fn files_that_were_changed_on_purpose_are_read() {
     let x = Array2::from_elem((40, 3), 2.5f32);
     file.dataset("x").unwrap().write(&x).unwrap();
     file.close().unwrap();
-    assert_eq!(Observations::read(&path).unwrap().x, x);
+    assert_eq!(Observations::read(&path).unwrap().x, x.mapv(f64::from));
     assert!(!sealed(&path));
     let path = posterior(folder.path());
     let mut file = netcdf::append(&path).unwrap();

@@ -79,6 +79,15 @@ fn observations_round_trip() {
         .write(&path, Existing::Refuse, &provenance().with_parent(Path::new(file!())).unwrap_or_else(|_| provenance()))
         .unwrap();
     assert_eq!(Observations::read(&path).unwrap(), written);
+    let single = |path: &Path| hdf5::File::open(path).unwrap().dataset("x").unwrap().dtype().unwrap().size() == 4;
+    assert!(single(&path));
+    // Digits that single precision does not have.
+    let fine = Observations { x: array![[1.7e9 + 0.25], [1.7e9 - 1.5]], ..written };
+    let path = folder.path().join("fine.h5");
+    fine.write(&path, Existing::Refuse, &provenance()).unwrap();
+    assert_eq!(Observations::read(&path).unwrap(), fine);
+    assert!(!single(&path));
+    let path = folder.path().join("obs.h5");
     assert!(matches!(Posterior::read(&path), Err(tallsbi_files::FileError::Kind { .. })));
     assert!(matches!(TrainingSet::open(&path), Err(tallsbi_files::FileError::Kind { .. })));
 }
@@ -88,7 +97,7 @@ fn nan_observations_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("obs.h5");
     let mut bad = observations();
-    bad.x[[1, 0]] = f32::NAN;
+    bad.x[[1, 0]] = f64::NAN;
     let message = bad.write(&path, Existing::Refuse, &provenance()).unwrap_err().to_string();
     assert!(message.contains("NaN or infinite values: 1 (first in row 1, counted from 0)"), "{message}");
     let file = hdf5::File::create(&path).unwrap();

@@ -32,8 +32,12 @@ def matrix(values: Any, what: str) -> Array:
 
 
 def rows(values: Any, what: str, columns: int | None = None) -> Array:
-    """`values` as rows (n, d); a list of numbers is one column (n, 1), or one row if `columns` is their number."""
+    """`values` as rows (n, d); a list of numbers is one column (n, 1), or one row if `columns` is their number.
+
+    Where `columns` are several and the list has another number of values, it is refused: nobody can tell what it is."""
     array = np.atleast_1d(plain(values, what))
+    if array.ndim == 1 and columns is not None and columns > 1 and len(array) != columns:
+        raise ValueError(f"{what}: found one dimension, of {len(array)} values, and a row has {columns}; give an array of the shape (n, {columns})")
     if array.ndim == 1:
         array = array[None, :] if columns == len(array) and columns > 1 else array[:, None]
     if array.ndim != 2:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _tallsbi
-from ._arrays import Array, checked_seed, cube, rows, text
+from ._arrays import Array, checked_seed, cube, plain, rows, text
 from ._prior import Prior, as_prior
 from ._progress import Progress, resolve
 from ._simulate import Simulations
@@ -185,7 +185,8 @@ class Model:
         return [note for note, _ in self._native.notes]
 
     def posterior(self, x: Any, conditions: Any = None) -> Posterior:
-        """The posterior given the observations x (n, d), of any number n; warns of such as are unlike all simulations.
+        """The posterior given the observations x (n, d), of any number n; warns of such as are unlike all simulations. A list of n numbers is n
+        observations where a model's have one value, and one observation where they have n.
 
         `conditions` (n, c) are those that they were made under, where the model has some: one row holds for all. They may as well be the first columns of x."""
         if conditions is None:
@@ -202,7 +203,10 @@ class Model:
     def draws(self, x: Any, count: int = 100, *, seed: int = 0, progress: Progress | bool | None = None, **sampling: Any) -> Array:
         """`count` draws (N, count, m) of the posterior of each of the N sets of observations x (N, n, d): what checks need."""
         settings = text(_sampling(self, 1, sampling))
-        return self._native.draws(cube(x, "x"), int(count), settings, checked_seed(seed), resolve(progress))
+        sets = plain(x, "x")
+        if sets.ndim == 2 and self._native.dim_x == 1:  # (N, n) observations of one value
+            sets = sets[:, :, None]
+        return self._native.draws(cube(sets, "x"), int(count), settings, checked_seed(seed), resolve(progress))
 
     def __repr__(self) -> str:
         return f"Model({self.architecture}, {', '.join(self.names)}; {self._native.dim_x} values)"

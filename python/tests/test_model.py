@@ -222,3 +222,17 @@ def test_conditions_are_known_and_not_inferred():
         tallsbi.train(simulations.theta, x, prior, conditions=dose[:-1], epochs=1)
     with pytest.raises(ValueError, match="is a parameter too"):
         tallsbi.simulate(simulator, prior, 10, conditions=prior)
+
+
+def test_one_dimension_is_observations_of_one_value(model, simulations, observations, scores):
+    expected = model.posterior(observations).sample(50)
+    np.testing.assert_array_equal(model.posterior(observations[:, 0]).sample(50), expected)
+    np.testing.assert_array_equal(model.posterior(list(observations[:, 0])).sample(50), expected)
+    sets = np.stack([observations, observations + 0.1])
+    np.testing.assert_array_equal(model.draws(sets[:, :, 0], count=5), model.draws(sets, count=5))
+    one = tallsbi.train(simulations.theta[:500, 0], simulations.x[:500].reshape(-1), simulations.prior, epochs=1, hidden=[4], members=1)
+    assert one.posterior(observations[:, 0]).sample(10).shape == (10, 1)
+    # Of ten values: one observation, or nothing that could be meant.
+    assert scores.posterior(np.zeros(10)).x.shape == (1, 10)
+    with pytest.raises(ValueError, match=r"one dimension, of 7 values, and a row has 10; give an array of the shape \(n, 10\)"):
+        scores.posterior(np.zeros(7))

@@ -34,6 +34,25 @@ fn write(place: &Place, name: &str, theta: ArrayView2<'_, f64>, x: ArrayView2<'_
     file.new_attr::<hdf5::types::VarLenUnicode>().create("prior").unwrap().write_scalar(&prior).unwrap();
 }
 
+/// A dataset of one dimension in a file that is there, in place of the one of that name.
+fn flatten(place: &Place, name: &str, dataset: &str, values: &[f64]) {
+    let file = hdf5::File::append(place.at(name)).unwrap();
+    if file.link_exists(dataset) {
+        file.unlink(dataset).unwrap();
+    }
+    file.new_dataset_builder().with_data(values).create(dataset).unwrap();
+}
+
+/// NumPy's file of one dimension.
+fn write_npy(place: &Place, name: &str, values: &[f64]) {
+    let text = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({},), }}", values.len());
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend([118, 0]);
+    bytes.extend(format!("{text:117}\n").bytes());
+    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+    std::fs::write(place.at(name), bytes).unwrap();
+}
+
 fn observe(place: &Place, name: &str, x: ArrayView2<'_, f64>) {
     let file = hdf5::File::create(place.at(name)).unwrap();
     file.new_dataset_builder().with_data(&x).create("x").unwrap();
@@ -105,6 +124,46 @@ fn broken_rows_marks_and_large_offsets_do_not_move_the_posterior() {
     let (said, result) = posterior(&place, "");
     assert!(!said.contains("WARN"), "{said}");
     [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.view(), column));
+}
+
+/// A study of a training set in double precision, seconds since 1970 and pressures, finds the exact posterior too.
+#[test]
+fn studies_take_large_offsets() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    let observed = observations();
+    let shift = |x: &Array2<f64>| x * &ndarray::arr1(&[1.0, 0.005]) + ndarray::arr1(&[1.7e9, 101_325.0]);
+    write(&place, "train.h5", theta.view(), shift(&x).view(), NAMES);
+    observe(&place, "obs.h5", shift(&observed).view());
+    let text = "n_obs = [5, 20]\nposterior_samples = 2000\nobservations = \"obs.h5\"\n[[runs]]\nname = \"own\"\ntraining_set = \"train.h5\"\n";
+    std::fs::write(place.at("study.toml"), text).unwrap();
+    place.run("study study.toml -o out");
+    let results: Value = serde_json::from_slice(&std::fs::read(place.at("out/results.json")).unwrap()).unwrap();
+    let run = &results["runs"][0];
+    for (n, posterior) in [5, 20].into_iter().zip(run["posteriors"].as_array().unwrap()) {
+        let of = |name: &str| [0, 1].map(|column| posterior["marginals"][column][name].clone());
+        let found = serde_json::json!({ "mean": of("mean"), "sd": of("sd") });
+        [0, 1].into_iter().for_each(|column| assert_exact(&found, observed.slice(ndarray::s![..n, ..]), column));
+    }
+    let support = &run["observations"]["support"];
+    assert_eq!(support["outside"], 0, "{support}");
+    let median = support["observed"][0][1].as_f64().unwrap();
+    assert!((median - 1.7e9 - 0.6).abs() < 0.5, "in the simulator's units: {support}");
+    // Its task could simulate pairs in single precision only.
+    place.run("simulate gaussian_toy --dimension 2 -n 600 -o toy.h5");
+    let file = hdf5::File::append(place.at("toy.h5")).unwrap();
+    let x: Array3<f64> = file.dataset("x").unwrap().read_dyn().unwrap().into_shape_with_order((600, 1, 2)).unwrap();
+    file.unlink("x").unwrap();
+    file.new_dataset_builder().with_data(&(x + 1.7e9)).create("x").unwrap();
+    drop(file);
+    observe(&place, "obs.h5", (observed + 1.7e9).view());
+    let task = "task = \"gaussian_toy\"\n[runs.options]\ndimension = 2\n";
+    std::fs::write(place.at("study.toml"), text.replace("train.h5", "toy.h5") + task).unwrap();
+    place.fails(
+        "study study.toml -o other -q",
+        1,
+        "column 0 of x is large beside its spread, and the task's simulations",
+    );
 }
 
 #[test]
@@ -205,6 +264,44 @@ fn observations_unlike_the_simulations_are_told() {
         notes[2].as_str().unwrap().starts_with("the posterior leads where hardly anything was simulated"),
         "{notes:?}"
     );
+}
+
+#[test]
+fn one_dimension_is_observations_of_one_value() {
+    let place = Place::new();
+    let (theta, x) = simulations(4000);
+    let observed = observations();
+    let column = |x: &Array2<f64>| x.column(0).to_vec();
+    // A parameter and a value a row, all of one dimension.
+    write(&place, "train.h5", theta.view(), x.view(), NAMES);
+    flatten(&place, "train.h5", "theta", &column(&theta));
+    flatten(&place, "train.h5", "x", &column(&x));
+    let prior: hdf5::types::VarLenUnicode =
+        r#"[{"name": "a", "dist": "normal", "loc": 0, "scale": 1}]"#.parse().unwrap();
+    hdf5::File::append(place.at("train.h5")).unwrap().attr("prior").unwrap().write_scalar(&prior).unwrap();
+    flatten(&place, "obs.h5", "x", &column(&observed));
+    let (said, result) = posterior(&place, "");
+    assert!(!said.contains("WARN"), "{said}");
+    assert_exact(&result, observed.view(), 0);
+    let lines: Vec<String> = column(&observed).iter().map(f64::to_string).collect();
+    std::fs::write(place.at("obs.csv"), lines.join("\n")).unwrap();
+    write_npy(&place, "obs.npy", &column(&observed));
+    for source in ["obs.h5:x", "obs.npy", "obs.csv"] {
+        let arguments = format!("sample model.safetensors --observations {source} --samples 2000 -o p.nc --force");
+        assert_eq!(place.json(&arguments)["mean"], result["mean"], "{source}");
+    }
+    // One line of many values says two dimensions.
+    std::fs::write(place.at("line.csv"), lines.join(",")).unwrap();
+    place.fails("sample model.safetensors --observations line.csv -o q.nc", 1, "20 values, 1 times; transpose them");
+    // Where an observation has two values, one dimension of two is one observation, and any other cannot be meant.
+    write(&place, "train.h5", theta.view(), x.view(), NAMES);
+    flatten(&place, "obs.h5", "x", &observed.row(0).to_vec());
+    let (_, result) = posterior(&place, "");
+    [0, 1].into_iter().for_each(|column| assert_exact(&result, observed.slice(ndarray::s![..1, ..]), column));
+    let what = "has one dimension, of 20 values, and a row has 2; write an array of two dimensions, (n, 2)";
+    place.fails("sample model.safetensors --observations obs.npy -o q.nc", 1, what);
+    flatten(&place, "train.h5", "theta", &column(&theta));
+    place.fails("train train.h5 -o no.safetensors", 1, "expected shape (N, 2) for a prior over a, b, found (4000, 1)");
 }
 
 #[test]

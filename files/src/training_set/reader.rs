@@ -1,6 +1,6 @@
 //! Reading training sets, ours and those written by other languages.
 
-use super::schema::{check_names, check_shapes, condition_columns, dataset, read_prior};
+use super::schema::{check_names, check_shapes, condition_columns, dataset, read_prior, shape_of};
 use super::{RowRange, TrainingSetSpec};
 use crate::matrix::refuse_unknown_filters;
 use crate::packing::Packing;
@@ -21,7 +21,7 @@ const BLOCK_VALUES: usize = 4 << 20;
 /// An open training set; rows are read when asked for.
 ///
 /// Files of other languages need `/theta` (N, m), `/x` (N, d) or (N, K, d) and the attribute `prior`; everything else is
-/// optional. Conditions that observations were made under may stand in `/conditions` (N, c) or (N, K, c), and are put before x; in our own files they are the
+/// optional. One dimension, (N), is one value a row. Conditions that observations were made under may stand in `/conditions` (N, c) or (N, K, c), and are put before x; in our own files they are the
 /// first columns of x, as many as the attribute `conditions` says.
 #[derive(Debug)]
 pub struct TrainingSet {
@@ -76,12 +76,12 @@ impl TrainingSet {
             false => None,
         };
         let valid = if file.link_exists("valid") { Some(dataset(path, &file, "valid", "")?) } else { None };
-        let prior = read_prior(path, &file, theta.shape().get(1).copied())?;
-        let n = check_shapes(path, &prior, &theta.shape(), &x.shape(), valid.as_ref().map(|v| v.shape()).as_deref())?;
-        let x_shape = x.shape();
+        let (theta_shape, x_shape) = (shape_of(&theta), shape_of(&x));
+        let prior = read_prior(path, &file, theta_shape.get(1).copied())?;
+        let n = check_shapes(path, &prior, &theta_shape, &x_shape, valid.as_ref().map(|v| v.shape()).as_deref())?;
         let width = x_shape[x_shape.len() - 1];
         let apart =
-            conditions.as_ref().map(|dataset| condition_columns(path, &dataset.shape(), &x_shape)).transpose()?;
+            conditions.as_ref().map(|dataset| condition_columns(path, &shape_of(dataset), &x_shape)).transpose()?;
         let dim_x = width + apart.unwrap_or(0);
         let within = attributes::number(path, &file, CONDITIONS)?.unwrap_or(0) as usize;
         let conditions_count = apart.unwrap_or(within);
@@ -192,8 +192,7 @@ impl TrainingSet {
         }
         let range = start as usize..start as usize + count;
         let failed = |name: &str, error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
-        let theta: Array2<f32> =
-            self.theta.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("theta", error))?;
+        let theta: Array2<f32> = self.matrix("theta", &self.theta, range.clone())?;
         let x: Array3<f32> = self.beside(self.observed("x", &self.x, range.clone())?, range.clone(), |_| ())?;
         let mut valid: Array1<u8> = match &self.valid {
             Some(dataset) => dataset.read_slice_1d(s![range]).map_err(|error| failed("valid", error))?,
@@ -208,13 +207,23 @@ impl TrainingSet {
         Ok((theta, x, valid))
     }
 
-    /// Rows of a dataset (N, d) or (N, K, d), as (n, K, d).
+    /// Rows of a dataset (N, d), or (N) of one value each, as (n, d).
+    fn matrix<T: H5Type>(&self, name: &str, dataset: &Dataset, range: Range<usize>) -> Result<Array2<T>> {
+        let failed = |error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
+        if dataset.ndim() == 1 {
+            Ok(dataset.read_slice_1d(s![range]).map_err(failed)?.insert_axis(Axis(1)))
+        } else {
+            dataset.read_slice_2d(s![range, ..]).map_err(failed)
+        }
+    }
+
+    /// Rows of a dataset (N), (N, d) or (N, K, d), as (n, K, d).
     fn observed<T: H5Type>(&self, name: &str, dataset: &Dataset, range: Range<usize>) -> Result<Array3<T>> {
         let failed = |error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
         if dataset.ndim() == 3 {
             dataset.read_slice(s![range, .., ..]).map_err(failed)
         } else {
-            Ok(dataset.read_slice_2d(s![range, ..]).map_err(failed)?.insert_axis(Axis(1)))
+            Ok(self.matrix(name, dataset, range)?.insert_axis(Axis(1)))
         }
     }
 
@@ -241,8 +250,7 @@ impl TrainingSet {
     fn read_raw(&self, start: u64, count: usize) -> Result<RawRows> {
         let range = start as usize..start as usize + count;
         let failed = |name: &str, error: hdf5::Error| failed(&self.path, &format!("cannot read {name}"), &error);
-        let mut theta: Array2<f64> =
-            self.theta.read_slice_2d(s![range.clone(), ..]).map_err(|error| failed("theta", error))?;
+        let mut theta: Array2<f64> = self.matrix("theta", &self.theta, range.clone())?;
         let mut x: Array3<f64> = self.observed("x", &self.x, range.clone())?;
         let [of_theta, of_x, of_conditions] = &self.packing;
         if !of_theta.is_plain() {

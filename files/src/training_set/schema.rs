@@ -43,7 +43,13 @@ pub(super) fn read_prior(path: &Path, file: &hdf5::File, columns: Option<usize>)
     })
 }
 
-/// Checks that the datasets fit each other and the prior; returns N.
+/// The shape of a dataset with a row for each simulation: one dimension, (N), is one value a row.
+pub(super) fn shape_of(dataset: &Dataset) -> Vec<usize> {
+    let shape = dataset.shape();
+    if shape.len() == 1 { vec![shape[0], 1] } else { shape }
+}
+
+/// Checks that the datasets fit each other and the prior, theta and x with [a row for each simulation](shape_of); returns N.
 pub(super) fn check_shapes(
     path: &Path,
     prior: &Prior,
@@ -59,11 +65,11 @@ pub(super) fn check_shapes(
             found: format!("({shape}){hint}"),
         })
     };
-    let shape = |what: &str, expected, found: &[usize]| hinted(what, expected, found, flat(found));
+    let shape = |what: &str, expected, found: &[usize]| hinted(what, expected, found, "");
     let m = prior.dim();
     if theta.len() != 2 || theta[1] != m {
         let turned = theta.len() == 2 && theta[0] == m;
-        let hint = if turned { "; transpose theta and x (MATLAB, R and Julia write HDF5 so)" } else { flat(theta) };
+        let hint = if turned { "; transpose theta and x (MATLAB, R and Julia write HDF5 so)" } else { "" };
         return hinted("theta", format!("(N, {m}) for a prior over {}", prior.names().join(", ")), theta, hint);
     }
     let n = theta[0];
@@ -93,13 +99,8 @@ pub(super) fn condition_columns(path: &Path, found: &[usize], x: &[usize]) -> Re
     Err(FileError::Shape {
         what: format!("{}: conditions", path.display()),
         expected: format!("({}, c), one row for each of x", x[0]),
-        found: format!("({shape}){}", flat(found)),
+        found: format!("({shape})"),
     })
-}
-
-/// What to do about one dimension.
-fn flat(shape: &[usize]) -> &'static str {
-    if shape.len() == 1 { "; write one column, (N, 1)" } else { "" }
 }
 
 pub(super) fn check_names(path: &Path, what: &str, names: &[String], expected: usize) -> Result<()> {

@@ -246,6 +246,9 @@ fn foreign_files() {
     let rows = TrainingSet::open(&good).unwrap().load(None).unwrap();
     assert_eq!((rows.theta.dim(), rows.x.dim(), rows.invalid), ((20, 2), (20, 1, 3), 0));
 
+    let one_value = TrainingSet::open(&make("one.h5", (20, 2), &[20], Some(&prior))).unwrap().load(None).unwrap();
+    assert_eq!((one_value.theta.dim(), one_value.x.dim()), ((20, 2), (20, 1, 1)));
+
     let message = |path: &Path| match TrainingSet::open(path) {
         Err(error) => error.to_string(),
         Ok(set) => set.load(None).unwrap_err().to_string(),
@@ -258,7 +261,7 @@ fn foreign_files() {
             "expected shape (N, 2) for a prior over a, b, found (20, 3)",
         ),
         (make("rows.h5", (20, 2), &[19, 3], Some(&prior)), "as theta has 20 rows, found (19, 3)"),
-        (make("flat.h5", (20, 2), &[20], Some(&prior)), "(20, d) or (20, K, d)"),
+        (make("flat.h5", (20, 2), &[19], Some(&prior)), "(20, d) or (20, K, d)"),
         (
             make(
                 "support.h5",

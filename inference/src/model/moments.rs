@@ -13,7 +13,7 @@ const LARGE: f64 = 1e-10;
 const ROUNDING: f64 = 1e-12;
 
 /// Standard deviations below so many units in the last place of single precision are told where all values are single precision.
-const FEW_UNITS: f64 = 64.0;
+pub(super) const FEW_UNITS: f64 = 64.0;
 
 /// How many times that of the quartiles a standard deviation of values with heavy tails is.
 const HEAVY: f64 = 10.0;

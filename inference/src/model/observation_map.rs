@@ -1,6 +1,6 @@
 //! From simulator outputs to network inputs: transform, then z-score.
 
-use super::moments::Moments;
+use super::moments::{FEW_UNITS, Moments};
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3};
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,13 @@ impl ObservationMap {
         Array2::from_shape_fn(x.dim(), |(row, column)| {
             (x[[row, column]] - self.offset.get(column).copied().unwrap_or(0.0)) as f32
         })
+    }
+
+    /// The first column that single precision cannot hold in the simulator's units: its spread is a few units in the last place.
+    pub fn beyond_single_precision(&self) -> Option<usize> {
+        let unit = |offset: f64| f64::from(f32::EPSILON) * offset.abs();
+        let mut columns = self.offset.iter().zip(&self.sd);
+        columns.position(|(&offset, &sd)| f64::from(sd) < FEW_UNITS * unit(offset))
     }
 
     /// The map of some of the columns.

@@ -1,5 +1,6 @@
 //! Training of networks on single observations (paper Sec. 2.2, App. E, F).
 
+mod anchored;
 mod candidates;
 mod checkpoint;
 mod columns;

@@ -161,6 +161,8 @@ const MAX_TRIED: usize = 100;
 pub struct AnchorOptions {
     /// Hidden widths.
     pub hidden: Vec<usize>,
+    /// Whether a linear regression is tried too, in closed form: it is used unless the network validates better, beyond chance or by 0.01 nats.
+    pub linear: bool,
     /// Its optimisation: 200 epochs, else the usual.
     #[serde(deserialize_with = "anchor_optimizer")]
     pub optimizer: OptimizerOptions,
@@ -168,7 +170,8 @@ pub struct AnchorOptions {
 
 impl Default for AnchorOptions {
     fn default() -> Self {
-        Self { hidden: vec![256; 3], optimizer: OptimizerOptions { epochs: 200, ..OptimizerOptions::default() } }
+        let optimizer = OptimizerOptions { epochs: 200, ..OptimizerOptions::default() };
+        Self { hidden: vec![256; 3], linear: true, optimizer }
     }
 }
 

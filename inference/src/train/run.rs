@@ -2,21 +2,19 @@
 
 use super::data::Split;
 use super::denoising::DenoisingObjective;
-use super::density::{DensityObjective, Direction};
 use super::noising::Noising;
 use super::optimizer::OptimizerOptions;
 use super::options::TrainOptions;
 use super::trainer::{Ended, Fitted, Objective, Plan, Trainer, TrainerState};
 use super::{Checkpoint, Keep, Last, Resumable, TrainingData, race};
-use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{ModelInfo, Networks, TrainedModel, TrainingRecord};
-use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout, NoiseSettings};
+use crate::model::{AnchoredSettings, ConditionalNetwork, NoiseSettings};
 use crate::notes::Note;
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
 use std::ops::Range;
 use tallsbi_data::{Cancelled, Monitor, Progress, Purpose, StreamKey};
-use tallsbi_network::{Activation, Engine, LastLayer, Mlp, MlpSpec};
+use tallsbi_network::LastLayer;
 
 /// A network to be fitted.
 pub(super) struct Job<O> {
@@ -45,7 +43,7 @@ pub struct Run<'a> {
     /// Weights and records of the networks of finished stages.
     pub(super) done: Vec<(Vec<f32>, TrainingRecord)>,
     /// States of the stage that an interrupted run was in.
-    interrupted: Vec<TrainerState>,
+    pub(super) interrupted: Vec<TrainerState>,
     /// Networks of the stages before the next one.
     before: usize,
     /// What the model's users should know.
@@ -68,44 +66,6 @@ impl<'a> Run<'a> {
         Self { data, options, key, fingerprint, checkpoints: keep, monitor, done, interrupted, before: 0, notes }
     }
 
-    /// The Gaussian anchor, then the residual.
-    pub fn anchored(mut self) -> Result<TrainedModel> {
-        let (data, options) = (self.data, self.options);
-        let m = data.dim_theta;
-        let spec = MlpSpec {
-            input: data.dim_x,
-            hidden: options.anchor.hidden.clone(),
-            output: anchor_outputs(m),
-            activation: Activation::Silu,
-            layer_norm: true,
-            residual: false,
-        };
-        let initialization = self.key.child(Purpose::Initialization);
-        let mut anchor = Mlp::random(spec, LastLayer::Zero, &mut initialization.rng(0))?;
-        let job = |(variant, optimizer): (String, OptimizerOptions)| Job {
-            name: format!("anchor{variant}"),
-            stream: 0,
-            fold: 0,
-            optional: false,
-            rival: None,
-            optimizer,
-            objective: DensityObjective::new(data, &anchor, MixtureLayout::gaussian(m), Direction::Posterior),
-            initial: anchor.parameters().to_vec(),
-        };
-        let jobs = options.search.variants(&options.anchor.optimizer).map(job).collect();
-        let anchors = self.fit("anchor", jobs)?;
-        let best = self.best(anchors.clone());
-        self.keep(anchors, best);
-        anchor.parameters_mut().copy_from_slice(&self.done[best].0);
-
-        let settings = AnchoredSettings::default();
-        let anchors = Anchors::evaluate(&Engine::new(&anchor), &data.features, m);
-        let mut rng = initialization.rng(1);
-        let residual = ConditionalNetwork::random(options.network.clone(), m, data.dim_x, LastLayer::Zero, &mut rng)?;
-        let residual = self.denoiser("residual", residual, &Noising::Anchored { settings, anchors }, 0.0)?;
-        Ok(self.model(Networks::Anchored { anchor, residual, settings }))
-    }
-
     /// The published network.
     pub fn noise(mut self) -> Result<TrainedModel> {
         let (data, options) = (self.data, self.options);
@@ -119,7 +79,7 @@ impl<'a> Run<'a> {
     }
 
     /// Trains the score network, which comes last.
-    fn denoiser(
+    pub(super) fn denoiser(
         &mut self,
         name: &str,
         mut network: ConditionalNetwork,

@@ -115,7 +115,11 @@ pub fn small() -> TrainOptions {
     TrainOptions {
         architecture: Architecture::Anchored,
         network: ConditionalSpec { hidden: vec![16, 16], ..ConditionalSpec::default() },
-        anchor: AnchorOptions { hidden: vec![16], optimizer: OptimizerOptions { epochs: 5, ..optimizer.clone() } },
+        anchor: AnchorOptions {
+            hidden: vec![16],
+            linear: false,
+            optimizer: OptimizerOptions { epochs: 5, ..optimizer.clone() },
+        },
         likelihood: LikelihoodOptions {
             hidden: vec![16],
             members: 2,
@@ -223,7 +227,8 @@ fn check_cancelled_anywhere(data: &TrainingData, options: &TrainOptions, places:
 #[test]
 fn cancelled_anywhere_goes_on_to_the_same_bytes() {
     for architecture in [Architecture::Anchored, Architecture::Likelihood] {
-        let options = TrainOptions { architecture, ..small() };
+        let mut options = TrainOptions { architecture, ..small() };
+        options.anchor.linear = true;
         check_cancelled_anywhere(&toy(600, 1, &options), &options, 12);
     }
 }
@@ -283,7 +288,7 @@ fn many_parameters_that_are_not_identified_have_no_symmetry() {
 fn a_gaussian_posterior_is_learned() {
     let optimizer = OptimizerOptions { epochs: 80, ..OptimizerOptions::default() };
     let options = TrainOptions {
-        anchor: AnchorOptions { hidden: vec![32], optimizer: optimizer.clone() },
+        anchor: AnchorOptions { hidden: vec![32], linear: false, optimizer: optimizer.clone() },
         optimizer: OptimizerOptions { epochs: 5, ..optimizer },
         ..small()
     };

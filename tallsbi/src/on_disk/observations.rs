@@ -29,7 +29,7 @@ pub struct ReadObservations {
 }
 
 /// Reads observations: a matrix (see [`MatrixSource`]) as it is, where `taker` summarises signals also a recording, or a single column
-/// (or row) of a table that is as long as a window.
+/// (or row) of a table that is as long as a window. One dimension of n values is n observations of one value, or one observation of n.
 ///
 /// # Errors
 /// When the file cannot be read, is a recording and `taker` takes no signals, or has the wrong number of values.
@@ -46,27 +46,24 @@ pub fn read_observations(
         return Err(Error::Input { origin: "frequencies".into(), message });
     }
     if place.dataset.is_none() && Recording::is_one(&place.path) {
-        let window = taker.window.ok_or_else(|| Error::Input {
-            origin: source.into(),
-            message: "is a recording, and this model is not one of signals; give its observations".into(),
-        })?;
+        let message = "is a recording, and this model is not one of signals; give its observations";
+        let window = taker.window.ok_or_else(|| refused(source, message.into()))?;
         let windows = summarise_recording(&place.path, window, options)?;
         return Ok(summaries(place.path, windows));
     }
     let matrix = place.read_with(header, taker.gaps)?;
     let (rows, columns) = matrix.values.dim();
     let Some(window) = taker.window.filter(|_| columns != taker.dim_x) else {
+        let matrix = matrix.with_rows_of(taker.dim_x).map_err(|message| refused(source, message))?;
         return Ok(ReadObservations { matrix, path: place.path, windows: None });
     };
     if rows.min(columns) != 1 {
-        return Err(Error::Input {
-            origin: source.into(),
-            message: format!(
-                "has {columns} columns; give observations of {} values, or a signal as a single column (of a recording with several channels \
-                 or times, choose one)",
-                taker.dim_x
-            ),
-        });
+        let message = format!(
+            "has {columns} columns; give observations of {} values, or a signal as a single column (of a recording with several channels \
+             or times, choose one)",
+            taker.dim_x
+        );
+        return Err(refused(source, message));
     }
     let rate = options.rate.unwrap_or(window.sampling_rate);
     let signal = Signal::continuous(source, matrix.values.iter().copied().collect(), rate, "mV");
@@ -74,7 +71,11 @@ pub fn read_observations(
     Ok(summaries(place.path, windows))
 }
 
+fn refused(source: &str, message: String) -> Error {
+    Error::Input { origin: source.into(), message }
+}
+
 fn summaries(path: PathBuf, windows: WindowSummaries) -> ReadObservations {
-    let matrix = Matrix { values: windows.x.clone(), names: Vec::new(), theta_true: None };
+    let matrix = Matrix { values: windows.x.clone(), names: Vec::new(), theta_true: None, flat: false };
     ReadObservations { matrix, path, windows: Some(windows) }
 }

@@ -28,14 +28,12 @@ impl Parameters {
     /// When it cannot be read, its columns are not the prior's parameters, or a row is outside of the prior's support.
     pub fn read(source: &str, prior: &Prior) -> Result<Self> {
         let place = MatrixSource::parse(source);
-        let matrix = place.read()?;
+        let about = |message| Error::Input { origin: source.into(), message };
+        let matrix = place.read()?.with_rows_of(prior.dim()).map_err(about)?;
         let (wanted, found) = (prior.names(), matrix.values.ncols());
-        let refused = |found: String| Error::Input {
-            origin: source.into(),
-            message: format!(
-                "has {found}, the parameters are {}; give a column of each, in that order",
-                wanted.join(", ")
-            ),
+        let refused = |found: String| {
+            let names = wanted.join(", ");
+            about(format!("has {found}, the parameters are {names}; give a column of each, in that order"))
         };
         if found != wanted.len() {
             return Err(refused(format!("{found} columns")));

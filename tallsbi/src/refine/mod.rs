@@ -95,6 +95,13 @@ pub fn refine(
                 .into();
         return Err(Error::Input { origin: task.name().into(), message });
     }
+    if let Some(column) = from.base.and_then(|base| base.trained().observation_map.beyond_single_precision()) {
+        let message = format!(
+            "column {column} of x is large beside its spread, and refinements simulate in single precision, which cannot hold it; subtract an \
+             offset from x in the simulator and the observations"
+        );
+        return Err(Error::Input { origin: "the model".into(), message });
+    }
     let key = StreamKey::root(seed);
     let latent = LatentMap::prior_gaussian(task.prior());
     let start = from.base.map(|base| start(task, base, observations, key, monitor)).transpose()?;

@@ -3,7 +3,7 @@
 use super::output_arguments::OutputArguments;
 use super::{TaskArguments, example, parameters};
 use crate::context::{Context, resumable};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use ndarray::Array1;
 use serde_json::json;
@@ -47,7 +47,8 @@ pub struct TruthArguments {
 
 /// The task under the conditions of a file.
 fn under(task: &dyn Task, source: &str) -> Result<Box<dyn Task>> {
-    let rows = MatrixSource::parse(source).read()?.values;
+    let given = MatrixSource::parse(source).read()?.with_rows_of(task.conditions());
+    let rows = given.map_err(|message| anyhow!("{source}: {message}"))?.values;
     if rows.ncols() != task.conditions() {
         bail!("{source}: has {} columns, but {} has {} conditions", rows.ncols(), task.name(), task.conditions());
     }
@@ -77,7 +78,7 @@ pub fn run(context: &Context, arguments: &ObserveArguments) -> Result<()> {
         x => resumable(x, "nothing was written")?,
     };
     let observations = Observations {
-        x,
+        x: x.mapv(f64::from),
         theta_true: Some(Array1::from(stored.clone())),
         parameter_names: task.prior().names().to_vec(),
         observation_names: task.observation_names(),

@@ -189,7 +189,7 @@ fn without_heap(path: &Path) {
 
 fn observations(folder: &Path) {
     let observations = Observations {
-        x: values(6, 4).mapv(|value| value as f32),
+        x: values(6, 4).mapv(|value| f64::from(value as f32)),
         theta_true: Some(arr1(&[0.5, -0.5])),
         parameter_names: vec!["a".into(), "b".into()],
         observation_names: Vec::new(),
@@ -232,7 +232,7 @@ fn small(architecture: Architecture) -> TrainOptions {
     let optimizer = OptimizerOptions { epochs: 2, ..OptimizerOptions::default() };
     let mut options = TrainOptions { architecture, optimizer: optimizer.clone(), ..TrainOptions::default() };
     options.network.hidden = vec![8];
-    options.anchor = AnchorOptions { hidden: vec![8], optimizer: optimizer.clone() };
+    options.anchor = AnchorOptions { hidden: vec![8], optimizer: optimizer.clone(), ..AnchorOptions::default() };
     options.likelihood =
         LikelihoodOptions { hidden: vec![8], members: 2, linear: false, optimizer, ..LikelihoodOptions::default() };
     options

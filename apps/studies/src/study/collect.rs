@@ -78,15 +78,14 @@ pub(super) fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, roo
 /// What the observations tell at the posterior given most of them.
 fn sensitivity(
     plan: &Plan,
-    observations: &Array2<f32>,
+    observations: &Array2<f64>,
     model: &TrainedModel,
     root: &Path,
 ) -> Result<Option<Sensitivity>> {
     let Some(last) = plan.posteriors.last() else { return Ok(None) };
     let samples = Posterior::read(&root.join(&last.folder).join(file::POSTERIOR))?.matrix();
     let model = Model::new(model.clone());
-    let x = observations.slice(s![..last.n, ..]).mapv(f64::from);
-    let x = model.centre("observations", x.view())?;
+    let x = model.centre("observations", observations.slice(s![..last.n, ..]))?;
     let samples = finite_rows(samples.view());
     if samples.is_empty() {
         return Ok(None);

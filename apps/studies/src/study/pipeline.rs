@@ -300,7 +300,7 @@ impl<'a> Planner<'a, '_> {
         }
         let [model_id, observations_id, posterior_id, calibration_id] = known.ids;
         let [model, observations, posterior, calibration] = known.paths.clone();
-        let calibrated = calibration.clone();
+        let (loaded, calibrated) = (model.clone(), calibration.clone());
         let samples_id = self.graph.add(Step {
             name: self.name(&format!("calibration-samples-n{n}")),
             options: json!({ "n": n, "pairs": pairs, "sampling": options.sampling, "seed": session.seed }),
@@ -316,11 +316,11 @@ impl<'a> Planner<'a, '_> {
         let id = self.graph.add(Step {
             name: self.name(&format!("local-c2st-n{n}")),
             options: json!({ "n": n, "study": options.local_c2st, "seed": session.seed }),
-            inputs: vec![calibration_id, samples_id, observations_id, posterior_id],
+            inputs: vec![model_id, calibration_id, samples_id, observations_id, posterior_id],
             cost: trials * pairs as f64 * (cost::CLASSIFIER.1 + cost::CLASSIFIER.0 * n as f64),
             resumes: false,
             action: Box::new(move |folder| {
-                let inputs = [calibration.as_path(), &samples, &observations, &posterior];
+                let inputs = [loaded.as_path(), &calibration, &samples, &observations, &posterior];
                 steps::local_c2st(session, options, n, inputs, folder)
             }),
         });

@@ -6,7 +6,7 @@ use super::results::{
 };
 use super::support::support;
 use crate::error::usage;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use ndarray::{Array1, Array2, Array3, ArrayView2, Axis, s};
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -26,7 +26,7 @@ use tallsbi::on_disk::{
     read_observations, read_pairs, refined_posterior, simulate_file, train_file, training_set_spec, write_refined,
 };
 use tallsbi::simulators::{Task, task};
-use tallsbi::{PosteriorSbcOptions, RefineFrom, RefineOptions, Session};
+use tallsbi::{Model, PosteriorSbcOptions, RefineFrom, RefineOptions, Session};
 use tallsbi::{calibration, draw_truth, observe};
 
 /// Files in the steps' folders.
@@ -124,19 +124,18 @@ pub fn observations(
             if let Some(windows) = &own.windows {
                 write_json(&folder.join(file::WINDOWS), &RecordingResults::of(windows, signal_window(run)?))?;
             }
-            (own.matrix.values.mapv(|value| value as f32), None)
+            (own.matrix.values, None)
         }
         None => {
             let task = run_task(run)?.context("observations can only be simulated by a task")?;
             let theta = run.theta_true.clone().unwrap_or_else(|| draw_truth(&prior, session.seed));
             let stored: Vec<f32> = theta.iter().map(|&value| value as f32).collect();
             let most = options.n_obs.last().copied().unwrap_or(1);
-            (observe(task.as_ref(), &stored, most, session.seed, session.monitor)?, Some(Array1::from(stored)))
+            let x = observe(task.as_ref(), &stored, most, session.seed, session.monitor)?;
+            (x.mapv(f64::from), Some(Array1::from(stored)))
         }
     };
-    let rows = set.load(None)?;
-    let simulations = rows.x.index_axis(Axis(1), 0);
-    write_json(&folder.join(file::SUPPORT), &support(simulations, x.view())?)?;
+    write_json(&folder.join(file::SUPPORT), &support(first_observations(&set)?.view(), x.view())?)?;
     let observations = Observations {
         x,
         theta_true,
@@ -150,6 +149,24 @@ pub fn observations(
     Ok(observations.write(&folder.join(file::OBSERVATIONS), Existing::Overwrite, &provenance)?)
 }
 
+/// The first observation of each valid row, with all digits, (V, d).
+fn first_observations(set: &TrainingSet) -> Result<Array2<f64>> {
+    let mut values = Vec::new();
+    set.for_each_raw_block::<anyhow::Error>(None, |rows| {
+        let valid = rows.x.outer_iter().zip(&rows.valid).filter(|(_, valid)| **valid);
+        valid.for_each(|(x, _)| values.extend(x.row(0)));
+        Ok(())
+    })?;
+    let d = set.spec().dim_x;
+    Ok(Array2::from_shape_vec((values.len() / d, d), values)?)
+}
+
+/// The first `n` observations of a step as `model` takes them: centred before they are single precision.
+fn observed_by(model: &Model, observations: &Path, n: usize) -> Result<Array2<f32>> {
+    let held = Observations::read(observations)?;
+    Ok(model.centre("observations", held.x.slice(s![..n, ..]))?)
+}
+
 /// Samples the posterior given the first `n` observations.
 pub fn posterior(
     session: &Session<'_>,
@@ -161,13 +178,7 @@ pub fn posterior(
 ) -> Result<()> {
     let path = model;
     let mut model = ModelFile::load(model)?;
-    if !model.model.trained().observation_map.offset.is_empty() {
-        anyhow::bail!(
-            "x is large beside its spread, which studies do not take; subtract an offset from x in the training set and the observations"
-        );
-    }
-    let held = Observations::read(observations)?;
-    let x = held.x.slice(s![..n, ..]).to_owned();
+    let x = observed_by(&model.model, observations, n)?;
     let sampling = SampleOptions { samples: options.posterior_samples, ..options.sampling.clone() };
     keep_covariances(&mut model, &sampling, folder)?;
     let started = Instant::now();
@@ -177,7 +188,8 @@ pub fn posterior(
         session.provenance(&model.model.trained().info.task).with_parent(path)?.with_parent(observations)?;
     let names = model.model.trained().latent.prior().names().to_vec();
     let samples = samples.index_axis_move(Axis(0), 0);
-    let posterior = Posterior::from_matrix(names, samples.view(), Some(x), run, provenance)?;
+    let given = Observations::read(observations)?.x.slice(s![..n, ..]).mapv(|value| value as f32);
+    let posterior = Posterior::from_matrix(names, samples.view(), Some(given), run, provenance)?;
     Ok(posterior.write(&folder.join(file::POSTERIOR), Existing::Overwrite)?)
 }
 
@@ -192,9 +204,16 @@ pub fn keep_covariances(model: &mut ModelFile, sampling: &SampleOptions, step: &
     }
 }
 
-/// Calibration pairs: θ (N, m) and the first `n` observations of each, (N, n, d).
-fn pairs(calibration: &Path, pairs: usize, n: usize) -> Result<(Array2<f64>, Array3<f32>)> {
-    let rows = TrainingSet::open(calibration)?.load(Some(pairs as u64))?;
+/// Calibration pairs: θ (N, m) and the first `n` observations of each as `model` takes them, (N, n, d).
+fn pairs(model: &Model, calibration: &Path, pairs: usize, n: usize) -> Result<(Array2<f64>, Array3<f32>)> {
+    let map = &model.trained().observation_map;
+    if let Some(column) = map.beyond_single_precision() {
+        bail!(
+            "column {column} of x is large beside its spread, and the task's simulations have single precision: no calibration pairs can be had; \
+             set local_c2st.pairs and coverage.pairs to 0, or subtract an offset from x in the simulator"
+        );
+    }
+    let rows = TrainingSet::open(calibration)?.load_less(&map.offset, Some(pairs as u64))?;
     Ok((rows.theta.mapv(f64::from), rows.x.slice_move(s![.., ..n, ..])))
 }
 
@@ -225,7 +244,7 @@ pub fn calibration_samples(
     folder: &Path,
 ) -> Result<()> {
     let loaded = ModelFile::load(model)?.model;
-    let (_, x) = pairs(calibration, options.local_c2st.pairs, n)?;
+    let (_, x) = pairs(&loaded, calibration, options.local_c2st.pairs, n)?;
     let samples = calibration::draws(&loaded, &x, 1, &options.sampling, session.key(), None, session.monitor)?
         .index_axis_move(Axis(1), 0);
     let provenance = session.provenance(&loaded.trained().info.task).with_parent(model)?.with_parent(calibration)?;
@@ -242,18 +261,19 @@ pub fn local_c2st(
     session: &Session<'_>,
     options: &StudyOptions,
     n: usize,
-    inputs: [&Path; 4],
+    inputs: [&Path; 5],
     folder: &Path,
 ) -> Result<()> {
-    let [calibration, samples, observations, posterior] = inputs;
-    let (theta, x) = pairs(calibration, options.local_c2st.pairs, n)?;
+    let [model, calibration, samples, observations, posterior] = inputs;
+    let model = ModelFile::load(model)?.model;
+    let (theta, x) = pairs(&model, calibration, options.local_c2st.pairs, n)?;
     let draws = Posterior::read(samples)?.matrix().insert_axis(Axis(1));
-    let observed = Observations::read(observations)?.x.mapv(f64::from);
+    let observed = observed_by(&model, observations, n)?.mapv(f64::from);
     let posterior = Posterior::read(posterior)?.matrix();
     let pairs = theta.nrows();
     let result = Drawn { theta, draws }.local_c2st(
         x.mapv(f64::from).view(),
-        (observed.slice(s![..n, ..]), posterior.view()),
+        (observed.view(), posterior.view()),
         &options.local_c2st.test,
         session.seed,
         session.monitor,
@@ -277,7 +297,7 @@ pub fn coverage(
     folder: &Path,
 ) -> Result<()> {
     let model = ModelFile::load(model)?.model;
-    let (theta, x) = pairs(calibration, options.coverage.pairs, n)?;
+    let (theta, x) = pairs(&model, calibration, options.coverage.pairs, n)?;
     let count = options.coverage.draws;
     let draws = calibration::draws(&model, &x, count, &options.sampling, session.key(), None, session.monitor)?;
     let drawn = Drawn { theta, draws };
@@ -305,7 +325,7 @@ pub fn refinement(
     let task = run_task(run)?.context("a refinement needs a task")?;
     let base = ModelFile::load(model)?.model;
     let simulations = read_pairs(training, None)?;
-    let x = Observations::read(observations)?.x.slice_move(s![..n, ..]);
+    let x = Observations::read(observations)?.x.slice(s![..n, ..]).mapv(|value| value as f32);
     let output = folder.join(file::REFINED);
     let log = SimulationLog::open(&output, simulated_by(run, serde_json::json!({}))?.to_string(), true)?;
     let from = RefineFrom { base: Some(&base), simulations: Some(&simulations), kept: Some(&log) };
@@ -337,11 +357,11 @@ pub fn conditional_checks(
     folder: &Path,
 ) -> Result<()> {
     let task = run_task(run)?.context("posterior SBC needs a task")?;
-    let x = Observations::read(observations)?.x.slice_move(s![..n, ..]);
     let sampling = options.sampling.clone();
     let checking = PosteriorSbcOptions { pairs: refine.pairs, draws: refine.draws, sampling, ..Default::default() };
     let check = |path: &Path| -> Result<ConditionalCheck> {
         let model = ModelFile::load(path)?.model;
+        let x = observed_by(&model, observations, n)?;
         let found = tallsbi::posterior_sbc(&model, task.as_ref(), x.view(), &checking, session.seed, session.monitor)?;
         let tests = found.parameters.iter().chain([&found.distance]);
         Ok(ConditionalCheck {

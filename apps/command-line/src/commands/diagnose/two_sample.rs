@@ -24,8 +24,8 @@ pub struct PairArguments {
 
 impl PairArguments {
     fn read(&self) -> Result<(Matrix, Matrix)> {
-        let samples = MatrixSource::parse(&self.samples).read()?;
-        let reference = MatrixSource::parse(&self.reference).read()?;
+        let samples = read_samples(&self.samples)?;
+        let reference = read_samples(&self.reference)?;
         let (m, expected) = (samples.values.ncols(), reference.values.ncols());
         if m != expected {
             bail!(
@@ -55,6 +55,13 @@ impl PairArguments {
             _ => error.into(),
         }
     }
+}
+
+/// Samples, a row each: one dimension is samples of one parameter.
+fn read_samples(source: &str) -> Result<Matrix> {
+    let matrix = MatrixSource::parse(source).read()?;
+    let width = if matrix.flat { 1 } else { matrix.values.ncols() };
+    matrix.with_rows_of(width).map_err(|message| anyhow!("{source}: {message}"))
 }
 
 /// The library's error about a matrix, with the user's name of it.
@@ -212,7 +219,7 @@ pub struct TruthArguments {
 }
 
 pub fn dirac(context: &Context, arguments: &DiracArguments) -> Result<()> {
-    let samples = MatrixSource::parse(&arguments.samples).read()?;
+    let samples = read_samples(&arguments.samples)?;
     let theta = match (&arguments.truth.theta, &arguments.truth.observations) {
         (Some(text), _) => parameter_values("--theta", text)?,
         (None, Some(source)) => MatrixSource::parse(source)
