@@ -66,13 +66,7 @@ impl RowSource for Rows {
 fn trained(rows: &Rows) -> TrainedModel {
     let optimizer =
         OptimizerOptions { epochs: 40, learning_rate: 3e-3, ema_decay: 0.99, ..OptimizerOptions::default() };
-    let likelihood = LikelihoodOptions {
-        hidden: vec![32; 2],
-        members: 2,
-        learning_rate_factors: Vec::new(),
-        optimizer,
-        ..LikelihoodOptions::default()
-    };
+    let likelihood = LikelihoodOptions { hidden: vec![32; 2], members: 2, optimizer, ..LikelihoodOptions::default() };
     let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..TrainOptions::default() };
     let data = TrainingData::read(rows, &options, StreamKey::root(32), &Storage::Memory).unwrap();
     train(&data, &options, StreamKey::root(33), &Silent).unwrap()

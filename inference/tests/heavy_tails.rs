@@ -93,7 +93,6 @@ fn options(forms: usize) -> TrainOptions {
         hidden: vec![24; 2],
         members: 1,
         symmetries: false,
-        learning_rate_factors: Vec::new(),
         optimizer,
         candidates: LikelihoodOptions::default().candidates[..forms].to_vec(),
         ..LikelihoodOptions::default()

@@ -142,3 +142,20 @@ fn parts_that_do_not_fit_are_seen() {
     let refused = Soap::new(AdamSettings { beta2: 1.0, ..SETTINGS }, COUNT, matrix());
     assert!(matches!(refused, Err(NetworkError::InvalidSetting { name: "beta2", .. })));
 }
+
+/// Sides of more than 256 keep their coordinates: with one column beside them, a matrix is moved as by Adam.
+#[test]
+fn wide_sides_keep_their_coordinates() {
+    let count = 257;
+    let mut adam = Adam::new(SETTINGS, count).unwrap();
+    let mut soap = Soap::new(SETTINGS, count, [MatrixPlace { place: 0..count, rows: count, columns: 1 }]).unwrap();
+    let mut one: Vec<f32> = (0..count).map(|i| (i as f32 * 1.7).sin()).collect();
+    let mut other = one.clone();
+    for step in 0..50 {
+        let gradient: Vec<f32> = one.iter().map(|value| (value * 3.0 + step as f32).cos()).collect();
+        adam.update(&mut one, &gradient, 0.01);
+        soap.update(&mut other, &gradient, 0.01);
+    }
+    let apart = one.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart < 1e-5, "{apart}");
+}

@@ -180,9 +180,9 @@ fn a_benchmark_compares_with_the_users_reference() {
         assert!(out.join(format!("figures/{figure}.png")).exists(), "{figure}");
     }
     distances_to_the_truth(&place.at("data/gaussian_toy.h5"), task, &out);
-    // Epochs of anchor and residual of each network, with their losses.
+    // A regression, and the epochs of anchor and residual, of each network, with their losses.
     let losses = std::fs::read_to_string(out.join("figures/gaussian_toy-losses.csv")).expect("a table");
-    assert_eq!(losses.lines().count(), 1 + 2 * (10 + 4), "{losses}");
+    assert_eq!(losses.lines().count(), 1 + 2 * (1 + 10 + 4), "{losses}");
 
     // The report is made again from the steps alone.
     let before = std::fs::read(out.join("figures/gaussian_toy-pairs.svg")).expect("a figure");

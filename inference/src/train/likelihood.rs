@@ -226,7 +226,6 @@ mod tests {
         let hidden = vec![32; 2];
         let likelihood =
             LikelihoodOptions { hidden, candidates, optimizer, members: 1, ..LikelihoodOptions::default() };
-        let likelihood = LikelihoodOptions { learning_rate_factors: Vec::new(), ..likelihood };
         TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() }
     }
 

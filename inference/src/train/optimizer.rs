@@ -253,7 +253,7 @@ mod tests {
         // Epochs that are asked for are neither more nor fewer.
         let given = read(r#"{"likelihood":{"optimizer":{"epochs":3}}}"#).unwrap().likelihood.optimizer;
         assert!(usual.likelihood.optimizer.epochs_of(640) > 100 && given.epochs_of(640) == 3, "{given:?}");
-        assert_eq!(usual.likelihood.optimizer.epochs_of(27_000), 30);
+        assert_eq!(usual.likelihood.optimizer.epochs_of(27_000), 40);
         // Batches that are asked for are neither larger nor smaller.
         assert_eq!([27_000, 2700, 600].map(|rows| usual.likelihood.optimizer.batch_of(rows)), [128, 42, 32]);
         let given = read(r#"{"likelihood":{"optimizer":{"batch_size":100}}}"#).unwrap().likelihood.optimizer;

@@ -239,8 +239,8 @@ pub struct LikelihoodOptions {
     /// validates better by more than 0.01 nats, and further members learn as it did. Not used where [`SearchOptions::learning_rates`] are
     /// given.
     pub learning_rate_factors: Vec<f64>,
-    /// Its optimisation: SOAP at a learning rate of 0.01, 30 epochs of batches of 128, smaller where an epoch has fewer than 64 of them, and
-    /// at least 2500 steps; a patience of 40 epochs and a weight decay of 0.01, else the usual.
+    /// Its optimisation: SOAP at a learning rate of 0.01, 40 epochs of batches of 128, smaller where an epoch has fewer than 64 of them, and
+    /// at least 2500 steps; a patience of 40 epochs, a weight decay of 0.01 and gradients up to a norm of 100, else the usual.
     #[serde(deserialize_with = "likelihood_optimizer")]
     pub optimizer: OptimizerOptions,
 }
@@ -265,13 +265,14 @@ impl Default for LikelihoodOptions {
             learning_rate_factors: Vec::new(),
             optimizer: OptimizerOptions {
                 algorithm: Algorithm::Soap,
-                epochs: 30,
+                epochs: 40,
                 min_steps: 2500,
                 patience: 40,
                 batch_size: 128,
                 min_batches: 64,
                 learning_rate: 0.01,
                 weight_decay: 0.01,
+                max_gradient_norm: 100.0,
                 ..OptimizerOptions::default()
             },
         }

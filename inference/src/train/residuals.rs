@@ -102,7 +102,6 @@ mod tests {
             optimizer,
             members: 1,
             symmetries: false,
-            learning_rate_factors: Vec::new(),
             ..LikelihoodOptions::default()
         };
         let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };

@@ -205,6 +205,7 @@ fn dependence(valid: &[f32], failed: &[f32], m: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::OptimizerOptions;
     use super::super::tests::small;
     use super::super::{Architecture, DensityForm, LikelihoodOptions, TrainOptions, train};
     use super::*;
@@ -229,15 +230,8 @@ mod tests {
         }
         let optimizer = OptimizerOptions { epochs: 25, learning_rate: 3e-3, ..OptimizerOptions::default() };
         let candidates = vec![DensityForm { components: 1, covariance: Covariance::Diagonal }];
-        let learning_rate_factors = Vec::new();
-        let likelihood = LikelihoodOptions {
-            hidden: vec![16],
-            candidates,
-            optimizer,
-            members: 1,
-            learning_rate_factors,
-            ..LikelihoodOptions::default()
-        };
+        let likelihood =
+            LikelihoodOptions { hidden: vec![16], candidates, optimizer, members: 1, ..LikelihoodOptions::default() };
         let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, failures, ..small() };
         let data = TrainingData::prepare(theta.view(), x.view(), &prior, false, &options, StreamKey::root(1)).unwrap();
         assert!(data.failed.len() > 5500 && data.failed.len() as u64 == data.invalid);

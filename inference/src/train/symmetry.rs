@@ -259,7 +259,6 @@ mod tests {
             candidates,
             optimizer,
             members: 1,
-            learning_rate_factors: Vec::new(),
             ..LikelihoodOptions::default()
         };
         TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() }

@@ -208,7 +208,6 @@ mod tests {
             members: 1,
             linear: false,
             symmetries: false,
-            learning_rate_factors: Vec::new(),
             ..LikelihoodOptions::default()
         };
         let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };

@@ -243,14 +243,13 @@ fn a_race_that_is_cancelled_anywhere_ends_the_same() {
         optimizer,
         members: 1,
         symmetries: false,
-        learning_rate_factors: Vec::new(),
         ..LikelihoodOptions::default()
     };
     let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..small() };
     let data = toy_seen(3000, 1, &options, |mean, noise| (3.0 * mean).sin() + 0.1 * noise);
     let model = train(&data, &options, StreamKey::root(4), &Silent).unwrap();
     let behind = |record: &TrainingRecord| (record.network.ends_with("behind"), record.validation_loss.len());
-    assert_eq!(model.info.training.iter().map(behind).collect::<Vec<_>>(), [(true, 8), (false, 12)]);
+    assert_eq!(model.info.training.iter().map(behind).collect::<Vec<_>>(), [(true, 4), (false, 12)]);
     check_cancelled_anywhere(&data, &options, 60);
 }
 
@@ -335,8 +334,8 @@ fn a_gaussian_likelihood_is_learned() {
         })
         .sum::<f64>()
         / data.validation.len() as f64;
-    // Three forms, the best at another learning rate, and a second member.
-    assert_eq!(model.info.training.len(), 5);
+    // Three forms, and a second member.
+    assert_eq!(model.info.training.len(), 4);
     for record in &model.info.training {
         let reached = record.best_validation_loss;
         assert!((reached - exact).abs() < 0.03, "{}: {reached} {exact}", record.network);
@@ -397,9 +396,9 @@ fn a_symmetry_of_the_likelihood_is_found_and_used() {
     let model = train(&data, &options, StreamKey::root(0), &Silent).unwrap();
     let Networks::Likelihood { members, symmetry, .. } = &model.networks else { panic!("a likelihood") };
     assert_eq!(*symmetry, Symmetry::generated(2, &[SignedPermutation::flip(2, &[0])]).unwrap());
-    // A linear network, the form's without the symmetry at two learning rates, one with it, another member.
+    // A linear network, the form's without the symmetry, one with it, another member.
     let kept: Vec<bool> = model.info.training.iter().map(|record| record.kept).collect();
-    assert_eq!((members.len(), kept), (2, vec![false, false, false, true, true]));
+    assert_eq!((members.len(), kept), (2, vec![false, false, true, true]));
     assert!(TrainedModel::from_bytes(&model.to_bytes()).unwrap() == model);
 
     let without = LikelihoodOptions { symmetries: false, ..options.likelihood.clone() };

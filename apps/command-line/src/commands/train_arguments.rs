@@ -70,7 +70,7 @@ pub struct TrainArguments {
     /// What failed simulations say of the parameters, for likelihoods [default: inform]
     #[arg(long, value_parser = choice::<Failures>())]
     pub failures: Option<Failures>,
-    /// Passes over the data at most, of each network [default: 300; for likelihoods 30, more where rows are few; for anchors 200]
+    /// Passes over the data at most, of each network [default: 300; for likelihoods 40, more where rows are few; for anchors 200]
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
     /// Epochs without a better validation loss before stopping [default: 100; for likelihoods 40]

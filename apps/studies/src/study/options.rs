@@ -253,7 +253,6 @@ impl StudyOptions {
             candidates: vec![DensityForm { components: 1, covariance: Covariance::Full }],
             linear: false,
             members: 1,
-            learning_rate_factors: Vec::new(),
             // Rows seen so rarely are not over-fitted.
             optimizer: OptimizerOptions { learning_rate: LEARNING_RATE, ..OptimizerOptions::default() },
             ..LikelihoodOptions::default()
