@@ -11,7 +11,7 @@ use faer::{Accum, Conj, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::adam::{AdamSettings, AdamStep};
+use crate::adam::{AdamSettings, AdamStep, RANGE};
 use crate::definition::MatrixPlace;
 use crate::error::NetworkError;
 
@@ -128,11 +128,11 @@ impl Soap {
             let (before, behind) = rest.split(matrix.place.place.start - start);
             let (own, behind) = behind.split(matrix.place.place.len());
             start = matrix.place.place.end;
-            parts.push(before);
+            before.in_ranges(&mut parts);
             parts.push(Part { matrix: Some(matrix), ..own });
             rest = behind;
         }
-        parts.push(rest);
+        rest.in_ranges(&mut parts);
         parts.into_par_iter().with_max_len(1).for_each(|part| part.update(step));
     }
 }
@@ -146,6 +146,17 @@ impl<'a> Part<'a> {
         let behind = (parameters_behind, gradient_behind, first_behind, second_behind);
         let part = |(parameters, gradient, first, second)| Part { parameters, gradient, first, second, matrix: None };
         (part((parameters, gradient, first, second)), part(behind))
+    }
+
+    /// Appends its ranges, of which none is much longer than a matrix of a usual layer.
+    fn in_ranges(self, parts: &mut Vec<Self>) {
+        let mut rest = self;
+        while rest.parameters.len() > RANGE {
+            let (range, behind) = rest.split(RANGE);
+            parts.push(range);
+            rest = behind;
+        }
+        parts.push(rest);
     }
 
     fn update(self, step: AdamStep<'_>) {
