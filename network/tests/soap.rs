@@ -159,3 +159,88 @@ fn wide_sides_keep_their_coordinates() {
     let apart = one.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(apart < 1e-5, "{apart}");
 }
+
+/// Row-major product of an (n, k) and a (k, m) matrix.
+fn product(a: &[f64], b: &[f64], k: usize) -> Vec<f64> {
+    let m = b.len() / k;
+    let entry = |i: usize, j: usize| (0..k).map(|l| a[i * k + l] * b[l * m + j]).sum();
+    (0..a.len() / k).flat_map(|i| (0..m).map(move |j| (i, j))).map(|(i, j)| entry(i, j)).collect()
+}
+
+fn transposed(a: &[f64], columns: usize) -> Vec<f64> {
+    (0..columns).flat_map(|j| a.iter().skip(j).step_by(columns).copied()).collect()
+}
+
+/// The Q of a square matrix, by Gram and Schmidt.
+fn orthonormal(a: &[f64], n: usize) -> Vec<f64> {
+    let mut q = a.to_vec();
+    for column in 0..n {
+        for before in 0..column {
+            let along: f64 = (0..n).map(|i| q[i * n + before] * q[i * n + column]).sum();
+            (0..n).for_each(|i| q[i * n + column] -= along * q[i * n + before]);
+        }
+        let norm = (0..n).map(|i| q[i * n + column].powi(2)).sum::<f64>().sqrt();
+        (0..n).for_each(|i| q[i * n + column] /= norm);
+    }
+    q
+}
+
+/// The paper's Algorithm 3 in double precision, with the mean gradient in its own coordinates, and this crate's intervals.
+#[test]
+fn soap_equals_its_equations() {
+    let gradient = |step: usize| -> Vec<f32> {
+        (0..COUNT)
+            .map(|i| {
+                (((i * i) as f32 * 0.37).sin() + (step as f32 * (0.02 + 0.01 * i as f32)).cos()) / (1.0 + i as f32)
+            })
+            .collect()
+    };
+    let due = |step: usize, interval: usize| {
+        if step < interval { step.is_power_of_two() } else { step.is_multiple_of(interval) }
+    };
+    let (mut soap, mut w) = (Soap::new(SETTINGS, COUNT, matrix()).unwrap(), start());
+    let size = ROWS * COLUMNS;
+    let mut expected: Vec<f64> = start()[..size].iter().map(|&value| value.into()).collect();
+    let (mut mean, mut square) = (vec![0.0; size], vec![0.0; size]);
+    let identity = |n: usize| -> Vec<f64> { (0..n * n).map(|i| if i % (n + 1) == 0 { 1.0 } else { 0.0 }).collect() };
+    let (mut left, mut right) = (identity(ROWS), identity(COLUMNS));
+    let (mut left_square, mut right_square) = (vec![0.0; ROWS * ROWS], vec![0.0; COLUMNS * COLUMNS]);
+    let mut from = Vec::new();
+    let (beta, rate) = (0.95, 0.01);
+    for step in 1..=400 {
+        if step == 300 {
+            // The first gradients' bases are not determined, and forgotten by now.
+            from.clone_from(&w);
+            expected = w[..size].iter().map(|&value| value.into()).collect();
+        }
+        soap.update(&mut w, &gradient(step), rate);
+        let g: Vec<f64> = gradient(step)[..size].iter().map(|&value| value.into()).collect();
+        let turned = transposed(&g, COLUMNS);
+        if due(step, 5) {
+            let decay = if step == 1 { 0.0 } else { 0.8 };
+            for (sum, new) in
+                [(&mut left_square, product(&g, &turned, COLUMNS)), (&mut right_square, product(&turned, &g, ROWS))]
+            {
+                sum.iter_mut().zip(new).for_each(|(sum, new)| *sum = decay * *sum + (1.0 - decay) * new);
+            }
+        }
+        if due(step, 20) {
+            left = orthonormal(&product(&left_square, &left, ROWS), ROWS);
+            right = orthonormal(&product(&right_square, &right, COLUMNS), COLUMNS);
+        }
+        let inside = |m: &[f64]| product(&product(&transposed(&left, ROWS), m, ROWS), &right, COLUMNS);
+        mean.iter_mut().zip(&g).for_each(|(mean, g)| *mean = beta * *mean + (1.0 - beta) * g);
+        square.iter_mut().zip(inside(&g)).for_each(|(square, g)| *square = beta * *square + (1.0 - beta) * g * g);
+        let correction = 1.0 - f64::powi(beta, step as i32);
+        let direction: Vec<f64> = inside(&mean)
+            .iter()
+            .zip(&square)
+            .map(|(mean, square)| (mean / correction) / ((square / correction).sqrt() + 1e-8))
+            .collect();
+        let direction = product(&product(&left, &direction, ROWS), &transposed(&right, COLUMNS), COLUMNS);
+        expected.iter_mut().zip(&direction).for_each(|(value, direction)| *value -= rate * direction);
+    }
+    let moved = w.iter().zip(&from).map(|(w, from)| (w - from).abs()).fold(0.0, f32::max);
+    let apart = w.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+    assert!(apart < 1e-3 * f64::from(moved), "{apart} apart after {moved}");
+}
