@@ -15,7 +15,7 @@ use super::run::{Job, Run};
 use super::trainer::{Batch, Objective, Plan, validate};
 use crate::Result;
 use crate::model::anchored::{Anchors, anchor_outputs};
-use crate::model::trained::{Networks, TrainedModel, TrainingRecord};
+use crate::model::trained::{Networks, TrainedModel};
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout};
 use crate::precision::{cholesky, cholesky_inverse, cholesky_solve};
 use rayon::prelude::*;
@@ -130,17 +130,7 @@ impl Run<'_> {
             }
         }
         let Some((loss, network)) = best else { return Ok(None) };
-        let record = TrainingRecord {
-            network: "anchor, linear by ridge regression".into(),
-            learning_rate: 0.0,
-            batch_size: split.training.len(),
-            kept: true,
-            best_epoch: 1,
-            best_validation_loss: loss,
-            training_loss: vec![loss],
-            validation_loss: vec![loss],
-        };
-        self.take_fitted(network.parameters().to_vec(), record);
+        self.take_fitted("anchor, linear by ridge regression", &network, split.training.len(), loss);
         Ok(Some(network))
     }
 

@@ -10,7 +10,7 @@ use super::density::Input;
 use super::options::DensityForm;
 use super::run::Run;
 use crate::Result;
-use crate::model::trained::{Networks, TrainingRecord};
+use crate::model::trained::Networks;
 use crate::model::{Covariance, MixtureLayout};
 use crate::precision::{cholesky, cholesky_solve};
 use rayon::prelude::*;
@@ -62,17 +62,7 @@ impl<'a> Run<'a> {
         };
         let network = linear.network(layout, m)?;
         let loss = pairs.mean_loss(&linear);
-        let record = TrainingRecord {
-            network: "likelihood, one full Gaussian, linear by least squares".into(),
-            learning_rate: 0.0,
-            batch_size: rows,
-            kept: true,
-            best_epoch: 1,
-            best_validation_loss: loss,
-            training_loss: vec![loss],
-            validation_loss: vec![loss],
-        };
-        self.take_fitted(network.parameters().to_vec(), record);
+        self.take_fitted("likelihood, one full Gaussian, linear by least squares", &network, rows, loss);
         let success = self.success(&Input::Plain)?;
         Ok(Some(Networks::Likelihood {
             members: vec![network],

@@ -14,7 +14,7 @@ use crate::{InferenceError, Result};
 use rayon::prelude::*;
 use std::ops::Range;
 use tallsbi_data::{Cancelled, Monitor, Progress, Purpose, StreamKey};
-use tallsbi_network::LastLayer;
+use tallsbi_network::{LastLayer, Mlp};
 
 /// A network to be fitted.
 pub(super) struct Job<O> {
@@ -124,11 +124,21 @@ impl<'a> Run<'a> {
         self.before
     }
 
-    /// Notes a network that was fitted in closed form, before all others.
-    pub(super) fn take_fitted(&mut self, parameters: Vec<f32>, record: TrainingRecord) {
+    /// Notes a network that was fitted in closed form, to all of its rows at once, before all others.
+    pub(super) fn take_fitted(&mut self, name: &str, network: &Mlp<f32>, rows: usize, loss: f64) {
+        let record = TrainingRecord {
+            network: name.into(),
+            learning_rate: 0.0,
+            batch_size: rows,
+            kept: true,
+            best_epoch: 1,
+            best_validation_loss: loss,
+            training_loss: vec![loss],
+            validation_loss: vec![loss],
+        };
         // A resumed run has it already.
         if self.done.len() == self.before {
-            self.done.push((parameters, record));
+            self.done.push((network.parameters().to_vec(), record));
         }
         self.before += 1;
     }
