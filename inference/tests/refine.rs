@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2};
 use rand_distr::{Distribution, StandardNormal};
 use tallsbi_data::{LatentMap, Prior, Silent, StreamKey, Symmetry};
-use tallsbi_inference::model::{ModelInfo, Networks, ObservationMap, TrainedModel};
+use tallsbi_inference::model::{Failures, ModelInfo, Networks, ObservationMap, TrainedModel};
 use tallsbi_inference::refine::{Problem, RefineOptions, Refinement, Rows, Verdict, moments, refine, sample_refined};
 use tallsbi_inference::sample::SampleRequest;
 use tallsbi_inference::tempering::TemperingOptions;
@@ -176,4 +176,43 @@ fn rounds_whose_posterior_cannot_be_sampled_do_not_end_it_and_are_told() {
         result.rounds.len(),
         result.simulations
     );
+}
+
+/// θ ~ N(0, 1), x = θ + noise, and a simulation succeeds with probability Φ(-θ): that 20 observations exist tells as much as their values, N(θ; 0, 1) Φ(-θ)²⁰ Π N(x_j; θ, 1).
+#[test]
+fn failures_that_depend_on_the_parameters_inform() {
+    use statrs::distribution::{ContinuousCDF, Normal};
+    let simulate = |theta: ArrayView2<'_, f64>, first: u64, key: StreamKey| {
+        let mut valid = Vec::with_capacity(theta.nrows());
+        let x = Array2::from_shape_fn((theta.nrows(), 1), |(row, _)| {
+            let mut rng = key.rng(first + row as u64);
+            let [noise, luck]: [f64; 2] = std::array::from_fn(|_| StandardNormal.sample(&mut rng));
+            valid.push(luck + theta[[row, 0]] < 0.0);
+            (theta[[row, 0]] + noise) as f32
+        });
+        Ok((x, valid))
+    };
+    let x = Array2::from_shape_fn((20, 1), |(row, _)| if row % 2 == 0 { 0.8 } else { -1.2 });
+    let prior = Prior::from_json(r#"[{"name":"a","dist":"normal","loc":0,"scale":1}]"#).unwrap();
+    let latent = LatentMap::prior_gaussian(&prior);
+    let posterior = |failures| {
+        let options = RefineOptions { budget: Some(8000), failures, ..RefineOptions::default() };
+        let (symmetry, earlier) = (Symmetry::none(1), Rows::default());
+        let problem = Problem { latent: &latent, symmetry, x: x.view(), log: false, start: None, earlier };
+        let refined = refine(problem, &simulate, &options, StreamKey::root(5), &Silent).unwrap();
+        assert!(refined.verdict.is_settled(), "{:?}", refined.verdict);
+        let (mean, variance) = moments(refined.draws.as_slice().unwrap(), 1, None);
+        (mean[0], variance[0].sqrt())
+    };
+    let grid: Vec<f64> = (-400..400).map(|i| 0.005 * f64::from(i)).collect();
+    let log = |z: &f64| -0.5 * z * z + 20.0 * Normal::standard().cdf(-z).ln() - 10.0 * (z + 0.2).powi(2);
+    let weights: Vec<f64> = grid.iter().map(|z| log(z).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let mean = grid.iter().zip(&weights).map(|(z, w)| z * w).sum::<f64>() / total;
+    let sd = (grid.iter().zip(&weights).map(|(z, w)| (z - mean).powi(2) * w).sum::<f64>() / total).sqrt();
+    let (found, spread) = posterior(Failures::Inform);
+    assert!((found - mean).abs() < 0.25 * sd && (spread / sd - 1.0).abs() < 0.1, "{found} {spread}: {mean} {sd}");
+    // Given that all succeed, it is the plain posterior N(-4/21, 1/21).
+    let (found, _) = posterior(Failures::Condition);
+    assert!((found + 4.0 / 21.0).abs() < 0.05, "{found}");
 }

@@ -92,3 +92,36 @@ fn mistakes_are_told_before_anything_is_simulated() {
     place.fails(&format!("{refine} --task slcp --config options.toml"), 2, "widht");
     assert!(!place.at("refined.safetensors").exists());
 }
+
+/// A program that writes -9999 where it fails, at large a more often: P(success) = Φ(-2a), x ~ N(a, 1), 20 observations around 0 of variance 1. Exact: N(a; 0, 1) Φ(-2a)²⁰ N(0; a, 1/20), on a grid.
+#[test]
+fn marks_of_failure_are_failures_and_count() {
+    let place = Place::new();
+    let worker = "
+import random, sys
+for line in sys.stdin:
+    seed, a = line.split()
+    draw = random.Random(int(seed))
+    x, luck = draw.gauss(float(a), 1), draw.gauss(0, 1)
+    print(-9999 if luck > -2 * float(a) else x, flush=True)
+";
+    std::fs::write(place.at("worker.py"), worker).unwrap();
+    let model = "
+name = \"fails\"
+parameters = [{ name = \"a\", dist = \"normal\", loc = 0.0, scale = 1.0 }]
+observations = [\"x\"]
+[command]
+run = [\"python3\", \"worker.py\"]
+";
+    std::fs::write(place.at("model.toml"), model).unwrap();
+    let rows: Vec<&str> = (0..20).map(|row| if row % 2 == 0 { "1" } else { "-1" }).collect();
+    std::fs::write(place.at("obs.csv"), format!("x\n{}\n", rows.join("\n"))).unwrap();
+    let refine = "refine --task model.toml --observations obs.csv --budget 6000 -q";
+    let found = place.json(&format!("{refine} -o m.safetensors"));
+    let [mean, sd] = ["mean", "sd"].map(|of| found[of][0].as_f64().unwrap());
+    assert!((mean + 0.530).abs() < 0.05 && (sd - 0.143).abs() < 0.02, "{found}");
+    let notes = found["notes"].to_string();
+    for said in ["have -9999 in column x", "simulations failed", "probability of success is a factor"] {
+        assert!(notes.contains(said), "{notes}");
+    }
+}

@@ -158,8 +158,8 @@ pub enum Note {
     Success {
         /// Whether the probability of success depends on θ, and is a factor of the likelihood.
         informs: bool,
-        /// Smallest p-value of the tests that it does not depend on θ, corrected for their number.
-        p_value: f64,
+        /// Smallest p-value of the tests that it does not depend on θ, corrected for their number; none where held-out simulations decided.
+        p_value: Option<f64>,
     },
     /// A column that is a function of the parameters, but for a negligible rest: a density of it has no end of precision.
     NoNoise {

@@ -73,7 +73,8 @@ impl Note {
                 f.write_str("that an observation exists tells of the parameters: the probability of success is a factor of the likelihood")
             }
             Self::Success { informs: false, p_value } => {
-                write!(f, "failures do not depend on the parameters as far as the rows tell (p = {p_value:.2})")
+                f.write_str("failures do not depend on the parameters as far as the rows tell")?;
+                p_value.map_or(Ok(()), |p| write!(f, " (p = {p:.2})"))
             }
             _ => self.of_kind(f),
         }

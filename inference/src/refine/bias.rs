@@ -84,7 +84,7 @@ mod tests {
         let mut normal = move || -> f64 { StandardNormal.sample(&mut rng) };
         let u: Vec<f64> = (0..20_000).map(|_| normal()).collect();
         let x: Vec<f32> = u.iter().map(|u| (u + 0.2 * u.powi(3) + normal()) as f32).collect();
-        let rows = Rows { u, x };
+        let rows = Rows { u, x, ..Rows::default() };
         let frame = Frame::standard(1, 1.0);
         let worth: f64 = 25.0;
         let draws: Vec<f64> = (0..500).map(|i| 0.5 + 0.1 * f64::from(i % 7 - 3)).collect();

@@ -2,7 +2,10 @@
 
 use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
-use super::{Basis, Chart, Column, Component, Frame, LocalLikelihood, MOST_DEGREE, RefinedModel, ScoreSummary, Scores};
+use super::{
+    Basis, Chart, Column, Component, Frame, LocalLikelihood, LocalSuccess, MOST_DEGREE, RefinedModel, ScoreSummary,
+    Scores,
+};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{SignedPermutation, Symmetry};
@@ -30,6 +33,8 @@ struct ComponentDescription {
     radius: f64,
     columns: Vec<Column>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    success: Option<SuccessDescription>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     residual: Option<ResidualLaw>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     leverage: Option<Leverage>,
@@ -46,6 +51,13 @@ fn whole() -> f64 {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_whole(share: &f64) -> bool {
     *share == whole()
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuccessDescription {
+    chart: Chart,
+    predictor: Vec<f64>,
 }
 
 /// The law of scores: chart and radius are those of the likelihood whose scores they are.
@@ -71,6 +83,11 @@ impl RefinedModel {
                 log: *log,
                 radius: *radius,
                 columns: columns.clone(),
+                success: component
+                    .success
+                    .as_ref()
+                    .map(|LocalSuccess { chart, predictor, .. }| (chart.clone(), predictor.clone()))
+                    .map(|(chart, predictor)| SuccessDescription { chart, predictor }),
                 residual: residual.clone(),
                 leverage: leverage.clone(),
                 scores: component.scores.as_ref().map(|scores| ScoresDescription {
@@ -107,6 +124,7 @@ impl RefinedDescription {
                 log,
                 radius,
                 columns,
+                success,
                 residual,
                 leverage,
                 scores,
@@ -126,7 +144,13 @@ impl RefinedDescription {
             if !(share > 0.0 && share <= 1.0) {
                 return Err(damaged("share that counts"));
             }
-            Ok(Component { weight, frame, likelihood, scores, share })
+            let damaged_success = || damaged("probability of success");
+            let read = |success: SuccessDescription| {
+                let whole = LocalSuccess::new(success.chart, success.predictor);
+                whole.filter(|success| success.chart.bounded.len() == m).ok_or_else(damaged_success)
+            };
+            let success = success.map(read).transpose()?;
+            Ok(Component { weight, frame, likelihood, success, scores, share })
         };
         let components = self.components.into_iter().map(component).collect::<Result<_>>()?;
         Ok(RefinedModel { components, symmetry, n_obs: self.n_obs })
@@ -175,8 +199,13 @@ mod tests {
     #[test]
     fn every_bit_comes_back_and_damage_is_found() {
         let frame = Frame::standard(2, 0.1);
-        let component =
-            |likelihood, scores| Component { weight: 0.5, frame: frame.clone(), likelihood, scores, share: 0.5 };
+        let chart = Chart { bounded: vec![false; 2], frame: Frame::standard(2, 1.3) };
+        let success = LocalSuccess::new(chart, vec![0.7, -0.1, 0.6]);
+        assert!(success.is_some());
+        let component = |likelihood, scores| {
+            let (frame, success) = (frame.clone(), success.clone());
+            Component { weight: 0.5, frame, likelihood, success, scores, share: 0.5 }
+        };
         let column =
             GaussianColumn { center: 0.0, scale: 1.0, mean: vec![0.1; 3], log_variance: vec![0.2], coupling: vec![] };
         let draws = [0.1, 0.2, 0.3, 0.1, 0.0, 0.2, 0.15, 0.4];
@@ -204,6 +233,7 @@ mod tests {
             ("\"linear\":[", "\"linear\":[1.0,"),
             ("\"quadratic\":[", "\"quadratic\":[1.0,"),
             ("\"share\":0.5", "\"share\":1.5"),
+            ("\"predictor\":[0.7,", "\"predictor\":["),
             ("\"scale\":1.0", "\"scale\":-1.0"),
         ] {
             assert!(json.contains(from), "{json}");

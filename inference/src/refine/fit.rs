@@ -24,6 +24,8 @@ pub struct Rows {
     pub u: Vec<f64>,
     /// Observations, (N, d).
     pub x: Vec<f32>,
+    /// Latent parameters of simulations without a result, (F, m).
+    pub failed: Vec<f64>,
 }
 
 impl Rows {
@@ -31,15 +33,17 @@ impl Rows {
     pub fn near(&self, frame: &Frame, radius: f64) -> Self {
         let m = frame.dim();
         let d = self.x.len() / (self.u.len() / m).max(1);
-        let mut near = Self::default();
-        for (u, x) in self.u.chunks_exact(m).zip(self.x.chunks_exact(d)) {
+        let is_near = |u: &[f64]| {
             let mut z = u.to_vec();
             frame.to_local(&mut z);
-            if dot(&z, &z) <= radius * radius {
-                near.u.extend_from_slice(u);
-                near.x.extend_from_slice(x);
-            }
+            dot(&z, &z) <= radius * radius
+        };
+        let mut near = Self::default();
+        for (u, x) in self.u.chunks_exact(m).zip(self.x.chunks_exact(d)).filter(|(u, _)| is_near(u)) {
+            near.u.extend_from_slice(u);
+            near.x.extend_from_slice(x);
         }
+        near.failed = self.failed.chunks_exact(m).filter(|u| is_near(u)).flatten().copied().collect();
         near
     }
 }
@@ -69,7 +73,7 @@ pub struct Fitted {
     pub held_out: f64,
 }
 
-/// What the columns' fits share.
+/// What fits of the same rows share.
 pub(super) struct Design {
     basis: Basis,
     phi: Vec<f64>,
@@ -78,7 +82,11 @@ pub(super) struct Design {
 }
 
 impl Design {
-    fn new(chart: &Chart, rows: &Rows, degree: usize) -> Result<Self> {
+    /// Polynomials up to `degree`, or as many as the rows can carry.
+    ///
+    /// # Errors
+    /// When they cannot carry linear ones.
+    pub fn new(chart: &Chart, rows: &Rows, degree: usize) -> Result<Self> {
         let m = chart.bounded.len();
         let n = rows.u.len() / m;
         // The highest degree that the rows can carry.
@@ -105,6 +113,26 @@ impl Design {
 
     pub fn degrees(&self, most: usize) -> std::ops::RangeInclusive<usize> {
         0..=most.min(self.basis.degree())
+    }
+
+    fn counts(&self, degree: usize, family: Family, x: &[f64], used: &dyn Fn(usize) -> bool) -> Vec<f64> {
+        let Features { values, stride, width } = self.features(degree);
+        fit_counts((values, stride, width), x, family, used)
+    }
+
+    /// Log-likelihood of held-out counts, without what does not depend on the mean, and the predictor, of the best degree.
+    pub fn predictor(&self, x: &[f64], family: Family, most: usize) -> Option<(f64, Vec<f64>)> {
+        let candidates = self.degrees(most).map(|degree| {
+            let features = self.features(degree);
+            let held_out = |fold: usize| -> f64 {
+                let beta = self.counts(degree, family, x, &|i| i % FOLDS != fold);
+                let rows = (fold..x.len()).step_by(FOLDS);
+                rows.map(|i| family.term(1.0, x[i], dot(features.row(i), &beta)).value).sum()
+            };
+            ((0..FOLDS).map(held_out).sum::<f64>(), degree)
+        });
+        let (value, degree) = best(candidates)?;
+        Some((value, self.counts(degree, family, x, &|_| true)))
     }
 
     /// Log-likelihood of held-out residuals under N(0, e^s), the fit of s, for the best degree of s.
@@ -226,29 +254,15 @@ fn column(design: &Design, x: Vec<f64>, log: bool, forms: Forms) -> Result<(f64,
 }
 
 fn count_column(design: &Design, x: &[f64], forms: Forms) -> Option<(f64, Column)> {
-    let constant = |family: Family| x.iter().map(|&x| family.constant(x)).sum::<f64>();
-    let fit = |degree: usize, family: Family, used: &dyn Fn(usize) -> bool| {
-        let Features { values, stride, width } = design.features(degree);
-        fit_counts((values, stride, width), x, family, used)
-    };
-    let eta = |degree: usize, beta: &[f64], i: usize| dot(design.features(degree).row(i), beta);
     // The family from a good fit of the means.
     let highest = *design.degrees(forms.mean).end();
-    let first = fit(highest, Family::Poisson, &|_| true);
-    let means: Vec<f64> = (0..x.len()).map(|i| Family::Poisson.mean(eta(highest, &first, i))).collect();
+    let first = design.counts(highest, Family::Poisson, x, &|_| true);
+    let features = design.features(highest);
+    let means: Vec<f64> = (0..x.len()).map(|i| Family::Poisson.mean(dot(features.row(i), &first))).collect();
     let family = Family::fit(x, &means);
-    let constant = constant(family);
-    let candidates = design.degrees(forms.mean).map(|degree| {
-        let held_out = |fold: usize| -> f64 {
-            let beta = fit(degree, family, &|i| i % FOLDS != fold);
-            let rows = (fold..x.len()).step_by(FOLDS);
-            rows.map(|i| family.term(1.0, x[i], eta(degree, &beta, i)).value).sum()
-        };
-        ((0..FOLDS).map(held_out).sum::<f64>() + constant, degree)
-    });
-    let (value, degree) = best(candidates)?;
-    let predictor = fit(degree, family, &|_| true);
-    Some((value, Column::Count(CountColumn { family, predictor })))
+    let (value, predictor) = design.predictor(x, family, forms.mean)?;
+    let constant = x.iter().map(|&x| family.constant(x)).sum::<f64>();
+    Some((value + constant, Column::Count(CountColumn { family, predictor })))
 }
 
 fn gaussian_column(design: &Design, x: &[f64], log: bool, forms: Forms) -> Result<Option<Marginal>> {

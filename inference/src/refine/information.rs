@@ -200,7 +200,7 @@ mod tests {
             };
             let u: Vec<f64> = (0..20_000).map(|i| 0.9 * (f64::from(i) / 10_000.0 - 1.0)).collect();
             let x = u.iter().map(|u| ((0.5 * u).exp() * noise()) as f32).collect();
-            let (rows, frame) = (Rows { u, x }, Frame::standard(1, 0.5));
+            let (rows, frame) = (Rows { u, x, ..Rows::default() }, Frame::standard(1, 0.5));
             let forms = Forms { mean: 2, variance: 2, coupling: None };
             let chart = Chart { bounded: vec![false], frame: frame.clone() };
             let likelihood = fit(chart, &rows, false, 10.0, forms).unwrap().likelihood;

@@ -5,7 +5,9 @@ use super::fit::{Fitted, Forms, Rows, fit};
 use super::model::{Component, RefinedModel};
 use super::proposal::Proposal;
 use super::shape::shape;
+use super::success::LocalSuccess;
 use crate::Result;
+use crate::model::Failures;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 use tallsbi_data::{Prior, Symmetry};
 
@@ -36,7 +38,7 @@ pub(super) fn learn(
     proposal: &Proposal,
     rows: &Rows,
     log: bool,
-    forms: Forms,
+    (forms, failures): (Forms, Failures),
 ) -> Result<Learned> {
     let m = prior.dim();
     let radius = ChiSquared::new(m as f64).map_or(10.0, |law| law.inverse_cdf(WITHIN).sqrt());
@@ -60,6 +62,10 @@ pub(super) fn learn(
         if let Some((likelihood, gain)) = shape(&best.likelihood, &near) {
             best = Fitted { likelihood, held_out: best.held_out + gain };
         }
+        let success = match failures {
+            Failures::Inform => LocalSuccess::learn(&best.likelihood.chart, &near, forms.mean)?,
+            Failures::Condition => None,
+        };
         total += near.u.len() / m;
         held_out += best.held_out;
         used.push(near);
@@ -67,6 +73,7 @@ pub(super) fn learn(
             weight: *weight,
             frame: frame.clone(),
             likelihood: best.likelihood,
+            success,
             scores: None,
             share: 1.0,
         });

@@ -75,7 +75,8 @@ mod tests {
         let (rows, frame) = (60.0, Frame::standard(1, 1.0));
         let chart = Chart { bounded: vec![false], frame: frame.clone() };
         let forms = Forms { mean: 1, variance: 0, coupling: None };
-        let mut known = fit(chart, &Rows { u: u.clone(), x }, false, 10.0, forms).unwrap().likelihood;
+        let mut known =
+            fit(chart, &Rows { u: u.clone(), x, ..Rows::default() }, false, 10.0, forms).unwrap().likelihood;
         let honest = known.clone();
         known.leverage = None;
         let observed = Array2::from_shape_fn((40, 1), |(i, _)| 5.0 + (i as f32).sin());

@@ -74,7 +74,7 @@ mod tests {
         let mut see = |u: f64| [(u + normal()) as f32, (u * u + 0.5 * normal()) as f32];
         let x: Vec<f32> = u.iter().flat_map(|&u| see(u)).collect();
         let frame = Frame::new(vec![1.0], vec![0.16]).unwrap();
-        let rows = Rows { u, x };
+        let rows = Rows { u, x, ..Rows::default() };
         let forms = Forms { mean: 2, variance: 0, coupling: None };
         let chart = Chart { bounded: vec![false], frame: frame.clone() };
         let fitted = fit(chart, &rows, false, 10.0, forms).unwrap();

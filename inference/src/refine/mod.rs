@@ -10,6 +10,7 @@
 //! * [`mod@column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
 //! * [`mod@fit`]: learning them, forms chosen by held-out likelihood;
 //! * [`mod@bias`], [`mod@form`], `likeness`: whether it is right where the posterior is, and the observations come from there; [`mod@mixture`]: laws of residuals that are not Gaussian;
+//! * [`LocalSuccess`]: the probability that a simulation has a result;
 //! * `information`: whether one observation tells as much as it says; [`ScoreSummary`]: the posterior by mean scores where it does not;
 //! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
 //! * [`RefinedModel`], [`sample_refined`]: the result, and posteriors under the true prior.
@@ -48,6 +49,7 @@ mod sample;
 mod scores;
 mod shape;
 mod spread;
+mod success;
 mod whitened;
 
 pub use basis::{Basis, MOST_DEGREE};
@@ -63,3 +65,4 @@ pub use options::RefineOptions;
 pub use rounds::{Problem, Refinement, Simulate, Start, refine};
 pub use sample::{Reach, sample_refined};
 pub use scores::{ScoreSummary, Scores};
+pub use success::LocalSuccess;

@@ -9,6 +9,7 @@
 use super::frame::Frame;
 use super::local::{LocalLikelihood, LocalScratch, Statistics};
 use super::scores::{FEWEST, Scores};
+use super::success::LocalSuccess;
 use crate::Result;
 use crate::precision::dot;
 use crate::tempering::{Likelihood, Local};
@@ -24,6 +25,8 @@ pub struct Component {
     pub frame: Frame,
     /// p_c.
     pub likelihood: LocalLikelihood,
+    /// The probability that a simulation succeeds, where that depends on the parameters.
+    pub success: Option<LocalSuccess>,
     /// The law of its scores, which serves means of many observations in its place.
     pub scores: Option<Scores>,
     /// Share of what p_c says of an observation that counts towards posteriors of many: 1/λ where its scores vary λ times as much as it says.
@@ -142,7 +145,11 @@ impl Likelihood for Part<'_> {
             let gradient = &mut local.gradients[row * m..(row + 1) * m];
             let information = &mut local.informations[row * m * m..(row + 1) * m * m];
             let buffers = (&mut *gradient, &mut *information);
-            let likelihood = likelihood.evaluate(&context.statistics, &image, &directions, scratch, buffers);
+            let mut likelihood = likelihood.evaluate(&context.statistics, &image, &directions, scratch, buffers);
+            if let Some(success) = &self.component.success {
+                let buffers = (&mut *gradient, &mut *information);
+                likelihood += success.add(context.statistics.n, &image, &directions, buffers);
+            }
             let log_q = self.model.log_reference(&u, &mut reference);
             let prior = -0.5 * (dot(&u, &u) + m as f64 * (2.0 * std::f64::consts::PI).ln());
             local.values[row] = context.power * likelihood + prior - log_q;
@@ -185,6 +192,8 @@ mod tests {
 
     #[test]
     fn gradients_are_finite_differences_with_symmetry_and_several_components() {
+        let chart = example().chart;
+        let success = LocalSuccess::new(chart, vec![0.7, -0.1, 0.6]);
         let flip = SignedPermutation::flip(2, &[0]);
         let frame = |center: Vec<f64>| Frame::new(center, vec![0.5, 0.1, 0.1, 0.3]).unwrap();
         let model = RefinedModel {
@@ -193,6 +202,7 @@ mod tests {
                     weight: 0.3,
                     frame: frame(vec![0.6, 0.0]),
                     likelihood: example(),
+                    success,
                     scores: None,
                     share: 1.0,
                 },
@@ -200,6 +210,7 @@ mod tests {
                     weight: 0.7,
                     frame: frame(vec![0.9, -0.4]),
                     likelihood: example(),
+                    success: None,
                     scores: None,
                     share: 1.0,
                 },

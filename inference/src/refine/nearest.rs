@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn values_that_do_not_differ_and_few_rows_do_no_harm() {
-        let few = Rows { u: vec![0.1, -0.2, 0.3], x: vec![1.0, 2.0, 1.0, 3.0, 1.0, f32::INFINITY] };
+        let few = Rows { u: vec![0.1, -0.2, 0.3], x: vec![1.0, 2.0, 1.0, 3.0, 1.0, f32::INFINITY], ..Rows::default() };
         assert_eq!(nearest(&few, 1, &[1.0, 2.5], false), few.u);
     }
 }

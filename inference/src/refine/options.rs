@@ -1,6 +1,7 @@
 //! Options of a refinement.
 
 use super::fit::Forms;
+use crate::model::Failures;
 use crate::tempering::TemperingOptions;
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 /// | `coupling_degree` | 2 | highest degree of couplings between values; none for diagonal covariances | 0 to 4 |
 /// | `components` | 4 | local likelihoods side by side at most, for several modes | ≥ 1 |
 /// | `growth` | 10 | from round to round the posterior follows so many times more observations' worth of likelihood | > 1 |
+/// | `failures` | inform | what simulations without a result say: their probability counts, or observations are given to succeed | |
 /// | `samples` | 1000 | draws of the posterior | ≥ 100 |
 /// | `tempering` | | sampling | |
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub struct RefineOptions {
     pub components: usize,
     /// Growth of the likelihood's worth a round.
     pub growth: f64,
+    /// What simulations without a result say.
+    pub failures: Failures,
     /// Draws of the posterior.
     pub samples: usize,
     /// Sampling.
@@ -67,6 +71,7 @@ impl Default for RefineOptions {
             coupling_degree: Some(2),
             components: 4,
             growth: 10.0,
+            failures: Failures::Inform,
             samples: 1000,
             tempering: TemperingOptions::default(),
         }

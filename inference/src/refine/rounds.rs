@@ -278,7 +278,7 @@ fn one_round(
         proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
     let failed = state.simulate(problem, simulator, &u, key)?;
     let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows());
-    let mut learned = learn(known, &proposal, &state.rows, problem.log, options.forms())?;
+    let mut learned = learn(known, &proposal, &state.rows, problem.log, (options.forms(), options.failures))?;
     let groups = [problem.x];
     let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
     let sample = |model: &RefinedModel| -> Result<Posterior> {
@@ -378,6 +378,7 @@ impl State {
                 self.rows.u.extend(problem.symmetry.canonical(u).1);
                 self.rows.x.extend(x.iter());
             } else {
+                self.rows.failed.extend(problem.symmetry.canonical(u).1);
                 failed += 1;
             }
         }

@@ -198,7 +198,7 @@ impl ScoreSummary {
     pub(super) fn rows(&self, likelihood: &LocalLikelihood, rows: &Rows) -> Result<Rows> {
         let d = likelihood.columns.len();
         let x = ArrayView2::from_shape((rows.x.len() / d, d), &rows.x).expect("d values a row");
-        Ok(Rows { u: rows.u.clone(), x: self.of(likelihood, x)?.into_raw_vec_and_offset().0 })
+        Ok(Rows { u: rows.u.clone(), x: self.of(likelihood, x)?.into_raw_vec_and_offset().0, failed: Vec::new() })
     }
 }
 

@@ -32,11 +32,13 @@ pub use data::{RowBlock, RowSource, TrainingData, VisitBlocks, VisitRows};
 pub use features::{Features, Storage};
 pub use optimizer::{Algorithm, OptimizerOptions, SearchOptions};
 pub use options::{
-    AnchorOptions, Architecture, DensityForm, Failures, LatentKind, LikelihoodOptions, MOST_OUTPUTS, NoiseLevels,
-    Outliers, TrainOptions,
+    AnchorOptions, Architecture, DensityForm, LatentKind, LikelihoodOptions, MOST_OUTPUTS, NoiseLevels, Outliers,
+    TrainOptions,
 };
+pub use screen::screen_rows;
 pub use trainer::{EpochRecord, TrainerState};
 
+pub use crate::model::Failures;
 use crate::model::trained::TrainedModel;
 use crate::{InferenceError, Result};
 use tallsbi_data::{Monitor, StreamKey};

@@ -1,8 +1,8 @@
 //! Hyper-parameters of training.
 
 use super::optimizer::{Algorithm, OptimizerOptions, SearchOptions};
-use crate::model::ConditionalSpec;
 use crate::model::density::{Covariance, MAX_COMPONENTS, MixtureLayout};
+use crate::model::{ConditionalSpec, Failures};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Deserializer, Serialize};
 use tallsbi_data::{Choice, Named, SignedPermutation};
@@ -119,27 +119,6 @@ impl Named for Outliers {
             Choice::new("bound", "Single far values enter as the most extreme of the others", Self::Bound),
             Choice::new("drop", "Rows that have one are left out", Self::Drop),
             Choice::new("keep", "They are used as they are, marks such as -9999 too", Self::Keep),
-        ]
-    }
-}
-
-/// What failed simulations say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Failures {
-    /// Observations are draws that succeeded, and would have failed as often as simulations do: each multiplies the likelihood by the
-    /// probability of success.
-    #[default]
-    Inform,
-    /// Nothing: the likelihood is that of observations given that they succeed.
-    Condition,
-}
-
-impl Named for Failures {
-    fn choices() -> Vec<Choice<Self>> {
-        vec![
-            Choice::new("inform", "That an observation exists tells of the parameters", Self::Inform),
-            Choice::new("condition", "Nothing: observations are given to succeed", Self::Condition),
         ]
     }
 }

@@ -10,7 +10,7 @@ use super::rows::Copies;
 use crate::Result;
 use crate::model::moments::{Moments, Robust};
 use crate::notes::{FarValue, Note};
-use ndarray::{ArrayView3, Axis};
+use ndarray::{Array2, ArrayView3, ArrayViewMut2, Axis};
 use std::collections::BTreeSet;
 
 /// Robust standard deviations beyond which a value is looked at, and beyond which it may be broken.
@@ -86,11 +86,15 @@ pub(super) fn screen(blocks: &Blocks<'_>, dim_x: usize, log: bool, outliers: Out
     let mut moments = Moments::new(dim_x, log);
     let mut rows = 0;
     let mut copies = Copies::default();
+    let mut marks = vec![BTreeSet::new(); dim_x];
     let unseen = blocks(&mut |block| {
         for (index, (theta, x)) in block.theta.outer_iter().zip(block.x.outer_iter()).enumerate() {
             if block.valid[index] {
                 rows += 1;
                 copies.add(block.first + index as u64, theta.iter(), x.iter());
+                for ((_, column), &value) in x.indexed_iter().filter(|(_, value)| is_mark(**value)) {
+                    marks[column].insert(value.to_bits());
+                }
             }
         }
         add(&mut moments, (block.first, block.x, block.valid), |_| true)
@@ -106,7 +110,7 @@ pub(super) fn screen(blocks: &Blocks<'_>, dim_x: usize, log: bool, outliers: Out
         unseen,
         notes: told.clone().into_iter().collect(),
     };
-    let mut suspects = if rows == 0 { Vec::new() } else { suspects(&moments) };
+    let mut suspects = if rows == 0 { Vec::new() } else { suspects(blocks, &moments, &marks, log)? };
     if suspects.is_empty() || outliers == Outliers::Keep {
         let found = moments.notes();
         let mut result = screened(moments);
@@ -137,6 +141,35 @@ pub(super) fn screen(blocks: &Blocks<'_>, dim_x: usize, log: bool, outliers: Out
     Ok(result)
 }
 
+/// Screens rows x (N, d) that are not a training set of a file: rows with a mark of failure become invalid, single values far beyond all others the most extreme of them.
+///
+/// # Errors
+/// Values of x that have no logarithm where that is taken.
+pub fn screen_rows(
+    mut x: ArrayViewMut2<'_, f32>,
+    valid: &mut [bool],
+    log: bool,
+    outliers: Outliers,
+) -> Result<Vec<Note>> {
+    let values = x.mapv(f64::from).insert_axis(Axis(1));
+    // Rows that are alike are no copies here: parameters are drawn anew.
+    let theta = Array2::from_shape_fn((x.nrows(), 1), |(row, _)| row as f64);
+    let flags: Vec<bool> =
+        valid.iter().zip(x.outer_iter()).map(|(&valid, x)| valid && x.iter().all(|v| v.is_finite())).collect();
+    let blocks = |visit: &mut VisitBlocks<'_>| {
+        visit(&RowBlock { first: 0, theta: theta.view(), x: values.view(), valid: &flags })?;
+        Ok(0)
+    };
+    let screened = screen(&blocks, x.ncols(), log, outliers)?;
+    for &row in &screened.dropped {
+        valid[row as usize] = false;
+    }
+    for (column, &(low, high)) in screened.bounds.iter().enumerate() {
+        x.column_mut(column).mapv_inplace(|value| f64::from(value).clamp(low, high) as f32);
+    }
+    Ok(screened.notes)
+}
+
 /// Takes in the valid rows of a block that are used.
 fn add(
     moments: &mut Moments,
@@ -150,15 +183,32 @@ fn add(
     moments.add(x.select(Axis(0), &kept).view())
 }
 
-/// Columns whose extremes are far out.
-fn suspects(moments: &Moments) -> Vec<Suspect> {
+/// Columns whose extremes are far out, with the `marks` that each has: they are judged beside the rows without any, since they may be many.
+fn suspects(blocks: &Blocks<'_>, moments: &Moments, marks: &[BTreeSet<u64>], log: bool) -> Result<Vec<Suspect>> {
+    let enters = |bits: &u64| if log { f64::from_bits(*bits).ln() } else { f64::from_bits(*bits) };
     let far = |(column, robust): (usize, Robust)| {
-        let reach = (robust.highest - robust.median).max(robust.median - robust.lowest);
+        let values = marks[column].iter().map(enters).chain([robust.lowest, robust.highest]);
+        let reach = values.map(|value| (value - robust.median).abs()).fold(0.0, f64::max);
         let suspect = robust.scale > 0.0 && reach > BROKEN * robust.scale;
         let range = (f64::INFINITY, f64::NEG_INFINITY);
         suspect.then(|| Suspect { column, robust, far: Vec::new(), inner: 0.0, range })
     };
-    moments.robust().into_iter().enumerate().filter_map(far).collect()
+    let of = |moments: &Moments| moments.robust().into_iter().enumerate().filter_map(far).collect();
+    if marks.iter().all(BTreeSet::is_empty) {
+        return Ok(of(moments));
+    }
+    let (mut unmarked, mut any) = (Moments::new(marks.len(), log), false);
+    blocks(&mut |block| {
+        let clean: Vec<bool> = block.x.outer_iter().map(|x| !x.iter().any(|&value| is_mark(value))).collect();
+        any |= clean.iter().zip(block.valid).any(|(&clean, &valid)| clean && valid);
+        add(&mut unmarked, (block.first, block.x, block.valid), |row| clean[(row - block.first) as usize])
+    })?;
+    Ok(if any { of(&unmarked) } else { of(moments) })
+}
+
+/// Whether tools write this value, up to its sign, for what is missing.
+fn is_mark(value: f64) -> bool {
+    value.abs() > 0.99 * MARKS[0] && MARKS.iter().any(|mark| (value.abs() / mark - 1.0).abs() < 1e-6)
 }
 
 fn collect(blocks: &Blocks<'_>, log: bool, suspects: &mut [Suspect]) -> Result<()> {
@@ -192,8 +242,8 @@ impl Suspect {
 /// Decides about the far values of a column.
 fn judge(suspect: &mut Suspect, outliers: Outliers, result: &mut Screened) {
     suspect.far.sort_by(|a, b| a.distance.total_cmp(&b.distance));
-    let is_mark = |far: &Far| MARKS.iter().any(|mark| (far.value.abs() / mark - 1.0).abs() < 1e-6);
-    let (marks, others): (Vec<Far>, Vec<Far>) = std::mem::take(&mut suspect.far).into_iter().partition(is_mark);
+    let marked = |far: &Far| is_mark(far.value);
+    let (marks, others): (Vec<Far>, Vec<Far>) = std::mem::take(&mut suspect.far).into_iter().partition(marked);
     let (marks, unmarked): (Vec<Far>, Vec<Far>) =
         marks.into_iter().partition(|far| far.distance > BROKEN && far.distance > GAP * suspect.inner);
     if !marks.is_empty() {
@@ -296,6 +346,10 @@ mod tests {
         let found = screened(Outliers::Bound, &marks);
         assert_eq!((found.rows, found.marked.len()), (3600, 400));
         assert!(matches!(&found.notes[..], [Note::Marks { column: 1, rows: 400, values }] if values.len() == 2));
+        // Most rows may have one.
+        let marks: Vec<(usize, f64)> = (0..3000).map(|i| (i, -9999.0)).collect();
+        let found = screened(Outliers::Bound, &marks);
+        assert_eq!((found.rows, found.marked.len(), found.notes.len()), (1000, 3000, 1));
         let mode: Vec<(usize, f64)> = (0..100).map(|i| (10 * i, 80.0 + 0.01 * i as f64)).collect();
         let found = screened(Outliers::Bound, &mode);
         assert_eq!((found.rows, found.bounds.len()), (4000, 0));

@@ -7,10 +7,10 @@
 use super::TrainingData;
 use super::data::Split;
 use super::density::Input;
-use super::options::Failures;
 use super::run::{Job, Run};
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use crate::Result;
+use crate::model::Failures;
 use crate::model::trained::Success;
 use crate::notes::Note;
 use rand::seq::SliceRandom;
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         }
         let p_value = dependence(&data.latent, &data.failed, data.dim_theta);
         let informs = p_value < LEVEL;
-        self.notes.push(Note::Success { informs, p_value });
+        self.notes.push(Note::Success { informs, p_value: Some(p_value) });
         if !informs {
             return Ok(None);
         }

@@ -1,16 +1,20 @@
 //! A model made right at given observations, by simulations where their posterior is.
 
 mod choice;
+mod simulator;
 
+pub use simulator::{KeepSimulations, Simulated};
+
+use self::simulator::Simulator;
 use crate::{Error, Model, Posterior, Result, Simulations};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
-use tallsbi_inference::InferenceError;
-use tallsbi_inference::model::{ModelInfo, Networks, ObservationMap, PreparedModel, TrainedModel};
-use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, RoundRecord, Start, Verdict};
+use tallsbi_inference::model::{Failures, ModelInfo, Networks, ObservationMap, PreparedModel, TrainedModel};
+use tallsbi_inference::notes::Note;
+use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, RoundRecord, Simulate, Start, Verdict};
 use tallsbi_inference::sample::{SampleInfo, SampleOptions, SampleRequest};
 use tallsbi_inference::tempering::{Worth, sample_tempered};
-use tallsbi_simulators::{Rows, SimulatorError, Task, simulate_parallel};
+use tallsbi_simulators::Task;
 
 /// Observations' worth of a base model's likelihood that the first round believes: its error all n observations share.
 const BASE_WORTH: f64 = 30.0;
@@ -35,24 +39,6 @@ pub struct RefineFrom<'a> {
     /// Where simulations are kept as they are made, and found again after an interruption.
     pub kept: Option<&'a dyn KeepSimulations>,
 }
-
-/// x (rows, d), and whether each row has a result.
-pub type Simulated = (Array2<f32>, Vec<bool>);
-
-/// Keeps blocks of simulations: parameters θ (rows, m) from `first_row` on, with x (rows, d) and whether each has a result.
-pub trait KeepSimulations: Sync {
-    /// The block that an earlier run kept.
-    fn recall(&self, first_row: u64, theta: ArrayView2<'_, f64>) -> Option<Simulated>;
-
-    /// Keeps a block.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    fn keep(&self, first_row: u64, theta: ArrayView2<'_, f64>, block: (&Array2<f32>, &[bool])) -> Result<()>;
-}
-
-/// Rows of a block that is kept.
-const BLOCK: usize = 1000;
 
 /// A model refined at observations, with its posterior there.
 pub struct Refined {
@@ -111,36 +97,23 @@ pub fn refine(
         x: observations.view(),
         log: task.x_transform() == XTransform::Log,
         start: start.as_ref().map(|(draws, worth)| Start { draws: draws.view(), worth: *worth }),
-        earlier: from.simulations.map(|rows| earlier(task, &latent, rows)).transpose()?.unwrap_or_default(),
+        earlier: from
+            .simulations
+            .map(|rows| earlier(task, &latent, rows, options.failures))
+            .transpose()?
+            .unwrap_or_default(),
     };
-    let simulated = |theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey| {
-        let rows = Rows { theta, n_obs: 1, key, first_row };
-        let (n, d) = (theta.nrows(), task.dim_x());
-        let (mut x, mut valid) = (vec![0.0; n * d], vec![0; n]);
-        let quiet = Quiet(monitor);
-        let stage = (&quiet as &dyn Monitor).stage("simulate", "rows", n as u64);
-        simulate_parallel(task, &rows, &mut x, &mut valid, &stage).map_err(|error| match error {
-            SimulatorError::Cancelled(cancelled) => InferenceError::Cancelled(cancelled),
-            program @ SimulatorError::Program { .. } => InferenceError::Caller(Box::new(program)),
-            other => InferenceError::TrainingSet(other.to_string()),
-        })?;
-        let x = Array2::from_shape_vec((n, d), x).expect("one value a column");
-        Ok((x, valid.into_iter().map(|valid| valid != 0).collect::<Vec<bool>>()))
-    };
-    let simulate = |theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey| {
-        let Some(log) = from.kept else { return simulated(theta, first_row, key) };
-        in_blocks(log, theta, first_row, &|theta, first_row| simulated(theta, first_row, key))
-    };
+    let simulator = Simulator::new(task, from.kept, monitor);
     let base = from.base.filter(|base| base.is_likelihood());
     let deciding = base.map_or(0, |_| options.budget.map_or(DECIDING, |budget| DECIDING.min(budget / DECIDING_SHARE)));
     let spent = RefineOptions { budget: options.budget.map(|budget| budget - deciding), ..*options };
-    let refinement = refine::refine(problem, &simulate, &spent, key, monitor)?;
-    let refined = finish(task, latent.clone(), observations.nrows(), refinement);
+    let refinement = refine::refine(problem, &simulator, &spent, key, monitor)?;
+    let refined = finish(task, latent.clone(), observations.nrows(), refinement, simulator.notes());
     let Some(base) = base.filter(|_| deciding > 0) else { return Ok(refined) };
     // At draws of the local posterior: where it is another's than the base's, the base must show there that it knows better.
     let theta = refined.posterior.theta.slice(s![..;(refined.posterior.theta.nrows() / deciding).max(1), ..]);
     let theta = theta.slice_move(s![..deciding.min(theta.nrows()), ..]);
-    let (x, valid) = simulate(theta, refined.simulations as u64, key.child(Purpose::Calibration))?;
+    let (x, valid) = simulator.simulate(theta, refined.simulations as u64, key.child(Purpose::Calibration))?;
     let kept: Vec<usize> = (0..valid.len()).filter(|&row| valid[row]).collect();
     let rows = (theta.select(Axis(0), &kept), x.select(Axis(0), &kept));
     let gain = choice::gain(base, &refined.model, rows.0.view(), rows.1.view())?;
@@ -151,32 +124,6 @@ pub fn refine(
     let posterior = base.sample(centred.view(), &sampling, seed, monitor)?;
     let model = Model::new(base.trained().clone());
     Ok(Refined { model, posterior, verdict: Verdict::BaseKept { gain }, simulations, ..refined })
-}
-
-/// Simulates block by block: what was kept is recalled, what was not is kept.
-fn in_blocks(
-    log: &dyn KeepSimulations,
-    theta: ArrayView2<'_, f64>,
-    first_row: u64,
-    simulate: &dyn Fn(ArrayView2<'_, f64>, u64) -> tallsbi_inference::Result<Simulated>,
-) -> tallsbi_inference::Result<Simulated> {
-    let (mut x, mut valid, mut d) = (Vec::new(), Vec::new(), 0);
-    for (index, theta) in theta.axis_chunks_iter(Axis(0), BLOCK).enumerate() {
-        let first = first_row + (index * BLOCK) as u64;
-        let (values, flags) = match log.recall(first, theta) {
-            Some(block) => block,
-            None => {
-                let (values, flags) = simulate(theta, first)?;
-                let kept = log.keep(first, theta, (&values, &flags));
-                kept.map_err(|error| InferenceError::Caller(Box::new(error)))?;
-                (values, flags)
-            }
-        };
-        d = values.ncols();
-        x.extend(values);
-        valid.extend(flags);
-    }
-    Ok((Array2::from_shape_vec((valid.len(), d), x).expect("whole rows"), valid))
 }
 
 /// The symmetry that the base was found to have, or that of the task where it is one of the latent parameters too.
@@ -203,7 +150,7 @@ fn symmetry(task: &dyn Task, latent: &LatentMap, base: Option<&Model>) -> Symmet
     if commutes { symmetry } else { Symmetry::none(m) }
 }
 
-fn finish(task: &dyn Task, latent: LatentMap, n_obs: usize, refinement: Refinement) -> Refined {
+fn finish(task: &dyn Task, latent: LatentMap, n_obs: usize, refinement: Refinement, mut notes: Vec<Note>) -> Refined {
     let Refinement { model, draws, rounds, verdict, simulations, log_evidence: _ } = refinement;
     let mut theta = Array2::zeros(draws.dim());
     let mut out = vec![0.0; latent.dim()];
@@ -212,11 +159,15 @@ fn finish(task: &dyn Task, latent: LatentMap, n_obs: usize, refinement: Refineme
         row.iter_mut().zip(&out).for_each(|(to, from)| *to = *from);
     }
     let d = task.dim_x();
+    if model.components.iter().any(|component| component.success.is_some()) {
+        notes.push(Note::Success { informs: true, p_value: None });
+    }
     let info = ModelInfo {
         task: task.name().to_owned(),
         observation_names: task.observation_names(),
         signal_window: task.signal_window(),
         n_train: simulations,
+        notes,
         ..ModelInfo::default()
     };
     let mut observation_map = ObservationMap::standardize(vec![0.0; d], vec![1.0; d]);
@@ -261,7 +212,7 @@ fn start(
 }
 
 /// Rows made before, in latent coordinates.
-fn earlier(task: &dyn Task, latent: &LatentMap, rows: &Simulations) -> Result<refine::Rows> {
+fn earlier(task: &dyn Task, latent: &LatentMap, rows: &Simulations, failures: Failures) -> Result<refine::Rows> {
     same_prior("the simulations", &rows.prior, task)?;
     let (_, each, d) = rows.x.dim();
     if d != task.dim_x() || each == 0 {
@@ -269,10 +220,20 @@ fn earlier(task: &dyn Task, latent: &LatentMap, rows: &Simulations) -> Result<re
         return Err(Error::Shape { what: "simulations".into(), expected, found });
     }
     let (theta, x) = rows.valid_rows();
+    let failed: Vec<usize> = (0..rows.valid.len()).filter(|&row| !rows.valid[row]).collect();
+    if each > 1 && !failed.is_empty() && failures == Failures::Inform {
+        let message = format!(
+            "{} of its rows of {each} observations failed, and in which observation is not known; give simulations of one observation a row, or \
+             failures = \"condition\"",
+            failed.len()
+        );
+        return Err(Error::Input { origin: "the simulations".into(), message });
+    }
+    let failed = to_latent(latent, rows.theta.select(Axis(0), &failed).view()).into_iter().collect();
     let u = to_latent(latent, theta.view());
     // The first observation of each: rows are to be independent.
     let first = x.slice(s![.., ..1, ..]);
-    Ok(refine::Rows { u: u.into_iter().collect(), x: first.iter().copied().collect() })
+    Ok(refine::Rows { u: u.into_iter().collect(), x: first.iter().copied().collect(), failed })
 }
 
 fn to_latent(map: &LatentMap, theta: ArrayView2<'_, f64>) -> Array2<f64> {

@@ -3,6 +3,7 @@
 use super::output_arguments::ResumableOutputArguments;
 use super::{HeaderChoice, ModelTaskArguments, RecordingArguments, TaskArguments, observed};
 use crate::context::{Context, RESUME, read_toml, resumable, usage};
+use crate::notes::{tell, words};
 use anyhow::{Result, bail};
 use clap::Args;
 use ndarray::ArrayView2;
@@ -179,11 +180,13 @@ fn report(context: &Context, arguments: &RefineArguments, refined: &Refined, sec
             record.predicted_error
         )
     });
+    let trained = refined.model.trained();
+    let notes = tell(trained, &trained.info.notes);
     let text = format!(
         "{path}: refined at {} observations with {} simulations, {seconds:.1} s; {verdict}\n{}\n{}",
         refined.posterior.n_obs,
         refined.simulations,
-        rounds.collect::<Vec<_>>().join("\n"),
+        rounds.chain(notes).collect::<Vec<_>>().join("\n"),
         super::sample::summary(&refined.posterior.names, refined.posterior.theta.view())
     );
     context.print(text, || {
@@ -192,6 +195,7 @@ fn report(context: &Context, arguments: &RefineArguments, refined: &Refined, sec
         json!({
             "path": path.to_string(), "posterior": posterior, "simulations": refined.simulations,
             "seconds": seconds, "verdict": refined.verdict, "rounds": refined.rounds,
+            "notes": trained.info.notes.iter().map(|note| words(trained, note)).collect::<Vec<_>>(),
             "parameter_names": refined.posterior.names, "mean": mean, "sd": sd,
         })
     })
