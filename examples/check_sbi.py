@@ -7,9 +7,9 @@ Both sides see the same pairs and the same draws. They are checked twice: as sbi
 check should find.
 """
 
+import argparse
 import contextlib
 import io
-import sys
 import time
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from sbi.utils import BoxUniform
 from sbi.utils.metrics import c2st
 from tallsbi import diagnostics
 
-ROWS, EPOCHS, PAIRS, DRAWS, LOCAL_PAIRS, TRIALS = 10_000, 100, 500, 100, 4000, 100
+PAIRS, DRAWS = 500, 100
 QUIET = {"show_progress_bars": False}
 
 
@@ -60,13 +60,13 @@ class Kept:
         return self.drawn
 
 
-def learn():
-    """sbi's posterior of two moons, after fewer epochs than its early stopping would take."""
+def learn(rows, epochs):
+    """sbi's posterior of two moons."""
     prior = BoxUniform(-torch.ones(2), torch.ones(2))
-    theta, x = tallsbi.simulate("two_moons", n=ROWS, seed=0)
+    theta, x = tallsbi.simulate("two_moons", n=rows, seed=0)
     inference = NPE(prior, show_progress_bars=False, tracker=Nowhere())
     with contextlib.redirect_stdout(io.StringIO()):
-        inference.append_simulations(tensor(theta), tensor(x)).train(max_num_epochs=EPOCHS)
+        inference.append_simulations(tensor(theta), tensor(x)).train(max_num_epochs=epochs)
     return inference.build_posterior()
 
 
@@ -81,7 +81,7 @@ def numbers(values):
 
 def say(what, ours, theirs):
     (found, seconds), (of_sbi, slower) = ours, theirs
-    print(f"| {what} | {found} | {of_sbi} | {seconds:.2f} s | {slower:.2f} s | {slower / seconds:.0f} |", flush=True)
+    print(f"| {what} | {found} | {of_sbi} | {seconds:.2f} s | {slower:.2f} s | {slower / seconds:.2g} |", flush=True)
 
 
 def check_ranks(name, theta, x, drawn):
@@ -100,11 +100,11 @@ def check_ranks(name, theta, x, drawn):
     say(f"TARP{name}, p (area)", (f"{found.p_value:.3f} ({found.area_to_curve:+.3f})", seconds), (f"{float(p):.3f} ({float(area):+.3f})", slower))
 
 
-def check_locally(name, theta, theta_q, x, x_obs, samples):
-    found, seconds = timed(lambda: diagnostics.local_c2st(theta, theta_q, x, x_obs, samples, trials=TRIALS))
+def check_locally(name, trials, theta, theta_q, x, x_obs, samples):
+    found, seconds = timed(lambda: diagnostics.local_c2st(theta, theta_q, x, x_obs, samples, trials=trials))
 
     def of_sbi():
-        test = LC2ST(prior_samples=tensor(theta), xs=tensor(x), posterior_samples=tensor(theta_q), num_trials_null=TRIALS)
+        test = LC2ST(prior_samples=tensor(theta), xs=tensor(x), posterior_samples=tensor(theta_q), num_trials_null=trials)
         test.train_on_observed_data()
         test.train_under_null_hypothesis()
         return float(test.p_value(tensor(samples), tensor(x_obs)))
@@ -114,11 +114,23 @@ def check_locally(name, theta, theta_q, x, x_obs, samples):
     say(f"local C2ST{name}, p", (f"{found.p_value:.3f}", seconds), (f"{p:.3f}", slower))
 
 
-def main(folder):
-    print(f"sbi {sbi.__version__}, torch {torch.__version__.split('+')[0]}; {PAIRS} pairs of {DRAWS} draws, local C2ST {LOCAL_PAIRS} pairs, {TRIALS} trials")
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("out/check-sbi"))
+    parser.add_argument("--rows", type=int, default=10_000, help="simulations to train on")
+    parser.add_argument("--epochs", type=int, default=2**31 - 1, help="epochs at most; sbi stops by itself")
+    parser.add_argument("--local-pairs", type=int, default=4000, help="pairs of the local C2ST")
+    parser.add_argument("--trials", type=int, default=100, help="classifiers of its null distribution")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    folder = options.folder
+    print(f"sbi {sbi.__version__}, torch {torch.__version__.split('+')[0]}; {PAIRS} pairs of {DRAWS} draws, local C2ST {options.local_pairs} pairs, {options.trials} trials", flush=True)
     torch.manual_seed(0)
-    posterior = learn()
-    simulations = tallsbi.simulate("two_moons", n=LOCAL_PAIRS, seed=1)
+    posterior = learn(options.rows, options.epochs)
+    simulations = tallsbi.simulate("two_moons", n=options.local_pairs, seed=1)
     theta, x = simulations
     one = draws(posterior, x, 1)[:, 0]
     drawn = draws(posterior, x[:PAIRS], DRAWS)
@@ -129,14 +141,14 @@ def main(folder):
     with h5py.File(folder / "pairs.h5", "w") as file:
         file["theta"], file["x"] = theta[:PAIRS], x[:PAIRS]
         file.attrs["prior"] = simulations.prior.to_json()
-    print("| check | tallsbi | sbi | tallsbi takes | sbi takes | ratio |\n|---|---|---|---|---|---|")
+    print("| check | tallsbi | sbi | tallsbi takes | sbi takes | ratio |\n|---|---|---|---|---|---|", flush=True)
     reference = tallsbi.reference("two_moons", x_obs, 1000).samples
     for name, sds in [("", 0.0), (", moved", 1 / 3)]:
         each = sds * drawn.std(axis=1)
         check_ranks(name, theta[:PAIRS], x[:PAIRS], drawn + each[:, None])
         # The sd of a posterior at each of the many pairs is not known: that of all.
         away = sds * drawn.std(axis=1).mean(axis=0)
-        check_locally(name, theta, one + away, x, x_obs, samples + away)
+        check_locally(name, options.trials, theta, one + away, x, x_obs, samples + away)
         found, seconds = timed(lambda: diagnostics.c2st(reference, samples + away))
         # sbi's default is a random forest; the same network on both sides says the same thing.
         theirs, slower = timed(lambda: float(c2st(tensor(reference), tensor(samples + away), classifier="mlp")))
@@ -144,4 +156,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/check-sbi"))
+    main()
