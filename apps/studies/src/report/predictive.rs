@@ -16,7 +16,7 @@ const NAMED: usize = 3;
 const LISTED: usize = 10;
 
 /// Of more values a line has no dots.
-const MANY_VALUES: usize = 40;
+const MANY_VALUES: usize = 20;
 
 /// So few each have a tick.
 const FEW_VALUES: usize = 20;
@@ -34,6 +34,19 @@ fn ordered(found: &PredictiveResults) -> Vec<&PredictedStatistic> {
 /// Those that depart.
 fn departing(found: &PredictiveResults) -> Vec<&PredictedStatistic> {
     ordered(found).into_iter().filter(|one| one.adjusted < LEVEL).collect()
+}
+
+/// One of each value, farthest off first: its mean where that departs, which says most, else the farthest.
+fn by_value<'a>(off: &[&'a PredictedStatistic]) -> Vec<&'a PredictedStatistic> {
+    let mut values: Vec<&PredictedStatistic> = Vec::new();
+    for &one in off {
+        let column = one.check.column;
+        if values.iter().all(|named| named.check.column != column) {
+            let mut means = off.iter().filter(|other| other.check.statistic == Statistic::Mean);
+            values.push(means.find(|other| other.check.column == column).copied().unwrap_or(one));
+        }
+    }
+    values
 }
 
 fn statistic(statistic: Statistic, n: usize) -> &'static str {
@@ -77,13 +90,7 @@ pub fn finding(run: &RunResults) -> Option<Finding> {
         );
         return Some((Verdict::Good, text));
     }
-    // The farthest statistic of each value.
-    let mut values: Vec<&PredictedStatistic> = Vec::new();
-    for one in &off {
-        if values.iter().all(|named| named.check.column != one.check.column) {
-            values.push(one);
-        }
-    }
+    let values = by_value(&off);
     let described = |one: &&PredictedStatistic| {
         let check = &one.check;
         format!(

@@ -321,6 +321,8 @@ fn what_the_model_does_not_reproduce_is_said_first_hand() {
         all.checks.iter_mut().for_each(|one| one.adjusted = 0.005);
         run.predictive = Some(all);
     });
+    // Of each value its mean, where that departs.
+    assert!(text.contains("the power at 0.0 Hz (mean 0, predicted 0 ± 0.1000)"), "{text}");
     assert!(text.contains("9 more of 12 values") && text.contains("are unit and gain right?"), "{text}");
     let (text, figures) = told(&|run| {
         run.predictive = Some(PredictiveResults {
