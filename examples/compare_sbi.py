@@ -5,7 +5,7 @@
 Both get the same simulations, with their defaults: `tallsbi train` and `tallsbi sample`; sbi's NLE (a masked autoregressive flow, sampled by its
 slice sampler) and, given one observation, NPE, whose network takes no more than one. sbi gets parameters whose prior is normal or uniform (the logarithm of
 log-normal ones), and the logarithm of x where the task has `x_transform = "log"`. Observations are at new draws from the prior; `tallsbi reference` is
-exact. Run it alone: it times. Needs numpy, h5py, torch, sbi.
+exact. Run it alone: it times. Needs numpy, h5py, torch, sbi 0.27.
 """
 import argparse
 import contextlib
@@ -71,6 +71,17 @@ class Task:
         return np.exp(samples) if self.log_theta else samples
 
 
+class Nowhere:
+    """Where sbi is to log its training: by default it writes a folder `sbi-logs` into the current directory."""
+
+    log_dir = None
+
+    def log_metric(self, *given, **named):
+        pass
+
+    log_metrics = log_params = add_figure = flush = log_metric
+
+
 def main():
     options = arguments()
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +130,7 @@ def compare(options, folder):
 
     for name, method, counts in [("sbi NPE", NPE, [1]), ("sbi NLE", NLE, sizes)]:
         torch.manual_seed(0)
-        inference = method(prior=task.sbi_prior())
+        inference = method(prior=task.sbi_prior(), tracker=Nowhere())
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
             inference.append_simulations(task.theta, task.x).train()

@@ -4,6 +4,7 @@ mod common;
 
 use common::Place;
 use std::path::Path;
+use tallsbi::files::Observations;
 
 /// Two parameters, a closed-form posterior, and sizes that take a second.
 const SMALL: &str = r#"
@@ -89,13 +90,24 @@ fn a_study_makes_a_report_and_is_not_done_twice() {
     assert!(made.iter().all(|name| !name.starts_with('.')), "nothing half-done is left: {made:?}");
 
     place.fails("study small.toml -o out", 2, "--resume");
-    assert!(log(&place, "study small.toml -o out --resume").contains("12 of 12 steps are done already"));
+    assert!(log(&place, "study small.toml -o out --resume").contains("13 of 13 steps are done already"));
     assert_eq!(results(&out)["runs"], first["runs"]);
 
     // Only what depends on a change is made again: posteriors, ℓ-C2ST (it looks at them), not the network.
     write(&place, "small.toml", &SMALL.replace("posterior_samples = 200", "posterior_samples = 300"));
-    assert!(log(&place, "study small.toml -o out --resume").contains("8 of 12 steps are done already"));
-    assert_eq!(folders(&out).len(), made.len() + 4);
+    assert!(log(&place, "study small.toml -o out --resume").contains("8 of 13 steps are done already"));
+    assert_eq!(folders(&out).len(), made.len() + 5);
+
+    // What the posterior predicts is a step of its own, which nothing depends on.
+    write(&place, "small.toml", &SMALL.replace("[coverage]", "[predictive]\ndraws = 0\n\n[coverage]"));
+    assert!(log(&place, "study small.toml -o out --resume").contains("12 of 12 steps are done already"));
+    assert!(results(&out)["runs"][0]["predictive"].is_null());
+    write(&place, "small.toml", &SMALL.replace("[coverage]", "[predictive]\ndraws = 50\n\n[coverage]"));
+    assert!(log(&place, "study small.toml -o out --resume").contains("12 of 13 steps are done already"));
+    let predictive = &results(&out)["runs"][0]["predictive"];
+    assert_eq!((&predictive["draws"], &predictive["n_obs"]), (&50.into(), &4.into()));
+    write(&place, "small.toml", &SMALL.replace("posterior_samples = 200", "posterior_samples = 300"));
+    assert!(log(&place, "study small.toml -o out --resume").contains("13 of 13 steps are done already"));
 
     // The study's own options give the same study; the report can be made again.
     place.run("study out/study.toml -o again");
@@ -187,11 +199,55 @@ fn a_study_refines_at_its_observations_where_it_can_simulate() {
     assert!(left.into_iter().all(|entry| !entry.file_name().to_string_lossy().ends_with(".simulations")));
     let page = std::fs::read_to_string(out.join("report.html")).expect("a report");
     assert!(page.contains("Refined at the 4 observations") && out.join("figures/toy-refined.svg").exists());
-    assert!(log(&place, "study refined.toml -o out --resume").contains("14 of 14 steps are done already"));
+    assert!(log(&place, "study refined.toml -o out --resume").contains("15 of 15 steps are done already"));
     // What the refinement does redoes it and its check alone.
     write(&place, "refined.toml", &text.replace("budget = 3000", "budget = 2000"));
-    assert!(log(&place, "study refined.toml -o out --resume").contains("12 of 14 steps are done already"));
+    assert!(log(&place, "study refined.toml -o out --resume").contains("12 of 15 steps are done already"));
 
     write(&place, "bad.toml", &text.replace("pairs = 20", "pairs = 3"));
     place.fails("study bad.toml -o bad", 2, "refine.pairs: must be 0");
+}
+
+/// Twenty observations as the model makes them, ten times as large, and with more power in one of their values than the model ever has.
+#[test]
+fn a_study_tells_what_its_model_does_not_reproduce() {
+    let place = Place::new();
+    place.run("observe gaussian_linear --theta 0.3,-0.2,0.1,0,0.5,-0.4,0.2,0.1,-0.3,0.6 -n 20 -o right.h5");
+    let x = Observations::read(&place.at("right.h5")).expect("readable").x;
+    let told = |name: &str, change: &dyn Fn(usize, usize, f64) -> f64| {
+        let row = |(k, x): (usize, ndarray::ArrayView1<'_, f64>)| {
+            let values = x.iter().enumerate().map(|(i, &x)| change(k, i, x).to_string());
+            values.collect::<Vec<_>>().join(",")
+        };
+        let rows: Vec<String> = x.outer_iter().enumerate().map(row).collect();
+        write(&place, &format!("{name}.csv"), &rows.join("\n"));
+        let text = format!(
+            "observations = \"{name}.csv\"\nn_obs = [20]\nsimulations = 2000\nposterior_samples = 400\nlocal_c2st.pairs = 0\n\
+             coverage.pairs = 0\n[[runs]]\nname = \"linear\"\ntask = \"gaussian_linear\"\n"
+        );
+        write(&place, &format!("{name}.toml"), &text);
+        place.run(&format!("study {name}.toml -o {name}"));
+        let page = std::fs::read_to_string(place.at(&format!("{name}/report.html"))).expect("a report");
+        assert!(place.at(&format!("{name}/figures/linear-predictive.svg")).exists());
+        let p = results(&place.at(name))["runs"][0]["predictive"]["checks"].as_array().expect("checked").clone();
+        let off = |check: &&serde_json::Value| check["adjusted"].as_f64() < Some(0.05);
+        (
+            page.replace('\u{a0}', " "),
+            p.iter().filter(off).map(|check| check["column"].as_u64().expect("a column")).collect::<Vec<_>>(),
+        )
+    };
+    let (right, off) = told("right", &|_, _, x| x);
+    assert!(right.contains("look like the observations") && off.is_empty(), "{off:?}");
+    let (gain, off) = told("gain", &|_, _, x| 10.0 * x);
+    assert!(gain.contains("does not reproduce") && (0..10).all(|column| off.contains(&column)), "{off:?}");
+    let (power, off) = told("power", &|k, i, x| {
+        if i != 6 {
+            x
+        } else if k % 2 == 0 {
+            x + 5.0
+        } else {
+            x - 5.0
+        }
+    });
+    assert!(power.contains("does not reproduce") && off.iter().all(|&column| column == 6), "{off:?}");
 }

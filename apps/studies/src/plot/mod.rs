@@ -29,4 +29,4 @@ pub use heatmap::Heatmap;
 pub use lines::{Band, LineChart, Rule, Series, draw_side_by_side};
 pub use names::{pretty_name, with_unit};
 pub use pairs::{PairAxis, PairPlot, SampleSet};
-pub use style::{CATEGORICAL, sequential};
+pub use style::{CATEGORICAL, TRUTH, sequential};

@@ -2,6 +2,7 @@
 
 use super::losses::{self, LOGARITHMIC_FROM};
 use super::pairs::Pairs;
+use super::predictive;
 use super::sentence::listed;
 use crate::plot::{
     Axis, Band, CATEGORICAL, DirectionChart, Figure, Heatmap, LineChart, PairAxis, PairPlot, Result, Rule, SampleSet,
@@ -33,6 +34,8 @@ pub struct RunFigures {
     pub correlation: Option<Figure>,
     /// Eigen-directions.
     pub directions: Option<Figure>,
+    /// Observations against data simulated at the posterior.
+    pub predictive: Option<Figure>,
     /// Observations against simulations.
     pub observations: Option<Figure>,
     /// Loss curves.
@@ -65,6 +68,7 @@ impl RunFigures {
             coverage: coverage(run)?,
             correlation: correlation(run)?,
             directions: directions(run)?,
+            predictive: predictive::figure(run)?,
             observations: observations(run)?,
             losses: losses::of_run(run)?,
         })

@@ -2,6 +2,7 @@
 
 use super::figures::RunFigures;
 use super::page::{Document, Part, Section};
+use super::predictive;
 use super::sentence::listed;
 use super::tables;
 use super::words::findings;
@@ -66,6 +67,11 @@ fn section(run: &RunResults, figures: RunFigures) -> Section {
     parts.extend(figures.coverage.map(Part::Figure));
     if checked {
         parts.push(Part::Table(tables::checks(run)));
+    }
+    if run.predictive.is_some() {
+        parts.push(heading("Does the fitted model reproduce the observations?"));
+        parts.extend(figures.predictive.map(Part::Figure));
+        parts.extend(predictive::table(run).map(Part::Table));
     }
     parts.extend(figures.observations.map(Part::Figure));
     parts.push(heading("Training"));

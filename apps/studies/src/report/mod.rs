@@ -7,6 +7,7 @@ mod inference;
 mod losses;
 mod page;
 mod pairs;
+mod predictive;
 mod sentence;
 mod spectrum;
 mod table;

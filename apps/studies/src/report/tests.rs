@@ -8,6 +8,7 @@ use ndarray::Array2;
 use scraper::{Html, Selector};
 use tallsbi::Sensitivity;
 use tallsbi::data::Prior;
+use tallsbi::diagnostics::predictive::{PredictiveCheck, Statistic};
 use tallsbi::files::Provenance;
 
 /// Marginals around `mean` that contract like 1/√n.
@@ -77,6 +78,30 @@ fn sensitivity() -> Sensitivity {
     Sensitivity {
         values: vec![vec![0.04, 0.0], vec![0.01, 0.25], vec![0.02, 0.01]],
         expected: vec![(60, vec![0.71, 0.9]), (120, vec![0.5, 0.82])],
+    }
+}
+
+/// Twelve values predicted between -1 and 1, observed at 0; the mean of the fifth is at `mean`, with `adjusted`.
+fn predictive(mean: f64, adjusted: f64) -> PredictiveResults {
+    let statistic = |column: usize, statistic: Statistic| {
+        let (value, p_value) = match statistic {
+            Statistic::Mean if column == 4 => (mean, adjusted),
+            Statistic::Minimum => (-1.0, 0.9),
+            Statistic::Maximum => (1.0, 0.9),
+            _ => (0.0, 0.9),
+        };
+        let check = PredictiveCheck { column, statistic, observed: value, predicted: 0.0, sd: 0.1, p_value: 0.5 };
+        PredictedStatistic { check, adjusted: p_value }
+    };
+    let each = |column| Statistic::ALL.map(|one| statistic(column, one));
+    PredictiveResults {
+        n_obs: 30,
+        draws: 200,
+        failed: 1,
+        first: 0,
+        checks: (0..12).flat_map(each).collect(),
+        single: vec![[-1.0, 0.0, 1.0]; 12],
+        mean: vec![[-0.2, 0.0, 0.2]; 12],
     }
 }
 
@@ -155,6 +180,7 @@ fn results(folder: &Path, label: &str) -> StudyResults {
             },
             refined: Some(refined(posteriors[1].marginals.clone())),
             sensitivity: Some(sensitivity()),
+            predictive: Some(predictive(0.0, 0.4)),
             posteriors,
             prior,
         }],
@@ -232,6 +258,7 @@ fn the_summary_says_what_was_found_and_whether_checks_passed() {
         "at n = 30: 60 observations would narrow μ to 71 % and σ to 90 %; 120 observations would narrow μ to 50 % and σ to 82 %.",
         "Strongly coupled at n = 30: μ and σ (−0.90)",
         "look like the simulations",
+        "Data simulated at the posterior look like the observations at n = 30: none of 48 statistics of their values departs (p = 0.400 for all together).",
         "credible regions hold the truth",
         "Refined at the 30 observations with 5000 simulations more: μ = 0.1000 ± 0.1826",
         "(not settled: the posterior moved by 0.60 of its sd)",
@@ -266,4 +293,47 @@ fn observations_unlike_the_simulations_are_said_first_hand() {
     let html = std::fs::read_to_string(write(&Results::Inference(results), folder.path()).expect("a report"))
         .expect("readable");
     assert!(html.contains("29 of 30 observations are unlike the simulations"));
+}
+
+/// The first part says which values the model does not produce; spectra by their frequency, with what may be behind.
+#[test]
+fn what_the_model_does_not_reproduce_is_said_first_hand() {
+    let told = |change: &dyn Fn(&mut RunResults)| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut results = results(folder.path(), "Model");
+        change(&mut results.runs[0]);
+        let path = write(&Results::Inference(results), folder.path()).expect("a report");
+        let page = Html::parse_document(&std::fs::read_to_string(path).expect("readable"));
+        let text: String = select(&page, "#summary").iter().flat_map(|section| section.text()).collect();
+        (text.replace('\u{a0}', " "), select(&page, "#a-predictive").len())
+    };
+    let (text, figures) = told(&|run| run.predictive = Some(predictive(0.9, 0.005)));
+    let expected = "does not reproduce the observations at n = 30 (p = 0.005 for all 48 statistics together): x[4] (mean 0.9000, predicted 0 ± 0.1000). The posterior";
+    assert!(text.contains(expected) && figures == 1, "{text}");
+    let (text, _) = told(&|run| {
+        run.observations.bin_hz = Some(2.0);
+        run.predictive = Some(predictive(0.9, 0.005));
+    });
+    assert!(text.contains("the power at 8.0 Hz (mean 0.9000") && text.contains("often is the mains"), "{text}");
+    let (text, _) = told(&|run| {
+        run.observations.bin_hz = Some(2.0);
+        let mut all = predictive(0.9, 0.005);
+        all.checks.iter_mut().for_each(|one| one.adjusted = 0.005);
+        run.predictive = Some(all);
+    });
+    // Of each value its mean, where that departs.
+    assert!(text.contains("the power at 0.0 Hz (mean 0, predicted 0 ± 0.1000)"), "{text}");
+    assert!(text.contains("9 more of 12 values") && text.contains("are unit and gain right?"), "{text}");
+    let (text, figures) = told(&|run| {
+        run.predictive = Some(PredictiveResults {
+            failed: 195,
+            checks: vec![],
+            single: vec![],
+            mean: vec![],
+            ..predictive(0.0, 1.0)
+        });
+    });
+    assert!(text.contains("could simulate only 5 data sets at 200 draws") && figures == 0, "{text}");
+    let (text, figures) = told(&|run| run.predictive = None);
+    assert!(!text.contains("reproduce") && figures == 0, "{text}");
 }

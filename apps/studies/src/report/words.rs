@@ -1,10 +1,11 @@
 //! The findings in plain words.
 
 use super::finding::{Finding, LEVEL, Verdict, number, p_value};
+use super::predictive;
 use super::sentence::listed;
 use super::spectrum;
 use crate::plot::pretty_name;
-use crate::study::results::{CoverageResults, PosteriorResults, RunResults};
+use crate::study::results::{CoverageResults, ObservationResults, PosteriorResults, RunResults};
 
 /// What was found with one model, most important first.
 pub fn findings(run: &RunResults) -> Vec<Finding> {
@@ -16,6 +17,7 @@ pub fn findings(run: &RunResults) -> Vec<Finding> {
     findings.extend(coupling(run));
     findings.extend(local_test(run));
     findings.extend(coverage(run));
+    findings.extend(predictive::finding(run));
     findings.extend(support(run));
     findings.extend(trouble(run));
     findings
@@ -163,10 +165,15 @@ fn sensitivity(run: &RunResults) -> Vec<Finding> {
     findings
 }
 
-/// A value of an observation, by its frequency or its name.
+/// A value of an observation whose first columns are conditions, counted without them, by its frequency or its name.
 fn value_name(run: &RunResults, value: usize) -> String {
-    let observations = &run.observations;
-    let conditions = observations.names.len().saturating_sub(run.sensitivity.as_ref().map_or(0, |s| s.values.len()));
+    let names = run.observations.names.len();
+    let conditions = names.saturating_sub(run.sensitivity.as_ref().map_or(0, |s| s.values.len()));
+    column_name(&run.observations, conditions, value)
+}
+
+/// The value `value` after `conditions` columns.
+pub(super) fn column_name(observations: &ObservationResults, conditions: usize, value: usize) -> String {
     match (observations.bin_hz, observations.names.get(conditions + value)) {
         (Some(width), _) => format!("the power at {:.1} Hz", width * value as f64),
         (None, Some(name)) => name.clone(),

@@ -21,6 +21,7 @@ pub(super) struct Plan {
     pub observations: PathBuf,
     pub posteriors: Vec<PosteriorPlan>,
     pub refined: Option<RefinedPlan>,
+    pub predictive: Option<PathBuf>,
 }
 
 pub(super) struct PosteriorPlan {
@@ -70,6 +71,7 @@ pub(super) fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, roo
         posteriors: posteriors.collect::<Result<_>>()?,
         refined: plan.refined.as_ref().map(|plan| refined(plan, &prior, truth.as_deref(), root)).transpose()?,
         sensitivity,
+        predictive: plan.predictive.as_deref().map(read_json).transpose()?,
         prior,
         truth,
     })

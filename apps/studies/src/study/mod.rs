@@ -11,6 +11,7 @@ mod graph;
 pub mod named_sampler;
 mod options;
 pub mod pipeline;
+mod predictive;
 pub mod record;
 pub mod results;
 mod steps;

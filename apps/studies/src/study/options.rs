@@ -1,5 +1,6 @@
 //! What a study does, as TOML: one schema for the built-in studies and for studies of a user's own.
 
+use super::predictive::LEAST_REPLICATIONS;
 use crate::error::usage;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ use tallsbi::{RecordingOptions, RefineOptions};
 /// | `local_c2st.test` | sbi's | the test itself | |
 /// | `coverage.pairs` | 1000 | calibration pairs; 0 leaves it out | 0 or ≥ 20 |
 /// | `coverage.draws` | 100 | posterior samples for each pair | ≥ 1 |
+/// | `predictive.draws` | 200 | draws of the posterior at the largest n to simulate observations at; 0 leaves the check out | 0 or ≥ 20 |
 /// | `refine` | none: not refined | `RefineStudy` | |
 /// | `train`, `sampling` | the program's | options of training and sampling | |
 /// | `runs` | | the models | at least one |
@@ -52,6 +54,8 @@ pub struct StudyOptions {
     pub local_c2st: LocalC2stStudy,
     /// Expected coverage over all of the prior.
     pub coverage: CoverageStudy,
+    /// Does the fitted model reproduce the observations? Of runs with a task.
+    pub predictive: PredictiveStudy,
     /// Refinement at all of the observations, of runs with a task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refine: Option<RefineStudy>,
@@ -126,6 +130,20 @@ impl Default for CoverageStudy {
     }
 }
 
+/// Size of the posterior predictive check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PredictiveStudy {
+    /// Draws of the posterior, at each of which as many observations are simulated as there are; 0 leaves it out.
+    pub draws: usize,
+}
+
+impl Default for PredictiveStudy {
+    fn default() -> Self {
+        Self { draws: 200 }
+    }
+}
+
 /// Refinement at the observations, and how its posterior is checked there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -156,6 +174,7 @@ impl Default for StudyOptions {
             recording: RecordingOptions::default(),
             local_c2st: LocalC2stStudy::default(),
             coverage: CoverageStudy::default(),
+            predictive: PredictiveStudy::default(),
             refine: None,
             runs: Vec::new(),
             sampling: SampleOptions::default(),
@@ -281,6 +300,12 @@ impl StudyOptions {
             }
             check_range(option, pairs, 0, "pairs")?;
         }
+        let draws = self.predictive.draws;
+        if (1..LEAST_REPLICATIONS).contains(&draws) {
+            let message = format!("must be 0 (leave out) or at least {LEAST_REPLICATIONS}, got {draws}");
+            return Err(usage(format!("predictive.draws: {message}")));
+        }
+        check_range("predictive.draws", draws, 0, "simulations")?;
         if let Some(refine) = &self.refine {
             if (1..20).contains(&refine.pairs) {
                 return Err(usage(format!("refine.pairs: must be 0 (leave out) or at least 20, got {}", refine.pairs)));

@@ -3,6 +3,7 @@
 use super::collect::{Plan, PosteriorPlan, RefinedPlan, collect};
 use super::graph::{Graph, Step, StepId};
 use super::options::{RunOptions, StudyOptions};
+use super::predictive::predictive_check;
 use super::record::StudyRecord;
 use super::results::StudyResults;
 use super::steps::{self, file, run_task};
@@ -78,7 +79,7 @@ fn plan<'a>(
         )));
     };
     let calibration = planner.calibration(most)?;
-    let mut posteriors = Vec::new();
+    let (mut posteriors, mut last) = (Vec::new(), None);
     for &n in &wanted {
         let posterior_id = planner.posterior(n, [model_id, observations_id], [&model, &observations]);
         let posterior = planner.graph.folder(posterior_id).join(file::POSTERIOR);
@@ -94,10 +95,14 @@ fn plan<'a>(
             plan.coverage = if n == most || n == wanted[0] { planner.coverage(n, &known) } else { None };
         }
         posteriors.push(plan);
+        last = Some(posterior_id);
     }
     let observed = (observations_id, observations.as_path());
     let refined = planner.refined(most, (model_id, &model), (training_id, &training), observed)?;
-    Ok(Plan { training, model, observations: planner.graph.folder(observations_id), posteriors, refined })
+    let (refined, refined_id) = refined.unzip();
+    let fitted = refined_id.or(last).context("there is a posterior for each n")?;
+    let predictive = planner.predictive(most, fitted, observed)?;
+    Ok(Plan { training, model, observations: planner.graph.folder(observations_id), posteriors, refined, predictive })
 }
 
 /// Model, observations, posterior and calibration pairs: the steps, and their files.
@@ -247,7 +252,7 @@ impl<'a> Planner<'a, '_> {
         (model_id, model): (StepId, &Path),
         (training_id, training): (Option<StepId>, &Path),
         (observations_id, observations): (StepId, &Path),
-    ) -> Result<Option<RefinedPlan>> {
+    ) -> Result<Option<(RefinedPlan, StepId)>> {
         let (session, options, run) = (self.session, self.options, self.run);
         let Some(refine) = options.refine.as_ref().filter(|_| !run.task.is_empty()) else { return Ok(None) };
         let (mut inputs, digest) = self.source(training_id)?;
@@ -289,7 +294,33 @@ impl<'a> Planner<'a, '_> {
             });
             self.graph.folder(check).join(file::RESULT)
         });
-        Ok(Some(RefinedPlan { n, folder: self.graph.relative_folder(id), check }))
+        Ok(Some((RefinedPlan { n, folder: self.graph.relative_folder(id), check }, id)))
+    }
+
+    /// What the posterior given the first `n` observations predicts, beside them, where there is a task to simulate.
+    fn predictive(
+        &mut self,
+        n: usize,
+        posterior_id: StepId,
+        (observations_id, observations): (StepId, &Path),
+    ) -> Result<Option<PathBuf>> {
+        let (session, run, draws) = (self.session, self.run, self.options.predictive.draws);
+        if draws == 0 || run.task.is_empty() {
+            return Ok(None);
+        }
+        let (posterior, observations) =
+            (self.graph.folder(posterior_id).join(file::POSTERIOR), observations.to_owned());
+        let id = self.graph.add(Step {
+            name: self.name(&format!("predictive-n{n}")),
+            options: steps::simulated_by(run, json!({ "n": n, "draws": draws, "seed": session.seed }))?,
+            inputs: vec![posterior_id, observations_id],
+            cost: cost::SIMULATION * (draws * n) as f64,
+            resumes: false,
+            action: Box::new(move |folder| {
+                predictive_check(session, run, (n, draws), [&posterior, &observations], folder)
+            }),
+        });
+        Ok(Some(self.graph.folder(id).join(file::RESULT)))
     }
 
     fn local_c2st(&mut self, n: usize, known: &Known) -> Option<PathBuf> {

@@ -3,6 +3,7 @@
 use super::record::StudyRecord;
 use serde::{Deserialize, Serialize};
 use tallsbi::data::{Prior, SignalWindow};
+use tallsbi::diagnostics::predictive::PredictiveCheck;
 use tallsbi::inference::model::{TrainedModel, TrainingRecord};
 use tallsbi::{Sensitivity, WindowSummaries};
 
@@ -43,6 +44,9 @@ pub struct RunResults {
     /// What values of an observation tell at the largest n, and what more observations would, where the likelihood is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitivity: Option<Sensitivity>,
+    /// Data simulated at the posterior at the largest n beside the observations, where there is a task to simulate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictive: Option<PredictiveResults>,
 }
 
 /// A training set and the network trained on it.
@@ -163,6 +167,43 @@ impl SupportCheck {
     /// Whether more observations lie outside than the 1 % that would by chance (a third is beyond any doubt for n ≥ 3).
     pub fn is_suspicious(&self) -> bool {
         3 * self.outside >= self.distances.len().max(1)
+    }
+}
+
+/// Posterior predictive checks: as many observations as there are, simulated at draws of the posterior (the refined one where there is one).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictiveResults {
+    /// Number of observations.
+    pub n_obs: usize,
+    /// Draws simulated at.
+    pub draws: usize,
+    /// Of these, left out: a simulation failed.
+    pub failed: usize,
+    /// Values of an observation that are conditions and are not predicted, the first ones.
+    pub first: usize,
+    /// Statistics of each value; none where hardly a simulation succeeded.
+    pub checks: Vec<PredictedStatistic>,
+    /// 2.5 %, 50 % and 97.5 % quantiles of one simulated observation, for each value.
+    pub single: Vec<[f64; 3]>,
+    /// The same of the mean over as many as were observed.
+    pub mean: Vec<[f64; 3]>,
+}
+
+/// A statistic of one value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PredictedStatistic {
+    /// Observed and predicted.
+    #[serde(flatten)]
+    pub check: PredictiveCheck,
+    /// p-value that holds for all statistics together.
+    pub adjusted: f64,
+}
+
+impl PredictedStatistic {
+    /// How far the observed is from the predicted, in standard deviations.
+    pub fn deviation(&self) -> f64 {
+        let PredictiveCheck { observed, predicted, sd, .. } = self.check;
+        if sd > 0.0 { (observed - predicted).abs() / sd } else { f64::INFINITY }
     }
 }
 
