@@ -114,7 +114,7 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
         &arguments.observations,
         arguments.n_obs,
         HeaderChoice::Auto,
-        (Taker { dim_x: task.dim_x(), window: None, gaps }, &RecordingOptions::default()),
+        (Taker { dim_x: task.dim_x(), window: None, gaps, comparable: false }, &RecordingOptions::default()),
     )?;
     mark_missing(&mut matrix, arguments.missing);
     let x = matrix.values.mapv(|value| value as f32);
