@@ -35,19 +35,24 @@ pub fn recording(py: Python<'_>, path: PathBuf) -> PyResult<String> {
 /// Observations (n, 33) of the windows of a recording, their starts, start and fault of those left out, and what is to be said of their order.
 type Summarised<'py> = (Bound<'py, PyArray2<f64>>, Vec<f64>, Vec<(f64, String)>, Vec<String>);
 
-/// Summarises a recording as the simulations of a model of windows of `samples` at `rate` Hz.
+/// Summarises a recording as the simulations of a model of windows of `samples` at `rate` Hz; `comparable` leaves out frequencies at which it differs from them, if no
+/// others are chosen.
 #[pyfunction]
 pub fn summarise_recording<'py>(
     py: Python<'py>,
     path: PathBuf,
     window: (usize, f64),
     recording_options: &str,
+    comparable: bool,
 ) -> PyResult<Summarised<'py>> {
     let options: RecordingOptions = options("recording", recording_options)?;
     let window = SignalWindow { samples: window.0, sampling_rate: window.1 };
-    let found = run(py, None, |_| tallsbi::summarise_recording(&path, window, &options))?;
+    let mut found = run(py, None, |_| tallsbi::summarise_recording(&path, window, &options))?;
+    if comparable && options.frequencies.is_none() {
+        found.leave_out_incomparable();
+    }
     let rejected = found.rejected.iter().map(|rejected| (rejected.start, rejected.fault.to_string())).collect();
-    let order = found.warnings();
+    let order = found.warnings().into_iter().chain(found.aliasing()).collect();
     Ok((found.x.into_pyarray(py), found.starts, rejected, order))
 }
 

@@ -87,7 +87,8 @@ def summarise_recording(
 ) -> Windows:
     """Observations for `model`, one of signals, of a recording's windows: converted to mV, resampled, and summarised as its simulations were. Windows that are
     flat, clipped or huge are left out, with a warning; so is it told if the windows change along the recording. `frequencies` (lowest, highest) in Hz are
-    those that are used: the power at others is NaN, a missing value."""
+    those that are used: the power at others is NaN, a missing value. For models of the likelihood they are (0, 30) unless given: above, the simulator's signal is aliased, and
+    recordings are not."""
     window = model.info.get("signal_window")
     if window is None:
         raise ValueError("model: is not one of signals; give it its observations")
@@ -97,7 +98,7 @@ def summarise_recording(
     }
     options = text({key: value for key, value in given.items() if value is not None})
     size = (window["samples"], window["sampling_rate"])
-    x, starts, rejected, order = _tallsbi.summarise_recording(os.fspath(path), size, options)
+    x, starts, rejected, order = _tallsbi.summarise_recording(os.fspath(path), size, options, model.architecture == "likelihood")
     for said in order:
         warnings.warn(said, stacklevel=2)
     if rejected:

@@ -42,7 +42,7 @@ class Model:
 
 def recording(path: str) -> str: ...
 def summarise_recording(
-    path: str, window: tuple[int, float], recording_options: str
+    path: str, window: tuple[int, float], recording_options: str, comparable: bool
 ) -> tuple[Array, list[float], list[tuple[float, str]], list[str]]: ...
 def predict(
     name: str, settings: str, theta: Array, n: int, seed: int, progress: Progress

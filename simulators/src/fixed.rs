@@ -152,6 +152,10 @@ impl LogLikelihood for FixedParameters {
             None => Box::new(Unknown),
         }
     }
+
+    fn integrates_missing(&self) -> bool {
+        self.inner.log_likelihood().is_some_and(LogLikelihood::integrates_missing)
+    }
 }
 
 impl FixedParameters {

@@ -21,6 +21,7 @@
 //! | `drift_diffusion` | 4 | 2 | yes | |
 //! | `drift_diffusion_stimulus` (given the stimulus) | 4 | 3 | yes | |
 //! | `g_and_k` | 4 | 1 | yes | |
+//! | `ornstein_uhlenbeck` | 3 | 20 | yes | |
 //! | `bernoulli_glm`, `bernoulli_glm_raw` | 10 | 10, 100 | yes | |
 
 mod bernoulli_glm;
@@ -37,6 +38,7 @@ mod gaussian_mixture;
 pub mod jansen_rit;
 mod lotka_volterra;
 mod ode;
+mod ornstein_uhlenbeck;
 mod registry;
 mod simulator_task;
 mod sir;

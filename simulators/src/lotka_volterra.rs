@@ -113,28 +113,34 @@ impl Simulator for LotkaVolterra {
 
 /// Sufficient statistics of the observations.
 struct LogMoments {
-    /// Observations.
-    n: f64,
-    /// Mean of log x, prey then predators.
+    /// Values of each column that are not missing, prey then predators: noise is independent, so that others are left out of the product.
+    n: [[f64; TIMES]; 2],
+    /// Mean of their log x; 0 where there are none.
     mean: [[f64; TIMES]; 2],
     /// What does not depend on θ: -½ Σ (log x - mean)² / σ² and the normalisation.
     constant: f64,
 }
 
 impl LogMoments {
-    /// Of observations (n, 20); `None` if a population is not positive.
+    /// Of observations (n, 20), NaN where missing; `None` if a population is not positive.
     fn new(x: ArrayView2<'_, f32>) -> Option<Self> {
-        let n = x.nrows() as f64;
-        let mut moments = Self { n, mean: [[0.0; TIMES]; 2], constant: 0.0 };
-        for (mean, column) in moments.mean.as_flattened_mut().iter_mut().zip(x.columns()) {
-            let logs: Vec<f64> = column.iter().map(|&value| f64::from(value).ln()).collect();
-            if logs.iter().any(|log| !log.is_finite()) {
+        let mut moments = Self { n: [[0.0; TIMES]; 2], mean: [[0.0; TIMES]; 2], constant: 0.0 };
+        let Self { n, mean, constant } = &mut moments;
+        for ((n, mean), column) in n.as_flattened_mut().iter_mut().zip(mean.as_flattened_mut()).zip(x.columns()) {
+            let seen = column.iter().filter(|value| !value.is_nan());
+            if seen.clone().any(|&value| !(value > 0.0 && value.is_finite())) {
                 return None;
             }
+            let logs: Vec<f64> = seen.map(|&value| f64::from(value).ln()).collect();
+            if logs.is_empty() {
+                continue;
+            }
+            *n = logs.len() as f64;
+            let n = *n;
             let sum: f64 = logs.iter().sum();
             *mean = sum / n;
             let scatter: f64 = logs.iter().map(|log| (log - *mean).powi(2)).sum();
-            moments.constant -= 0.5 * scatter / (NOISE * NOISE) + sum + n * (NOISE.ln() + LN_SQRT_2PI);
+            *constant -= 0.5 * scatter / (NOISE * NOISE) + sum + n * (NOISE.ln() + LN_SQRT_2PI);
         }
         Some(moments)
     }
@@ -153,13 +159,13 @@ impl TallLogLikelihood for Option<LogMoments> {
             return f64::NAN;
         }
         let mut total = moments.constant;
-        for (species, means) in moments.mean.iter().enumerate() {
-            for (state, mean) in states.iter().zip(means) {
+        for (species, (counts, means)) in moments.n.iter().zip(&moments.mean).enumerate() {
+            for (state, (n, mean)) in states.iter().zip(counts.iter().zip(means)) {
                 let population = state[species].clamp(CLIP.0, CLIP.1);
                 let residual = (mean - population.ln()) / NOISE;
-                total -= 0.5 * moments.n * residual * residual;
+                total -= 0.5 * n * residual * residual;
                 if population == state[species] {
-                    let derivative = moments.n * residual / (NOISE * population);
+                    let derivative = n * residual / (NOISE * population);
                     (0..4).for_each(|p| gradient[p] += derivative * state[2 + 2 * p + species]);
                 }
             }
@@ -179,5 +185,9 @@ impl LogLikelihood for LotkaVolterra {
 
     fn given(&self, x: ArrayView2<'_, f32>) -> Box<dyn TallLogLikelihood + '_> {
         Box::new(LogMoments::new(x))
+    }
+
+    fn integrates_missing(&self) -> bool {
+        true
     }
 }

@@ -7,7 +7,7 @@ use crate::jansen_rit::{JansenRit, Recording, Solver, jansen_rit};
 use crate::with_prior::WithPrior;
 use crate::{
     FixedParameters, Result, SimulatorError, Task, bernoulli_glm, drift_diffusion, g_and_k, gaussian, gaussian_mixture,
-    lotka_volterra, sir, slcp, two_moons,
+    lotka_volterra, ornstein_uhlenbeck, sir, slcp, two_moons,
 };
 use serde::{Deserialize, Serialize};
 use tallsbi_data::Component;
@@ -35,7 +35,7 @@ const fn plain(name: &'static str, build: fn(&TaskOptions) -> Result<Box<dyn Tas
     Entry { name, takes: Takes::Nothing, conditions: &[], build }
 }
 
-const TASKS: [Entry; 16] = [
+const TASKS: [Entry; 17] = [
     plain("slcp", |_| Ok(Box::new(slcp::slcp()?))),
     plain("sir", |_| Ok(Box::new(sir::sir()?))),
     plain("lotka_volterra", |_| Ok(Box::new(lotka_volterra::lotka_volterra()?))),
@@ -81,6 +81,7 @@ const TASKS: [Entry; 16] = [
         ..plain("drift_diffusion_stimulus", |_| Ok(Box::new(drift_diffusion::drift_diffusion_stimulus()?)))
     },
     plain("g_and_k", |_| Ok(Box::new(g_and_k::g_and_k()?))),
+    plain("ornstein_uhlenbeck", |_| Ok(Box::new(ornstein_uhlenbeck::ornstein_uhlenbeck()?))),
 ];
 
 /// Choices that some tasks offer. A task that does not have an option that is given refuses it.

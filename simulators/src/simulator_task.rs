@@ -249,7 +249,7 @@ impl<S: Simulator> Task for SimulatorTask<S> {
     }
 
     fn posterior_sampler(&self, x: ArrayView2<'_, f32>) -> Result<Option<Box<dyn PosteriorSampler>>> {
-        check_observations(&self.name, self.dim_x(), x)?;
+        check_observations(self, x)?;
         match self.sampler {
             Some(sampler) => sampler(&self.simulator, &self.prior, x).map(Some),
             None => self.exact_posterior(x).map(|posterior| gaussian_sampler(&self.name, &posterior)).transpose(),

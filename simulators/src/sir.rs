@@ -109,8 +109,8 @@ impl Simulator for Sir {
 
 /// What the likelihood needs to know of the observations.
 struct SirCounts {
-    /// Observations.
-    n: f64,
+    /// Counts of each time that are not missing: given θ they are independent, so that others are left out of the product.
+    n: [f64; TIMES],
     /// Positive tests of each time, over all observations.
     positive: [f64; TIMES],
     /// Σ log (1000 choose x), over all observations and times.
@@ -118,16 +118,18 @@ struct SirCounts {
 }
 
 impl Sir {
-    /// Sums of the counts; `None` if a count is impossible.
+    /// Sums of the counts, NaN where missing; `None` if a count is impossible.
     fn counts(&self, x: ArrayView2<'_, f32>) -> Option<SirCounts> {
-        let mut counts = SirCounts { n: x.nrows() as f64, positive: [0.0; TIMES], log_choices: 0.0 };
+        let mut counts = SirCounts { n: [0.0; TIMES], positive: [0.0; TIMES], log_choices: 0.0 };
         for observation in x.outer_iter() {
-            for (sum, &count) in counts.positive.iter_mut().zip(observation) {
+            let sums = counts.n.iter_mut().zip(&mut counts.positive).zip(observation);
+            for ((n, sum), &count) in sums.filter(|(_, count)| !count.is_nan()) {
                 let positive = f64::from(count);
                 let negative = TESTED as f64 - positive;
                 if !(positive >= 0.0 && negative >= 0.0 && positive.fract() == 0.0) {
                     return None;
                 }
+                *n += 1.0;
                 *sum += positive;
                 counts.log_choices += self.ln_factorial[TESTED as usize]
                     - self.ln_factorial[positive as usize]
@@ -150,10 +152,10 @@ impl TallLogLikelihood for Option<SirCounts> {
             return f64::NAN;
         }
         let mut total = counts.log_choices;
-        for (state, &positive) in states.iter().zip(&counts.positive) {
+        for (state, (&n, &positive)) in states.iter().zip(counts.n.iter().zip(&counts.positive)) {
             // The solver's error can leave a spent epidemic slightly below zero.
             let p = (state[1] / POPULATION).clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON);
-            let negative = counts.n * TESTED as f64 - positive;
+            let negative = n * TESTED as f64 - positive;
             total += positive * p.ln() + negative * (-p).ln_1p();
             let derivative = positive / p - negative / (1.0 - p);
             gradient[0] += derivative * state[3] / POPULATION;
@@ -174,5 +176,9 @@ impl LogLikelihood for Sir {
 
     fn given(&self, x: ArrayView2<'_, f32>) -> Box<dyn TallLogLikelihood + '_> {
         Box::new(self.counts(x))
+    }
+
+    fn integrates_missing(&self) -> bool {
+        true
     }
 }

@@ -129,6 +129,13 @@ pub trait LogLikelihood: Send + Sync {
     fn given(&self, x: ArrayView2<'_, f32>) -> Box<dyn TallLogLikelihood + '_> {
         Box::new(EveryObservation { likelihood: self, x: x.to_owned() })
     }
+
+    /// Whether NaN in an observation is a missing value that is integrated over, so that the likelihood is that of the values that were seen.
+    ///
+    /// Where it is not, as unless said otherwise, observations need to be complete.
+    fn integrates_missing(&self) -> bool {
+        false
+    }
 }
 
 /// Draws of θ, one a call, each written over the m values it is given.
@@ -273,7 +280,7 @@ pub trait Task: Send + Sync {
     /// # Errors
     /// When the observations do not fit the task, or are impossible under it.
     fn posterior_sampler(&self, x: ArrayView2<'_, f32>) -> Result<Option<Box<dyn PosteriorSampler>>> {
-        check_observations(self.name(), self.dim_x(), x)?;
+        check_observations(self, x)?;
         self.exact_posterior(x).map(|posterior| gaussian_sampler(self.name(), &posterior)).transpose()
     }
 }
@@ -282,18 +289,30 @@ pub trait Task: Send + Sync {
 ///
 /// # Errors
 /// [`SimulatorError::Shape`] when there are none or they have another width, [`SimulatorError::Observations`] when they
-/// are not finite.
-pub(crate) fn check_observations(task: &str, dim_x: usize, x: ArrayView2<'_, f32>) -> Result<()> {
-    if x.ncols() != dim_x || x.nrows() == 0 {
-        let (what, expected, found) =
-            if x.nrows() == 0 { ("the list of observations", 1, 0) } else { ("an observation", dim_x, x.ncols()) };
-        return Err(SimulatorError::Shape { task: task.into(), what, expected, found });
+/// are not finite, but for missing values that the likelihood integrates over.
+pub(crate) fn check_observations<T: Task + ?Sized>(task: &T, x: ArrayView2<'_, f32>) -> Result<()> {
+    let name = || task.name().to_owned();
+    if x.ncols() != task.dim_x() || x.nrows() == 0 {
+        let (what, expected, found) = match x.nrows() {
+            0 => ("the list of observations", 1, 0),
+            _ => ("an observation", task.dim_x(), x.ncols()),
+        };
+        return Err(SimulatorError::Shape { task: name(), what, expected, found });
     }
-    match x.outer_iter().position(|row| row.iter().any(|value| !value.is_finite())) {
+    let missing = task.log_likelihood().is_some_and(LogLikelihood::integrates_missing);
+    let refused = |value: &f32| value.is_infinite() || value.is_nan() && !missing;
+    match x.outer_iter().position(|row| row.iter().any(refused)) {
         None => Ok(()),
         Some(row) => Err(SimulatorError::Observations {
-            task: task.into(),
-            message: format!("observation {row} has NaN or infinite values; remove it"),
+            task: name(),
+            message: format!(
+                "observation {row} has {}",
+                if missing {
+                    "infinite values; remove it"
+                } else {
+                    "NaN or infinite values, and missing ones are not integrated over here; remove it"
+                }
+            ),
         }),
     }
 }

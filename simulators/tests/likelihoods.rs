@@ -8,7 +8,7 @@ use support::observations;
 use tallsbi_data::StreamKey;
 use tallsbi_simulators::{LogLikelihood, Task, TaskOptions, task, tasks};
 
-const TASKS: [&str; 14] = [
+const TASKS: [&str; 15] = [
     "slcp",
     "sir",
     "lotka_volterra",
@@ -23,6 +23,7 @@ const TASKS: [&str; 14] = [
     "drift_diffusion",
     "drift_diffusion_stimulus",
     "g_and_k",
+    "ornstein_uhlenbeck",
 ];
 
 fn built_in(name: &str) -> Box<dyn Task> {

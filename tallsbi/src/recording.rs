@@ -20,7 +20,7 @@ use tallsbi_simulators::jansen_rit::{BINS, PowerSpectrum, SEGMENT};
 /// | `annotation` | all | only where annotations of this text last |
 /// | `notch` | none | frequency of the mains to take out, Hz |
 /// | `largest` | 20 | windows with a sample so many robust sd from the median are left out |
-/// | `frequencies` | all | lowest and highest frequency of the summary that is used, Hz: the power at others counts as missing |
+/// | `frequencies` | all; [0, 30] Hz of a recording where values may be missing | lowest and highest frequency of the summary that is used, Hz: the power at others counts as missing |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordingOptions {
@@ -99,7 +99,14 @@ pub struct WindowSummaries {
     pub order: Option<Exchangeability>,
     /// Hz from one value of a window's summary to the next.
     pub bin_hz: f64,
+    /// Highest frequency at which a recording's power is the simulator's, Hz; `None` where the signal came at the model's rate.
+    pub comparable: Option<f64>,
 }
+
+/// Share of the model's sampling rate up to which the power of its signal is that of a resampled one: 30 of 128 Hz. The simulator takes samples of its signal, and the
+/// power beyond half of their rate is folded down onto the rest, as an anti-alias filter does not let it: to 0.01 in log10 power at 30 Hz, 0.04 at 45 Hz, 0.2 at 63 Hz, where
+/// one window's standard deviation is 0.09.
+const COMPARABLE: f64 = 30.0 / 128.0;
 
 /// Below this p-value the order of windows matters.
 const ORDER_LEVEL: f64 = 0.01;
@@ -109,6 +116,29 @@ impl WindowSummaries {
     pub fn warnings(&self) -> Vec<String> {
         let Some(order) = &self.order else { return Vec::new() };
         order_warnings(order, self.starts.len(), self.bin_hz)
+    }
+
+    /// Whether a value is the power at a frequency where recordings and simulations differ.
+    fn is_incomparable(&self, column: usize) -> bool {
+        self.comparable.is_some_and(|highest| column as f64 * self.bin_hz > highest)
+    }
+
+    /// Takes the power at frequencies where recordings and simulations differ for missing.
+    pub fn leave_out_incomparable(&mut self) {
+        for column in (0..self.x.ncols()).filter(|&column| self.is_incomparable(column)).collect::<Vec<_>>() {
+            self.x.column_mut(column).fill(f64::NAN);
+        }
+    }
+
+    /// What is to be said of power at frequencies where recordings and simulations differ, if any is used.
+    pub fn aliasing(&self) -> Option<String> {
+        let used = |column: usize| self.x.column(column).iter().any(|value| !value.is_nan());
+        let highest = self.comparable?;
+        (0..self.x.ncols()).any(|column| self.is_incomparable(column) && used(column)).then(|| {
+            format!(
+                "above {highest:.0} Hz the power is lower than the simulations', whose signal is sampled without an anti-alias filter: the posterior is off where it is used"
+            )
+        })
     }
 }
 
@@ -159,6 +189,7 @@ pub fn summarise_signal(
     options: &RecordingOptions,
 ) -> Result<WindowSummaries> {
     let origin = signal.origin.clone();
+    let comparable = (signal.rate != window.sampling_rate).then_some(COMPARABLE * window.sampling_rate);
     let Windows { values, starts, rejected, sd } = options.cutting(window).apply(signal, annotations)?;
     let mut spectrum = PowerSpectrum::new();
     let mut x = Array2::zeros((values.len(), BINS));
@@ -174,7 +205,7 @@ pub fn summarise_signal(
         leave_out(&mut x, used, bin_hz)?;
     }
     let order = exchangeability(x.view(), StreamKey::root(0)).ok();
-    Ok(WindowSummaries { x, starts, rejected, origin, sd, order, bin_hz })
+    Ok(WindowSummaries { x, starts, rejected, origin, sd, order, bin_hz, comparable })
 }
 
 /// Takes the power at frequencies outside of these for missing.
@@ -239,6 +270,28 @@ mod tests {
         // Two states in turn, four windows each: no drift.
         let states = said(tone(|window| if ((window / 4.0) as u32).is_multiple_of(2) { 1.0 } else { 1.5 }));
         assert!(states.len() == 1 && states[0].starts_with("neighbouring windows are alike"), "{states:?}");
+    }
+
+    /// A signal of another rate has been through an anti-alias filter, which the simulator has not.
+    #[test]
+    fn frequencies_where_recordings_differ_are_told_and_left_out() {
+        let window = SignalWindow { samples: 1024, sampling_rate: 128.0 };
+        let with = |signal, frequencies| {
+            let options = RecordingOptions { frequencies, ..RecordingOptions::default() };
+            summarise_signal(signal, &[], window, &options).expect("finite")
+        };
+        assert_eq!(with(tone(|_| 1.0), None).aliasing(), None, "the model's rate");
+        let faster = || Signal { rate: 250.0, ..tone(|_| 1.0) };
+        let mut found = with(faster(), None);
+        assert!(found.aliasing().is_some_and(|said| said.starts_with("above 30 Hz the power is lower")));
+        let complete = found.x.clone();
+        found.leave_out_incomparable();
+        // 15 bins of 1.97 Hz are 29.5 Hz.
+        let used: Vec<usize> = (0..BINS).filter(|&bin| !found.x[[0, bin]].is_nan()).collect();
+        assert_eq!((used, found.aliasing()), ((0..=15).collect(), None));
+        assert_eq!(found.x[[1, 15]], complete[[1, 15]]);
+        assert_eq!(with(faster(), Some([3.0, 29.0])).aliasing(), None);
+        assert!(with(faster(), Some([3.0, 32.0])).aliasing().is_some(), "asked for, and told");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod common;
 
 use common::Place;
+use ndarray::ArrayView1;
+use tallsbi::files::MatrixSource;
 
 #[test]
 fn references_are_written_and_used() {
@@ -51,6 +53,31 @@ fn symmetric_modes_have_equal_shares() {
         // Binomial(2000, 1/4): standard deviation 19.
         assert!((count - 500.0).abs() < 90.0, "{signs:?}: {count} of 2000");
     }
+}
+
+/// Missing values are integrated over where the likelihood can, and refused where it cannot.
+#[test]
+fn references_are_given_what_was_seen() {
+    let place = Place::new();
+    place.run("observe ornstein_uhlenbeck --theta 1,1,0.5 -n 3 -o obs.h5");
+    let x = MatrixSource::parse(place.at("obs.h5").to_str().unwrap()).read().unwrap().values;
+    let cell = |row: usize, (column, value): (usize, &f64)| match (row, column) {
+        (0, 4) => "NA".to_owned(),
+        (1, 7) => "-999".to_owned(),
+        (2, _) => String::new(),
+        _ => value.to_string(),
+    };
+    let line = |(row, values): (usize, ArrayView1<'_, f64>)| {
+        values.iter().enumerate().map(|value| cell(row, value)).collect::<Vec<_>>().join(",") + "\n"
+    };
+    std::fs::write(place.at("gaps.csv"), x.outer_iter().enumerate().map(line).collect::<String>()).unwrap();
+    let run = &place.json("reference ornstein_uhlenbeck --observations gaps.csv --missing -999 -o gaps.nc -q")["run"];
+    let counts = ["n_obs", "missing_values", "incomplete_observations", "missing_observations"];
+    assert_eq!(counts.map(|name| run[name].as_u64()), [2, 22, 2, 1].map(Some));
+    std::fs::write(place.at("slcp.csv"), "1,2,3,4,5,6,7,NA\n").unwrap();
+    place.fails("reference slcp --observations slcp.csv -o no.nc -q", 1, "slcp.csv");
+    std::fs::write(place.at("marked.csv"), "1,2,3,4,5,6,7,-999\n").unwrap();
+    place.fails("reference slcp --observations marked.csv --missing -999 -o no.nc -q", 1, "not integrated over here");
 }
 
 #[test]

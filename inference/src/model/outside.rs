@@ -33,9 +33,9 @@ impl TrainedModel {
             Networks::Likelihood { .. } => self.observation_map.features_or_missing(x)?,
             _ => self.observation_map.features(x)?,
         };
-        let missing = missing(x.slice(s![.., self.info.conditions..]));
-        let left_out = missing.as_ref().map_or(0, |(left_out, _)| *left_out);
-        let mut notes: Vec<Note> = missing.map(|(_, note)| note).into_iter().collect();
+        let missing = Note::missing(x.slice(s![.., self.info.conditions..]));
+        let left_out = if let Some(Note::Missing { left_out, .. }) = missing { left_out } else { 0 };
+        let mut notes: Vec<Note> = missing.into_iter().collect();
         notes.extend(self.unlike(x, &features));
         notes.extend(self.constant_differs(x));
         notes.extend(self.copies(x));
@@ -139,16 +139,19 @@ impl TrainedModel {
     }
 }
 
-/// Observations without any value, and what is to be said of missing ones.
-fn missing(x: ArrayView2<'_, f32>) -> Option<(usize, Note)> {
-    let counts: Vec<usize> = x
-        .outer_iter()
-        .map(|row| row.iter().filter(|value| value.is_nan()).count())
-        .filter(|&count| count > 0)
-        .collect();
-    let left_out = counts.iter().filter(|&&count| count == x.ncols()).count();
-    let (values, incomplete) = (counts.iter().sum(), counts.len() - left_out);
-    (values > 0).then_some((left_out, Note::Missing { values, incomplete, left_out, of: x.nrows() }))
+impl Note {
+    /// What is to be said of the values that observations (n, d) miss, NaN; `None` where they are complete.
+    #[must_use]
+    pub fn missing(x: ArrayView2<'_, f32>) -> Option<Self> {
+        let counts: Vec<usize> = x
+            .outer_iter()
+            .map(|row| row.iter().filter(|value| value.is_nan()).count())
+            .filter(|&count| count > 0)
+            .collect();
+        let left_out = counts.iter().filter(|&&count| count == x.ncols()).count();
+        let (values, incomplete) = (counts.iter().sum(), counts.len() - left_out);
+        (values > 0).then_some(Self::Missing { values, incomplete, left_out, of: x.nrows() })
+    }
 }
 
 #[cfg(test)]

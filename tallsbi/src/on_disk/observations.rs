@@ -15,6 +15,8 @@ pub struct Taker {
     pub window: Option<SignalWindow>,
     /// Whether values may be missing.
     pub gaps: Gaps,
+    /// Whether frequencies at which recordings and simulations differ are left out as missing values, if no others are chosen.
+    pub comparable: bool,
 }
 
 /// Observations, and how they came about.
@@ -29,7 +31,8 @@ pub struct ReadObservations {
 }
 
 /// Reads observations: a matrix (see [`MatrixSource`]) as it is, where `taker` summarises signals also a recording, or a single column
-/// (or row) of a table that is as long as a window. One dimension of n values is n observations of one value, or one observation of n.
+/// (or row) of a table that is as long as a window. Frequencies at which recordings and simulations differ are left
+/// out if `taker` says so and no others are chosen. One dimension of n values is n observations of one value, or one observation of n.
 ///
 /// # Errors
 /// When the file cannot be read, is a recording and `taker` takes no signals, or has the wrong number of values.
@@ -49,7 +52,7 @@ pub fn read_observations(
         let message = "is a recording, and this model is not one of signals; give its observations";
         let window = taker.window.ok_or_else(|| refused(source, message.into()))?;
         let windows = summarise_recording(&place.path, window, options)?;
-        return Ok(summaries(place.path, windows));
+        return Ok(summaries(place.path, windows, (taker, options)));
     }
     let matrix = place.read_with(header, taker.gaps)?;
     let (rows, columns) = matrix.values.dim();
@@ -68,14 +71,21 @@ pub fn read_observations(
     let rate = options.rate.unwrap_or(window.sampling_rate);
     let signal = Signal::continuous(source, matrix.values.iter().copied().collect(), rate, "mV");
     let windows = summarise_signal(signal, &[], window, options)?;
-    Ok(summaries(place.path, windows))
+    Ok(summaries(place.path, windows, (taker, options)))
 }
 
 fn refused(source: &str, message: String) -> Error {
     Error::Input { origin: source.into(), message }
 }
 
-fn summaries(path: PathBuf, windows: WindowSummaries) -> ReadObservations {
+fn summaries(
+    path: PathBuf,
+    mut windows: WindowSummaries,
+    (taker, options): (Taker, &RecordingOptions),
+) -> ReadObservations {
+    if taker.comparable && options.frequencies.is_none() {
+        windows.leave_out_incomparable();
+    }
     let matrix = Matrix { values: windows.x.clone(), names: Vec::new(), theta_true: None, flat: false };
     ReadObservations { matrix, path, windows: Some(windows) }
 }

@@ -103,12 +103,13 @@ pub fn observed(
 /// What observations `model` takes.
 pub fn taken_by(model: &Model) -> Taker {
     let window = model.trained().info.signal_window;
-    Taker { dim_x: model.trained().observation_map.mean.len(), window, gaps: Gaps::Allowed }
+    let comparable = model.trained().architecture() == "likelihood";
+    Taker { dim_x: model.trained().observation_map.mean.len(), window, gaps: Gaps::Allowed, comparable }
 }
 
 /// The same where no value may be missing.
 pub fn wholly_taken_by(model: &Model) -> Taker {
-    Taker { gaps: Gaps::Refused, ..taken_by(model) }
+    Taker { gaps: Gaps::Refused, comparable: false, ..taken_by(model) }
 }
 
 /// Takes `sentinel` for a missing value; numbers of single precision are compared in it.
@@ -127,6 +128,14 @@ fn tell_windows(windows: &WindowSummaries) {
     let origin = &windows.origin;
     for warning in windows.warnings() {
         tracing::warn!("{origin}: {warning}; --start and --end take a part of it");
+    }
+    if let Some(warning) = windows.aliasing() {
+        tracing::warn!("{origin}: {warning}; `tallsbi sample` with a model of the likelihood leaves it out by default");
+    }
+    if let Some(highest) = windows.comparable.filter(|_| windows.x.iter().any(|value| value.is_nan())) {
+        tracing::info!(
+            "{origin}: power to {highest:.0} Hz is used at most, unless --frequencies says otherwise: above, recordings and simulations differ"
+        );
     }
     if rejected.is_empty() {
         tracing::info!("{origin}: {used} windows");

@@ -6,7 +6,7 @@ use crate::choice::choice;
 use crate::context::{Context, resumable, usage};
 use anyhow::Result;
 use clap::Args;
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView1, ArrayView2, s};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -96,7 +96,7 @@ pub fn run(context: &Context, arguments: &PredictArguments) -> Result<()> {
         companions.prior = Some(prior.theta);
         companions.prior_predictive = Some(prior.x);
     }
-    let checks = match observed.filter(|x| x.dim() == (n, task.dim_x()) && !x.iter().any(|x| x.is_nan())) {
+    let checks = match observed.filter(|x| x.dim() == (n, task.dim_x()) && x.columns().into_iter().any(complete)) {
         Some(x) => {
             let columns = s![.., conditions..];
             let mut checks = predictive_checks(x.slice(columns), predicted.x.slice(s![.., .., conditions..]))?;
@@ -142,6 +142,11 @@ fn check_names(posterior: &Posterior, task: &dyn Task, arguments: &PredictArgume
         task.name(),
         wanted.join(", ")
     )))
+}
+
+/// Whether no value of a column is missing.
+fn complete(column: ArrayView1<'_, f32>) -> bool {
+    !column.iter().any(|value| value.is_nan())
 }
 
 /// `count` rows at most, evenly spaced.
@@ -206,7 +211,7 @@ fn report(
         }));
     } else {
         lines.push(
-            "not compared with the observations: they are of another kind or number, or some values are missing".into(),
+            "not compared with the observations: they are of another kind or number, or values of all columns are missing".into(),
         );
     }
     context.print(lines.join("\n"), || {

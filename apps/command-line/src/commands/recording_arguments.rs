@@ -28,7 +28,8 @@ pub struct RecordingArguments {
     /// Take out the mains at this frequency (50 or 60)
     #[arg(long, value_name = "HZ")]
     pub notch: Option<f64>,
-    /// Use the power at these frequencies only, without training again, such as 1..30
+    /// Use the power at these frequencies only, without training again, such as 1..30 [default: 0..30 of a signal at another rate
+    /// than the model's, where values may be missing; else all]
     #[arg(long, value_name = "LOW..HIGH", value_parser = range)]
     pub frequencies: Option<[f64; 2]>,
     /// Leave out windows with a sample so many robust standard deviations from the median [default: 20]

@@ -1,7 +1,8 @@
 //! `tallsbi reference`.
 
 use super::output_arguments::OutputArguments;
-use super::{HeaderChoice, TaskArguments, observed};
+use super::sample::add_missing;
+use super::{HeaderChoice, TaskArguments, mark_missing, observed};
 use crate::choice::choice;
 use crate::context::{Context, resumable};
 use anyhow::{Result, bail};
@@ -12,6 +13,7 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 use tallsbi::RecordingOptions;
 use tallsbi::files::{Companions, Gaps, OutputFile, Posterior};
+use tallsbi::inference::notes::Note;
 use tallsbi::inference::reference::ReferenceOptions;
 use tallsbi::on_disk::Taker;
 use tallsbi::on_disk::reference_attributes;
@@ -35,6 +37,9 @@ pub struct ReferenceArguments {
     /// Condition on the first N observations [default: all]
     #[arg(long, value_name = "N")]
     pub n_obs: Option<NonZeroUsize>,
+    /// A number that stands for a missing value, beside NaN and empty cells
+    #[arg(long, value_name = "VALUE")]
+    pub missing: Option<f64>,
     /// Number of samples, over all chains (rounded up to a multiple of them)
     #[arg(long, value_name = "S", default_value = "1000")]
     pub samples: NonZeroUsize,
@@ -101,13 +106,22 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
     let options = arguments.chains.options(arguments.samples.get())?;
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
-    let (matrix, source) = observed(
+    let gaps = match task.log_likelihood() {
+        Some(likelihood) if likelihood.integrates_missing() => Gaps::Allowed,
+        _ => Gaps::Refused,
+    };
+    let (mut matrix, source) = observed(
         &arguments.observations,
         arguments.n_obs,
         HeaderChoice::Auto,
-        (Taker { dim_x: task.dim_x(), window: None, gaps: Gaps::Refused }, &RecordingOptions::default()),
+        (Taker { dim_x: task.dim_x(), window: None, gaps, comparable: false }, &RecordingOptions::default()),
     )?;
+    mark_missing(&mut matrix, arguments.missing);
     let x = matrix.values.mapv(|value| value as f32);
+    let missing = Note::missing(x.view());
+    if let Some(note) = &missing {
+        tracing::info!("{note}");
+    }
     let started = Instant::now();
     let monitor = &context.monitor();
     let (method, retries) = (arguments.chains.method.unwrap_or_default(), arguments.chains.retries());
@@ -123,7 +137,8 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
         Some(objection) => tracing::warn!("not a reference: {objection}"),
         None => {}
     }
-    let run = reference_attributes(&reference, x.nrows(), seconds, objection.is_none());
+    let mut run = reference_attributes(&reference, x.nrows(), seconds, objection.is_none());
+    add_missing(&mut run, &missing);
     let posterior = Posterior {
         companions: Companions::default(),
         parameter_names: names,

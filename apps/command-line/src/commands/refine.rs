@@ -123,7 +123,7 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
         OutputFile::check(target, arguments.output.existing())?;
     }
-    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window(), gaps: Gaps::Refused };
+    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window(), gaps: Gaps::Refused, comparable: false };
     let taken = (taker, &arguments.recording.options());
     let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
     let x = matrix.values.mapv(|value| value as f32);

@@ -202,7 +202,7 @@ fn named(list: impl ExactSizeIterator<Item = String>) -> String {
 }
 
 /// Says in a posterior's attributes what was missing, if anything was; `n_obs` counts observations that were not left out.
-fn add_missing(run: &mut RunAttributes, notes: &[Note]) {
+pub fn add_missing<'a>(run: &mut RunAttributes, notes: impl IntoIterator<Item = &'a Note>) {
     for note in notes {
         if let Note::Missing { values, incomplete, left_out, of } = note {
             run.insert("n_obs".into(), (of - left_out).into());

@@ -129,7 +129,7 @@ pub struct RecordingResults {
     pub rejected: Vec<(f64, String)>,
     /// Robust standard deviation of the signal, mV.
     pub sd: f64,
-    /// What is to be said of the order of the windows.
+    /// What is to be said of the order of the windows, and of frequencies at which they differ from simulations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<String>,
 }
@@ -143,7 +143,7 @@ impl RecordingResults {
             starts: windows.starts.clone(),
             rejected: windows.rejected.iter().map(|rejected| (rejected.start, rejected.fault.to_string())).collect(),
             sd: windows.sd,
-            order: windows.warnings(),
+            order: windows.warnings().into_iter().chain(windows.aliasing()).collect(),
         }
     }
 }

@@ -99,7 +99,7 @@ pub fn training(session: &Session<'_>, options: &TrainOptions, data: &Path, fold
 
 /// The user's observations of a run.
 pub fn read_own(source: &str, options: &StudyOptions, run: &RunOptions, dim_x: usize) -> Result<ReadObservations> {
-    let taker = Taker { dim_x, window: signal_window(run)?, gaps: Gaps::Refused };
+    let taker = Taker { dim_x, window: signal_window(run)?, gaps: Gaps::Refused, comparable: false };
     let own = read_observations(source, Header::Auto, taker, &options.recording)?;
     let found = own.matrix.values.ncols();
     if found != dim_x {

@@ -293,7 +293,8 @@ impl LocalC2stArguments {
         let calibration = &self.calibration;
         let pairs = calibration.read(subject, FEWEST_PAIRS)?;
         let (m, d) = (pairs.prior.dim(), pairs.x.dim().2);
-        let matrix = self.observed(Taker { dim_x: d, window: pairs.signal_window, gaps: Gaps::Refused })?;
+        let matrix =
+            self.observed(Taker { dim_x: d, window: pairs.signal_window, gaps: Gaps::Refused, comparable: false })?;
         let (n, width) = matrix.values.dim();
         if width != d {
             let path = calibration.calibration.display();
