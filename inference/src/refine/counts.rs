@@ -1,7 +1,7 @@
 //! Generalised linear models of counts: log-likelihoods in terms of η, and fits by Fisher scoring.
 
 use super::column::Family;
-use super::regression::{Weighted, solve};
+use super::regression::{Features, gram, solve};
 use crate::precision::dot;
 use statrs::function::gamma::ln_gamma;
 
@@ -108,35 +108,28 @@ const STEPS: usize = 25;
 /// Penalty of a coefficient's square that keeps columns with hardly a count finite.
 const PENALTY: f64 = 0.1;
 
-/// Coefficients of η, a polynomial with the first `width` features of each row of `phi` (rows, stride), of the counts `x` at the rows that
-/// `used` names, by penalised maximum likelihood.
-pub(super) fn fit_counts(
-    (phi, stride, width): (&[f64], usize, usize),
-    x: &[f64],
-    family: Family,
-    used: &dyn Fn(usize) -> bool,
-) -> Vec<f64> {
-    let rows: Vec<usize> = (0..x.len()).filter(|&i| used(i)).collect();
+/// Coefficients of η, a polynomial of the `features`, of the counts `x` at the `rows`, by penalised maximum likelihood.
+pub(super) fn fit_counts(features: Features<'_>, x: &[f64], family: Family, rows: &[usize]) -> Vec<f64> {
+    let width = features.width;
     let mean = (rows.iter().map(|&i| x[i]).sum::<f64>() + 0.5) / (rows.len() as f64 + 1.0);
     let mut beta = vec![0.0; width];
     beta[0] = family.link(mean);
     let objective = |beta: &[f64]| -> f64 {
-        let likelihood: f64 =
-            rows.iter().map(|&i| family.term(1.0, x[i], dot(&phi[i * stride..i * stride + width], beta)).value).sum();
+        let likelihood: f64 = rows.iter().map(|&i| family.term(1.0, x[i], dot(features.row(i), beta)).value).sum();
         likelihood - 0.5 * PENALTY * dot(&beta[1..], &beta[1..])
     };
     let mut value = objective(&beta);
+    let mut information = vec![0.0; x.len()];
     for _ in 0..STEPS {
-        let mut system = Weighted::new(width);
-        for &i in &rows {
-            let features = &phi[i * stride..i * stride + width];
-            let term = family.term(1.0, x[i], dot(features, &beta));
-            system.add(features, term.information.max(1e-12), term.slope);
+        let mut right = vec![0.0; width];
+        for &i in rows {
+            let term = family.term(1.0, x[i], dot(features.row(i), &beta));
+            information[i] = term.information.max(1e-12);
+            right.iter_mut().zip(features.row(i)).for_each(|(sum, feature)| *sum += term.slope * feature);
         }
-        for k in 1..width {
-            system.right[k] -= PENALTY * beta[k];
-        }
-        let Some(step) = solve(&system.gram, &system.right, PENALTY) else { break };
+        right[1..].iter_mut().zip(&beta[1..]).for_each(|(right, beta)| *right -= PENALTY * beta);
+        let gram = gram(features, rows, |i| information[i]);
+        let Some(step) = solve(&gram, &right, PENALTY) else { break };
         let mut share = 1.0;
         let next = loop {
             let moved: Vec<f64> = beta.iter().zip(&step).map(|(b, s)| b + share * s).collect();
@@ -172,6 +165,8 @@ mod tests {
     fn families_are_told_apart_and_coefficients_found() {
         let n = 6000;
         let phi = features(n);
+        let all: Vec<usize> = (0..n).collect();
+        let linear = Features { values: &phi, stride: 2, width: 2 };
         let mut rng = StreamKey::root(3).rng(0);
         let eta = |i: usize, a: f64, b: f64| a + b * phi[2 * i + 1];
         let binomial: Vec<f64> = (0..n)
@@ -191,7 +186,7 @@ mod tests {
         for (x, wanted, name) in
             [(binomial, [-0.5, 0.8], "binomial"), (poisson, [1.0, 0.5], "poisson"), (negative, [1.0, 0.5], "negative")]
         {
-            let start = fit_counts((&phi, 2, 2), &x, Family::Poisson, &|_| true);
+            let start = fit_counts(linear, &x, Family::Poisson, &all);
             let means: Vec<f64> = phi.chunks(2).map(|row| Family::Poisson.mean(dot(row, &start))).collect();
             let family = Family::fit(&x, &means);
             let found = match family {
@@ -201,7 +196,7 @@ mod tests {
             };
             assert_eq!(found, (name, true), "{family:?}");
             let family = if name == "binomial" { Family::Binomial { trials: 50.0 } } else { family };
-            let beta = fit_counts((&phi, 2, 2), &x, family, &|_| true);
+            let beta = fit_counts(linear, &x, family, &all);
             assert!(beta.iter().zip(wanted).all(|(b, w)| (b - w).abs() < 0.04), "{name}: {beta:?}");
         }
     }

@@ -62,6 +62,12 @@ pub struct Forms {
 /// Rows a coefficient at least.
 const ROWS_A_COEFFICIENT: usize = 8;
 
+/// Polynomials at most, of degree 2 and more: those of degree 3 of ten variables are 286, whose fits, and evaluations with the errors of what was learned, take minutes.
+const MOST_POLYNOMIALS: usize = 150;
+
+/// Polynomials at most of the means that tell a count's family.
+const FAMILY_POLYNOMIALS: usize = 100;
+
 /// Held-out log-likelihood (of all rows) by which a larger model must be better.
 pub(super) const MARGIN: f64 = 2.0;
 
@@ -91,7 +97,10 @@ impl Design {
         let n = rows.u.len() / m;
         // The highest degree that the rows can carry.
         let degrees: Vec<usize> = (0..=degree)
-            .filter(|&k| k < 2 || Basis::new(m, k).is_ok_and(|b| b.len() * ROWS_A_COEFFICIENT <= n))
+            .filter(|&k| {
+                let carried = |b: Basis| b.len() <= MOST_POLYNOMIALS && b.len() * ROWS_A_COEFFICIENT <= n;
+                k < 2 || Basis::new(m, k).is_ok_and(carried)
+            })
             .collect();
         let basis = Basis::new(m, degrees[degrees.len() - 1])?;
         let p = basis.len();
@@ -115,24 +124,22 @@ impl Design {
         0..=most.min(self.basis.degree())
     }
 
-    fn counts(&self, degree: usize, family: Family, x: &[f64], used: &dyn Fn(usize) -> bool) -> Vec<f64> {
-        let Features { values, stride, width } = self.features(degree);
-        fit_counts((values, stride, width), x, family, used)
-    }
-
     /// Log-likelihood of held-out counts, without what does not depend on the mean, and the predictor, of the best degree.
     pub fn predictor(&self, x: &[f64], family: Family, most: usize) -> Option<(f64, Vec<f64>)> {
         let candidates = self.degrees(most).map(|degree| {
             let features = self.features(degree);
             let held_out = |fold: usize| -> f64 {
-                let beta = self.counts(degree, family, x, &|i| i % FOLDS != fold);
+                let others: Vec<usize> = (0..x.len()).filter(|i| i % FOLDS != fold).collect();
+                let beta = fit_counts(features, x, family, &others);
                 let rows = (fold..x.len()).step_by(FOLDS);
                 rows.map(|i| family.term(1.0, x[i], dot(features.row(i), &beta)).value).sum()
             };
-            ((0..FOLDS).map(held_out).sum::<f64>(), degree)
+            let by_fold: Vec<f64> = (0..FOLDS).into_par_iter().map(held_out).collect();
+            (by_fold.iter().sum::<f64>(), degree)
         });
         let (value, degree) = best(candidates)?;
-        Some((value, self.counts(degree, family, x, &|_| true)))
+        let all: Vec<usize> = (0..x.len()).collect();
+        Some((value, fit_counts(self.features(degree), x, family, &all)))
     }
 
     /// Log-likelihood of held-out residuals under N(0, e^s), the fit of s, for the best degree of s.
@@ -255,9 +262,10 @@ fn column(design: &Design, x: Vec<f64>, log: bool, forms: Forms) -> Result<(f64,
 
 fn count_column(design: &Design, x: &[f64], forms: Forms) -> Option<(f64, Column)> {
     // The family from a good fit of the means.
-    let highest = *design.degrees(forms.mean).end();
-    let first = design.counts(highest, Family::Poisson, x, &|_| true);
-    let features = design.features(highest);
+    let moderate = |degree: &usize| design.features(*degree).width <= FAMILY_POLYNOMIALS;
+    let features = design.features(design.degrees(forms.mean).rfind(moderate)?);
+    let all: Vec<usize> = (0..x.len()).collect();
+    let first = fit_counts(features, x, Family::Poisson, &all);
     let means: Vec<f64> = (0..x.len()).map(|i| Family::Poisson.mean(dot(features.row(i), &first))).collect();
     let family = Family::fit(x, &means);
     let (value, predictor) = design.predictor(x, family, forms.mean)?;

@@ -12,7 +12,7 @@ pub(super) const FOLDS: usize = 5;
 /// Ridge penalty as a share of the mean diagonal: only against singular designs.
 const RIDGE: f64 = 1e-9;
 
-/// Normal equations Σ w φ φᵀ (lower triangle) and Σ r φ.
+/// Normal equations Σ w φ φᵀ and Σ r φ.
 #[derive(Debug, Clone)]
 pub(super) struct Weighted {
     pub gram: Vec<f64>,
@@ -22,16 +22,6 @@ pub(super) struct Weighted {
 impl Weighted {
     pub fn new(width: usize) -> Self {
         Self { gram: vec![0.0; width * width], right: vec![0.0; width] }
-    }
-
-    /// Adds `weight` φ φᵀ and `right` φ.
-    pub fn add(&mut self, features: &[f64], weight: f64, right: f64) {
-        let width = features.len();
-        for (a, row) in self.gram.chunks_exact_mut(width).enumerate() {
-            let scaled = weight * features[a];
-            row[..=a].iter_mut().zip(features).for_each(|(sum, feature)| *sum += scaled * feature);
-        }
-        self.right.iter_mut().zip(features).for_each(|(sum, feature)| *sum += right * feature);
     }
 
     fn plus(&mut self, other: &Self, sign: f64) {
@@ -84,27 +74,30 @@ impl<'a> Features<'a> {
 /// Rows of a product.
 const BLOCK: usize = 256;
 
+/// Σ w φ φᵀ of some rows.
+pub(super) fn gram(features: Features<'_>, rows: &[usize], weight: impl Fn(usize) -> f64) -> Vec<f64> {
+    let width = features.width;
+    let (mut gram, mut block) = (vec![0.0; width * width], Vec::with_capacity(BLOCK * width));
+    for rows in rows.chunks(BLOCK) {
+        block.clear();
+        for &i in rows {
+            let root = weight(i).sqrt();
+            block.extend(features.row(i).iter().map(|phi| root * phi));
+        }
+        let a = MatRef::from_row_major_slice(&block, rows.len(), width);
+        let out = MatMut::from_row_major_slice_mut(&mut gram, width, width);
+        matmul(out, Accum::Add, a.transpose(), a, 1.0, Par::Seq);
+    }
+    gram
+}
+
 /// Σ w φ φᵀ of each fold's rows.
 fn grams(features: Features<'_>, weights: Option<&[f64]>) -> Vec<Vec<f64>> {
-    let width = features.width;
-    (0..FOLDS)
-        .into_par_iter()
-        .map(|fold| {
-            let rows: Vec<usize> = (fold..features.rows()).step_by(FOLDS).collect();
-            let (mut gram, mut block) = (vec![0.0; width * width], Vec::with_capacity(BLOCK * width));
-            for rows in rows.chunks(BLOCK) {
-                block.clear();
-                for &i in rows {
-                    let root = weights.map_or(1.0, |w| w[i].sqrt());
-                    block.extend(features.row(i).iter().map(|phi| root * phi));
-                }
-                let a = MatRef::from_row_major_slice(&block, rows.len(), width);
-                let out = MatMut::from_row_major_slice_mut(&mut gram, width, width);
-                matmul(out, Accum::Add, a.transpose(), a, 1.0, Par::Seq);
-            }
-            gram
-        })
-        .collect()
+    let of = |fold: usize| {
+        let rows: Vec<usize> = (fold..features.rows()).step_by(FOLDS).collect();
+        gram(features, &rows, |i| weights.map_or(1.0, |w| w[i]))
+    };
+    (0..FOLDS).into_par_iter().map(of).collect()
 }
 
 /// Σ r φ of each fold's rows, beside their `grams`.
