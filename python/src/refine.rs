@@ -8,7 +8,7 @@ use numpy::{IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
 use std::sync::Arc;
 
-use tallsbi::{PosteriorSbcOptions, RefineFrom, RefineOptions, Task};
+use tallsbi::{PosteriorSbcOptions, RefineFrom, RefineOptions, Task, TrainOptions};
 
 /// A refined model, draws of its posterior, why it has not settled, rounds as JSON, simulations made.
 type Refined<'py> = (Model, Bound<'py, PyArray2<f64>>, Option<String>, String, usize);
@@ -34,7 +34,8 @@ fn simulated(source: &Source, simulator: Option<Simulator>) -> PyResult<Box<dyn 
     }
 }
 
-/// Refines at x (n, d): `simulator` is a Python one, or `source` names a built-in task. θ (N, m) and xs (N, K, d) are earlier rows.
+/// Refines at x (n, d): `simulator` is a Python one, or `source` names a built-in task. θ (N, m) and xs (N, K, d) are earlier rows. Where local forms do not settle, a network is
+/// trained with `network_options`, if there are any.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // what a refinement may start from
 pub fn refine<'py>(
@@ -45,10 +46,12 @@ pub fn refine<'py>(
     base: Option<&Bound<'py, Model>>,
     earlier: Option<(PyReadonlyArray2<'py, f64>, PyReadonlyArray3<'py, f64>)>,
     refine_options: &str,
+    network_options: Option<&str>,
     seed: u64,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Refined<'py>> {
     let options: RefineOptions = options("refine", refine_options)?;
+    let training = network_options.map(|json| crate::tasks::options::<TrainOptions>("network", json)).transpose()?;
     let task = simulated(&source, simulator)?;
     let base = base.map(|model| Arc::clone(&model.get().0));
     let earlier = earlier.map(|(theta, x)| source.simulations(theta.as_array(), x.as_array())).transpose()?;
@@ -57,7 +60,8 @@ pub fn refine<'py>(
         None => x.as_array().mapv(|value| value as f32),
     };
     let refined = run(py, progress, |monitor| {
-        let from = RefineFrom { base: base.as_deref(), simulations: earlier.as_ref(), kept: None };
+        let from =
+            RefineFrom { base: base.as_deref(), simulations: earlier.as_ref(), network: training.as_ref(), kept: None };
         tallsbi::refine(&*task, x.view(), from, &options, seed, monitor)
     })?;
     let reason = refined.verdict.reason();

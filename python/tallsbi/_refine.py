@@ -95,21 +95,24 @@ def refine(
     seed: int = 0,
     progress: Progress | bool | None = None,
     task_options: dict[str, Any] | None = None,
+    network: bool | dict[str, Any] = True,
     **options: Any,
 ) -> Refined:
     """Simulates around the posterior of the observations x (n, d), learns the likelihood there and samples, until that settles.
 
     `simulator` is as for `simulate`; rounds may start from a `model` and from `simulations` made before. Options: per_round, rounds, budget,
-    tolerance, samples, and the others of `tallsbi refine`.
+    tolerance, samples, and the others of `tallsbi refine`. Where local forms do not settle, a `network` is trained on all simulations, with the
+    options of `train` that are given, and kept if it predicts others clearly better.
     """
     observed = rows(x, "observations")
     given = prior if prior is not None else getattr(model, "prior", None)
     source, native = _simulator(simulator, given, simulations, task_options, vectorized, batch, seed)
     earlier = None if simulations is None else (np.ascontiguousarray(simulations.theta), cube(simulations.x, "x"))
     base, told = getattr(model, "_native", None), resolve(progress)
+    training = None if network is False else text({} if network is True else network)
     with global_generators():
         made, draws, reason, rounds, count = _tallsbi.refine(
-            source, native, observed, base, earlier, text(options), checked_seed(seed), told
+            source, native, observed, base, earlier, text(options), training, checked_seed(seed), told
         )
     if reason:
         warnings.warn(f"the refinement has not settled: {reason}", stacklevel=2)

@@ -86,6 +86,7 @@ def refine(
     base: Model | None,
     earlier: tuple[Array, Array] | None,
     refine_options: str,
+    network_options: str | None,
     seed: int,
     progress: Progress,
 ) -> tuple[Model, Array, str | None, str, int]: ...

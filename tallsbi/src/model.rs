@@ -5,7 +5,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis};
 use tallsbi_data::{Component, LatentMap, Monitor, Named, StreamKey};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::lapse::LAPSE;
-use tallsbi_inference::model::{Lapse, Lapsing, PreparedModel, TrainedModel};
+use tallsbi_inference::model::{Lapse, Lapsing, PreparedModel, Region, TrainedModel};
 use tallsbi_inference::notes::Note;
 use tallsbi_inference::refine::{Reach, sample_refined};
 use tallsbi_inference::sample::{Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors};
@@ -269,8 +269,17 @@ impl Model {
             PreparedModel::Noise(model) => sample_posteriors(model, &prior, &request, options, monitor),
             PreparedModel::Anchored(model) => sample_posteriors(model, &prior, &request, options, monitor),
             PreparedModel::Likelihood(model) => {
-                sample_tempered(model, &request, options.samples, &options.tempering, monitor)
-                    .map(|(samples, _)| samples)
+                sample_tempered(model, &request, options.samples, &options.tempering, monitor).map(
+                    |(mut samples, _)| {
+                        let m = samples.latent.dim().2;
+                        let edge = |region: &Region| {
+                            let of = |u: ArrayView2<'_, f64>| region.at_edge(&u.iter().copied().collect::<Vec<_>>(), m);
+                            samples.latent.outer_iter().map(of).fold(0.0, f64::max)
+                        };
+                        samples.info.at_edge = model.region().map_or(0.0, edge);
+                        samples
+                    },
+                )
             }
             PreparedModel::Refined(model) => {
                 sample_refined(model, &request, options.samples, None, &options.tempering, monitor)

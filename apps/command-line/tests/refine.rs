@@ -93,6 +93,32 @@ fn mistakes_are_told_before_anything_is_simulated() {
     assert!(!place.at("refined.safetensors").exists());
 }
 
+/// Given one observation SLCP's posterior fills much of the prior but for one narrow parameter: polynomials do not follow it, and a network that was not bounded by where simulations were made
+/// up a part of the posterior elsewhere (0.70).
+#[test]
+fn where_local_forms_do_not_settle_a_network_serves() {
+    let place = Place::new();
+    place.run("observe slcp --from-prior -n 1 -o obs.h5 --seed 3005 -q");
+    place.run("reference slcp --observations obs.h5 -o reference.nc -q");
+    let training = "[likelihood]\nhidden = [64, 64, 64, 64]\nmembers = 1\n[[likelihood.candidates]]\ncomponents = 1\ncovariance = \"full\"\n";
+    std::fs::write(place.at("train.toml"), training).unwrap();
+    let refine = "refine --task slcp --observations obs.h5 --budget 8000 --train-config train.toml --seed 3005 -q";
+    let local = place.json(&format!("{refine} --network off -o local.safetensors"));
+    assert_eq!(local["verdict"]["verdict"], "not-settled", "{local}");
+    let kept = place.json(&format!("{refine} -o m.safetensors --posterior p.nc"));
+    assert_eq!(kept["verdict"]["verdict"], "network-kept", "{kept}");
+    assert_eq!(kept["simulations"], 8000, "{kept}");
+    let exact = place.json("diagnose c2st p.nc --reference reference.nc -q");
+    assert!(exact["value"].as_f64().unwrap() < 0.58, "{exact} {kept}");
+    // It is a model that knows where it holds, the same for any number of threads.
+    place.run(&format!("{refine} -o again.safetensors --threads 3"));
+    assert_eq!(place.digest("m.safetensors"), place.digest("again.safetensors"));
+    place.run("observe slcp --from-prior -n 30 -o other.h5 --seed 9 -q");
+    let output = place.command("sample m.safetensors --observations other.h5 -o other.nc").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("edge of what the refined model knows"), "{said}");
+}
+
 /// A program that writes -9999 where it fails, at large a more often: P(success) = Φ(-2a), x ~ N(a, 1), 20 observations around 0 of variance 1. Exact: N(a; 0, 1) Φ(-2a)²⁰ N(0; a, 1/20), on a grid.
 #[test]
 fn marks_of_failure_are_failures_and_count() {

@@ -147,6 +147,7 @@ fn unfit(what: &'static str, needs: &'static str) -> InferenceError {
 mod tests {
     use super::super::file::METADATA_KEY;
     use super::*;
+    use crate::model::Region;
     use crate::train::{Architecture, TrainOptions, train};
     use std::collections::HashMap;
     use tallsbi_data::{Silent, StreamKey};
@@ -177,6 +178,27 @@ mod tests {
         let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
         safetensors::serialize(file.tensors(), Some(HashMap::from([(METADATA_KEY.to_owned(), json.to_string())])))
             .unwrap()
+    }
+
+    /// The same that holds in a region.
+    fn bounded() -> TrainedModel {
+        let mut model = model(Architecture::Likelihood);
+        let m = model.latent.dim();
+        let elements = [tallsbi_data::SignedPermutation::identity(m)];
+        let Networks::Likelihood { region, .. } = &mut model.networks else { panic!("a likelihood") };
+        *region = Some(Region::new(&[crate::refine::Frame::standard(m, 0.5)], 3.0, &elements).unwrap());
+        model
+    }
+
+    #[test]
+    fn a_region_comes_back_and_damage_to_it_is_found() {
+        let bytes = bounded().to_bytes();
+        assert!(TrainedModel::from_bytes(&bytes).unwrap() == bounded());
+        for (name, value) in [("radius", serde_json::json!(-1.0)), ("frames", serde_json::json!([]))] {
+            let damaged = described(&bytes, |json| json["architecture"]["region"][name] = value.clone());
+            let error = TrainedModel::from_bytes(&damaged).unwrap_err().to_string();
+            assert!(error.contains("the region that it was trained in is damaged"), "{error}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::digest;
 use super::noise::NoiseSettings;
 use super::observation_map::ObservationMap;
 use super::reference;
+use super::simulated::Region;
 use super::trained::{ModelInfo, Networks, Success, TrainedModel};
 use crate::refine::RefinedDescription;
 use crate::{InferenceError, Result};
@@ -65,6 +66,8 @@ enum ArchitectureDescription {
         symmetries: Vec<SignedPermutation>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         success: Option<SuccessDescription>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<Region>,
     },
     Refined {
         refinement: RefinedDescription,
@@ -100,7 +103,7 @@ impl TrainedModel {
                     settings: *settings,
                 }
             }
-            Networks::Likelihood { members, layout, symmetry, success } => {
+            Networks::Likelihood { members, layout, symmetry, success, region } => {
                 for (index, member) in members.iter().enumerate() {
                     tensors.extend(mlp_tensors(member, &format!("likelihood_{index}")));
                 }
@@ -114,6 +117,7 @@ impl TrainedModel {
                         network: success.network.spec().clone(),
                         observations: success.observations,
                     }),
+                    region: region.clone(),
                 }
             }
             Networks::Refined(model) => ArchitectureDescription::Refined { refinement: model.describe() },
@@ -177,7 +181,7 @@ impl TrainedModel {
                 residual: conditional(&file, network, dims)?,
                 settings,
             },
-            ArchitectureDescription::Likelihood { network, members, layout, symmetries, success } => {
+            ArchitectureDescription::Likelihood { network, members, layout, symmetries, success, region } => {
                 let conditions = description.info.conditions;
                 checks::check_map(&description.observation_map, "observation_map")?;
                 checks::check_conditions(conditions, dims.1)?;
@@ -193,7 +197,10 @@ impl TrainedModel {
                     .filter(|group| group.order() == symmetries.len() + 1)
                     .ok_or_else(|| InferenceError::Model("its symmetries are not a group".into()))?;
                 let success = success.map(|success| read_success(&file, success, inputs)).transpose()?;
-                Networks::Likelihood { members, layout, symmetry, success }
+                if region.as_ref().is_some_and(|region| !region.is_valid(dims.0)) {
+                    return Err(InferenceError::Model("the region that it was trained in is damaged".into()));
+                }
+                Networks::Likelihood { members, layout, symmetry, success, region }
             }
             ArchitectureDescription::Refined { refinement } => Networks::Refined(refinement.model(dims.0, dims.1)?),
         };

@@ -14,6 +14,7 @@ use super::mixed::Categories;
 use super::observation_map::ObservationMap;
 use super::observed::{Asked, Group, Observed, patterns};
 pub use super::observed::{Conditioned, LikelihoodContext};
+use super::simulated::Region;
 use super::tails::{TailInformation, TailTangent};
 use super::trained::Success;
 use crate::tempering::{Likelihood, Local};
@@ -43,6 +44,8 @@ pub struct LikelihoodModel {
     maps: Conditioned,
     /// The log-odds that a row of simulations succeeds, and how many observations a row had.
     success: Option<(Engine<f32>, f64)>,
+    /// Where simulations were.
+    region: Option<Region>,
     /// The first half of several networks, and up to how many observations' worth it stands in for all.
     coarse: Option<(Box<Self>, f64)>,
 }
@@ -70,7 +73,7 @@ impl LikelihoodModel {
             (Box::new(coarse), COARSE_OBSERVATIONS / difference)
         });
         let members = members.iter().map(Engine::new).collect();
-        Self { members, layout, cells, categories, symmetry, maps, success: None, coarse }
+        Self { members, layout, cells, categories, symmetry, maps, success: None, region: None, coarse }
     }
 
     /// The same, each observation multiplied by the probability that it succeeds.
@@ -79,6 +82,18 @@ impl LikelihoodModel {
         let coarse = self.coarse.map(|(model, observations)| (Box::new(model.with_success(success)), observations));
         let success = success.map(|success| (Engine::new(&success.network), success.observations as f64));
         Self { success, coarse, ..self }
+    }
+
+    /// The same, bounded by where simulations were.
+    #[must_use]
+    pub fn within(self, region: Option<&Region>) -> Self {
+        let coarse = self.coarse.map(|(model, observations)| (Box::new(model.within(region)), observations));
+        Self { region: region.cloned(), coarse, ..self }
+    }
+
+    /// Where simulations were, if not over the whole prior.
+    pub fn region(&self) -> Option<&Region> {
+        self.region.as_ref()
     }
 }
 
@@ -292,6 +307,15 @@ impl LikelihoodModel {
                 let gradient = &mut local.gradients[index * m..(index + 1) * m];
                 transpose(image, gradient, &mut local.informations[index * m * m..(index + 1) * m * m]);
             }
+        }
+        self.bound(n, theta, local);
+    }
+
+    /// Bounds what n observations say by where simulations were.
+    fn bound(&self, n: f64, theta: &[f64], local: &mut Local) {
+        if let Some(region) = &self.region {
+            let rows = theta.chunks_exact(self.dim_theta()).enumerate();
+            rows.for_each(|(index, u)| region.bound(n, u, local, index));
         }
     }
 

@@ -189,6 +189,7 @@ mod tests {
                 layout,
                 symmetry: Symmetry::none(1),
                 success: None,
+                region: None,
             },
             latent: LatentMap::prior_gaussian(&prior),
             observation_map: ObservationMap { offset: vec![0.0, 1.7e9, 0.0], ..map },

@@ -18,7 +18,10 @@ impl TrainedModel {
     pub fn thin_support(&self, theta: ArrayView2<'_, f64>) -> Option<Note> {
         let m = self.latent.dim();
         let rows = self.info.n_train;
-        if rows == 0 || !self.latent.is_prior_gaussian() || matches!(self.networks, Networks::Refined(_)) {
+        if rows == 0
+            || !self.latent.is_prior_gaussian()
+            || matches!(self.networks, Networks::Refined(_) | Networks::Likelihood { region: Some(_), .. })
+        {
             return None;
         }
         let mut z = vec![0.0; theta.len()];

@@ -6,6 +6,7 @@ use super::density::MixtureLayout;
 use super::likelihood::{Conditioned, LikelihoodModel};
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
+use super::simulated::Region;
 use crate::notes::Note;
 use crate::refine::RefinedModel;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub enum Networks {
         symmetry: Symmetry,
         /// θ → log-odds that all observations of a row succeed, where that depends on θ.
         success: Option<Success>,
+        /// Where simulations were, if not over the whole prior.
+        region: Option<Region>,
     },
     /// Likelihoods in closed form around the posterior of given observations.
     Refined(RefinedModel),
@@ -182,14 +185,14 @@ impl TrainedModel {
             Networks::Anchored { anchor, residual, settings } => {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
             }
-            Networks::Likelihood { members, layout, symmetry, success } => {
+            Networks::Likelihood { members, layout, symmetry, success, region } => {
                 let model = LikelihoodModel::with_conditions(
                     members,
                     *layout,
                     symmetry.clone(),
                     Conditioned::new(map, self.info.conditions),
                 );
-                PreparedModel::Likelihood(model.with_success(success.as_ref()))
+                PreparedModel::Likelihood(model.with_success(success.as_ref()).within(region.as_ref()))
             }
             Networks::Refined(model) => PreparedModel::Refined(model.clone()),
         }

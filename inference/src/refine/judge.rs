@@ -75,6 +75,17 @@ pub enum Verdict {
         /// By so many nats an observation.
         gain: f64,
     },
+    /// It did not, and a network that was trained on all of its simulations predicts others at both posteriors better: its posterior is kept.
+    NetworkKept {
+        /// By so many nats an observation.
+        gain: f64,
+        /// Mean score of simulations at its posterior, times n, in the posterior's standard deviations: what its mean is off by, to first order.
+        bias: f64,
+        /// What chance makes of that.
+        bias_error: f64,
+        /// Why the local likelihood had not settled.
+        reason: String,
+    },
     /// It did not; what is off, with its number, and what to do.
     NotSettled {
         /// In words.
@@ -88,6 +99,16 @@ impl Verdict {
         match self {
             Self::Settled => None,
             Self::NotSettled { reason } => Some(reason.clone()),
+            Self::NetworkKept { gain, bias, bias_error, reason } => {
+                let off = if biased(*bias, *bias_error) {
+                    format!("; where its posterior is, it is off by {bias:.2} of its sd itself: allow more simulations")
+                } else {
+                    String::new()
+                };
+                Some(format!(
+                    "a network trained on all simulations is kept: it predicts others at the posterior better than local forms, by {gain:.3} nats an observation ({reason}){off}"
+                ))
+            }
             Self::BaseKept { gain } => Some(format!(
                 "the base model is kept: it predicts simulations at the posterior better, by {gain:.3} nats an observation"
             )),
@@ -117,6 +138,11 @@ const UNLIKE: f64 = 4.0;
 
 /// The same for ratios of standard deviations.
 const WIDENED: f64 = 1.25;
+
+/// Whether a bias is beyond what chance explains.
+fn biased(bias: f64, error: f64) -> bool {
+    !(bias <= BIASED + 2.0 * error)
+}
 
 impl RoundRecord {
     /// Judges this round against its predecessor's error.
@@ -150,7 +176,7 @@ impl RoundRecord {
         if !(self.widened <= WIDENED + noise) {
             return not(format!("an sd changed by a factor of {:.2} in the last round; run more rounds", self.widened));
         }
-        if !(self.bias <= BIASED + 2.0 * self.bias_error) {
+        if biased(self.bias, self.bias_error) {
             return not(format!(
                 "where the posterior is, the likelihood is off by {:.2} of its sd; run more rounds or narrower ones",
                 self.bias
@@ -285,6 +311,13 @@ mod tests {
             assert!(reason.contains(word), "{reason}");
         }
         assert!(!good.verdict(None, 30, 0.1).is_settled());
+    }
+
+    #[test]
+    fn a_network_that_is_kept_says_whether_it_is_biased() {
+        let kept = |bias| Verdict::NetworkKept { gain: 0.3, bias, bias_error: 0.1, reason: "moved".into() };
+        assert!(!kept(0.1).is_settled() && !kept(0.4).reason().unwrap().contains("off by"));
+        assert!(kept(0.5).reason().unwrap().contains("(moved); where its posterior is, it is off by 0.50"));
     }
 
     #[test]

@@ -14,6 +14,11 @@ use tallsbi_data::{Prior, Symmetry};
 /// Share of a proposal's mass that lies within a component's radius.
 const WITHIN: f64 = 0.9995;
 
+/// The radius within which a component of a proposal in `m` dimensions has nearly all its mass.
+pub fn radius(m: usize) -> f64 {
+    ChiSquared::new(m as f64).map_or(10.0, |law| law.inverse_cdf(WITHIN).sqrt())
+}
+
 /// A model and what it was learned from.
 pub(super) struct Learned {
     pub model: RefinedModel,
@@ -41,7 +46,7 @@ pub(super) fn learn(
     (forms, failures): (Forms, Failures),
 ) -> Result<Learned> {
     let m = prior.dim();
-    let radius = ChiSquared::new(m as f64).map_or(10.0, |law| law.inverse_cdf(WITHIN).sqrt());
+    let radius = radius(m);
     let uniform = Chart::uniform(prior);
     let mut components = Vec::with_capacity(proposal.parts.len());
     let (mut used, mut held_out, mut total) = (Vec::new(), 0.0, 0);

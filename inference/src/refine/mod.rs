@@ -59,6 +59,7 @@ pub use description::RefinedDescription;
 pub use fit::Rows;
 pub use frame::{Frame, moments};
 pub use judge::{RoundRecord, Shift, Verdict, rows_needed};
+pub use learn::radius;
 pub use local::LocalLikelihood;
 pub use model::{Component, RefinedModel};
 pub use options::RefineOptions;

@@ -3,6 +3,7 @@
 use super::calibrate::{Posterior, calibrate};
 use super::check::check;
 use super::fit::Rows;
+use super::frame::Frame;
 use super::judge::{RoundRecord, Verdict, movement, predicted_error, rows_needed};
 use super::learn::learn;
 use super::model::RefinedModel;
@@ -72,6 +73,8 @@ pub struct Refinement {
     pub rounds: Vec<RoundRecord>,
     /// Whether it has settled.
     pub verdict: Verdict,
+    /// The Gaussians that the last two rounds drew from, those of the last first; they hold one point of each orbit.
+    pub proposed: Vec<Frame>,
     /// Simulations made.
     pub simulations: usize,
 }
@@ -104,6 +107,8 @@ struct State {
     moved: Option<Vec<f64>>,
     rows: Rows,
     proposal: Option<Proposal>,
+    /// The one before.
+    before: Option<Proposal>,
     made: usize,
     /// Whether the last two posteriors agree well enough to follow more of the likelihood, or to spend what is left.
     agreed: bool,
@@ -187,7 +192,9 @@ pub fn refine(
         let message = "allows no simulations; give a larger one".into();
         return Err(collapsed.unwrap_or(InferenceError::Option { option: "budget", message }));
     };
-    Ok(Refinement { model, draws, log_evidence, rounds: records, verdict, simulations: state.made })
+    let last = [&state.proposal, &state.before].into_iter().flatten().flat_map(|proposal| &proposal.parts);
+    let proposed = last.map(|(_, frame)| frame.clone()).collect();
+    Ok(Refinement { model, draws, log_evidence, rounds: records, verdict, proposed, simulations: state.made })
 }
 
 impl State {
@@ -203,6 +210,7 @@ impl State {
             moved: None,
             rows: problem.earlier.clone(),
             proposal: None,
+            before: None,
             made: 0,
             agreed: problem.start.is_none(),
             same: false,
@@ -322,7 +330,8 @@ fn one_round(
     state.astray = if state.agreed { 0 } else { state.astray + 1 };
     state.settling += usize::from(last);
     state.moved = same.then_some(shift);
-    (state.draws, state.worth, state.proposal) = (canonical, worth, Some(proposal));
+    (state.draws, state.worth) = (canonical, worth);
+    state.before = state.proposal.replace(proposal);
     let draws = Array2::from_shape_vec((options.samples, m), draws).expect("one row a sample");
     Ok((record, (learned.model, draws, log_evidence)))
 }

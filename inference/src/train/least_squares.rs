@@ -69,6 +69,7 @@ impl<'a> Run<'a> {
             layout,
             symmetry: Symmetry::none(data.map.dim()),
             success,
+            region: None,
         }))
     }
 }

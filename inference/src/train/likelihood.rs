@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
         let layout = self.layout(&candidate);
         self.note_trust(&folds, layout, &symmetry)?;
         let members = folds.into_iter().map(|(network, _)| network).collect();
-        Ok(self.model(Networks::Likelihood { members, layout, symmetry, success }))
+        Ok(self.model(Networks::Likelihood { members, layout, symmetry, success, region: None }))
     }
 
     /// Trains networks of each form with each of the optimisers: single Gaussians, then mixtures that start from them, and larger mixtures

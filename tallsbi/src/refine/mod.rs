@@ -1,19 +1,22 @@
 //! A model made right at given observations, by simulations where their posterior is.
 
-mod choice;
+mod contest;
+mod network;
 mod simulator;
 
 pub use simulator::{KeepSimulations, Simulated};
 
+use self::contest::Contest;
 use self::simulator::Simulator;
 use crate::{Error, Model, Posterior, Result, Simulations};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
 use tallsbi_inference::model::{Failures, ModelInfo, Networks, ObservationMap, PreparedModel, TrainedModel};
 use tallsbi_inference::notes::Note;
-use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, RoundRecord, Simulate, Start, Verdict};
+use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, RoundRecord, Start, Verdict};
 use tallsbi_inference::sample::{SampleInfo, SampleOptions, SampleRequest};
 use tallsbi_inference::tempering::{Worth, sample_tempered};
+use tallsbi_inference::train::TrainOptions;
 use tallsbi_simulators::Task;
 
 /// Observations' worth of a base model's likelihood that the first round believes: its error all n observations share.
@@ -36,6 +39,8 @@ pub struct RefineFrom<'a> {
     pub base: Option<&'a Model>,
     /// Simulations made before, those the base was trained on, say: they count where they are near.
     pub simulations: Option<&'a Simulations>,
+    /// How a network is trained on all simulations where local forms do not settle: the better of both is kept. None leaves it at local forms.
+    pub network: Option<&'a TrainOptions>,
     /// Where simulations are kept as they are made, and found again after an interruption.
     pub kept: Option<&'a dyn KeepSimulations>,
 }
@@ -91,9 +96,10 @@ pub fn refine(
     let key = StreamKey::root(seed);
     let latent = LatentMap::prior_gaussian(task.prior());
     let start = from.base.map(|base| start(task, base, observations, key, monitor)).transpose()?;
+    let symmetry = symmetry(task, &latent, from.base);
     let problem = Problem {
         latent: &latent,
-        symmetry: symmetry(task, &latent, from.base),
+        symmetry: symmetry.clone(),
         x: observations.view(),
         log: task.x_transform() == XTransform::Log,
         start: start.as_ref().map(|(draws, worth)| Start { draws: draws.view(), worth: *worth }),
@@ -105,25 +111,33 @@ pub fn refine(
     };
     let simulator = Simulator::new(task, from.kept, monitor);
     let base = from.base.filter(|base| base.is_likelihood());
-    let deciding = base.map_or(0, |_| options.budget.map_or(DECIDING, |budget| DECIDING.min(budget / DECIDING_SHARE)));
+    let decides = base.is_some() || from.network.is_some();
+    let deciding = options.budget.map_or(DECIDING, |budget| DECIDING.min(budget / DECIDING_SHARE));
+    let deciding = if decides { deciding } else { 0 };
     let spent = RefineOptions { budget: options.budget.map(|budget| budget - deciding), ..*options };
     let refinement = refine::refine(problem, &simulator, &spent, key, monitor)?;
+    let proposed = refinement.proposed.clone();
     let refined = finish(task, latent.clone(), observations.nrows(), refinement, simulator.notes());
-    let Some(base) = base.filter(|_| deciding > 0) else { return Ok(refined) };
-    // At draws of the local posterior: where it is another's than the base's, the base must show there that it knows better.
-    let theta = refined.posterior.theta.slice(s![..;(refined.posterior.theta.nrows() / deciding).max(1), ..]);
-    let theta = theta.slice_move(s![..deciding.min(theta.nrows()), ..]);
-    let (x, valid) = simulator.simulate(theta, refined.simulations as u64, key.child(Purpose::Calibration))?;
-    let kept: Vec<usize> = (0..valid.len()).filter(|&row| valid[row]).collect();
-    let rows = (theta.select(Axis(0), &kept), x.select(Axis(0), &kept));
-    let gain = choice::gain(base, &refined.model, rows.0.view(), rows.1.view())?;
-    let simulations = refined.simulations + theta.nrows();
-    let Some(gain) = gain else { return Ok(Refined { simulations, ..refined }) };
-    let centred = base.centre("observations", observations.mapv(f64::from).view())?;
+    if deciding == 0 {
+        return Ok(refined);
+    }
+    let network = match (from.network, &refined.verdict) {
+        (Some(training), Verdict::NotSettled { .. }) => {
+            Some(network::train(task, &simulator, from.simulations, (&proposed, &symmetry), training, seed, monitor)?)
+        }
+        _ => None,
+    };
     let sampling = SampleOptions { samples: options.samples, ..SampleOptions::default() };
-    let posterior = base.sample(centred.view(), &sampling, seed, monitor)?;
-    let model = Model::new(base.trained().clone());
-    Ok(Refined { model, posterior, verdict: Verdict::BaseKept { gain }, simulations, ..refined })
+    let contest =
+        Contest { observations: observations.view(), simulator: &simulator, deciding, sampling, seed, monitor };
+    let refined = match base {
+        Some(base) => contest.base(base, refined)?,
+        None => refined,
+    };
+    match network {
+        Some(network) => contest.network(network, refined),
+        None => Ok(refined),
+    }
 }
 
 /// The symmetry that the base was found to have, or that of the task where it is one of the latent parameters too.
@@ -151,7 +165,7 @@ fn symmetry(task: &dyn Task, latent: &LatentMap, base: Option<&Model>) -> Symmet
 }
 
 fn finish(task: &dyn Task, latent: LatentMap, n_obs: usize, refinement: Refinement, mut notes: Vec<Note>) -> Refined {
-    let Refinement { model, draws, rounds, verdict, simulations, log_evidence: _ } = refinement;
+    let Refinement { model, draws, rounds, verdict, simulations, log_evidence: _, proposed: _ } = refinement;
     let mut theta = Array2::zeros(draws.dim());
     let mut out = vec![0.0; latent.dim()];
     for (mut row, u) in theta.outer_iter_mut().zip(draws.outer_iter()) {

@@ -1,7 +1,7 @@
 //! Simulations of a refinement: found again after an interruption, and screened as training sets are.
 
 use crate::Result;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use tallsbi_data::{Monitor, Quiet, StreamKey, XTransform};
@@ -43,6 +43,8 @@ struct Found {
     rows: u64,
     failed: u64,
     notes: Vec<Note>,
+    /// All of them: θ, x and whether each has a result.
+    made: Vec<(Array2<f64>, Array2<f32>, Vec<bool>)>,
     /// Columns that something is told of.
     told: HashSet<(std::mem::Discriminant<Note>, usize)>,
 }
@@ -57,6 +59,20 @@ impl<'a> Simulator<'a> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = Note::Failed { failed: found.failed, rows: found.rows, differs: None };
         (found.failed > 0).then_some(failed).into_iter().chain(found.notes.iter().cloned()).collect()
+    }
+
+    /// All simulations so far: θ (N, m), x (N, d) and whether each has a result.
+    pub fn made(&self) -> (Array2<f64>, Array2<f64>, Vec<bool>) {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let theta: Vec<_> = found.made.iter().map(|(theta, ..)| theta.view()).collect();
+        let x: Vec<_> = found.made.iter().map(|(_, x, _)| x.mapv(f64::from)).collect();
+        let x: Vec<_> = x.iter().map(Array2::view).collect();
+        let whole = "rows of one width";
+        (
+            concatenate(Axis(0), &theta).expect(whole),
+            concatenate(Axis(0), &x).expect(whole),
+            found.made.iter().flat_map(|(_, _, valid)| valid.iter().copied()).collect(),
+        )
     }
 
     fn run(&self, theta: ArrayView2<'_, f64>, first_row: u64, key: StreamKey) -> tallsbi_inference::Result<Simulated> {
@@ -123,6 +139,7 @@ impl Simulate for Simulator<'_> {
                 found.notes.push(note);
             }
         }
+        found.made.push((theta.to_owned(), x.clone(), valid.clone()));
         Ok((x, valid))
     }
 }

@@ -5,7 +5,7 @@ use super::{HeaderChoice, ModelTaskArguments, RecordingArguments, TaskArguments,
 use crate::context::{Context, RESUME, read_toml, resumable, usage};
 use crate::notes::{tell, words};
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ndarray::ArrayView2;
 use serde_json::{Value, json};
 use std::num::NonZeroUsize;
@@ -15,7 +15,7 @@ use std::time::Instant;
 use tallsbi::files::{Existing, Gaps, OutputFile};
 use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, of_task, read_pairs, refined_posterior, write_refined};
 use tallsbi::simulators::Task;
-use tallsbi::{RefineFrom, RefineOptions, Refined};
+use tallsbi::{RefineFrom, RefineOptions, Refined, TrainOptions};
 
 /// Make a model right at given observations, by simulations where their posterior is
 ///
@@ -49,6 +49,12 @@ pub struct RefineArguments {
     /// Error of the posterior's mean to aim at, in its own standard deviation [default: 0.1]
     #[arg(long, value_name = "SD")]
     pub tolerance: Option<f64>,
+    /// Whether a network of the likelihood is trained on all simulations where local forms do not settle, and kept if it is clearly better
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    pub network: NetworkChoice,
+    /// TOML file of options of that network's training, as `train --config` takes
+    #[arg(long, value_name = "FILE")]
+    pub train_config: Option<PathBuf>,
     /// Simulations made before (a training set): they count where they are near
     #[arg(long, value_name = "FILE")]
     pub simulations: Option<PathBuf>,
@@ -65,6 +71,15 @@ pub struct RefineArguments {
     pub recording: RecordingArguments,
     #[command(flatten)]
     pub output: ResumableOutputArguments,
+}
+
+/// When a network is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NetworkChoice {
+    /// Where local forms do not settle
+    Auto,
+    /// Never
+    Off,
 }
 
 /// A number, or what serves.
@@ -133,7 +148,10 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     }
     let simulations = arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?;
     let log = arguments.log(context, &named, task.as_ref())?;
-    let from = RefineFrom { base: base.as_ref(), simulations: simulations.as_ref(), kept: Some(&log) };
+    let training: TrainOptions = arguments.train_config.as_deref().map(read_toml).transpose()?.unwrap_or_default();
+    training.validate()?;
+    let network = (arguments.network == NetworkChoice::Auto).then_some(&training);
+    let from = RefineFrom { base: base.as_ref(), simulations: simulations.as_ref(), network, kept: Some(&log) };
     let started = Instant::now();
     let refined = tallsbi::refine(task.as_ref(), x.view(), from, &options, context.seed, &context.monitor());
     let refined = resumable(refined, RESUME)?;

@@ -328,7 +328,7 @@ pub fn refinement(
     let x = Observations::read(observations)?.x.slice(s![..n, ..]).mapv(|value| value as f32);
     let output = folder.join(file::REFINED);
     let log = SimulationLog::open(&output, simulated_by(run, serde_json::json!({}))?.to_string(), true)?;
-    let from = RefineFrom { base: Some(&base), simulations: Some(&simulations), kept: Some(&log) };
+    let from = RefineFrom { base: Some(&base), simulations: Some(&simulations), network: None, kept: Some(&log) };
     let refine = RefineOptions { samples: options.posterior_samples.max(LEAST_SAMPLES), ..refine.options };
     let started = Instant::now();
     let refined = tallsbi::refine(task.as_ref(), x.view(), from, &refine, session.seed, session.monitor)?;

@@ -114,16 +114,20 @@ impl<'a> Planner<'a, '_> {
                 Some((network.path, training))
             }
         };
+        let network = options.refine_network.then_some(&options.train);
         let data = json!({ "sha256": sha256_file(&reference.path)?, "observations": task.observations, "sets": reference.sets });
         let sampled = self.graph.add(Step {
             name: format!("{}{trained}-refined-n{n}-posteriors", task.name),
             options: json!({
-                "task": task.name, "options": task.options, "refine": refine, "base": options.refine_base, "reference": data, "n": n, "seed": session.seed,
+                "task": task.name, "options": task.options, "refine": refine, "base": options.refine_base,
+                "network": network, "reference": data, "n": n, "seed": session.seed,
             }),
             inputs,
             cost: cost::REFINEMENT * reference.sets as f64,
             resumes: true,
-            action: Box::new(move |folder| steps::refined(session, task, (&refine, base.as_ref()), reference, n, folder)),
+            action: Box::new(move |folder| {
+                steps::refined(session, task, (&refine, base.as_ref(), network), reference, n, folder)
+            }),
         });
         self.measured(trained, NamedSampler::REFINED, n, sampled)
     }

@@ -30,6 +30,7 @@ use tallsbi::simulators::TaskOptions;
 /// | `tasks` | | what to benchmark | at least one |
 /// | `n_max` | `train.network.n_max` | largest sets of observations that score networks take (partial factorisation), networks for each | increasing, ≥ 1 |
 /// | `refine_base` | none: the prior | simulations of a base network that refinements start from and fall back to; they count into `refine.budget` | ≥ 1 |
+/// | `refine_network` | true | a network is trained (`train`) on all of a refinement's simulations where local forms do not settle, and kept if it is clearly better | |
 /// | `refine` | the program's | options of the sampler `refined`: `budget` is what a set may take | |
 /// | `c2st`, `train` | the program's | options of the classifier test and of training | |
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub struct BenchmarkOptions {
     pub tasks: Vec<BenchmarkTask>,
     /// Simulations of a base network that refinements start from, counted into their budget; none starts from the prior.
     pub refine_base: Option<u64>,
+    /// Whether a network is trained on all of a refinement's simulations where local forms do not settle.
+    pub refine_network: bool,
     /// Refinement at each observation set, by the sampler `refined`; its `samples` is not used.
     pub refine: RefineOptions,
     /// The classifier two-sample test.
@@ -134,6 +137,7 @@ impl Default for BenchmarkOptions {
             n_max: Vec::new(),
             tasks: Vec::new(),
             refine_base: None,
+            refine_network: true,
             refine: RefineOptions::default(),
             c2st: C2stOptions::default(),
             train: TrainOptions::default(),

@@ -14,7 +14,7 @@ use tallsbi::diagnostics::mmd::{Bandwidth, unbiased_mmd2};
 use tallsbi::diagnostics::{DEFAULT_PROJECTIONS, c2st, sliced_wasserstein};
 use tallsbi::inference::sample::SampleInfo;
 use tallsbi::on_disk::{ModelFile, read_pairs};
-use tallsbi::{RefineFrom, RefineOptions, Session};
+use tallsbi::{RefineFrom, RefineOptions, Session, TrainOptions};
 
 /// Samples of all sets, HDF5 data set `samples` (sets, S, m).
 pub const SAMPLES: &str = "samples.h5";
@@ -58,7 +58,7 @@ pub fn posteriors(
 pub fn refined(
     session: &Session<'_>,
     task: &BenchmarkTask,
-    (options, base): (&RefineOptions, Option<&(PathBuf, PathBuf)>),
+    (options, base, network): (&RefineOptions, Option<&(PathBuf, PathBuf)>, Option<&TrainOptions>),
     reference: &Reference,
     n: usize,
     folder: &Path,
@@ -71,6 +71,7 @@ pub fn refined(
     let from = RefineFrom {
         base: base.as_ref().map(|(model, _)| model),
         simulations: base.as_ref().map(|(_, simulations)| simulations),
+        network,
         kept: None,
     };
     let made = base.as_ref().map_or(0, |(_, simulations)| simulations.theta.nrows());
