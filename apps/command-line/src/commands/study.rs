@@ -161,6 +161,9 @@ fn posteriors(results: &StudyResults) -> String {
                 let _ = write!(text, "  local C2ST p = {:.3}", test.p_value);
             }
         }
+        for caution in report::cautions(run) {
+            let _ = write!(text, "\n  caution: {caution}");
+        }
     }
     text
 }

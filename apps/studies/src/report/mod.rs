@@ -25,6 +25,7 @@ pub use losses::chart as loss_chart;
 use page::Document;
 use std::path::{Path, PathBuf};
 use tallsbi::files::{Existing, OutputFile, Posterior};
+pub use words::cautions;
 
 /// Writes `report.html`, `figures/` and `tables/` into the study's folder, and returns the report's path.
 ///

@@ -23,6 +23,12 @@ pub fn findings(run: &RunResults) -> Vec<Finding> {
     findings
 }
 
+/// Why results of one model should not be trusted, or not without more, in the report's words.
+pub fn cautions(run: &RunResults) -> Vec<String> {
+    let cautious = |(verdict, text): Finding| (verdict == Verdict::Caution).then_some(text);
+    findings(run).into_iter().filter_map(cautious).collect()
+}
+
 fn inferred(run: &RunResults) -> Finding {
     let Some(last) = run.posteriors.last() else { return (Verdict::Neutral, "No posterior was sampled.".into()) };
     let one = |i: usize| {
