@@ -93,6 +93,17 @@ fn mistakes_are_told_before_anything_is_simulated() {
     assert!(!place.at("refined.safetensors").exists());
 }
 
+/// An epidemic that did not come: of counts that are nearly all 0, a Gaussian's density had no bound, and won over the counts' own law (0.82).
+#[test]
+fn counts_of_nothing_but_zeros_stay_counts() {
+    let place = Place::new();
+    std::fs::write(place.at("obs.csv"), "0,0,0,0,0,0,0,0,0,0\n").unwrap();
+    place.run("reference sir --observations obs.csv -o reference.nc -q");
+    place.run("refine --task sir --observations obs.csv --budget 30000 --network off --seed 3 -o m.safetensors --posterior p.nc -q");
+    let exact = place.json("diagnose c2st p.nc --reference reference.nc -q");
+    assert!(exact["value"].as_f64().unwrap() < 0.6, "{exact}");
+}
+
 /// Given one observation SLCP's posterior fills much of the prior but for one narrow parameter: polynomials do not follow it, and a network that was not bounded by where simulations were made
 /// up a part of the posterior elsewhere (0.70).
 #[test]

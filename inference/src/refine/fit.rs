@@ -238,6 +238,16 @@ enum Kind {
     Gaussian(Marginal),
 }
 
+/// Standard deviations of a count from which it may be a Gaussian: there the density changes by 4 % of itself within a cell, on average.
+const NARROWEST: f64 = 1.0;
+
+impl Marginal {
+    /// The smallest standard deviation at any row, in the value's own units.
+    fn narrowest(&self) -> f64 {
+        self.scale * (0.5 * self.variance.held_out.iter().copied().fold(f64::INFINITY, f64::min)).exp()
+    }
+}
+
 /// Counts up to this are counts; larger ones have Gaussians too.
 const MOST_COUNT: f64 = 1e5;
 
@@ -248,8 +258,9 @@ fn column(design: &Design, x: Vec<f64>, log: bool, forms: Forms) -> Result<(f64,
     }
     let counts = !log && x.iter().all(|&value| value >= 0.0 && value.fract() == 0.0 && value <= MOST_COUNT);
     let count = if counts { count_column(design, &x, forms) } else { None };
-    // The density of a Gaussian stands in for a count's mass only where it hardly changes within a cell.
-    let gaussian = gaussian_column(design, &x, log, forms)?.filter(|marginal| !counts || marginal.scale > 3.0);
+    // The density of a Gaussian stands in for a count's mass only where it hardly changes within a cell, at all parameters.
+    let gaussian =
+        gaussian_column(design, &x, log, forms)?.filter(|marginal| !counts || marginal.narrowest() > NARROWEST);
     match (count, gaussian) {
         (Some((value, _)), Some(gaussian)) if value < gaussian.value - MARGIN => {
             Ok((gaussian.value, Kind::Gaussian(gaussian)))

@@ -27,6 +27,10 @@ const RARE: f64 = 0.002;
 const MARKS: [f64; 12] =
     [99.0, 999.0, 9999.0, 99_999.0, 999_999.0, 1e20, 1e30, 1e34, 1e35, 1e36, 1e37, 9.969_209_968_386_869e36];
 
+/// Marks up to this may be values, and must come so often.
+const CHANCE: f64 = 1000.0;
+const OFTEN: usize = 3;
+
 /// Goes through all rows; returns how many were left out before.
 pub(super) type Blocks<'a> = dyn Fn(&mut VisitBlocks<'_>) -> Result<u64> + 'a;
 
@@ -244,8 +248,17 @@ fn judge(suspect: &mut Suspect, outliers: Outliers, result: &mut Screened) {
     suspect.far.sort_by(|a, b| a.distance.total_cmp(&b.distance));
     let marked = |far: &Far| is_mark(far.value);
     let (marks, others): (Vec<Far>, Vec<Far>) = std::mem::take(&mut suspect.far).into_iter().partition(marked);
-    let (marks, unmarked): (Vec<Far>, Vec<Far>) =
-        marks.into_iter().partition(|far| far.distance > BROKEN && far.distance > GAP * suspect.inner);
+    // A mark stands alone: where other values are as far out, it is one of them.
+    let alone =
+        |far: &Far| others.iter().all(|other| !(far.distance / GAP..=far.distance * GAP).contains(&other.distance));
+    let often =
+        |far: &Far| far.value.abs() > CHANCE || marks.iter().filter(|other| other.value == far.value).count() >= OFTEN;
+    let is_failure: Vec<bool> = marks
+        .iter()
+        .map(|far| far.distance > BROKEN && far.distance > GAP * suspect.inner && alone(far) && often(far))
+        .collect();
+    let of = |failure: bool| marks.iter().zip(&is_failure).filter(move |(_, is)| **is == failure).map(|(far, _)| *far);
+    let (marks, unmarked): (Vec<Far>, Vec<Far>) = (of(true).collect(), of(false).collect());
     if !marks.is_empty() {
         result.marked.extend(marks.iter().map(|far| far.row));
         result.dropped.extend(marks.iter().map(|far| far.row));
@@ -346,6 +359,14 @@ mod tests {
         let found = screened(Outliers::Bound, &marks);
         assert_eq!((found.rows, found.marked.len()), (3600, 400));
         assert!(matches!(&found.notes[..], [Note::Marks { column: 1, rows: 400, values }] if values.len() == 2));
+        // 99 may be a count: once, or among others as large, it is one.
+        let once = screened(Outliers::Bound, &[(70, 999.0)]);
+        assert_eq!((once.rows, once.marked.len()), (4000, 0));
+        let among: Vec<(usize, f64)> =
+            (0..20).map(|i| (i, if i < 5 { 999.0 } else { 400.0 + 90.0 * i as f64 })).collect();
+        assert_eq!(screened(Outliers::Bound, &among).marked.len(), 0);
+        let often: Vec<(usize, f64)> = (0..5).map(|i| (i, 999.0)).collect();
+        assert_eq!(screened(Outliers::Bound, &often).marked.len(), 5);
         // Most rows may have one.
         let marks: Vec<(usize, f64)> = (0..3000).map(|i| (i, -9999.0)).collect();
         let found = screened(Outliers::Bound, &marks);
