@@ -302,9 +302,8 @@ fn killed_and_resumed() {
     );
     model(&place, &format!("{PYTHON}\nworkers = 2\nkeep = 64"), &worker);
     let arguments = "simulate model.toml -n 1500 --seed 9 -q";
-    let started = Instant::now();
     place.run(&format!("{arguments} -o whole.h5"));
-    let whole = started.elapsed();
+    let whole = place.at("whole.h5").metadata().unwrap().len();
     let digest = place.digest("whole.h5");
     for shard in 1..=3 {
         place.run(&format!("{arguments} --shard {shard}/3 -o shard-{shard}.h5"));
@@ -315,12 +314,12 @@ fn killed_and_resumed() {
     let mut killed = 0;
     for moment in 1..=5 {
         let mut child = run();
-        std::thread::sleep(whole.mul_f64(f64::from(moment) / 6.0));
-        killed += usize::from(child.try_wait().unwrap().is_none());
         let kept = place.at("killed.h5.partial");
+        let enough = whole * moment / 6;
+        killed +=
+            usize::from(common::while_running(&mut child, || kept.metadata().is_ok_and(|kept| kept.len() > enough)));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(moment < 4 || kept.metadata().is_ok_and(|kept| kept.len() > 2000), "nothing was kept");
         place.run(&format!("{arguments} -o killed.h5 --resume"));
         assert_eq!(place.digest("killed.h5"), digest);
         std::fs::remove_file(place.at("killed.h5")).unwrap();
@@ -328,7 +327,8 @@ fn killed_and_resumed() {
     assert!(killed >= 3, "only {killed} of 5 runs were killed in time");
     // Ctrl-C.
     let mut child = run();
-    std::thread::sleep(whole.mul_f64(0.5));
+    let kept = place.at("killed.h5.partial");
+    assert!(common::while_running(&mut child, || kept.metadata().is_ok_and(|kept| kept.len() > 2000)));
     assert!(common::signal(&child, "-INT"));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     // Other workers may go on with it, another model may not.

@@ -1,7 +1,7 @@
 //! Which of two likelihoods predicts simulations at a posterior better: a network or the local one.
 
+use super::refined::{Refined, to_latent};
 use super::simulator::Simulator;
-use super::{Refined, to_latent};
 use crate::{Model, Posterior, Result, SampleOptions};
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
 use tallsbi_data::{Monitor, Purpose, StreamKey};

@@ -2,18 +2,21 @@
 
 mod contest;
 mod network;
+mod refined;
 mod simulator;
 
+pub use refined::Refined;
 pub use simulator::{KeepSimulations, Simulated};
 
 use self::contest::Contest;
+use self::refined::to_latent;
 use self::simulator::Simulator;
 use crate::{Error, Model, Posterior, Result, Simulations};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
 use tallsbi_inference::model::{Failures, ModelInfo, Networks, ObservationMap, PreparedModel, TrainedModel};
 use tallsbi_inference::notes::Note;
-use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, RoundRecord, Start, Verdict};
+use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, Start, Verdict};
 use tallsbi_inference::sample::{SampleInfo, SampleOptions, SampleRequest};
 use tallsbi_inference::tempering::{Worth, sample_tempered};
 use tallsbi_inference::train::TrainOptions;
@@ -43,20 +46,6 @@ pub struct RefineFrom<'a> {
     pub network: Option<&'a TrainOptions>,
     /// Where simulations are kept as they are made, and found again after an interruption.
     pub kept: Option<&'a dyn KeepSimulations>,
-}
-
-/// A model refined at observations, with its posterior there.
-pub struct Refined {
-    /// The model.
-    pub model: Model,
-    /// Samples of the posterior.
-    pub posterior: Posterior,
-    /// What each round did.
-    pub rounds: Vec<RoundRecord>,
-    /// Whether it has settled.
-    pub verdict: Verdict,
-    /// Simulations made.
-    pub simulations: usize,
 }
 
 /// Refines at observations (n, d): rounds of simulating around the present posterior, learning the likelihood there in closed form,
@@ -248,16 +237,6 @@ fn earlier(task: &dyn Task, latent: &LatentMap, rows: &Simulations, failures: Fa
     // The first observation of each: rows are to be independent.
     let first = x.slice(s![.., ..1, ..]);
     Ok(refine::Rows { u: u.into_iter().collect(), x: first.iter().copied().collect(), failed })
-}
-
-fn to_latent(map: &LatentMap, theta: ArrayView2<'_, f64>) -> Array2<f64> {
-    let mut latent = Array2::zeros(theta.dim());
-    let mut u = vec![0.0; theta.ncols()];
-    for (mut row, theta) in latent.outer_iter_mut().zip(theta.outer_iter()) {
-        map.to_latent(&theta.to_vec(), &mut u);
-        row.iter_mut().zip(&u).for_each(|(to, from)| *to = *from);
-    }
-    latent
 }
 
 /// Checks a model against a task of the user's: those that are built in, and functions, bring names of their own.

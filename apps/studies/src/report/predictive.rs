@@ -1,9 +1,8 @@
 //! Posterior predictive checks in words, as a figure and as a table.
 
 use super::finding::{Finding, LEVEL, Verdict, number, p_value};
-use super::sentence::listed;
+use super::sentence::{column_name, listed};
 use super::table::{Cell, Table};
-use super::words::column_name;
 use crate::plot::{Axis, Band, CATEGORICAL, Figure, LineChart, Result, Series, TRUTH};
 use crate::study::results::{PredictedStatistic, PredictiveResults, RunResults};
 use plotters::style::RGBColor;

@@ -2,10 +2,10 @@
 
 use super::finding::{Finding, LEVEL, Verdict, number, p_value};
 use super::predictive;
-use super::sentence::listed;
+use super::sentence::{column_name, listed};
 use super::spectrum;
 use crate::plot::pretty_name;
-use crate::study::results::{CoverageResults, ObservationResults, PosteriorResults, RunResults};
+use crate::study::results::{CoverageResults, PosteriorResults, RunResults};
 
 /// What was found with one model, most important first.
 pub fn findings(run: &RunResults) -> Vec<Finding> {
@@ -176,15 +176,6 @@ fn value_name(run: &RunResults, value: usize) -> String {
     let names = run.observations.names.len();
     let conditions = names.saturating_sub(run.sensitivity.as_ref().map_or(0, |s| s.values.len()));
     column_name(&run.observations, conditions, value)
-}
-
-/// The value `value` after `conditions` columns.
-pub(super) fn column_name(observations: &ObservationResults, conditions: usize, value: usize) -> String {
-    match (observations.bin_hz, observations.names.get(conditions + value)) {
-        (Some(width), _) => format!("the power at {:.1} Hz", width * value as f64),
-        (None, Some(name)) => name.clone(),
-        (None, None) => format!("x[{value}]"),
-    }
 }
 
 /// Correlations beyond this are worth a sentence.

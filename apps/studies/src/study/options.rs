@@ -1,6 +1,5 @@
 //! What a study does, as TOML: one schema for the built-in studies and for studies of a user's own.
 
-use super::predictive::LEAST_REPLICATIONS;
 use crate::error::usage;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -129,6 +128,9 @@ impl Default for CoverageStudy {
         Self { pairs: 1000, draws: 100 }
     }
 }
+
+/// Of fewer replications that did not fail nothing is said.
+pub(super) const LEAST_REPLICATIONS: usize = 20;
 
 /// Size of the posterior predictive check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

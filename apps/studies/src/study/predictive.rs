@@ -1,6 +1,6 @@
 //! Does the fitted model reproduce the observations? Data simulated at draws of the posterior, beside them.
 
-use super::options::RunOptions;
+use super::options::{LEAST_REPLICATIONS, RunOptions};
 use super::results::{PredictedStatistic, PredictiveResults};
 use super::steps::{file, run_task, write_json};
 use super::summary::quantile;
@@ -11,9 +11,6 @@ use tallsbi::data::{Prior, Purpose};
 use tallsbi::diagnostics::predictive::{adjusted_p_values, predictive_checks};
 use tallsbi::files::{Observations, Posterior};
 use tallsbi::{Session, predict};
-
-/// Of fewer replications that did not fail nothing is said.
-pub const LEAST_REPLICATIONS: usize = 20;
 
 /// Simulates as many observations as the posterior was given, the first `n`, at `draws` of its samples, and compares them.
 ///

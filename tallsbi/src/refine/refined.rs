@@ -1,0 +1,31 @@
+//! The outcome of a refinement.
+
+use crate::{Model, Posterior};
+use ndarray::{Array2, ArrayView2};
+use tallsbi_data::LatentMap;
+use tallsbi_inference::refine::{RoundRecord, Verdict};
+
+/// A model refined at observations, with its posterior there.
+pub struct Refined {
+    /// The model.
+    pub model: Model,
+    /// Samples of the posterior.
+    pub posterior: Posterior,
+    /// What each round did.
+    pub rounds: Vec<RoundRecord>,
+    /// Whether it has settled.
+    pub verdict: Verdict,
+    /// Simulations made.
+    pub simulations: usize,
+}
+
+/// Latent coordinates of parameters (rows, m).
+pub(super) fn to_latent(map: &LatentMap, theta: ArrayView2<'_, f64>) -> Array2<f64> {
+    let mut latent = Array2::zeros(theta.dim());
+    let mut u = vec![0.0; theta.ncols()];
+    for (mut row, theta) in latent.outer_iter_mut().zip(theta.outer_iter()) {
+        map.to_latent(&theta.to_vec(), &mut u);
+        row.iter_mut().zip(&u).for_each(|(to, from)| *to = *from);
+    }
+    latent
+}
