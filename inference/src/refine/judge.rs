@@ -75,7 +75,7 @@ pub enum Verdict {
         /// By so many nats an observation.
         gain: f64,
     },
-    /// It did not, and a network that was trained on all of its simulations predicts others at both posteriors better: its posterior is kept.
+    /// A network that was trained on all of its simulations predicts others at both posteriors better: its posterior is kept.
     NetworkKept {
         /// By so many nats an observation.
         gain: f64,
@@ -83,8 +83,9 @@ pub enum Verdict {
         bias: f64,
         /// What chance makes of that.
         bias_error: f64,
-        /// Why the local likelihood had not settled.
-        reason: String,
+        /// Why the local likelihood had not settled, if it had not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// It did not; what is off, with its number, and what to do.
     NotSettled {
@@ -105,8 +106,9 @@ impl Verdict {
                 } else {
                     String::new()
                 };
+                let why = reason.as_ref().map_or("which had settled", |reason| reason);
                 Some(format!(
-                    "a network trained on all simulations is kept: it predicts others at the posterior better than local forms, by {gain:.3} nats an observation ({reason}){off}"
+                    "a network trained on all simulations is kept: it predicts others at the posterior better than local forms, by {gain:.3} nats an observation ({why}){off}"
                 ))
             }
             Self::BaseKept { gain } => Some(format!(
@@ -315,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_network_that_is_kept_says_whether_it_is_biased() {
-        let kept = |bias| Verdict::NetworkKept { gain: 0.3, bias, bias_error: 0.1, reason: "moved".into() };
+        let kept = |bias| Verdict::NetworkKept { gain: 0.3, bias, bias_error: 0.1, reason: Some("moved".into()) };
         assert!(!kept(0.1).is_settled() && !kept(0.4).reason().unwrap().contains("off by"));
         assert!(kept(0.5).reason().unwrap().contains("(moved); where its posterior is, it is off by 0.50"));
     }

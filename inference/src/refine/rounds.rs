@@ -79,6 +79,14 @@ pub struct Refinement {
     pub simulations: usize,
 }
 
+impl Refinement {
+    /// Width of the widest Gaussian that the last two rounds drew from, geometric mean over directions, in the prior's sd: at most 1.2.
+    pub fn breadth(&self) -> f64 {
+        let widths = self.proposed.iter().map(|frame| (frame.log_determinant() / frame.dim() as f64).exp());
+        widths.fold(0.0, f64::max)
+    }
+}
+
 /// Rounds at most where they are automatic.
 const MOST_ROUNDS: usize = 12;
 

@@ -46,7 +46,7 @@ impl Contest<'_> {
     /// # Errors
     /// Those of the simulator and the sampler.
     pub fn network(&self, network: Model, refined: Refined) -> Result<Refined> {
-        let Some(reason) = refined.verdict.reason() else { return Ok(refined) };
+        let reason = refined.verdict.reason();
         let posterior = self.sample(&network)?;
         let half = self.deciding.div_ceil(2);
         let [own, other] = [&posterior, &refined.posterior].map(|of| thinned(of.theta.view(), half));

@@ -16,7 +16,7 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
 use tallsbi_inference::model::{Failures, ModelInfo, Networks, ObservationMap, PreparedModel, TrainedModel};
 use tallsbi_inference::notes::Note;
-use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, Start, Verdict};
+use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, Start};
 use tallsbi_inference::sample::{SampleInfo, SampleOptions, SampleRequest};
 use tallsbi_inference::tempering::{Worth, sample_tempered};
 use tallsbi_inference::train::TrainOptions;
@@ -35,6 +35,10 @@ const BASE_SAMPLES: usize = 1000;
 const DECIDING: usize = 1000;
 const DECIDING_SHARE: usize = 20;
 
+/// From this width of the last proposals on, in the prior's sd, a network competes with local forms that have settled, too: polynomials over so much of a prior can be wrong in ways
+/// that neither bias nor fit tell.
+const BROAD: f64 = 0.25;
+
 /// What a refinement may start from; nothing at all will do.
 #[derive(Clone, Copy, Default)]
 pub struct RefineFrom<'a> {
@@ -42,7 +46,7 @@ pub struct RefineFrom<'a> {
     pub base: Option<&'a Model>,
     /// Simulations made before, those the base was trained on, say: they count where they are near.
     pub simulations: Option<&'a Simulations>,
-    /// How a network is trained on all simulations where local forms do not settle: the better of both is kept. None leaves it at local forms.
+    /// How a network is trained on all simulations where local forms do not settle, or the posterior fills much of the prior: the better of both is kept. None leaves it at local forms.
     pub network: Option<&'a TrainOptions>,
     /// Where simulations are kept as they are made, and found again after an interruption.
     pub kept: Option<&'a dyn KeepSimulations>,
@@ -105,17 +109,17 @@ pub fn refine(
     let deciding = if decides { deciding } else { 0 };
     let spent = RefineOptions { budget: options.budget.map(|budget| budget - deciding), ..*options };
     let refinement = refine::refine(problem, &simulator, &spent, key, monitor)?;
-    let proposed = refinement.proposed.clone();
+    let (proposed, breadth) = (refinement.proposed.clone(), refinement.breadth());
     let refined = finish(task, latent.clone(), observations.nrows(), refinement, simulator.notes());
     if deciding == 0 {
         return Ok(refined);
     }
-    let network = match (from.network, &refined.verdict) {
-        (Some(training), Verdict::NotSettled { .. }) => {
-            Some(network::train(task, &simulator, from.simulations, (&proposed, &symmetry), training, seed, monitor)?)
-        }
-        _ => None,
-    };
+    let training = from.network.filter(|_| !refined.verdict.is_settled() || breadth > BROAD);
+    let network = training
+        .map(|training| {
+            network::train(task, &simulator, from.simulations, (&proposed, &symmetry), training, seed, monitor)
+        })
+        .transpose()?;
     let sampling = SampleOptions { samples: options.samples, ..SampleOptions::default() };
     let contest =
         Contest { observations: observations.view(), simulator: &simulator, deciding, sampling, seed, monitor };
