@@ -27,7 +27,7 @@ fn draws_follow_the_density() {
     const DRAWS: usize = 40_000;
     for (index, case) in cases().iter().enumerate() {
         let d = case.row.len();
-        let drawn = case.model.draws(&THETA, DRAWS, &mut StreamKey::root(2).rng(0));
+        let drawn = case.model.draws(&THETA, &[], DRAWS, &mut StreamKey::root(2).rng(0));
         let value = |row: usize, i: usize| drawn[row * d + i] * f64::from(case.map.sd[i]) + f64::from(case.map.mean[i]);
         for column in 0..d {
             let whole = case.map.counts.get(column) == Some(&true);
@@ -89,7 +89,7 @@ fn p_values_of_a_gaussian_are_chi_squared() {
 fn p_values_of_draws_are_uniform() {
     for (index, case) in cases().iter().enumerate() {
         let d = case.row.len();
-        let drawn = case.model.draws(&THETA, 600, &mut StreamKey::root(6).rng(0));
+        let drawn = case.model.draws(&THETA, &[], 600, &mut StreamKey::root(6).rng(0));
         let gaps = with_gaps(&case.row);
         let x = ndarray::Array2::from_shape_fn((600, d), |(row, i)| {
             let value = drawn[row * d + i] * f64::from(case.map.sd[i]) + f64::from(case.map.mean[i]);

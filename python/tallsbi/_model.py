@@ -216,7 +216,7 @@ def _sampling(model: Model, n: int, given: dict[str, Any]) -> dict[str, Any]:
     options = {key: value for key, value in given.items() if value is not None}
     if int(n) < 1:
         raise ValueError("n: must be at least 1")
-    scores = [key for key in options if key not in ("tempering", "lapse")]
+    scores = [key for key in options if key not in ("tempering", "lapse", "network_error")]
     if model._native.is_likelihood and scores:
         raise ValueError(f"{scores[0]}: is for models that learned scores; this one is sampled by tempering, leave it out")
     steps = options.pop("steps", None)
@@ -258,13 +258,16 @@ class Posterior:
         sampler: str | dict[str, Any] | None = None,
         steps: int | None = None,
         lapse: float | Literal["infer"] | None = None,
+        network_error: Literal["include", "ignore"] | None = None,
         progress: Progress | bool | None = None,
         **options: Any,
     ) -> Array:
         """`n` samples (n, m): those that `tallsbi sample` draws with this seed. With the probability `lapse` an observation is none of the simulator's;
-        "infer" makes that rate a last column (n, m + 1); for models that learned the likelihood. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
+        "infer" makes that rate a last column (n, m + 1); for models that learned the likelihood. Their networks' own error, which all observations share, widens the posterior where
+        held-out rows told how large it is; `network_error="ignore"` takes them for exact. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
         "ddim", "langevin", ..), `steps` and other options are for models that learned scores."""
-        settings = text(_sampling(self.model, n, {"method": method, "sampler": sampler, "steps": steps, "lapse": lapse, **options}))
+        given = {"method": method, "sampler": sampler, "steps": steps, "lapse": lapse, "network_error": network_error}
+        settings = text(_sampling(self.model, n, {**given, **options}))
         theta, cautions = self.model._native.sample(self.x, settings, checked_seed(seed), resolve(progress))
         for caution in cautions:
             warnings.warn(caution, stacklevel=2)
@@ -292,7 +295,7 @@ class Posterior:
         return self.model._native.log_evidence(self.x, text({"samples": int(samples)}), checked_seed(seed), None)
 
     def log_prob(self, theta: Any, *, normalized: bool = True) -> Array:
-        """Log density of the posterior at each row of θ (N, m), -inf outside the prior's support. Models that learned scores have none.
+        """Log density of the posterior at each row of θ (N, m), -inf outside the prior's support, of networks taken for exact. Models that learned scores have none.
 
         Normalised by `log_evidence()`, which is computed once; `normalized=False` leaves it out."""
         values = self.log_likelihood(theta) + self.model.prior.log_prob(theta)

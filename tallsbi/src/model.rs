@@ -5,12 +5,14 @@ use ndarray::{Array2, Array3, ArrayView2, Axis};
 use tallsbi_data::{Component, LatentMap, Monitor, Named, StreamKey};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::lapse::LAPSE;
-use tallsbi_inference::model::{Lapse, Lapsing, PreparedModel, Region, TrainedModel};
+use tallsbi_inference::model::{Believed, Lapse, Lapsing, PreparedModel, Region, TrainedModel};
 use tallsbi_inference::notes::Note;
 use tallsbi_inference::refine::{Reach, sample_refined};
-use tallsbi_inference::sample::{Method, SampleInfo, SampleOptions, SampleRequest, sample_posteriors};
+use tallsbi_inference::sample::{
+    ErrorOfNetworks, Method, SampleInfo, SampleOptions, SampleRequest, Samples, sample_posteriors,
+};
 use tallsbi_inference::score::MomentCache;
-use tallsbi_inference::tempering::sample_tempered;
+use tallsbi_inference::tempering::{Likelihood, sample_tempered};
 
 /// A trained model, ready to be sampled from.
 pub struct Model {
@@ -58,6 +60,11 @@ pub enum Caution {
         /// Of how many.
         total: u64,
     },
+    /// Posteriors that the networks' own error widens.
+    Widened {
+        /// Observations' worth that they count, the fewest of all.
+        worth: u64,
+    },
     /// Precisions that were not positive definite.
     Repaired {
         /// How many.
@@ -80,6 +87,10 @@ impl std::fmt::Display for Caution {
                     "{posteriors} of {total} posteriors could not be sampled: their observations may be unlike all that the model can produce"
                 )
             }
+            Self::Widened { worth } => write!(
+                f,
+                "the posterior is as wide as the network's own error makes it, like one of {worth} observations: more of them do not narrow it"
+            ),
             Self::Repaired { precisions, total } => {
                 write!(f, "{precisions} of {total} precisions were not positive definite and were repaired")
             }
@@ -261,7 +272,7 @@ impl Model {
     ) -> Result<(Array3<f64>, SampleInfo)> {
         let request = SampleRequest { groups, first_group: 0, key, covariances };
         if let Some((lapsing, map)) = self.lapsing(options)? {
-            let (samples, _) = sample_tempered(&lapsing, &request, options.samples, &options.tempering, monitor)?;
+            let samples = self.sample_likelihood(&lapsing, &request, options, monitor)?;
             return Ok((samples.to_parameters(&map), samples.info));
         }
         let prior = self.trained.latent.latent_prior();
@@ -269,17 +280,15 @@ impl Model {
             PreparedModel::Noise(model) => sample_posteriors(model, &prior, &request, options, monitor),
             PreparedModel::Anchored(model) => sample_posteriors(model, &prior, &request, options, monitor),
             PreparedModel::Likelihood(model) => {
-                sample_tempered(model, &request, options.samples, &options.tempering, monitor).map(
-                    |(mut samples, _)| {
-                        let m = samples.latent.dim().2;
-                        let edge = |region: &Region| {
-                            let of = |u: ArrayView2<'_, f64>| region.at_edge(&u.iter().copied().collect::<Vec<_>>(), m);
-                            samples.latent.outer_iter().map(of).fold(0.0, f64::max)
-                        };
-                        samples.info.at_edge = model.region().map_or(0.0, edge);
-                        samples
-                    },
-                )
+                self.sample_likelihood(model, &request, options, monitor).map(|mut samples| {
+                    let m = samples.latent.dim().2;
+                    let edge = |region: &Region| {
+                        let of = |u: ArrayView2<'_, f64>| region.at_edge(&u.iter().copied().collect::<Vec<_>>(), m);
+                        samples.latent.outer_iter().map(of).fold(0.0, f64::max)
+                    };
+                    samples.info.at_edge = model.region().map_or(0.0, edge);
+                    samples
+                })
             }
             PreparedModel::Refined(model) => {
                 sample_refined(model, &request, options.samples, None, &options.tempering, monitor)
@@ -287,6 +296,24 @@ impl Model {
             }
         }?;
         Ok((samples.to_parameters(&self.trained.latent), samples.info))
+    }
+
+    /// Samples `likelihood`, which is that of the model or one with further parameters, with the networks' error unless options leave it out.
+    fn sample_likelihood<L: Likelihood>(
+        &self,
+        likelihood: &L,
+        request: &SampleRequest<'_, '_>,
+        options: &SampleOptions,
+        monitor: &dyn Monitor,
+    ) -> tallsbi_inference::Result<Samples> {
+        let (samples, tempering) = (options.samples, &options.tempering);
+        let error = self.trained.info.error.filter(|_| options.network_error == ErrorOfNetworks::Include);
+        match (&self.prepared, error) {
+            (PreparedModel::Likelihood(model), Some(error)) => {
+                Believed::new(model, error).sample(likelihood, request, samples, tempering, monitor)
+            }
+            _ => Ok(sample_tempered(likelihood, request, samples, tempering, monitor)?.0),
+        }
     }
 
     /// What should be told of `total` samples drawn with these options.
@@ -305,6 +332,9 @@ impl Model {
         if info.collapsed > 0 {
             let total = (total / options.samples.max(1)) as u64;
             cautions.push(Caution::Collapsed { posteriors: info.collapsed, total });
+        }
+        if info.worth > 0.0 {
+            cautions.push(Caution::Widened { worth: info.worth.round() as u64 });
         }
         if info.repaired > 0 {
             cautions.push(Caution::Repaired { precisions: info.repaired, total: info.precisions });

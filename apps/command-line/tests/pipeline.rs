@@ -96,6 +96,30 @@ fn training_and_sampling_are_reproducible() {
     }
 }
 
+/// The posterior of many observations is as wide as the networks' error, and says so; without it, it is narrower. On any number of threads.
+#[test]
+fn the_error_of_networks_widens_posteriors_of_many_observations() {
+    let place = Place::new();
+    place.run("simulate lotka_volterra -n 3000 -o train.h5");
+    std::fs::write(place.at("t.toml"), "[[likelihood.candidates]]\ncomponents = 1\ncovariance = \"diagonal\"\n")
+        .unwrap();
+    place.run("train train.h5 -o model.safetensors --config t.toml --epochs 10 --hidden 32,32 --members 3 -q");
+    place.run("observe lotka_volterra --from-prior -n 3000 -o obs.h5 --seed 3");
+    let arguments = "sample model.safetensors --observations obs.h5 --samples 200 -q --force";
+    let output = place.command(&format!("{} -o with.nc --threads 1", arguments.replace(" -q", ""))).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("as wide as the network's own error makes it"), "{said}");
+    place.run(&format!("{arguments} -o again.nc --threads 7"));
+    assert_eq!(place.digest("with.nc"), place.digest("again.nc"));
+    let without = place.json(&format!("{arguments} -o without.nc --network-error ignore"));
+    let with = place.json(&format!("{arguments} -o with.nc --network-error include"));
+    let sd = |of: &serde_json::Value| of["sd"][0].as_f64().unwrap();
+    assert!(sd(&with) > 3.0 * sd(&without), "{with} {without}");
+    place.run("train train.h5 -o scores.safetensors --architecture anchored --epochs 1 --hidden 16 -q");
+    let refused = "sample scores.safetensors --observations obs.h5 -o no.nc --network-error ignore";
+    place.fails(refused, 2, "--network-error is for likelihood models, scores.safetensors is anchored");
+}
+
 /// Training interrupted by Ctrl-C and resumed gives the uninterrupted weights.
 /// Two runs on one output would lose one of the models, and share a checkpoint.
 #[cfg(unix)]

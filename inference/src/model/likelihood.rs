@@ -91,6 +91,22 @@ impl LikelihoodModel {
         Self { region: region.cloned(), coarse, ..self }
     }
 
+    /// Each network for itself, as if all simulations had succeeded and been made over the whole prior.
+    pub(super) fn each_alone(&self) -> Vec<Self> {
+        let alone = |member: &Engine<f32>| Self {
+            members: vec![member.clone()],
+            layout: self.layout,
+            cells: self.cells.clone(),
+            categories: self.categories.clone(),
+            symmetry: self.symmetry.clone(),
+            maps: self.maps.clone(),
+            success: None,
+            region: None,
+            coarse: None,
+        };
+        self.members.iter().map(alone).collect()
+    }
+
     /// Where simulations were, if not over the whole prior.
     pub fn region(&self) -> Option<&Region> {
         self.region.as_ref()

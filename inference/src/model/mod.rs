@@ -1,8 +1,10 @@
 //! Score networks: their definition, their evaluation, their files.
 
 pub mod anchored;
+mod believed;
 pub mod cells;
 mod checks;
+mod committee;
 pub mod conditional;
 pub mod density;
 mod digest;
@@ -26,6 +28,9 @@ mod tile;
 pub mod trained;
 
 pub use anchored::{AnchoredModel, AnchoredSettings};
+pub use believed::{Believed, NetworkError};
+pub use committee::Committee;
+pub(crate) use committee::{metric, whitened};
 pub use conditional::{ConditionalNetwork, ConditionalSpec, EmbeddingSpec};
 pub use density::{Covariance, MixtureLayout};
 pub use failures::Failures;

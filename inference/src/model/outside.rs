@@ -120,7 +120,7 @@ impl TrainedModel {
             _ => None,
         });
         if let Some(trusted) = measured.filter(|trusted| n > *trusted) {
-            return Some(Note::BeyondTrust { n, trusted });
+            return Some(Note::BeyondTrust { n, trusted, included: self.info.error.is_some() });
         }
         let rows = self.info.n_train;
         let linear = match &self.networks {

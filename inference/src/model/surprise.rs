@@ -102,10 +102,10 @@ impl LikelihoodModel {
         });
     }
 
-    /// `count` observations drawn at the latent parameters θ (m) of a model without conditions, standardised, (count, d).
-    pub fn draws(&self, theta: &[f64], count: usize, rng: &mut impl Rng) -> Vec<f64> {
+    /// `count` observations drawn at the latent parameters θ (m), under a condition if the model has some, standardised, (count, d).
+    pub fn draws(&self, theta: &[f64], condition: &[f32], count: usize, rng: &mut impl Rng) -> Vec<f64> {
         let mut drawn = Vec::new();
-        self.at(theta, &[], &mut |row| drawn = (0..count).flat_map(|_| self.draw_features(row, rng)).collect());
+        self.at(theta, condition, &mut |row| drawn = (0..count).flat_map(|_| self.draw_features(row, rng)).collect());
         drawn
     }
 

@@ -1,6 +1,7 @@
 //! A trained model as one value: networks, maps and the record of their training.
 
 use super::anchored::{AnchoredModel, AnchoredSettings};
+use super::believed::NetworkError;
 use super::conditional::ConditionalNetwork;
 use super::density::MixtureLayout;
 use super::likelihood::{Conditioned, LikelihoodModel};
@@ -117,6 +118,9 @@ pub struct ModelInfo {
     /// What was noticed in the training set and in training.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// The error of a likelihood's networks, if held-out rows told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<NetworkError>,
     /// Seconds of training.
     pub training_seconds: f64,
     /// Options, seed, command, parents: free JSON written by the command line.

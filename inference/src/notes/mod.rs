@@ -199,6 +199,8 @@ pub enum Note {
         n: usize,
         /// Up to which the error is below half a posterior standard deviation.
         trusted: usize,
+        /// Whether the error is known and widens the posterior.
+        included: bool,
     },
     /// A posterior with hardly a training row near it.
     ThinSupport {

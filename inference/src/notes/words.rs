@@ -246,11 +246,17 @@ impl Note {
                  extrapolates, do not trust it",
                 number(*expected)
             ),
-            Self::BeyondTrust { n, trusted } => write!(
-                f,
-                "{n} observations, but the network's error exceeds half a posterior standard deviation beyond about {trusted}: the posterior may be \
-                 off and too narrow"
-            ),
+            Self::BeyondTrust { n, trusted, included } => {
+                let what = if *included {
+                    "unless it is left out it widens the posterior, which narrows hardly any further"
+                } else {
+                    "the posterior may be off and too narrow"
+                };
+                write!(
+                    f,
+                    "{n} observations, but the network's error exceeds half a posterior standard deviation beyond about {trusted}: {what}"
+                )
+            }
             Self::ConstantColumns { .. }
             | Self::CoarseColumn { .. }
             | Self::Marks { .. }

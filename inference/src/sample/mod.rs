@@ -9,7 +9,7 @@
 mod driver;
 mod options;
 
-pub use options::{FactorizedOptions, GaussianOptions, Method, SampleOptions};
+pub use options::{ErrorOfNetworks, FactorizedOptions, GaussianOptions, Method, SampleOptions};
 
 use crate::score::{MomentCache, ScoreModel};
 use crate::{InferenceError, Result};
@@ -61,6 +61,9 @@ pub struct SampleInfo {
     /// From refined models: share of samples at the edge of the region in which simulations were made, the largest of all posteriors.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub at_edge: f64,
+    /// From likelihoods with an error of their own: observations' worth that the posterior counts, the fewest of all posteriors; 0 where it counts all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub worth: f64,
 }
 
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {

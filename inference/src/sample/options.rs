@@ -114,6 +114,35 @@ pub struct SampleOptions {
     /// Lapses among the observations, for models that learned the likelihood.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lapse: Option<Lapse>,
+    /// Whether posteriors of likelihood models are as wide as the networks' own error makes them.
+    #[serde(skip_serializing_if = "ErrorOfNetworks::is_default")]
+    pub network_error: ErrorOfNetworks,
+}
+
+/// What becomes of the error that all observations share, since it is the network's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorOfNetworks {
+    /// It widens the posterior where held-out rows told how large it is ([`Believed`](crate::model::Believed)).
+    #[default]
+    Include,
+    /// The networks are taken for exact.
+    Ignore,
+}
+
+impl ErrorOfNetworks {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Named for ErrorOfNetworks {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("include", "Posteriors are as wide as the network's error makes them", Self::Include),
+            Choice::new("ignore", "The network is taken for exact, whatever n", Self::Ignore),
+        ]
+    }
 }
 
 impl Default for SampleOptions {
@@ -131,6 +160,7 @@ impl Default for SampleOptions {
             moments: MomentOptions::default(),
             tempering: TemperingOptions::default(),
             lapse: None,
+            network_error: ErrorOfNetworks::default(),
         }
     }
 }

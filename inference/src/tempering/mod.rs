@@ -167,6 +167,19 @@ pub fn sample_tempered<L: Likelihood>(
     options: &TemperingOptions,
     monitor: &dyn Monitor,
 ) -> Result<(Samples, Vec<f64>)> {
+    let context = |group: usize| likelihood.context(request.groups[group].view());
+    sample_contexts(likelihood, &context, request, samples, options, monitor)
+}
+
+/// The same with what is kept of each group's observations given by `context`.
+pub(crate) fn sample_contexts<L: Likelihood>(
+    likelihood: &L,
+    context: &(dyn Fn(usize) -> Result<L::Context> + Sync),
+    request: &SampleRequest<'_, '_>,
+    samples: usize,
+    options: &TemperingOptions,
+    monitor: &dyn Monitor,
+) -> Result<(Samples, Vec<f64>)> {
     options.validate()?;
     let m = likelihood.dim_theta();
     let total = request.groups.len() * samples;
@@ -176,7 +189,7 @@ pub fn sample_tempered<L: Likelihood>(
         .par_iter()
         .enumerate()
         .map(|(index, x)| {
-            let context = likelihood.context(x.view())?;
+            let context = context(index)?;
             let particles = samples.max(options.min_particles);
             let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
             let start = |likelihood| Run::new(likelihood, &context, particles, options, &key);

@@ -63,9 +63,11 @@ impl<'a> Run<'a> {
         // Each further member holds out a fold of its own.
         let folds: Vec<(Mlp<f32>, usize)> = kept.into_iter().map(member).zip(0..).collect();
         let layout = self.layout(&candidate);
-        self.note_trust(&folds, layout, &symmetry)?;
+        let error = self.note_trust(&folds, layout, &symmetry)?;
         let members = folds.into_iter().map(|(network, _)| network).collect();
-        Ok(self.model(Networks::Likelihood { members, layout, symmetry, success, region: None }))
+        let mut model = self.model(Networks::Likelihood { members, layout, symmetry, success, region: None });
+        model.info.error = error;
+        Ok(model)
     }
 
     /// Trains networks of each form with each of the optimisers: single Gaussians, then mixtures that start from them, and larger mixtures

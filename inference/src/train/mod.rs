@@ -7,6 +7,7 @@ mod columns;
 mod data;
 mod denoising;
 mod density;
+mod disagreement;
 mod features;
 mod least_squares;
 mod likelihood;

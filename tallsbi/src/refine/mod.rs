@@ -206,7 +206,7 @@ fn start(
         let groups = [x];
         let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
         let options = SampleOptions::default().tempering;
-        let tempered = Worth { likelihood, worth };
+        let tempered = Worth::new(likelihood, worth);
         let (samples, _) = sample_tempered(&tempered, &request, BASE_SAMPLES, &options, &quiet)?;
         return Ok((samples.latent.index_axis_move(Axis(0), 0), worth));
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 use tallsbi::data::Named;
 use tallsbi::inference::model::Lapse;
-use tallsbi::inference::sample::{Method, SampleOptions};
+use tallsbi::inference::sample::{ErrorOfNetworks, Method, SampleOptions};
 use tallsbi::inference::sampler::{Ddim, Grid, SamplerOptions};
 use tallsbi::inference::score::{Bridge, MiniBatch};
 use tallsbi::on_disk::ModelFile;
@@ -60,6 +60,9 @@ pub struct SamplingArguments {
     /// Outliers: each observation is, with this probability, none of the simulator's; "infer" learns it as one more parameter, "lapse" (likelihood models)
     #[arg(long, value_name = "RATE")]
     pub lapse: Option<Lapse>,
+    /// The networks' error, which n observations share: it widens the posterior where held-out rows told how large it is (likelihood models) [default: include]
+    #[arg(long, value_parser = choice::<ErrorOfNetworks>())]
+    pub network_error: Option<ErrorOfNetworks>,
     /// Sampling options as TOML; options given here go before it
     #[arg(long = "sampling-config", value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
@@ -79,6 +82,7 @@ impl SamplingArguments {
         options.clip = self.clip.or(options.clip);
         options.learned_prior |= self.learned_prior;
         options.lapse = self.lapse.or(options.lapse);
+        options.network_error = self.network_error.unwrap_or(options.network_error);
         options.validate()?;
         Ok(options)
     }
@@ -173,6 +177,18 @@ impl SamplingArguments {
 impl SamplingArguments {
     /// Refuses options that are for scores when the model is a likelihood.
     fn check_model(&self, model: &ModelFile) -> Result<()> {
+        let (trained, path) = (model.model.trained(), model.path().display());
+        if self.network_error.is_some() && trained.architecture() != "likelihood" {
+            return Err(usage(format!(
+                "--network-error is for likelihood models, {path} is {}",
+                trained.architecture()
+            )));
+        }
+        if self.network_error == Some(ErrorOfNetworks::Include) && trained.info.error.is_none() {
+            return Err(usage(format!(
+                "--network-error include: held-out rows did not tell the error of {path} in training; leave it out"
+            )));
+        }
         if !model.model.is_likelihood() {
             return Ok(());
         }
@@ -193,8 +209,7 @@ impl SamplingArguments {
         ];
         match for_scores.iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(usage(format!(
-                "{option} is for score models, but {} is a likelihood: it is sampled by tempering (options: --sampling-config)",
-                model.path().display()
+                "{option} is for score models, but {path} is a likelihood: it is sampled by tempering (options: --sampling-config)"
             ))),
             None => Ok(()),
         }
