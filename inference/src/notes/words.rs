@@ -246,17 +246,7 @@ impl Note {
                  extrapolates, do not trust it",
                 number(*expected)
             ),
-            Self::BeyondTrust { n, trusted, included } => {
-                let what = if *included {
-                    "unless it is left out it widens the posterior, which narrows hardly any further"
-                } else {
-                    "the posterior may be off and too narrow"
-                };
-                write!(
-                    f,
-                    "{n} observations, but the network's error exceeds half a posterior standard deviation beyond about {trusted}: {what}"
-                )
-            }
+            Self::BeyondTrust { n, trusted, included } => beyond_trust(f, *n, *trusted, *included),
             Self::ConstantColumns { .. }
             | Self::CoarseColumn { .. }
             | Self::Marks { .. }
@@ -295,4 +285,14 @@ fn number(value: f64) -> String {
     }
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+/// That n observations ask more of a network than it knows.
+fn beyond_trust(f: &mut fmt::Formatter<'_>, n: usize, trusted: usize, included: bool) -> fmt::Result {
+    let what = if included {
+        "unless it is left out it widens the posterior, which narrows hardly any further"
+    } else {
+        "the posterior may be off and too narrow"
+    };
+    let error = "the network's error exceeds half a posterior standard deviation beyond about";
+    write!(f, "{n} observations, but {error} {trusted}: {what}")
 }
