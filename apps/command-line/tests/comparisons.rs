@@ -360,7 +360,7 @@ fn lasting(out: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
 #[test]
 fn an_interrupted_benchmark_writes_the_same_bytes() {
     let place = Place::new();
-    let text = BENCHMARK.replace("epochs = 10", "epochs = 60").replace("sets = 2", "sets = 3");
+    let text = BENCHMARK.replace("epochs = 10", "epochs = 150").replace("sets = 2", "sets = 3");
     write(&place, "mine.toml", &text);
     std::fs::create_dir(place.at("data")).expect("created");
     reference(&place.at("data/gaussian_toy.h5"), 3);
