@@ -13,8 +13,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{Monitor, Purpose, Quiet};
 
-/// n e² up to which a posterior is left as it is: one eighth of its width is less than what samples of it tell.
-const NEGLIGIBLE: f64 = 0.25;
+/// n e² up to which a posterior is left as it is: a twentieth of its width is less than what samples of it tell.
+const NEGLIGIBLE: f64 = 0.1;
+
+/// n e², with the prior's mean of e², from which on it is looked at where the posterior is.
+const LOOK: f64 = 0.05;
 
 /// Draws of a posterior at which the networks' spread is looked at.
 const LOOKED_AT: usize = 32;
@@ -23,7 +26,7 @@ const LOOKED_AT: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkError {
-    /// e², the mean over the prior.
+    /// e², the mean over the prior, or what it is at most where held-out rows tell no more.
     pub squared: f64,
     /// e²(θ) is this times the squared difference of several networks' mean scores at θ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,7 +58,7 @@ impl<'a> Believed<'a> {
         options: &TemperingOptions,
         monitor: &dyn Monitor,
     ) -> Result<Samples> {
-        let many = |n: f64| n * self.error.squared > NEGLIGIBLE;
+        let many = |n: f64| n * self.error.squared > LOOK;
         let counts: Vec<f64> = request.groups.iter().map(|group| group.nrows() as f64).collect();
         if !counts.iter().any(|&n| many(n)) {
             return Ok(sample_tempered(likelihood, request, samples, options, monitor)?.0);
@@ -64,12 +67,13 @@ impl<'a> Believed<'a> {
             Some(ratio) => self.errors(ratio, request, options, monitor)?,
             None => vec![self.error.squared; counts.len()],
         };
-        let worth = |(&n, e): (&f64, &f64)| if many(n) { n / (1.0 + n * e) } else { n };
+        let worth = |(&n, e): (&f64, &f64)| if many(n) && n * e > NEGLIGIBLE { n / (1.0 + n * e) } else { n };
         let worths: Vec<f64> = counts.iter().zip(&errors).map(worth).collect();
         let all = Worth::new(likelihood, f64::INFINITY);
         let context = |group: usize| all.context_worth(request.groups[group], worths[group]);
         let (mut drawn, _) = sample_contexts(&all, &context, request, samples, options, monitor)?;
-        drawn.info.worth = worths.iter().copied().fold(f64::INFINITY, f64::min);
+        let widened = worths.iter().zip(&counts).filter(|(worth, n)| worth < n).map(|(worth, _)| *worth);
+        drawn.info.worth = widened.reduce(f64::min).unwrap_or(0.0);
         Ok(drawn)
     }
 

@@ -120,6 +120,8 @@ fn averaged(rows: &[Row], members: usize) -> Averaged {
     let median = spreads.get(rows.len() / 2).copied().unwrap_or(0.0);
     let weight = |row: &Row| 1.0 / (row.spread.max(0.0) + median).max(f64::MIN_POSITIVE);
     let by_spread = mean(&|row| weight(row) * of_row(row)) / mean(&|row| weight(row) * row.spread);
+    // What networks have each for itself is there at least.
+    let by_spread = if by_spread > own { by_spread } else { own };
     let error = SquaredError { value, error: (variance / (n - 1.0)).sqrt() };
     Averaged { rows: rows.len(), error, by_spread, gained: (0.5 - own) * mean(&|row| row.spread) }
 }

@@ -65,7 +65,7 @@ impl Run<'_> {
                 let common = found.common(&alone.iter().map(|(_, error)| *error).collect::<Vec<_>>());
                 match common.filter(|common| common.value > found.error.value) {
                     Some(common) => (found.rows, common, None),
-                    None => (found.rows, found.error, Some(found.by_spread).filter(|ratio| *ratio > 0.0)),
+                    None => (found.rows, found.error, Some(found.by_spread)),
                 }
             }
         };
@@ -75,9 +75,11 @@ impl Run<'_> {
         let SquaredError { value, error } = error;
         // What noise hides is no proof of exactness.
         let hidden = value < 2.0 * error;
-        let n = ERROR * ERROR / if hidden { value.max(0.0) + 2.0 * error } else { value };
+        let squared = if hidden { value.max(0.0) + 2.0 * error } else { value };
+        let n = ERROR * ERROR / squared;
         self.notes.push(Note::Trusted { n: n.max(1.0) as usize, at_least: hidden, rows });
-        Ok((!hidden).then_some(NetworkError { squared: value, by_spread }))
+        // Networks that disagree somewhere err there, whatever they do elsewhere.
+        Ok((!hidden || by_spread.is_some()).then_some(NetworkError { squared, by_spread }))
     }
 
     fn error_of_one(&self, model: &LikelihoodModel, rows: &[u32]) -> Result<(usize, SquaredError)> {
