@@ -171,6 +171,14 @@ def test_same_samples_as_the_command_line(tmp_path):
     np.testing.assert_array_equal(check.ranks, [test["ranks"] for test in found["ranks"][:-1]])
 
 
+def test_network_error(model, observations):
+    posterior = model.posterior(observations)
+    # Of a linear model in closed form there is none.
+    assert (posterior.sample(50) == posterior.sample(50, network_error="ignore")).all()
+    with pytest.raises(ValueError, match="network_error"):
+        posterior.sample(10, network_error="none")
+
+
 def test_lapses(model, scores):
     """An outlier is told from the others, whose posterior stays what it is."""
     regular = 0.4 + SPREAD * np.linspace(-1.5, 1.5, 30)[:, None]

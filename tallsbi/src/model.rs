@@ -89,7 +89,7 @@ impl std::fmt::Display for Caution {
             }
             Self::Widened { worth } => write!(
                 f,
-                "the posterior is as wide as the network's own error makes it, like one of {worth} observations: more of them do not narrow it"
+                "the posterior includes the network's own error, which all observations share: it is as wide as one of about {worth} observations"
             ),
             Self::Repaired { precisions, total } => {
                 write!(f, "{precisions} of {total} precisions were not positive definite and were repaired")

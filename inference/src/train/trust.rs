@@ -82,6 +82,7 @@ impl Run<'_> {
         Ok((!hidden || by_spread.is_some()).then_some(NetworkError { squared, by_spread }))
     }
 
+    /// Rows looked at, and e² of one network that holds them out.
     fn error_of_one(&self, model: &LikelihoodModel, rows: &[u32]) -> Result<(usize, SquaredError)> {
         let m = self.data.map.dim();
         let parts: Vec<Option<(Vec<f64>, Vec<f64>)>> = rows[..rows.len().min(ROWS.0)]
@@ -122,6 +123,7 @@ fn squared_error(scores: &Scores, m: usize) -> Result<SquaredError> {
     Ok(best)
 }
 
+/// The same by polynomials up to a degree.
 fn by_polynomials(Scores { z, scores }: &Scores, m: usize, degree: usize) -> Result<SquaredError> {
     let basis = Basis::new(m, degree)?;
     let width = basis.len() * m;

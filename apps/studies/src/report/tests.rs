@@ -30,6 +30,7 @@ fn posterior(n_obs: usize, file: String, m: usize) -> PosteriorResults {
         samples: 400,
         diverged: 0,
         repaired: 0,
+        worth: (n_obs > 8).then_some(0.8 * n_obs as f64),
         marginals: vec![marginal; m],
         correlation: (0..m).map(|i| (0..m).map(|j| identity(i, j)).collect()).collect(),
         directions: (0..m)
@@ -258,6 +259,7 @@ fn the_summary_says_what_was_found_and_whether_checks_passed() {
         "at n = 30: 60 observations would narrow μ to 71 % and σ to 90 %; 120 observations would narrow μ to 50 % and σ to 82 %.",
         "Strongly coupled at n = 30: μ and σ (−0.90)",
         "look like the simulations",
+        "At n = 30 the posterior is as wide as that of 24 observations: the network's own error",
         "Data simulated at the posterior look like the observations at n = 30: none of 48 statistics of their values departs (p = 0.400 for all together).",
         "credible regions hold the truth",
         "Refined at the 30 observations with 5000 simulations more: μ = 0.1000 ± 0.1826",

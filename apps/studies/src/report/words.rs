@@ -19,6 +19,7 @@ pub fn findings(run: &RunResults) -> Vec<Finding> {
     findings.extend(coverage(run));
     findings.extend(predictive::finding(run));
     findings.extend(support(run));
+    findings.extend(widened(run));
     findings.extend(trouble(run));
     findings
 }
@@ -285,6 +286,17 @@ fn support(run: &RunResults) -> Vec<Finding> {
     }
     findings.extend(spectrum::findings(&run.observations));
     findings
+}
+
+/// How far the network's own error lets the last posterior narrow.
+fn widened(run: &RunResults) -> Option<Finding> {
+    let last = run.posteriors.last()?;
+    let (n, worth) = (last.n_obs, last.worth?);
+    let text = format!(
+        "At n = {n} the posterior is as wide as that of {worth:.0} observations: the network's own error, which all observations share, is included."
+    );
+    // Where it is most of the width, more observations do not help.
+    Some((if worth < 0.5 * n as f64 { Verdict::Caution } else { Verdict::Neutral }, text))
 }
 
 fn trouble(run: &RunResults) -> Option<Finding> {

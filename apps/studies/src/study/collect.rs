@@ -123,6 +123,7 @@ fn posterior(plan: &PosteriorPlan, prior: &Prior, truth: Option<&[f64]>, root: &
         samples: samples.nrows(),
         diverged: counter("diverged"),
         repaired: counter("repaired"),
+        worth: held.run.get("worth").and_then(serde_json::Value::as_f64),
         marginals: summary::marginals(finite.view(), &prior_sd, truth)?,
         correlation: summary::correlation(&covariance),
         directions: summary::directions(&covariance, &prior_sd)?,

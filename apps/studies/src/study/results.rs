@@ -220,6 +220,9 @@ pub struct PosteriorResults {
     pub diverged: u64,
     /// Precisions that had to be repaired.
     pub repaired: u64,
+    /// Observations' worth that the posterior counts, where the network's own error widens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worth: Option<f64>,
     /// Summaries, parameter by parameter.
     pub marginals: Vec<Marginal>,
     /// Correlations between parameters.
