@@ -175,7 +175,7 @@ def test_network_error(model, observations):
     posterior = model.posterior(observations)
     # Of a linear model in closed form there is none.
     assert (posterior.sample(50) == posterior.sample(50, network_error="ignore")).all()
-    with pytest.raises(ValueError, match="network_error"):
+    with pytest.raises(ValueError, match="`include` or `ignore`"):
         posterior.sample(10, network_error="none")
 
 
