@@ -1,28 +1,26 @@
 //! Observations made under known conditions: posteriors of trained likelihoods against exact ones.
 
+#[path = "common/rows.rs"]
+mod rows;
+
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::{Prior, Silent, StreamKey, XTransform};
+use rows::Rows;
+use tallsbi_data::{Prior, Silent, StreamKey};
+use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::{Lapse, Lapsing, Networks, PreparedModel, TrainedModel};
 use tallsbi_inference::sample::SampleRequest;
 use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
 use tallsbi_inference::train::{
-    Architecture, LikelihoodOptions, OptimizerOptions, RowSource, Storage, TrainOptions, TrainingData, VisitRows, train,
+    Architecture, LikelihoodOptions, OptimizerOptions, Storage, TrainOptions, TrainingData, train,
 };
-use tallsbi_inference::{InferenceError, Result};
 
 const ROWS: usize = 6000;
 const NOISE: f64 = 0.5;
 
 /// θ ~ N(0, 1), c ~ U(-2, 2), x = (f(θ, c) + noise, noise).
-struct Rows {
-    prior: Prior,
-    theta: Array2<f32>,
-    x: Array3<f32>,
-}
-
-fn rows(of: impl Fn(f64, f64) -> f64) -> Rows {
+fn simulated(of: impl Fn(f64, f64) -> f64) -> Rows {
     let mut rng = StreamKey::root(31).rng(0);
     let mut theta = Array2::zeros((ROWS, 1));
     let mut x = Array3::zeros((ROWS, 1, 3));
@@ -34,33 +32,7 @@ fn rows(of: impl Fn(f64, f64) -> f64) -> Rows {
         x.slice_mut(s![i, 0, ..]).iter_mut().zip(row).for_each(|(out, value)| *out = value as f32);
     }
     let prior = Prior::from_json(r#"[{"name":"slope","dist":"normal","loc":0,"scale":1}]"#).unwrap();
-    Rows { prior, theta, x }
-}
-
-impl RowSource for Rows {
-    fn prior(&self) -> &Prior {
-        &self.prior
-    }
-
-    fn n_obs(&self) -> usize {
-        1
-    }
-
-    fn dim_x(&self) -> usize {
-        3
-    }
-
-    fn conditions(&self) -> usize {
-        1
-    }
-
-    fn x_transform(&self) -> XTransform {
-        XTransform::Identity
-    }
-
-    fn for_each_block(&self, visit: &mut VisitRows<'_>) -> Result<u64> {
-        visit(self.theta.view(), self.x.view()).map(|()| 0)
-    }
+    Rows { prior, theta, x, conditions: 1 }
 }
 
 fn trained(rows: &Rows) -> TrainedModel {
@@ -107,7 +79,7 @@ fn posterior<L: Likelihood>(model: &L, x: ArrayView2<'_, f32>) -> (f64, f64) {
 #[test]
 fn a_slope_is_found_from_observations_under_known_conditions() {
     let product = |theta: f64, c: f64| theta * c;
-    let model = trained(&rows(product));
+    let model = trained(&simulated(product));
     assert_eq!((model.info.conditions, model.dim_x(), model.dim_theta()), (1, 3, 1));
     let read = TrainedModel::from_bytes(&model.to_bytes()).unwrap();
     assert_eq!(read, model);
@@ -133,7 +105,7 @@ fn a_slope_is_found_from_observations_under_known_conditions() {
 #[test]
 fn linear_models_are_exact_for_many_observations() {
     let sum = |theta: f64, c: f64| theta + 2.0 * c;
-    let model = trained(&rows(sum));
+    let model = trained(&simulated(sum));
     let Networks::Likelihood { members, .. } = &model.networks else { panic!("a likelihood") };
     assert!(members.len() == 1 && members[0].spec().hidden.is_empty(), "by least squares");
     let mut x = observed(-0.4, 300, sum);
@@ -151,7 +123,7 @@ fn linear_models_are_exact_for_many_observations() {
 #[test]
 fn observations_under_several_conditions_add_up() {
     let product = |theta: f64, c: f64| theta * c;
-    let model = trained(&rows(product));
+    let model = trained(&simulated(product));
     let prepared = likelihood(&model);
     let lapsing = Lapsing::new(&prepared, Lapse::Rate(0.1)).unwrap();
     let x = observed(0.3, 7, product);

@@ -1,16 +1,18 @@
 //! The error of networks: told by held-out rows as new simulations tell it, and carried by posteriors of many observations.
 
+#[path = "common/rows.rs"]
+mod rows;
+
 use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
-use tallsbi_data::{Prior, Silent, StreamKey, XTransform};
-use tallsbi_inference::Result;
+use rows::Rows;
+use tallsbi_data::{Prior, Silent, StreamKey};
 use tallsbi_inference::model::{Believed, Covariance, LikelihoodModel, PreparedModel, TrainedModel};
 use tallsbi_inference::sample::SampleRequest;
 use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions};
 use tallsbi_inference::train::{
-    Architecture, DensityForm, LikelihoodOptions, OptimizerOptions, RowSource, Storage, TrainOptions, TrainingData,
-    VisitRows, train,
+    Architecture, DensityForm, LikelihoodOptions, OptimizerOptions, Storage, TrainOptions, TrainingData, train,
 };
 
 const ROWS: usize = 3000;
@@ -27,13 +29,7 @@ fn simulate(theta: &[f64], rng: &mut impl Rng) -> [f32; 3] {
     })
 }
 
-struct Rows {
-    prior: Prior,
-    theta: Array2<f32>,
-    x: Array3<f32>,
-}
-
-fn rows() -> Rows {
+fn simulated() -> Rows {
     let mut rng = StreamKey::root(41).rng(0);
     let (mut theta, mut x) = (Array2::zeros((ROWS, 2)), Array3::zeros((ROWS, 1, 3)));
     for i in 0..ROWS {
@@ -44,29 +40,7 @@ fn rows() -> Rows {
     }
     let normal = |name: &str| format!(r#"{{"name":"{name}","dist":"normal","loc":0,"scale":1}}"#);
     let prior = Prior::from_json(&format!("[{},{}]", normal("a"), normal("b"))).unwrap();
-    Rows { prior, theta, x }
-}
-
-impl RowSource for Rows {
-    fn prior(&self) -> &Prior {
-        &self.prior
-    }
-
-    fn n_obs(&self) -> usize {
-        1
-    }
-
-    fn dim_x(&self) -> usize {
-        3
-    }
-
-    fn x_transform(&self) -> XTransform {
-        XTransform::Identity
-    }
-
-    fn for_each_block(&self, visit: &mut VisitRows<'_>) -> Result<u64> {
-        visit(self.theta.view(), self.x.view()).map(|()| 0)
-    }
+    Rows { prior, theta, x, conditions: 0 }
 }
 
 fn trained(members: usize) -> TrainedModel {
@@ -82,7 +56,7 @@ fn trained(members: usize) -> TrainedModel {
         ..LikelihoodOptions::default()
     };
     let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..TrainOptions::default() };
-    let data = TrainingData::read(&rows(), &options, StreamKey::root(42), &Storage::Memory).unwrap();
+    let data = TrainingData::read(&simulated(), &options, StreamKey::root(42), &Storage::Memory).unwrap();
     train(&data, &options, StreamKey::root(43), &Silent).unwrap()
 }
 
@@ -93,8 +67,7 @@ fn by_simulation(model: &LikelihoodModel, points: usize, new: usize) -> f64 {
     for _ in 0..points {
         let z: [f64; 2] = std::array::from_fn(|_| StandardNormal.sample(&mut rng));
         let mut half = |rng: &mut _| {
-            let x = Array2::from_shape_fn((new, 3), |_| 0.0f32);
-            let mut x = x;
+            let mut x = Array2::<f32>::zeros((new, 3));
             x.outer_iter_mut().for_each(|mut row| row.iter_mut().zip(simulate(&z, rng)).for_each(|(x, v)| *x = v));
             model.evaluate(&model.context(x.view()).unwrap(), &z, &mut model.workspace(), &mut local);
             let n = new as f64;
