@@ -36,6 +36,12 @@ pub enum InferenceError {
         /// Row of the observation.
         row: usize,
     },
+    /// Observations with different values missing, under a model whose error they share.
+    #[error(
+        "the observations miss different values, and this model, trained on several observations of each parameter, takes only sets of which all miss the same; leave out the others, or the columns, or train \
+         with shared_error = false"
+    )]
+    MissingUnlike,
     /// Observations of which nothing is known.
     #[error("all values of all {rows} observations are missing; give some that are not")]
     NothingObserved {

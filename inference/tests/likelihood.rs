@@ -58,13 +58,69 @@ fn evaluate(model: &LikelihoodModel, x: ArrayView2<'_, f32>, theta: &[f64]) -> L
 }
 
 const LAYOUTS: [MixtureLayout; 7] = [
-    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full, cells: false, mixed: None, tails: false },
-    MixtureLayout { components: 3, dim: 4, covariance: Covariance::Full, cells: false, mixed: None, tails: false },
-    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: false, mixed: None, tails: false },
-    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Diagonal, cells: true, mixed: None, tails: false },
-    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: true, mixed: None, tails: false },
-    MixtureLayout { components: 1, dim: 4, covariance: Covariance::Full, cells: false, mixed: None, tails: true },
-    MixtureLayout { components: 2, dim: 4, covariance: Covariance::Diagonal, cells: false, mixed: None, tails: true },
+    MixtureLayout {
+        components: 1,
+        dim: 4,
+        covariance: Covariance::Full,
+        cells: false,
+        mixed: None,
+        tails: false,
+        shared: false,
+    },
+    MixtureLayout {
+        components: 3,
+        dim: 4,
+        covariance: Covariance::Full,
+        cells: false,
+        mixed: None,
+        tails: false,
+        shared: false,
+    },
+    MixtureLayout {
+        components: 2,
+        dim: 4,
+        covariance: Covariance::Diagonal,
+        cells: false,
+        mixed: None,
+        tails: false,
+        shared: false,
+    },
+    MixtureLayout {
+        components: 1,
+        dim: 4,
+        covariance: Covariance::Diagonal,
+        cells: true,
+        mixed: None,
+        tails: false,
+        shared: false,
+    },
+    MixtureLayout {
+        components: 2,
+        dim: 4,
+        covariance: Covariance::Diagonal,
+        cells: true,
+        mixed: None,
+        tails: false,
+        shared: false,
+    },
+    MixtureLayout {
+        components: 1,
+        dim: 4,
+        covariance: Covariance::Full,
+        cells: false,
+        mixed: None,
+        tails: true,
+        shared: false,
+    },
+    MixtureLayout {
+        components: 2,
+        dim: 4,
+        covariance: Covariance::Diagonal,
+        cells: false,
+        mixed: None,
+        tails: true,
+        shared: false,
+    },
 ];
 
 #[test]
@@ -188,7 +244,8 @@ fn divergence(layout: MixtureLayout, network: &Mlp<f32>, theta: [f64; 2], moved:
 #[test]
 fn the_metric_is_the_fisher_information() {
     for covariance in [Covariance::Full, Covariance::Diagonal] {
-        let layout = MixtureLayout { components: 1, dim: 4, covariance, cells: false, mixed: None, tails: false };
+        let layout =
+            MixtureLayout { components: 1, dim: 4, covariance, cells: false, mixed: None, tails: false, shared: false };
         let (network, model) = (network(layout, 2), model(layout, 2));
         let local = evaluate(&model, observations(5, layout).view(), &[0.4, -0.3]);
         for direction in [[1.0, 0.0], [0.0, 1.0], [0.7, -0.7]] {
@@ -267,6 +324,7 @@ fn the_metric_of_cells_is_their_fisher_information() {
         cells: true,
         mixed: None,
         tails: false,
+        shared: false,
     };
     let model = model(layout, 2);
     let centre = [0.4, -0.3];

@@ -8,9 +8,9 @@ use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rows::Rows;
 use tallsbi_data::{Prior, Silent, StreamKey};
-use tallsbi_inference::model::{Believed, Covariance, LikelihoodModel, PreparedModel, TrainedModel};
+use tallsbi_inference::model::{Believed, Covariance, Lapse, Lapsing, LikelihoodModel, PreparedModel, TrainedModel};
 use tallsbi_inference::sample::SampleRequest;
-use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions};
+use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
 use tallsbi_inference::train::{
     Architecture, DensityForm, LikelihoodOptions, OptimizerOptions, Storage, TrainOptions, TrainingData, train,
 };
@@ -29,34 +29,28 @@ fn simulate(theta: &[f64], rng: &mut impl Rng) -> [f32; 3] {
     })
 }
 
-fn simulated() -> Rows {
+fn simulated(n_obs: usize) -> Rows {
     let mut rng = StreamKey::root(41).rng(0);
-    let (mut theta, mut x) = (Array2::zeros((ROWS, 2)), Array3::zeros((ROWS, 1, 3)));
+    let (mut theta, mut x) = (Array2::zeros((ROWS, 2)), Array3::zeros((ROWS, n_obs, 3)));
     for i in 0..ROWS {
         let z: [f64; 2] = std::array::from_fn(|_| StandardNormal.sample(&mut rng));
         (0..2).for_each(|a| theta[[i, a]] = z[a] as f32);
-        let row = simulate(&z, &mut rng);
-        x.slice_mut(s![i, 0, ..]).iter_mut().zip(row).for_each(|(out, value)| *out = value);
+        for k in 0..n_obs {
+            let row = simulate(&z, &mut rng);
+            x.slice_mut(s![i, k, ..]).iter_mut().zip(row).for_each(|(out, value)| *out = value);
+        }
     }
     let normal = |name: &str| format!(r#"{{"name":"{name}","dist":"normal","loc":0,"scale":1}}"#);
     let prior = Prior::from_json(&format!("[{},{}]", normal("a"), normal("b"))).unwrap();
     Rows { prior, theta, x, conditions: 0 }
 }
 
-fn trained(members: usize) -> TrainedModel {
-    let optimizer =
-        OptimizerOptions { epochs: 60, learning_rate: 3e-3, ema_decay: 0.99, ..OptimizerOptions::default() };
+fn trained(data: &Rows, likelihood: LikelihoodOptions, epochs: usize) -> TrainedModel {
+    let optimizer = OptimizerOptions { epochs, learning_rate: 3e-3, ema_decay: 0.99, ..OptimizerOptions::default() };
     let candidates = vec![DensityForm { components: 1, covariance: Covariance::Diagonal }];
-    let likelihood = LikelihoodOptions {
-        hidden: vec![48; 3],
-        members,
-        optimizer,
-        candidates,
-        symmetries: false,
-        ..LikelihoodOptions::default()
-    };
+    let likelihood = LikelihoodOptions { optimizer, candidates, symmetries: false, ..likelihood };
     let options = TrainOptions { architecture: Architecture::Likelihood, likelihood, ..TrainOptions::default() };
-    let data = TrainingData::read(&simulated(), &options, StreamKey::root(42), &Storage::Memory).unwrap();
+    let data = TrainingData::read(data, &options, StreamKey::root(42), &Storage::Memory).unwrap();
     train(&data, &options, StreamKey::root(43), &Silent).unwrap()
 }
 
@@ -109,7 +103,8 @@ fn deviation(sample: impl Fn(&[ArrayView2<'_, f32>]) -> ndarray::Array3<f64>, se
 
 #[test]
 fn held_out_rows_tell_the_error_of_new_simulations_and_posteriors_carry_it() {
-    let model = trained(4);
+    let networks = LikelihoodOptions { hidden: vec![48; 3], members: 4, ..LikelihoodOptions::default() };
+    let model = trained(&simulated(1), networks, 60);
     let PreparedModel::Likelihood(likelihood) = model.prepare() else { panic!("a likelihood") };
     let error = model.info.error.expect("told");
     let truth = by_simulation(&likelihood, 400, 300);
@@ -125,12 +120,55 @@ fn held_out_rows_tell_the_error_of_new_simulations_and_posteriors_carry_it() {
         assert!(samples.info.worth > 0.0 && samples.info.worth < n as f64);
         samples.latent
     };
-    let without = |groups: &[ArrayView2<'_, f32>]| {
-        let request = SampleRequest { groups, first_group: 0, key, covariances: None };
-        tallsbi_inference::tempering::sample_tempered(&likelihood, &request, 200, &options, &Silent).unwrap().0.latent
-    };
-    let (with, without) = (deviation(with, sets, n), deviation(without, sets, n));
+    let (with, without) = (deviation(with, sets, n), deviation(|groups| samples(&likelihood, groups), sets, n));
     println!("with {with}, without {without}");
     assert!(without > 2.0, "{without}");
     assert!((0.75..1.35).contains(&with), "{with}");
+}
+
+/// Latent samples of the posterior that a likelihood has by itself.
+fn samples(likelihood: &LikelihoodModel, groups: &[ArrayView2<'_, f32>]) -> Array3<f64> {
+    let request = SampleRequest { groups, first_group: 0, key: StreamKey::root(46), covariances: None };
+    sample_tempered(likelihood, &request, 200, &TemperingOptions::default(), &Silent).unwrap().0.latent
+}
+
+/// A network too small for the simulator, from two observations of each parameter.
+#[test]
+fn an_error_that_observations_share_is_learned_from_several_of_each_parameter() {
+    let rows = simulated(2);
+    let deviation = |shared_error: bool, n: usize| {
+        let networks =
+            LikelihoodOptions { hidden: vec![16; 2], members: 1, shared_error, ..LikelihoodOptions::default() };
+        let model = trained(&rows, networks, 60);
+        let PreparedModel::Likelihood(likelihood) = model.prepare() else { panic!("a likelihood") };
+        assert_eq!(likelihood.shares_error(), shared_error);
+        if shared_error {
+            takes_what_it_can(&likelihood);
+        }
+        deviation(|groups| samples(&likelihood, groups), 60, n)
+    };
+    for n in [1, 30, 100] {
+        let (with, without) = (deviation(true, n), deviation(false, n));
+        println!("n = {n}: with {with}, without {without}");
+        assert!((0.75..1.35).contains(&with), "{n}: {with}");
+        assert!(n < 100 || without > 2.0, "{without}");
+    }
+}
+
+/// Values that are missing in all observations are integrated out, the order of observations does not matter, and what has no answer is refused.
+fn takes_what_it_can(likelihood: &LikelihoodModel) {
+    let nan = f32::NAN;
+    let value = |x: [[f32; 3]; 2]| {
+        let context = likelihood.context(ndarray::arr2(&x).view())?;
+        let mut local = Local::default();
+        likelihood.evaluate(&context, &[0.3, -0.4], &mut likelihood.workspace(), &mut local);
+        tallsbi_inference::Result::Ok(local.values[0])
+    };
+    let (alike, turned) = ([[0.1, nan, 0.2], [0.5, nan, -0.3]], [[0.5, nan, -0.3], [0.1, nan, 0.2]]);
+    let (alike, turned) = (value(alike).unwrap(), value(turned).unwrap());
+    assert!((alike - turned).abs() < 1e-9 && alike.is_finite(), "{alike} {turned}");
+    let unlike = value([[0.1, nan, 0.2], [0.5, 0.3, -0.3]]).unwrap_err().to_string();
+    assert!(unlike.contains("miss different values") && unlike.contains("shared_error"), "{unlike}");
+    let lapse = Lapsing::new(likelihood, Lapse::Rate(0.1)).map(|_| ()).unwrap_err().to_string();
+    assert!(lapse.contains("shared_error"), "{lapse}");
 }

@@ -60,6 +60,8 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::log_likelihood`].
+    ///
+    /// Of observations that share an [error of the network](tallsbi_inference::model::shared) it is log p(x_k|θ, the others), their joint density less that of the others (Bürkner, Gabry & Vehtari 2021).
     pub fn pointwise_log_likelihood(
         &self,
         observations: ArrayView2<'_, f32>,
@@ -69,18 +71,33 @@ impl Model {
     ) -> Result<Array2<f64>> {
         let n = observations.nrows();
         let lapsing = self.lapsing(options)?;
+        let conditions = self.trained().info.conditions;
+        let known: Vec<bool> =
+            observations.outer_iter().map(|row| row.iter().skip(conditions).any(|value| !value.is_nan())).collect();
+        let several = known.iter().filter(|known| **known).count() > 1;
+        let all = match self.prepared() {
+            PreparedModel::Likelihood(model) if model.shares_error() && several => {
+                Some(self.density(observations, theta, None)?)
+            }
+            _ => None,
+        };
+        let of_one = |k: usize| -> Result<Vec<f64>> {
+            if !known[k] {
+                return Ok(vec![0.0; theta.nrows()]);
+            }
+            let Some(all) = &all else {
+                return self.density(observations.slice(s![k..=k, ..]), theta, lapsing.as_ref());
+            };
+            let others: Vec<usize> = (0..n).filter(|&other| other != k).collect();
+            let others = self.density(observations.select(Axis(0), &others).view(), theta, None)?;
+            Ok(all.iter().zip(&others).map(|(all, others)| all - others).collect())
+        };
         let stage = monitor.stage("log-likelihood", "observations", n as u64);
         let columns: Vec<Vec<f64>> = (0..n)
             .into_par_iter()
             .map(|k| {
                 monitor.check()?;
-                let known =
-                    observations.row(k).iter().skip(self.trained().info.conditions).any(|value| !value.is_nan());
-                let values = if known {
-                    self.density(observations.slice(s![k..=k, ..]), theta, lapsing.as_ref())?
-                } else {
-                    vec![0.0; theta.nrows()]
-                };
+                let values = of_one(k)?;
                 stage.advance(1);
                 Ok(values)
             })

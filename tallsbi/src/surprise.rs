@@ -16,6 +16,9 @@ const LEVEL: f64 = 0.05;
 const ENOUGH: usize = 5;
 const MISFIT: f64 = 4.0;
 
+/// Mean p-value below which observations that share an error are a misfit.
+const SELDOM: f64 = 0.001;
+
 /// Standard deviation of a uniform distribution.
 const UNIFORM_SD: f64 = 0.288_675_134_594_812_9;
 
@@ -24,6 +27,8 @@ const UNIFORM_SD: f64 = 0.288_675_134_594_812_9;
 pub struct Surprise {
     /// How probable an observation as improbable as each is, (n); NaN of those of which nothing is known.
     pub p_values: Vec<f64>,
+    /// Whether observations share an error of the network, so that their p-values go together.
+    pub together: bool,
 }
 
 impl Surprise {
@@ -35,13 +40,15 @@ impl Surprise {
         found
     }
 
-    /// A note if the p-values' mean is not that of uniform ones: observations in other units, or of other noise, than the simulations.
+    /// A note if the p-values' mean is not that of uniform ones: observations in other units, or of other noise, than the simulations. Where p-values go together, only if it is as small as
+    /// that of one observation seldom is.
     pub fn misfit(&self) -> Option<Note> {
         let known: Vec<f64> = self.p_values.iter().copied().filter(|p| p.is_finite()).collect();
         let of = known.len();
         let mean = known.iter().sum::<f64>() / of as f64;
         let standard_error = UNIFORM_SD / (of as f64).sqrt();
-        (of >= ENOUGH && (mean - 0.5).abs() > MISFIT * standard_error).then_some(Note::Misfit { mean, of })
+        let misfit = if self.together { mean < SELDOM } else { (mean - 0.5).abs() > MISFIT * standard_error };
+        (of >= ENOUGH && misfit).then_some(Note::Misfit { mean, of })
     }
 }
 
@@ -77,6 +84,6 @@ impl Model {
             map.to_latent(&theta.slice(s![draw * rows / count, ..m]).to_vec(), out);
         }
         let key = StreamKey::root(seed).child(Purpose::Replication);
-        Ok(Surprise { p_values: model.p_values(observations, &latent, key)? })
+        Ok(Surprise { p_values: model.p_values(observations, &latent, key)?, together: model.shares_error() })
     }
 }

@@ -94,6 +94,9 @@ pub(super) fn check_layout(layout: &MixtureLayout, map: &ObservationMap) -> Resu
     if layout.tails && (layout.cells || layout.mixed.is_some()) {
         return Err(unfit("layout.tails", "real numbers only"));
     }
+    if layout.shared && (layout.cells || layout.mixed.is_some() || layout.tails || layout.components != 1) {
+        return Err(unfit("layout.shared", "one Gaussian of real numbers"));
+    }
     if !fits || !(1..=MAX_COMPONENTS).contains(&layout.components) {
         return Err(unfit("layout", "the observations' width and 1 to 32 components"));
     }

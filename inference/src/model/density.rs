@@ -11,6 +11,7 @@
 use super::cells::Term;
 use super::missing::Hidden;
 use super::mixed::{EDGE_OUTPUTS, Mixed};
+use super::shared::SharedError;
 use super::tails::Tail;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -75,6 +76,9 @@ pub struct MixtureLayout {
     /// Whether components are Student t, with [degrees of freedom](super::tails) of their own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tails: bool,
+    /// Whether the single component, a Gaussian of real columns, has an [error that all observations share](super::shared).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// A component in f64, diagonal exponentiated.
@@ -88,6 +92,8 @@ pub struct Component {
     pub log_determinant: f64,
     /// Of each group of columns, where components are Student t.
     pub tails: Vec<Tail>,
+    /// What observations share.
+    pub shared: Option<SharedError>,
 }
 
 /// Buffers for one row's densities.
@@ -112,7 +118,15 @@ pub struct MixtureScratch {
 impl MixtureLayout {
     /// One Gaussian with a full covariance.
     pub fn gaussian(dim: usize) -> Self {
-        Self { components: 1, dim, covariance: Covariance::Full, cells: false, mixed: None, tails: false }
+        Self {
+            components: 1,
+            dim,
+            covariance: Covariance::Full,
+            cells: false,
+            mixed: None,
+            tails: false,
+            shared: false,
+        }
     }
 
     /// Number of a network's outputs.
@@ -125,7 +139,7 @@ impl MixtureLayout {
     }
 
     fn component_outputs(&self) -> usize {
-        usize::from(self.has_logits()) + self.dim + self.factor_entries() + self.tail_outputs()
+        usize::from(self.has_logits()) + self.dim + self.factor_entries() + self.tail_outputs() + self.shared_outputs()
     }
 
     pub(super) fn factor_entries(&self) -> usize {
@@ -189,6 +203,7 @@ impl MixtureLayout {
                 component.factor[entry - 1] = log.exp();
             }
             self.expand_tails(outputs, c, &mut component.tails);
+            self.expand_shared(outputs, component);
         }
         self.expand_edges(outputs, &mut scratch.edges);
         let total = log_sum_exp(&scratch.logs);
@@ -321,10 +336,13 @@ impl MixtureLayout {
     /// -½ tr(Lᵀ S L) of the first component for a scatter matrix S (d, d) about the observations' mean; adds its gradient. With
     /// the mean it makes sufficient statistics of a single Gaussian.
     pub fn accumulate_scatter(&self, scatter: &[f64], scratch: &mut MixtureScratch, gradient: &mut [f64]) -> f64 {
+        let gradient = &mut gradient[self.mean_offset(0) + self.dim..];
+        self.scatter(scatter, &scratch.components[0].factor, &mut scratch.whitened, gradient)
+    }
+
+    /// The same for the packed factor L, `product` (d) being overwritten.
+    pub(super) fn scatter(&self, scatter: &[f64], factor: &[f64], product: &mut [f64], gradient: &mut [f64]) -> f64 {
         let d = self.dim;
-        let factor = &scratch.components[0].factor;
-        let gradient = &mut gradient[self.mean_offset(0) + d..];
-        let product = &mut scratch.whitened;
         let mut value = 0.0;
         let mut entry = 0;
         for (i, row) in scatter.chunks_exact(d).enumerate() {
@@ -405,7 +423,15 @@ mod tests {
     #[test]
     fn gradient_is_the_finite_difference() {
         for (components, covariance) in [(1, Covariance::Full), (3, Covariance::Full), (3, Covariance::Diagonal)] {
-            let layout = MixtureLayout { components, dim: 3, covariance, cells: false, mixed: None, tails: false };
+            let layout = MixtureLayout {
+                components,
+                dim: 3,
+                covariance,
+                cells: false,
+                mixed: None,
+                tails: false,
+                shared: false,
+            };
             let y = [0.3, -0.7, 0.2];
             let outputs = outputs(layout);
             let mut gradient = vec![0.0; layout.outputs()];
@@ -433,6 +459,7 @@ mod tests {
             cells: false,
             mixed: None,
             tails: false,
+            shared: false,
         };
         let found = full.variances(&[2.0, 1.0, 4.0]);
         assert!((found[0] - 17.0 / 64.0).abs() < 1e-12 && (found[1] - 4.0 / 64.0).abs() < 1e-12, "{found:?}");
@@ -449,6 +476,7 @@ mod tests {
             cells: false,
             mixed: None,
             tails: false,
+            shared: false,
         };
         let outputs = outputs(layout);
         let (half, step) = (120, 0.08);

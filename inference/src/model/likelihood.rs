@@ -14,6 +14,7 @@ use super::mixed::Categories;
 use super::observation_map::ObservationMap;
 use super::observed::{Asked, Group, Observed, patterns};
 pub use super::observed::{Conditioned, LikelihoodContext};
+use super::shared::Sample;
 use super::simulated::Region;
 use super::tails::{TailInformation, TailTangent};
 use super::trained::Success;
@@ -107,6 +108,11 @@ impl LikelihoodModel {
         self.members.iter().map(alone).collect()
     }
 
+    /// Whether observations share an error of the network, so that they are not independent given θ.
+    pub fn shares_error(&self) -> bool {
+        self.layout.shared
+    }
+
     /// Where simulations were, if not over the whole prior.
     pub fn region(&self) -> Option<&Region> {
         self.region.as_ref()
@@ -185,6 +191,9 @@ impl Likelihood for LikelihoodModel {
         let groups: Vec<Group> = self.maps.groups(x)?.into_iter().filter_map(group).collect();
         if groups.is_empty() {
             return Err(InferenceError::NothingObserved { rows: x.nrows() });
+        }
+        if self.layout.shared && groups.iter().any(|group| group.patterns.len() > 1) {
+            return Err(InferenceError::MissingUnlike);
         }
         Ok(LikelihoodContext { groups })
     }
@@ -356,6 +365,7 @@ impl LikelihoodModel {
         match (&self.categories, &self.cells) {
             (Some(categories), _) => Observed::mixed(features, self.layout, categories),
             (None, Some(cells)) => Observed::intervals(features, cells),
+            (None, None) if self.layout.shared => Observed::Shared(Sample::new(features, self.layout.dim)),
             (None, None) => Observed::Points(features.to_vec()),
         }
     }
@@ -406,6 +416,7 @@ impl LikelihoodModel {
         let RowScratch { mixture, slope, each, .. } = row;
         match observed {
             Observed::Points(points) => points.chunks(d).map(|x| layout.accumulate(x, 1.0, mixture, Some(slope))).sum(),
+            Observed::Shared(sample) => layout.accumulate_shared(sample, 1.0, mixture, Some(slope)),
             Observed::Mixed(blocks, points) => {
                 each.clear();
                 each.resize(blocks.len() * slope.len(), 0.0);

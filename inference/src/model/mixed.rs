@@ -310,6 +310,7 @@ mod tests {
         cells: false,
         mixed: Some(Mixed { categories: 2, edges: true }),
         tails: false,
+        shared: false,
     };
 
     fn outputs(layout: MixtureLayout) -> Vec<f32> {

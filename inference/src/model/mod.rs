@@ -21,6 +21,7 @@ mod observed;
 mod outside;
 mod reference;
 mod region;
+pub mod shared;
 mod simulated;
 mod surprise;
 pub mod tails;

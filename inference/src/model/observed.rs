@@ -6,6 +6,7 @@ use super::density::{Block, MixtureLayout};
 use super::missing::Hidden;
 use super::mixed::Categories;
 use super::observation_map::ObservationMap;
+use super::shared::Sample;
 use crate::{InferenceError, Result};
 use ndarray::{ArrayView2, s};
 use std::collections::BTreeMap;
@@ -122,6 +123,8 @@ pub(super) enum Observed {
     Moments { n: f64, mean: Vec<f64>, scatter: Option<Vec<f64>> },
     /// All of them, (n, d).
     Points(Vec<f64>),
+    /// All of them, which share the network's error.
+    Shared(Sample),
     /// The components that their categories leave (n), and their real columns (n, layout's d).
     Mixed(Vec<Block>, Vec<f64>),
     /// All of them as cells, (n, d).
@@ -133,6 +136,9 @@ pub(super) enum Observed {
 impl Observed {
     pub(super) fn new(points: Vec<f64>, layout: MixtureLayout, cells: Option<&Cells>) -> Vec<Self> {
         let d = layout.dim;
+        if layout.shared {
+            return vec![Self::Shared(Sample::new(&points, d))];
+        }
         let Some(cells) = cells else {
             if layout.components > 1 || layout.tails {
                 return vec![Self::Points(points)];

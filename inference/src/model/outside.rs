@@ -111,9 +111,11 @@ impl TrainedModel {
 
     /// What held-out rows said in training of the n up to which the model can be trusted; else a rule of thumb.
     fn many(&self, n: usize) -> Option<Note> {
-        if let Networks::Refined(_) = &self.networks {
-            // It says by itself where it does not hold.
-            return None;
+        // These say by themselves where they do not hold, or how well they are known.
+        match &self.networks {
+            Networks::Refined(_) => return None,
+            Networks::Likelihood { layout, .. } if layout.shared => return None,
+            _ => {}
         }
         let measured = self.info.notes.iter().find_map(|note| match note {
             Note::Trusted { n, .. } => Some(*n),
@@ -171,6 +173,7 @@ mod tests {
             cells: false,
             mixed: None,
             tails: false,
+            shared: false,
         };
         let spec = MlpSpec {
             input: 1,

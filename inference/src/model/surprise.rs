@@ -167,6 +167,7 @@ impl MixtureLayout {
         let mean = &scratch.components[component].mean;
         let factor = &scratch.components[component].factor;
         let mut noise: Vec<f64> = (0..self.dim).map(|_| StandardNormal.sample(rng)).collect();
+        self.spread_shared(&scratch.components[component], &mut noise, rng);
         // Lᵀ r = ξ, backwards: what row i of L adds to the equations before is taken off them.
         for i in (0..self.dim).rev() {
             let columns = self.columns(i);

@@ -39,13 +39,13 @@ impl Tail {
         let share = 1.0 / (1.0 + (-f64::from(output)).exp());
         let freedom = (low + (high - low) * share).exp();
         let by_output = freedom * (high - low) * share * (1.0 - share);
-        Self { freedom, by_output, complete: normaliser(freedom, columns) }
+        Self { freedom, by_output, complete: normaliser(freedom, columns as f64) }
     }
 
     /// log t less Σ log L_ii, and its derivative by ν, of `seen` of the group's `columns` at the squared distance q.
     fn log(&self, q: f64, seen: usize, columns: usize) -> [f64; 2] {
         let (freedom, total) = (self.freedom, self.freedom + seen as f64);
-        let [value, slope] = if seen == columns { self.complete } else { normaliser(freedom, seen) };
+        let [value, slope] = if seen == columns { self.complete } else { normaliser(freedom, seen as f64) };
         let log = (q / freedom).ln_1p();
         [value - 0.5 * total * log, slope - 0.5 * log + 0.5 * total * q / (freedom * (freedom + q))]
     }
@@ -57,22 +57,14 @@ impl Tail {
 
     /// The Fisher information of `seen` values.
     fn information(&self, seen: usize) -> TailInformation {
-        let (freedom, d) = (self.freedom, seen as f64);
-        let total = freedom + d;
-        let curvature = 0.25 * (trigamma(0.5 * freedom) - trigamma(0.5 * total));
-        TailInformation {
-            gaussian: total / (total + 2.0),
-            trace: -2.0 / (total + 2.0),
-            both: 2.0 / (total * (total + 2.0)),
-            freedom: (curvature - d * (total + 4.0) / (2.0 * freedom * total * (total + 2.0))).max(0.0),
-        }
+        TailInformation::new(self.freedom, seen as f64)
     }
 }
 
 /// What makes the information of a t of that of a Gaussian: times `gaussian`, plus products of tr L⁻¹∂L with itself, with ∂ν, and of ∂ν with itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TailInformation {
-    gaussian: f64,
+    pub(super) gaussian: f64,
     trace: f64,
     both: f64,
     freedom: f64,
@@ -82,18 +74,30 @@ pub(super) struct TailInformation {
 pub(super) type TailTangent = [f64; 2];
 
 impl TailInformation {
+    /// That of `d` values that are seen, of ν degrees of freedom.
+    pub(super) fn new(freedom: f64, d: f64) -> Self {
+        let total = freedom + d;
+        let curvature = 0.25 * (trigamma(0.5 * freedom) - trigamma(0.5 * total));
+        Self {
+            gaussian: total / (total + 2.0),
+            trace: -2.0 / (total + 2.0),
+            both: 2.0 / (total * (total + 2.0)),
+            freedom: (curvature - d * (total + 4.0) / (2.0 * freedom * total * (total + 2.0))).max(0.0),
+        }
+    }
+
     /// The share that is not a Gaussian's, along two parameters.
     pub(super) fn product(&self, a: TailTangent, b: TailTangent) -> f64 {
         self.trace * a[0] * b[0] + self.both * (a[0] * b[1] + a[1] * b[0]) + self.freedom * a[1] * b[1]
     }
 }
 
-/// log Γ((ν+D)/2) - log Γ(ν/2) - D/2 log(ν/2) and its derivative by ν.
-fn normaliser(freedom: f64, seen: usize) -> [f64; 2] {
-    if seen == 0 {
+/// log Γ((ν+D)/2) - log Γ(ν/2) - D/2 log(ν/2) and its derivative by ν, of D values.
+pub(super) fn normaliser(freedom: f64, d: f64) -> [f64; 2] {
+    if d == 0.0 {
         return [0.0; 2];
     }
-    let (half, d) = (0.5 * freedom, seen as f64);
+    let half = 0.5 * freedom;
     let value = ln_gamma(half + 0.5 * d) - ln_gamma(half) - 0.5 * d * half.ln();
     [value, 0.5 * (digamma(half + 0.5 * d) - digamma(half) - d / freedom)]
 }

@@ -33,6 +33,8 @@ pub(super) struct Candidate {
     pub(super) mixed: Option<Mixed>,
     /// Whether components are Student t in place of Gaussians.
     pub(super) tails: bool,
+    /// Whether observations of one parameter share an error.
+    pub(super) shared: bool,
     /// Without hidden layers.
     pub(super) linear: bool,
     /// Whether it may be chosen, or is there for a mixture to start from only.
@@ -75,6 +77,7 @@ impl Run<'_> {
             form,
             mixed: None,
             tails: false,
+            shared: forms().all(|(_, form)| self.may_share(form)),
             linear,
             eligible: true,
             fold: 0,
@@ -122,7 +125,12 @@ impl Run<'_> {
                 ..layout
             },
             // Tails are those of real numbers.
-            _ => MixtureLayout { tails: candidate.tails, cells: layout.cells && !candidate.tails, ..layout },
+            _ => MixtureLayout {
+                tails: candidate.tails,
+                shared: candidate.shared,
+                cells: layout.cells && !candidate.tails,
+                ..layout
+            },
         }
     }
 
@@ -130,7 +138,14 @@ impl Run<'_> {
         let DensityForm { components, covariance } = *form;
         // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
         let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
-        MixtureLayout { components, dim: self.data.dim_x, covariance, cells, mixed: None, tails: false }
+        MixtureLayout { components, dim: self.data.dim_x, covariance, cells, mixed: None, tails: false, shared: false }
+    }
+
+    /// Whether observations of one parameter can share an error under a form: where there are some, of real numbers.
+    pub(super) fn may_share(&self, form: &DensityForm) -> bool {
+        let data = self.data;
+        let real = !data.observation_map.counts.contains(&true);
+        self.options.likelihood.shared_error && form.components == 1 && data.n_obs > 1 && real
     }
 
     pub(super) fn describe(&self, candidate: &Candidate) -> String {
@@ -146,7 +161,8 @@ impl Run<'_> {
         } else {
             form
         };
-        format!("{form}{kind}{}", if candidate.linear { ", linear" } else { "" })
+        let shared = if candidate.shared { " with an error that observations share" } else { "" };
+        format!("{form}{kind}{shared}{}", if candidate.linear { ", linear" } else { "" })
     }
 
     /// The untrained network of a candidate.
@@ -165,6 +181,7 @@ impl Run<'_> {
         let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
         let biases = network.parameters().len() - layout.outputs();
         layout.start_tails(&mut network.parameters_mut()[biases..], START_FREEDOM);
+        layout.start_shared(&mut network.parameters_mut()[biases..]);
         match (candidate.origin, candidate.mixed, self.categories()) {
             (Some(origin), Some(_), _) => self.split_blocks(&mut network, layout, origin, &mut rng)?,
             (Some(origin), ..) => self.split(&mut network, layout, origin, &mut rng)?,

@@ -270,6 +270,12 @@ impl TrainingData {
         &self.latent[row * self.dim_theta..(row + 1) * self.dim_theta]
     }
 
+    /// Features of all observations of one parameter, (K, d).
+    pub fn feature_rows(&self, row: usize) -> &[f32] {
+        let width = self.n_obs * self.dim_x;
+        &self.features[row * width..(row + 1) * width]
+    }
+
     /// Features of observation `k` of one parameter.
     pub fn feature_row(&self, row: usize, k: usize) -> &[f32] {
         let index = row * self.n_obs + k;

@@ -5,6 +5,7 @@ use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use crate::model::cells::{Cells, Interval};
 use crate::model::density::{MixtureLayout, MixtureScratch};
 use crate::model::mixed::Categories;
+use crate::model::shared::Sample;
 use rand::RngExt;
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::ops::Range;
@@ -63,7 +64,8 @@ impl<'a> DensityObjective<'a> {
         let data = self.data;
         let outputs = self.engine.spec().output;
         let mut sums = vec![0.0; rows.len() * outputs];
-        for observation in 0..data.n_obs {
+        let observations = if self.layout.shared { 1 } else { data.n_obs };
+        for observation in 0..observations {
             for (chunk, sums) in rows.chunks(CHUNK_ROWS).zip(sums.chunks_mut(CHUNK_ROWS * outputs)) {
                 self.assemble_chosen(
                     chunk
@@ -74,11 +76,12 @@ impl<'a> DensityObjective<'a> {
                 let DensityWorkspace { input, target, out, mixture, intervals, forward, .. } = &mut workspace;
                 let out = &mut out[..chunk.len() * outputs];
                 self.engine.forward(&input[..chunk.len() * self.engine.spec().input], forward, out);
+                let weight = if self.layout.shared { data.n_obs as f64 } else { 1.0 };
                 let parts =
                     out.chunks_exact(outputs).zip(target.chunks_exact(self.width())).zip(sums.chunks_mut(outputs));
                 for ((out, target), sum) in parts {
                     self.layout.expand(out, mixture);
-                    self.accumulate(target, 1.0, (mixture, intervals), Some(sum));
+                    self.accumulate(target, weight, (mixture, intervals), Some(sum));
                 }
             }
         }
@@ -93,7 +96,7 @@ impl<'a> DensityObjective<'a> {
             for c in 0..layout.components {
                 let weight = layout.log_weight(mixture, c).exp();
                 let component = &mixture.components[c];
-                let variances = layout.variances(&component.factor);
+                let variances = layout.variances(&layout.factor_of_one(component));
                 for j in 0..d {
                     mean[j] += weight * component.mean[j];
                     square[j] += weight * (component.mean[j].powi(2) + variances[j]);
@@ -114,7 +117,7 @@ impl<'a> DensityObjective<'a> {
             let mut scores = vec![0.0; d];
             for (c, component) in mixture.components.iter().enumerate() {
                 let weight = layout.log_weight(mixture, c).exp();
-                for (j, variance) in layout.variances(&component.factor).into_iter().enumerate() {
+                for (j, variance) in layout.variances(&layout.factor_of_one(component)).into_iter().enumerate() {
                     scores[j] = (target[j] - component.mean[j]) / variance.sqrt();
                     tails[j][0] += weight * normal.cdf(scores[j]);
                     tails[j][1] += weight * normal.sf(scores[j]);
@@ -131,6 +134,22 @@ impl<'a> DensityObjective<'a> {
         });
     }
 
+    /// The outputs at rows, and what they are to predict.
+    pub fn outputs(&self, rows: &[u32], noise: StreamKey) -> (Vec<Vec<f32>>, Vec<Vec<f64>>) {
+        let mut workspace = self.workspace();
+        let width = self.engine.spec().output;
+        let (mut outputs, mut targets) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for chunk in rows.chunks(CHUNK_ROWS) {
+            self.assemble_chosen(chunk.iter().map(|&row| (row, 0, noise, u64::from(row))), &mut workspace);
+            let DensityWorkspace { input, target, out, forward, .. } = &mut workspace;
+            let out = &mut out[..chunk.len() * width];
+            self.engine.forward(&input[..chunk.len() * self.engine.spec().input], forward, out);
+            outputs.extend(out.chunks_exact(width).map(<[f32]>::to_vec));
+            targets.extend(target.chunks_exact(self.width()).take(chunk.len()).map(<[f64]>::to_vec));
+        }
+        (outputs, targets)
+    }
+
     /// Calls `visit` with the first observation of each row and the density's numbers.
     fn expanded(&self, rows: &[u32], noise: StreamKey, mut visit: impl FnMut(&[f64], &MixtureScratch)) {
         let mut workspace = self.workspace();
@@ -140,22 +159,23 @@ impl<'a> DensityObjective<'a> {
             let DensityWorkspace { input, target, out, mixture, forward, .. } = &mut workspace;
             let out = &mut out[..chunk.len() * outputs];
             self.engine.forward(&input[..chunk.len() * self.engine.spec().input], forward, out);
-            for (out, target) in out.chunks_exact(outputs).zip(target.chunks_exact(d)) {
+            for (out, target) in out.chunks_exact(outputs).zip(target.chunks_exact(self.width())) {
                 self.layout.expand(out, mixture);
-                visit(target, mixture);
+                visit(&target[..d], mixture);
             }
         }
     }
 
-    /// Numbers of a target: those of an observation, or the parameters.
+    /// Numbers of a target: those of an observation, of all that share an error, or the parameters.
     fn width(&self) -> usize {
         match self.direction {
             Direction::Posterior => self.layout.dim,
+            Direction::Likelihood if self.layout.shared => self.data.n_obs * self.data.dim_x,
             Direction::Likelihood => self.data.dim_x,
         }
     }
 
-    /// log p of a target under the expanded row; adds `weight` times its gradient.
+    /// log p of a target under the expanded row, of several observations their mean; adds `weight` times its gradient.
     fn accumulate(
         &self,
         target: &[f64],
@@ -167,6 +187,11 @@ impl<'a> DensityObjective<'a> {
             let real: Vec<f64> = categories.real().map(|column| target[column]).collect();
             let block = self.layout.block_of(categories.category(target));
             return self.layout.accumulate_mixed(block, &real, weight, mixture, gradient) + categories.constant();
+        }
+        if self.layout.shared {
+            let share = 1.0 / self.data.n_obs as f64;
+            let sample = Sample::new(target, self.layout.dim);
+            return share * self.layout.accumulate_shared(&sample, share * weight, mixture, gradient);
         }
         match &self.cells {
             None => self.layout.accumulate(target, weight, mixture, gradient),
@@ -200,7 +225,10 @@ impl<'a> DensityObjective<'a> {
         let inputs = workspace.input.chunks_exact_mut(self.engine.spec().input);
         let targets = workspace.target.chunks_exact_mut(self.width());
         for (((row, observation, noise, index), input), target) in chosen.zip(inputs).zip(targets) {
-            let features = data.feature_row(row as usize, observation);
+            let features = match self.layout.shared {
+                true => data.feature_rows(row as usize),
+                false => data.feature_row(row as usize, observation),
+            };
             let latent = data.latent_row(row as usize);
             let (given, wanted) = match self.direction {
                 Direction::Posterior => (features, latent),
@@ -212,7 +240,7 @@ impl<'a> DensityObjective<'a> {
                 Input::Canonical(symmetry) => input.copy_from_slice(&symmetry.canonical(given).1),
             }
             target.iter_mut().zip(wanted).for_each(|(target, &value)| *target = f64::from(value));
-            if self.direction == Direction::Likelihood {
+            if self.direction == Direction::Likelihood && !self.layout.shared {
                 let mut rng = noise.rng(index);
                 let whole = |column| {
                     self.cells.as_ref().is_some_and(|cells| cells.has(column))

@@ -59,6 +59,7 @@ impl<'a> Run<'a> {
             cells: false,
             mixed: None,
             tails: false,
+            shared: false,
         };
         let network = linear.network(layout, m)?;
         let loss = pairs.mean_loss(&linear);

@@ -18,6 +18,9 @@ pub(super) const WORTH: f64 = 0.01;
 /// How long further members are trained, relative to where the first was best.
 const OVERTIME: f64 = 1.2;
 
+/// Streams of networks with shared errors start so many further.
+const SHARED_STREAMS: usize = 3000;
+
 /// How many times the components of the largest mixture are tried next if it is the best.
 pub(super) const GROWTH: usize = 4;
 
@@ -37,7 +40,8 @@ impl<'a> Run<'a> {
         let options = &self.options.likelihood;
         let variants: Vec<(String, OptimizerOptions)> = self.options.search.variants(&options.optimizer).collect();
         let (chosen, tried) = self.choose(&variants)?;
-        let Tried { candidate, network } = self.tails(&variants, &tried, chosen)?;
+        let chosen = self.tails(&variants, &tried, chosen)?;
+        let Tried { candidate, network } = self.share(&variants, chosen)?;
         let mut first = self.other_rates(&candidate, network)?;
         let (symmetry, input) = self.symmetric(&candidate, &mut first)?;
 
@@ -61,13 +65,34 @@ impl<'a> Run<'a> {
             network
         };
         // Each further member holds out a fold of its own.
-        let folds: Vec<(Mlp<f32>, usize)> = kept.into_iter().map(member).zip(0..).collect();
+        let mut folds: Vec<(Mlp<f32>, usize)> = kept.into_iter().map(member).zip(0..).collect();
         let layout = self.layout(&candidate);
-        let error = self.note_trust(&folds, layout, &symmetry)?;
+        for (network, fold) in folds.iter_mut().filter(|_| layout.shared) {
+            self.refit_shared(network, layout, &input, &self.data.fold(*fold).validation);
+        }
+        // A shared error is in the likelihood itself.
+        let error = if layout.shared { None } else { self.note_trust(&folds, layout, &symmetry)? };
         let members = folds.into_iter().map(|(network, _)| network).collect();
         let mut model = self.model(Networks::Likelihood { members, layout, symmetry, success, region: None });
         model.info.error = error;
         Ok(model)
+    }
+
+    /// Trains the form that was chosen with an error that observations share, where training sets have several of each parameter; the one to use.
+    fn share(&mut self, variants: &[(String, OptimizerOptions)], chosen: Tried) -> Result<Tried> {
+        let Tried { candidate, network } = chosen;
+        if candidate.shared || candidate.tails || candidate.mixed.is_some() || !self.may_share(&candidate.form) {
+            return Ok(chosen);
+        }
+        let stream = SHARED_STREAMS + candidate.stream;
+        let candidate = Candidate { shared: true, stream, ..candidate };
+        let networks = self.try_all(&[candidate], variants, f64::INFINITY)?;
+        let shared = self.best(networks.clone());
+        let loss = |index: usize| self.done[index].1.best_validation_loss;
+        let best = if loss(shared) < loss(network) + WORTH { Tried { candidate, network: shared } } else { chosen };
+        self.keep(network..network + 1, best.network);
+        self.keep(networks, best.network);
+        Ok(best)
     }
 
     /// Trains networks of each form with each of the optimisers: single Gaussians, then mixtures that start from them, and larger mixtures

@@ -19,6 +19,7 @@ mod residuals;
 mod rows;
 mod run;
 mod screen;
+mod shared;
 mod standardise;
 mod success;
 mod symmetry;

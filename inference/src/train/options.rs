@@ -51,7 +51,15 @@ impl Architecture {
     #[must_use]
     pub fn resolve(self, dim_x: usize, counts: bool) -> Self {
         let covariance = if counts { Covariance::Diagonal } else { Covariance::Full };
-        let layout = MixtureLayout { components: 1, dim: dim_x, covariance, cells: counts, mixed: None, tails: false };
+        let layout = MixtureLayout {
+            components: 1,
+            dim: dim_x,
+            covariance,
+            cells: counts,
+            mixed: None,
+            tails: false,
+            shared: false,
+        };
         match self {
             Self::Auto if layout.outputs() <= MOST_OUTPUTS => Self::Likelihood,
             Self::Auto => Self::Anchored,
@@ -212,6 +220,9 @@ pub struct LikelihoodOptions {
     /// contradict them beyond any doubt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub declared: Vec<SignedPermutation>,
+    /// Whether one Gaussian of real numbers tells an error that all observations of a parameter share from noise, where the training set has
+    /// several of each ([`crate::model::shared`]): posteriors then stop narrowing where the network no longer knows better.
+    pub shared_error: bool,
     /// Networks whose outputs are averaged if the form is one Gaussian: what they do not agree on is error. Each holds other rows out.
     pub members: usize,
     /// Multiples of the optimiser's learning rate, each > 0, that are tried too, with the form that was best: the network is replaced if one
@@ -237,6 +248,7 @@ impl Default for LikelihoodOptions {
             layer_norm: true,
             residual: true,
             symmetries: true,
+            shared_error: true,
             declared: Vec::new(),
             linear: true,
             candidates: vec![form(1, Covariance::Diagonal), form(1, Covariance::Full), form(4, Covariance::Full)],

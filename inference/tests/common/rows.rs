@@ -5,7 +5,7 @@ use tallsbi_data::{Prior, XTransform};
 use tallsbi_inference::Result;
 use tallsbi_inference::train::{RowSource, VisitRows};
 
-/// θ (N, m) and one observation of each, (N, 1, d), the leading `conditions` of its values known quantities.
+/// θ (N, m) and observations of each, (N, K, d), the leading `conditions` of its values known quantities.
 pub struct Rows {
     pub prior: Prior,
     pub theta: Array2<f32>,
@@ -19,7 +19,7 @@ impl RowSource for Rows {
     }
 
     fn n_obs(&self) -> usize {
-        1
+        self.x.dim().1
     }
 
     fn dim_x(&self) -> usize {

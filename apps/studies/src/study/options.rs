@@ -20,6 +20,7 @@ use tallsbi::{RecordingOptions, RefineOptions};
 /// | `title` | | heading of the report | |
 /// | `n_obs` | 1, 8, 14, 22, 30 | numbers of observations to condition on | increasing, ≥ 1 |
 /// | `simulations` | 50000 | rows of the training set | ≥ 1 |
+/// | `training_n_obs` | 1 | observations of each of its parameters: from 2 on a likelihood learns which error they share | ≥ 1 |
 /// | `posterior_samples` | 10000 | samples of each posterior | ≥ 2 |
 /// | `observations` | none: simulated at each run's `theta_true` | the user's observations, a recording, or a signal | |
 /// | `recording` | all of its only channel | [`RecordingOptions`] | |
@@ -42,6 +43,8 @@ pub struct StudyOptions {
     pub n_obs: Vec<usize>,
     /// Simulations in each training set.
     pub simulations: u64,
+    /// Observations of each of their parameters.
+    pub training_n_obs: usize,
     /// Samples of each posterior.
     pub posterior_samples: usize,
     /// The user's observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX; for models of signals also a recording (EDF, BDF, BrainVision).
@@ -171,6 +174,7 @@ impl Default for StudyOptions {
             title: String::new(),
             n_obs: vec![1, 8, 14, 22, 30],
             simulations: 50_000,
+            training_n_obs: 1,
             posterior_samples: 10_000,
             observations: None,
             recording: RecordingOptions::default(),
@@ -219,8 +223,11 @@ const JANSEN_RIT_TRUTH: [f64; 4] = [135.0, 220.0, 2000.0, 0.0];
 
 /// Simulations and epochs (per network) of the quick preset. A simulation costs far less than the epochs it is trained on, and
 /// many seen a few times give a better network in the same time than few seen often.
-const QUICK_SIMULATIONS: u64 = 300_000;
-const QUICK_EPOCHS: usize = 25;
+const QUICK_SIMULATIONS: u64 = 200_000;
+const QUICK_EPOCHS: usize = 16;
+/// Of each parameter: what these share beyond noise is the network's error.
+const QUICK_OBSERVATIONS: usize = 2;
+const QUICK_NETWORKS: usize = 2;
 /// Those of the full one (docs/lab/jrnmm.md).
 const FULL_SIMULATIONS: u64 = 2_000_000;
 const FULL_EPOCHS: usize = 12;
@@ -253,27 +260,28 @@ impl StudyOptions {
                 options.local_c2st.test.trials = 50;
                 options.coverage = CoverageStudy { pairs: 100, draws: 40 };
                 options.sampling.tempering.min_particles = 24;
-                options.one_network(QUICK_SIMULATIONS, QUICK_EPOCHS);
+                options.training_n_obs = QUICK_OBSERVATIONS;
+                options.networks(QUICK_NETWORKS, QUICK_SIMULATIONS, QUICK_EPOCHS);
             }
             Preset::Full => {
                 options.posterior_samples = 2000;
                 options.local_c2st.pairs = 1000;
                 options.coverage.pairs = 500;
-                options.one_network(FULL_SIMULATIONS, FULL_EPOCHS);
+                options.networks(1, FULL_SIMULATIONS, FULL_EPOCHS);
             }
             Preset::Paper => {}
         }
         options
     }
 
-    /// Trains one likelihood, one full Gaussian of the spectrum, on many simulations that are each seen a few times.
-    fn one_network(&mut self, simulations: u64, epochs: usize) {
+    /// Trains a likelihood, one full Gaussian of the spectrum, on many simulations that are each seen a few times.
+    fn networks(&mut self, members: usize, simulations: u64, epochs: usize) {
         self.simulations = simulations;
         self.train.likelihood = LikelihoodOptions {
             hidden: HIDDEN.to_vec(),
             candidates: vec![DensityForm { components: 1, covariance: Covariance::Full }],
             linear: false,
-            members: 1,
+            members,
             // Rows seen so rarely are not over-fitted.
             optimizer: OptimizerOptions { learning_rate: LEARNING_RATE, ..OptimizerOptions::default() },
             ..LikelihoodOptions::default()
@@ -294,6 +302,7 @@ impl StudyOptions {
         }
         check_range("n_obs", self.n_obs[self.n_obs.len() - 1], 1, "observations")?;
         check_range("simulations", self.simulations as usize, 1, "simulations")?;
+        check_range("training_n_obs", self.training_n_obs, 1, "observations")?;
         check_range("posterior_samples", self.posterior_samples, 2, "samples")?;
         check_range("coverage.draws", self.coverage.draws, 1, "samples")?;
         for (option, pairs) in [("local_c2st.pairs", self.local_c2st.pairs), ("coverage.pairs", self.coverage.pairs)] {

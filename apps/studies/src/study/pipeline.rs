@@ -150,13 +150,22 @@ impl<'a> Planner<'a, '_> {
         let (session, options, run) = (self.session, self.options, self.run);
         let id = self.graph.add(Step {
             name: self.name("training-set"),
-            options: steps::simulated_by(run, json!({ "rows": options.simulations, "seed": session.seed }))?,
+            options: steps::simulated_by(
+                run,
+                json!({ "rows": options.simulations, "n_obs": options.training_n_obs, "seed": session.seed }),
+            )?,
             inputs: vec![],
-            cost: cost::SIMULATION * options.simulations as f64,
+            cost: cost::SIMULATION * (options.simulations * options.training_n_obs as u64) as f64,
             resumes: true,
             action: Box::new(move |folder| {
                 let task = run_task(run)?.context("a simulated training set needs a task")?;
-                steps::simulation(session, task.as_ref(), options.simulations, 1, &folder.join(file::TRAINING))
+                steps::simulation(
+                    session,
+                    task.as_ref(),
+                    options.simulations,
+                    options.training_n_obs,
+                    &folder.join(file::TRAINING),
+                )
             }),
         });
         Ok((Some(id), self.graph.folder(id).join(file::TRAINING)))

@@ -2,6 +2,7 @@
 
 use super::super::density::MixtureLayout;
 use super::super::missing::Hidden;
+use super::super::shared::SharedTangent;
 use super::{LikelihoodModel, RowScratch};
 use crate::precision::dot;
 use crate::tempering::Likelihood;
@@ -18,6 +19,9 @@ impl LikelihoodModel {
         }
         out.fill(0.0);
         row.whitened.resize(m * d, 0.0);
+        if layout.shared {
+            return self.information_of_shared(patterns, tangents, row, out);
+        }
         for (index, c) in (0..patterns.len()).flat_map(|index| (0..layout.components).map(move |c| (index, c))) {
             let (hidden, n) = (&patterns[index], row.counts[index]);
             let weight = n * layout.log_weight(&row.mixture, c).exp();
@@ -35,6 +39,23 @@ impl LikelihoodModel {
                     out[b * m + a] = out[a * m + b];
                 }
             }
+        }
+    }
+
+    /// The same of observations that share the network's error; where values are missing, of the others' marginal as above.
+    fn information_of_shared(&self, patterns: &[Hidden], tangents: &[f32], row: &mut RowScratch, out: &mut [f64]) {
+        let (layout, d, m, outputs) = (self.layout, self.layout.dim, self.dim_theta(), self.layout.outputs());
+        let Some(hidden) = patterns.first() else { return };
+        let (n, seen) = (row.counts[0], d - hidden.columns().len());
+        let entries = self.whiten_tangents(hidden, 0, tangents, row);
+        let of = |a: usize| SharedTangent {
+            mean: &row.whitened[a * d..(a + 1) * d],
+            relative: &row.relative[a * entries..(a + 1) * entries],
+            outputs: &tangents[a * outputs..(a + 1) * outputs],
+        };
+        for (a, b) in (0..m).flat_map(|a| (0..=a).map(move |b| (a, b))) {
+            out[a * m + b] = layout.shared_information(&row.mixture.components[0], (n, seen), [of(a), of(b)]);
+            out[b * m + a] = out[a * m + b];
         }
     }
 
