@@ -307,6 +307,10 @@ impl Model {
         monitor: &dyn Monitor,
     ) -> tallsbi_inference::Result<Samples> {
         let (samples, tempering) = (options.samples, &options.tempering);
+        if self.trained.shares_error() && options.network_error == ErrorOfNetworks::Ignore {
+            let message = "the error is a part of this model's likelihood; train with shared_error = false to take networks for exact";
+            return Err(InferenceError::Option { option: "network_error", message: message.into() });
+        }
         let error = self.trained.info.error.filter(|_| options.network_error == ErrorOfNetworks::Include);
         match (&self.prepared, error) {
             (PreparedModel::Likelihood(model), Some(error)) => {

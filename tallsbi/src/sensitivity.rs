@@ -2,10 +2,10 @@
 //! posterior.
 //!
 //! In latent coordinates, in which the prior is N(0, I), one observation has the information F(z), and n of them leave about (I + n F)⁻¹ of the prior's
-//! covariance (van der Vaart 1998, ch. 10). The information of a single value is that of its marginal likelihood: all other values missing.
+//! covariance (van der Vaart 1998, ch. 10). Where a network's error bounds what n observations tell, they are worth less: n/(1 + n e²), or what the likelihood of n that share an error says. The information of a single value is that of its marginal likelihood: all other values missing.
 
 use crate::{Error, Model, Result};
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::Monitor;
@@ -36,7 +36,8 @@ pub struct Sensitivity {
 const TIMES: [usize; 2] = [2, 4];
 
 impl Model {
-    /// What the observations (n, d), [centred](Model::centre), tell at samples (S, m) of their posterior; nothing for models that learned scores, and refined ones.
+    /// What the observations (n, d), [centred](Model::centre), tell at samples (S, m) of their posterior, which counts for `worth` of them
+    /// ([`SampleInfo::worth`](tallsbi_inference::sample::SampleInfo); all of them if none is given); nothing for models that learned scores, and refined ones.
     ///
     /// # Errors
     /// When shapes do not fit, or the monitor asked to stop.
@@ -44,6 +45,7 @@ impl Model {
         &self,
         observations: ArrayView2<'_, f32>,
         theta: ArrayView2<'_, f64>,
+        worth: Option<f64>,
         monitor: &dyn Monitor,
     ) -> Result<Option<Sensitivity>> {
         self.check_width("observations", observations.ncols())?;
@@ -61,12 +63,20 @@ impl Model {
         }
         let n = observations.nrows();
         let seen = observations.slice(s![..n.min(OBSERVATIONS), ..]);
-        let whole = informations(model, seen, &latent)?;
-        let now = left(&whole, m, n);
-        let ratio = |times: usize| -> Vec<f64> {
-            left(&whole, m, times * n).iter().zip(&now).map(|(later, now)| later / now).collect()
+        let deviations = |count: usize| -> Result<Vec<f64>> {
+            // Observations that share an error tell less the more there are.
+            let rows = if model.shares_error() { count } else { seen.nrows() };
+            let rows: Vec<usize> = (0..rows).map(|row| row % seen.nrows()).collect();
+            let each = informations(model, seen.select(Axis(0), &rows).view(), &latent)?;
+            let error = worth.map_or(0.0, |worth| 1.0 / worth - 1.0 / n as f64);
+            Ok(left(&each, m, count as f64 / (1.0 + count as f64 * error)))
         };
-        let expected = TIMES.iter().map(|&times| (times * n, ratio(times))).collect();
+        let now = deviations(n)?;
+        let ratio = |&times: &usize| -> Result<(usize, Vec<f64>)> {
+            let later = deviations(times * n)?;
+            Ok((times * n, later.iter().zip(&now).map(|(later, now)| later / now).collect()))
+        };
+        let expected = TIMES.iter().map(ratio).collect::<Result<_>>()?;
         let conditions = self.trained().info.conditions;
         let measured = observations.ncols() - conditions;
         if measured > VALUES {
@@ -78,7 +88,9 @@ impl Model {
                 let kept = column < conditions || column == conditions + value;
                 if kept { seen[[row, column]] } else { f32::NAN }
             };
-            let x = Array2::from_shape_fn(seen.dim(), only);
+            // Of one for itself, where they share an error.
+            let rows = if model.shares_error() { 1 } else { seen.nrows() };
+            let x = Array2::from_shape_fn((rows, seen.ncols()), only);
             let known = x.column(conditions + value).iter().any(|value| !value.is_nan());
             if !known {
                 return Ok(vec![0.0; m]);
@@ -103,10 +115,10 @@ fn informations(model: &LikelihoodModel, x: ArrayView2<'_, f32>, latent: &[f64])
 }
 
 /// Prior standard deviations of each parameter that n observations leave: roots of the mean variances.
-fn left(informations: &[Vec<f64>], m: usize, n: usize) -> Vec<f64> {
+fn left(informations: &[Vec<f64>], m: usize, n: f64) -> Vec<f64> {
     let mut variances = vec![0.0; m];
     for information in informations {
-        let mut precision: Vec<f64> = information.iter().map(|value| n as f64 * value).collect();
+        let mut precision: Vec<f64> = information.iter().map(|value| n * value).collect();
         (0..m).for_each(|a| precision[a * m + a] += 1.0);
         // At least the prior's.
         if !cholesky(&mut precision, m) {
@@ -134,7 +146,9 @@ mod tests {
         let x = observe(&*task, &[0.1; 10], 5, 0, &Silent).unwrap();
         let samples =
             model.sample(x.view(), &SampleOptions { samples: 200, ..Default::default() }, 0, &Silent).unwrap();
-        let found = model.sensitivity(x.view(), samples.theta.view(), &Silent).unwrap().expect("a likelihood");
+        let of =
+            |worth| model.sensitivity(x.view(), samples.theta.view(), worth, &Silent).unwrap().expect("a likelihood");
+        let (found, bounded) = (of(None), of(Some(4.0)));
         let exact = task.exact_posterior(x.view()).unwrap();
         let prior = task.prior().mean_and_sd();
         for (i, row) in found.values.iter().enumerate() {
@@ -146,6 +160,9 @@ mod tests {
             // Four times as many: variances 1/(1 + 20 F) in place of 1/(1 + 5 F).
             let expected = ((1.0 + 5.0 * information) / (1.0 + 20.0 * information)).sqrt();
             assert!((found.expected[1].1[i] / expected - 1.0).abs() < 0.05 && found.expected[1].0 == 20);
+            // With an error of 1/4 - 1/5: 20 of them are worth 10.
+            let expected = ((1.0 + 4.0 * information) / (1.0 + 10.0 * information)).sqrt();
+            assert!((bounded.expected[1].1[i] / expected - 1.0).abs() < 0.05);
         }
     }
 }

@@ -120,6 +120,34 @@ fn the_error_of_networks_widens_posteriors_of_many_observations() {
     place.fails(refused, 2, "--network-error is for likelihood models, scores.safetensors is anchored");
 }
 
+/// Two observations of each parameter: posteriors stop narrowing, the same on any number of threads and from an interrupted file, and leave-one-out densities are given the others.
+#[test]
+fn observations_of_the_same_parameters_teach_the_error_that_they_share() {
+    let place = Place::new();
+    place.run("simulate lotka_volterra -n 1500 --n-obs 2 -o train.h5");
+    let form = "[[likelihood.candidates]]\ncomponents = 1\ncovariance = \"diagonal\"\n";
+    std::fs::write(place.at("with.toml"), form).unwrap();
+    std::fs::write(place.at("without.toml"), format!("[likelihood]\nshared_error = false\n{form}")).unwrap();
+    let train = "train train.h5 --epochs 10 --hidden 32,32 --members 2 -q";
+    for threads in [1, 2] {
+        place.run(&format!("{train} --config with.toml -o with{threads}.safetensors --threads {threads}"));
+    }
+    assert_eq!(place.digest("with1.safetensors"), place.digest("with2.safetensors"));
+    place.run(&format!("{train} --config without.toml -o without.safetensors"));
+    place.run("observe lotka_volterra --from-prior -n 1000 -o obs.h5 --seed 3");
+    let sample = "sample with1.safetensors --observations obs.h5 --samples 200 -q --force";
+    let with = place.json(&format!("{sample} -o with.nc"));
+    let without = "sample without.safetensors --observations obs.h5 --samples 200 -q --force -o without.nc";
+    let without = place.json(&format!("{without} --network-error ignore"));
+    let sd = |of: &serde_json::Value| of["sd"][0].as_f64().unwrap();
+    assert!(sd(&with) > 3.0 * sd(&without), "{with} {without}");
+    place.run(&format!("{sample} -o again.nc --network-error include --threads 7"));
+    assert_eq!(place.digest("with.nc"), place.digest("again.nc"));
+    place.fails(&format!("{sample} -o no.nc --network-error ignore"), 2, "a part of this model's likelihood");
+    place.fails(&format!("{sample} -o no.nc --lapse 0.1"), 2, "train with shared_error = false");
+    place.run(&format!("{sample} --n-obs 3 --log-likelihood -o pointwise.nc"));
+}
+
 /// Training interrupted by Ctrl-C and resumed gives the uninterrupted weights.
 /// Two runs on one output would lose one of the models, and share a checkpoint.
 #[cfg(unix)]

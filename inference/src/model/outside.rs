@@ -112,10 +112,8 @@ impl TrainedModel {
     /// What held-out rows said in training of the n up to which the model can be trusted; else a rule of thumb.
     fn many(&self, n: usize) -> Option<Note> {
         // These say by themselves where they do not hold, or how well they are known.
-        match &self.networks {
-            Networks::Refined(_) => return None,
-            Networks::Likelihood { layout, .. } if layout.shared => return None,
-            _ => {}
+        if matches!(&self.networks, Networks::Refined(_)) || self.shares_error() {
+            return None;
         }
         let measured = self.info.notes.iter().find_map(|note| match note {
             Note::Trusted { n, .. } => Some(*n),

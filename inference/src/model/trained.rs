@@ -179,6 +179,19 @@ impl TrainedModel {
         }
     }
 
+    /// Whether its likelihood has an [error that observations share](super::shared) in it.
+    pub fn shares_error(&self) -> bool {
+        matches!(&self.networks, Networks::Likelihood { layout, .. } if layout.shared)
+    }
+
+    /// Networks whose outputs are averaged.
+    pub fn members(&self) -> usize {
+        match &self.networks {
+            Networks::Likelihood { members, .. } => members.len(),
+            _ => 1,
+        }
+    }
+
     /// Packs the weights for evaluation.
     pub fn prepare(&self) -> PreparedModel {
         let map = self.observation_map.clone();

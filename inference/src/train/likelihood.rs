@@ -70,6 +70,9 @@ impl<'a> Run<'a> {
         for (network, fold) in folds.iter_mut().filter(|_| layout.shared) {
             self.refit_shared(network, layout, &input, &self.data.fold(*fold).validation);
         }
+        if layout.shared {
+            self.average_shared(&mut folds, layout, &input);
+        }
         // A shared error is in the likelihood itself.
         let error = if layout.shared { None } else { self.note_trust(&folds, layout, &symmetry)? };
         let members = folds.into_iter().map(|(network, _)| network).collect();

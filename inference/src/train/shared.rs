@@ -2,6 +2,9 @@
 //!
 //! Of rows it was trained on a network knows the error by heart. Two numbers, one added to all log β² and one to the output of ν, are fitted to held-out rows by scoring (Fisher's, with the empirical information)
 //! and put into its biases.
+//!
+//! An average of M networks errs less than each of them: of β² = s² + c², s² the squared error that networks have each for itself and c² what they have in common, s²/M + c² is left. s² is half the mean
+//! squared difference of two networks' means, whitened.
 
 use super::density::{DensityObjective, Direction, Input};
 use super::run::Run;
@@ -38,6 +41,60 @@ impl Run<'_> {
         let biases = network.parameters().len() - layout.outputs();
         add(layout, &mut network.parameters_mut()[biases..], shift);
     }
+}
+
+impl Run<'_> {
+    /// Takes off what β² of `networks` loses by averaging them.
+    pub(super) fn average_shared(&self, networks: &mut [(Mlp<f32>, usize)], layout: MixtureLayout, input: &Input) {
+        let rows = &self.data.validation[..self.data.validation.len().min(ROWS.0)];
+        if rows.len() < ROWS.1 || networks.len() < 2 {
+            return;
+        }
+        let outputs = |(network, _): &(Mlp<f32>, usize)| {
+            let objective =
+                DensityObjective::new(self.data, network, layout, Direction::Likelihood).with_input(input.clone());
+            objective.outputs(rows, self.key.child(Purpose::ValidationNoise)).0
+        };
+        let each: Vec<Vec<Vec<f32>>> = networks.iter().map(outputs).collect();
+        let left = share_left(layout, &each);
+        for (network, _) in networks {
+            let biases = network.parameters().len() - layout.outputs();
+            add(layout, &mut network.parameters_mut()[biases..], [left.ln(), 0.0]);
+        }
+    }
+}
+
+/// The share of β² that an average of networks with these outputs at the same rows has.
+fn share_left(layout: MixtureLayout, networks: &[Vec<Vec<f32>>]) -> f64 {
+    let count = networks.len() as f64;
+    let (mut own, mut terms) = (0.0, 0.0);
+    let mut scratch = MixtureScratch::default();
+    for row in 0..networks[0].len() {
+        let mut average = vec![0.0; layout.outputs()];
+        for network in networks {
+            average.iter_mut().zip(&network[row]).for_each(|(sum, value)| *sum += value / count as f32);
+        }
+        layout.expand(&average, &mut scratch);
+        let component = &scratch.components[0];
+        let squares = &component.shared.as_ref().expect("a layout with shared errors").squares;
+        let mut variances = vec![0.0; layout.dim];
+        for network in networks {
+            let (mut difference, mut whitened) = (vec![0.0; layout.dim], vec![0.0; layout.dim]);
+            let means = layout.mean_offset(0)..layout.mean_offset(0) + layout.dim;
+            for (out, i) in difference.iter_mut().zip(means) {
+                *out = f64::from(network[row][i] - average[i]);
+            }
+            layout.whiten(&component.factor, &difference, &mut whitened);
+            variances.iter_mut().zip(&whitened).for_each(|(sum, u)| *sum += u * u / (count - 1.0));
+        }
+        for (variance, square) in variances.iter().zip(squares) {
+            // Single rows shall not decide.
+            own += (variance / square).min(1.0);
+            terms += 1.0;
+        }
+    }
+    let own = own / terms;
+    (1.0 - (1.0 - 1.0 / count) * own).max(own / count)
 }
 
 /// Adds to log β² and to the output of ν.
@@ -91,8 +148,34 @@ fn fitted(layout: MixtureLayout, outputs: &[Vec<f32>], samples: &[Sample]) -> [f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Covariance;
     use rand_distr::{ChiSquared, Distribution, StandardNormal};
     use tallsbi_data::StreamKey;
+
+    /// Means that differ by s² = 0.1 of β² = 0.4 in each direction: 0.1/4 and 0.3 are left.
+    #[test]
+    fn an_average_of_networks_has_their_common_error_and_a_share_of_their_own() {
+        const D: usize = 5;
+        let layout = MixtureLayout { shared: true, covariance: Covariance::Diagonal, ..MixtureLayout::gaussian(D) };
+        let mut rng = StreamKey::root(9).rng(0);
+        let mut outputs = vec![0.0; layout.outputs()];
+        // A precision of 4.
+        outputs[D..2 * D].fill(2f32.ln());
+        outputs[layout.shared_range()][..D].fill(0.4f32.ln());
+        let mut network = || {
+            let mut row = || {
+                let mut outputs = outputs.clone();
+                for mean in &mut outputs[..D] {
+                    let normal: f64 = StandardNormal.sample(&mut rng);
+                    *mean = (0.5 * (0.1f64).sqrt() * normal) as f32;
+                }
+                outputs
+            };
+            (0..2000).map(|_| row()).collect::<Vec<_>>()
+        };
+        let left = share_left(layout, &[network(), network(), network(), network()]);
+        assert!((left - 0.325 / 0.4).abs() < 0.02, "{left}");
+    }
 
     /// Samples of β² = 0.4 and ν = 20 of networks that say 0.05 and 50.
     #[test]

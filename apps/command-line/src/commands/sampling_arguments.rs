@@ -184,7 +184,10 @@ impl SamplingArguments {
                 trained.architecture()
             )));
         }
-        if self.network_error == Some(ErrorOfNetworks::Include) && trained.info.error.is_none() {
+        if self.network_error == Some(ErrorOfNetworks::Include)
+            && trained.info.error.is_none()
+            && !trained.shares_error()
+        {
             return Err(usage(format!(
                 "--network-error include: held-out rows did not tell the error of {path} in training; leave it out"
             )));

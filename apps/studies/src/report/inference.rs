@@ -91,8 +91,13 @@ fn data(run: &RunResults) -> String {
     } else {
         format!("{} observations come from {}", run.observations.count, run.observations.source)
     };
-    format!(
-        "One network ({} architecture) was trained on {} single simulations{invalid}. {source}.",
-        training.architecture, training.simulations
-    )
+    let networks = match training.members {
+        1 => "One network".to_owned(),
+        several => format!("An average of {several} networks"),
+    };
+    let simulations = match training.n_obs {
+        1 => format!("{} single simulations", training.simulations),
+        several => format!("{} parameters with {several} simulations of each", training.simulations),
+    };
+    format!("{networks} ({} architecture) was trained on {simulations}{invalid}. {source}.", training.architecture)
 }

@@ -106,6 +106,23 @@ fn predictive(mean: f64, adjusted: f64) -> PredictiveResults {
     }
 }
 
+fn training() -> TrainingResults {
+    TrainingResults {
+        simulations: 1000,
+        invalid: 3,
+        n_obs: 1,
+        members: 1,
+        architecture: "anchored".into(),
+        networks: vec![LossCurves {
+            network: "residual".into(),
+            kept: true,
+            best_epoch: 2,
+            training: vec![3.0, 1.0, 0.9],
+            validation: vec![3.0, 1.1, 1.2],
+        }],
+    }
+}
+
 fn results(folder: &Path, label: &str) -> StudyResults {
     let prior = Prior::uniform(&[("mu", -10.0, 10.0), ("sigma", -10.0, 10.0)]).expect("a prior");
     let posteriors: Vec<PosteriorResults> = [1, 30]
@@ -159,18 +176,7 @@ fn results(folder: &Path, label: &str) -> StudyResults {
             task: "jrnmm".into(),
             units: vec!["1/s".into(), String::new()],
             truth: Some(vec![0.0, 0.0]),
-            training: TrainingResults {
-                simulations: 1000,
-                invalid: 3,
-                architecture: "anchored".into(),
-                networks: vec![LossCurves {
-                    network: "residual".into(),
-                    kept: true,
-                    best_epoch: 2,
-                    training: vec![3.0, 1.0, 0.9],
-                    validation: vec![3.0, 1.1, 1.2],
-                }],
-            },
+            training: training(),
             observations: ObservationResults {
                 source: "simulated".into(),
                 count: 30,

@@ -44,8 +44,10 @@ pub(super) fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, roo
     let observations = Observations::read(&plan.observations.join(file::OBSERVATIONS))?;
     let truth: Option<Vec<f64>> = observations.theta_true.map(|theta| theta.iter().map(|&v| v.into()).collect());
     let model = load_model(&plan.model)?;
-    let sensitivity = sensitivity(plan, &observations.x, &model, root)?;
     let posteriors = plan.posteriors.iter().map(|plan| posterior(plan, &prior, truth.as_deref(), root));
+    let posteriors = posteriors.collect::<Result<Vec<_>>>()?;
+    let worth = posteriors.last().and_then(|last| last.worth);
+    let sensitivity = sensitivity(plan, (&observations.x, worth), &model, root)?;
     Ok(RunResults {
         name: run.name.clone(),
         label: if run.label.is_empty() { run.name.clone() } else { run.label.clone() },
@@ -54,6 +56,8 @@ pub(super) fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, roo
         training: TrainingResults {
             simulations: set.rows(),
             invalid: set.count_invalid()?,
+            n_obs: set.spec().n_obs.unwrap_or(1),
+            members: model.members(),
             architecture: model.architecture().to_owned(),
             networks: LossCurves::of(&model),
         },
@@ -68,7 +72,7 @@ pub(super) fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, roo
                 _ => None,
             },
         },
-        posteriors: posteriors.collect::<Result<_>>()?,
+        posteriors,
         refined: plan.refined.as_ref().map(|plan| refined(plan, &prior, truth.as_deref(), root)).transpose()?,
         sensitivity,
         predictive: plan.predictive.as_deref().map(read_json).transpose()?,
@@ -80,7 +84,7 @@ pub(super) fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, roo
 /// What the observations tell at the posterior given most of them.
 fn sensitivity(
     plan: &Plan,
-    observations: &Array2<f64>,
+    (observations, worth): (&Array2<f64>, Option<f64>),
     model: &TrainedModel,
     root: &Path,
 ) -> Result<Option<Sensitivity>> {
@@ -92,7 +96,7 @@ fn sensitivity(
     if samples.is_empty() {
         return Ok(None);
     }
-    Ok(model.sensitivity(x.view(), samples.view(), &Silent)?)
+    Ok(model.sensitivity(x.view(), samples.view(), worth, &Silent)?)
 }
 
 fn refined(plan: &RefinedPlan, prior: &Prior, truth: Option<&[f64]>, root: &Path) -> Result<RefinedResults> {

@@ -56,10 +56,20 @@ pub struct TrainingResults {
     pub simulations: u64,
     /// Of these, failed and left out.
     pub invalid: u64,
+    /// Observations of each parameter.
+    #[serde(default = "one")]
+    pub n_obs: usize,
+    /// Networks whose outputs are averaged.
+    #[serde(default = "one")]
+    pub members: usize,
     /// Architecture of the network.
     pub architecture: String,
     /// Loss curves of the networks.
     pub networks: Vec<LossCurves>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Training of one network.
