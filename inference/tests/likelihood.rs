@@ -58,69 +58,13 @@ fn evaluate(model: &LikelihoodModel, x: ArrayView2<'_, f32>, theta: &[f64]) -> L
 }
 
 const LAYOUTS: [MixtureLayout; 7] = [
-    MixtureLayout {
-        components: 1,
-        dim: 4,
-        covariance: Covariance::Full,
-        cells: false,
-        mixed: None,
-        tails: false,
-        shared: false,
-    },
-    MixtureLayout {
-        components: 3,
-        dim: 4,
-        covariance: Covariance::Full,
-        cells: false,
-        mixed: None,
-        tails: false,
-        shared: false,
-    },
-    MixtureLayout {
-        components: 2,
-        dim: 4,
-        covariance: Covariance::Diagonal,
-        cells: false,
-        mixed: None,
-        tails: false,
-        shared: false,
-    },
-    MixtureLayout {
-        components: 1,
-        dim: 4,
-        covariance: Covariance::Diagonal,
-        cells: true,
-        mixed: None,
-        tails: false,
-        shared: false,
-    },
-    MixtureLayout {
-        components: 2,
-        dim: 4,
-        covariance: Covariance::Diagonal,
-        cells: true,
-        mixed: None,
-        tails: false,
-        shared: false,
-    },
-    MixtureLayout {
-        components: 1,
-        dim: 4,
-        covariance: Covariance::Full,
-        cells: false,
-        mixed: None,
-        tails: true,
-        shared: false,
-    },
-    MixtureLayout {
-        components: 2,
-        dim: 4,
-        covariance: Covariance::Diagonal,
-        cells: false,
-        mixed: None,
-        tails: true,
-        shared: false,
-    },
+    MixtureLayout::gaussian(4),
+    MixtureLayout { components: 3, ..MixtureLayout::gaussian(4) },
+    MixtureLayout { components: 2, covariance: Covariance::Diagonal, ..MixtureLayout::gaussian(4) },
+    MixtureLayout { covariance: Covariance::Diagonal, cells: true, ..MixtureLayout::gaussian(4) },
+    MixtureLayout { components: 2, covariance: Covariance::Diagonal, cells: true, ..MixtureLayout::gaussian(4) },
+    MixtureLayout { tails: true, ..MixtureLayout::gaussian(4) },
+    MixtureLayout { components: 2, covariance: Covariance::Diagonal, tails: true, ..MixtureLayout::gaussian(4) },
 ];
 
 #[test]
@@ -244,8 +188,7 @@ fn divergence(layout: MixtureLayout, network: &Mlp<f32>, theta: [f64; 2], moved:
 #[test]
 fn the_metric_is_the_fisher_information() {
     for covariance in [Covariance::Full, Covariance::Diagonal] {
-        let layout =
-            MixtureLayout { components: 1, dim: 4, covariance, cells: false, mixed: None, tails: false, shared: false };
+        let layout = MixtureLayout { covariance, ..MixtureLayout::gaussian(4) };
         let (network, model) = (network(layout, 2), model(layout, 2));
         let local = evaluate(&model, observations(5, layout).view(), &[0.4, -0.3]);
         for direction in [[1.0, 0.0], [0.0, 1.0], [0.7, -0.7]] {
@@ -317,15 +260,7 @@ fn the_metric_of_student_t_is_their_fisher_information() {
 /// KL(p(θ) ‖ p(θ+δ)) of counts, summed over all cells, against the metric.
 #[test]
 fn the_metric_of_cells_is_their_fisher_information() {
-    let layout = MixtureLayout {
-        components: 1,
-        dim: 3,
-        covariance: Covariance::Diagonal,
-        cells: true,
-        mixed: None,
-        tails: false,
-        shared: false,
-    };
+    let layout = MixtureLayout { covariance: Covariance::Diagonal, cells: true, ..MixtureLayout::gaussian(3) };
     let model = model(layout, 2);
     let centre = [0.4, -0.3];
     let x = Array2::from_shape_fn((1, 3), |(_, column)| [30.0, 1.0, -1.0][column]);

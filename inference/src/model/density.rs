@@ -117,7 +117,7 @@ pub struct MixtureScratch {
 
 impl MixtureLayout {
     /// One Gaussian with a full covariance.
-    pub fn gaussian(dim: usize) -> Self {
+    pub const fn gaussian(dim: usize) -> Self {
         Self {
             components: 1,
             dim,
@@ -423,15 +423,7 @@ mod tests {
     #[test]
     fn gradient_is_the_finite_difference() {
         for (components, covariance) in [(1, Covariance::Full), (3, Covariance::Full), (3, Covariance::Diagonal)] {
-            let layout = MixtureLayout {
-                components,
-                dim: 3,
-                covariance,
-                cells: false,
-                mixed: None,
-                tails: false,
-                shared: false,
-            };
+            let layout = MixtureLayout { components, covariance, ..MixtureLayout::gaussian(3) };
             let y = [0.3, -0.7, 0.2];
             let outputs = outputs(layout);
             let mut gradient = vec![0.0; layout.outputs()];
@@ -452,15 +444,7 @@ mod tests {
     /// L = [[2, 0], [1, 4]]: L Lᵀ = [[4, 2], [2, 17]], whose inverse is [[17, -2], [-2, 4]]/64.
     #[test]
     fn variances_are_the_inverse_precisions_diagonal() {
-        let full = MixtureLayout {
-            components: 1,
-            dim: 2,
-            covariance: Covariance::Full,
-            cells: false,
-            mixed: None,
-            tails: false,
-            shared: false,
-        };
+        let full = MixtureLayout::gaussian(2);
         let found = full.variances(&[2.0, 1.0, 4.0]);
         assert!((found[0] - 17.0 / 64.0).abs() < 1e-12 && (found[1] - 4.0 / 64.0).abs() < 1e-12, "{found:?}");
         let diagonal = MixtureLayout { covariance: Covariance::Diagonal, ..full };
@@ -469,15 +453,7 @@ mod tests {
 
     #[test]
     fn density_integrates_to_one() {
-        let layout = MixtureLayout {
-            components: 2,
-            dim: 2,
-            covariance: Covariance::Full,
-            cells: false,
-            mixed: None,
-            tails: false,
-            shared: false,
-        };
+        let layout = MixtureLayout { components: 2, ..MixtureLayout::gaussian(2) };
         let outputs = outputs(layout);
         let (half, step) = (120, 0.08);
         let mut sum = 0.0;

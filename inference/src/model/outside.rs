@@ -164,15 +164,7 @@ mod tests {
 
     /// Two columns within ±3 sd about 10 and 1.7·10⁹, a third that is always 4.
     fn model() -> TrainedModel {
-        let layout = MixtureLayout {
-            components: 1,
-            dim: 3,
-            covariance: Covariance::Diagonal,
-            cells: false,
-            mixed: None,
-            tails: false,
-            shared: false,
-        };
+        let layout = MixtureLayout { covariance: Covariance::Diagonal, ..MixtureLayout::gaussian(3) };
         let spec = MlpSpec {
             input: 1,
             hidden: vec![3],

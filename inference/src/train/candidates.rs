@@ -138,7 +138,7 @@ impl Run<'_> {
         let DensityForm { components, covariance } = *form;
         // Columns depend on each other through full covariances; a cell's mass would then be an integral of as many dimensions.
         let cells = covariance == Covariance::Diagonal && Cells::new(&self.data.observation_map).is_some();
-        MixtureLayout { components, dim: self.data.dim_x, covariance, cells, mixed: None, tails: false, shared: false }
+        MixtureLayout { components, covariance, cells, ..MixtureLayout::gaussian(self.data.dim_x) }
     }
 
     /// Whether observations of one parameter can share an error under a form: where there are some, of real numbers.

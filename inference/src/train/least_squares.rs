@@ -52,15 +52,7 @@ impl<'a> Run<'a> {
         if pairs.linearity(&linear) < LEVEL {
             return Ok(None);
         }
-        let layout = MixtureLayout {
-            components: 1,
-            dim: d,
-            covariance: Covariance::Full,
-            cells: false,
-            mixed: None,
-            tails: false,
-            shared: false,
-        };
+        let layout = MixtureLayout::gaussian(d);
         let network = linear.network(layout, m)?;
         let loss = pairs.mean_loss(&linear);
         self.take_fitted("likelihood, one full Gaussian, linear by least squares", &network, rows, loss);

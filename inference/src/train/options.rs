@@ -51,15 +51,7 @@ impl Architecture {
     #[must_use]
     pub fn resolve(self, dim_x: usize, counts: bool) -> Self {
         let covariance = if counts { Covariance::Diagonal } else { Covariance::Full };
-        let layout = MixtureLayout {
-            components: 1,
-            dim: dim_x,
-            covariance,
-            cells: counts,
-            mixed: None,
-            tails: false,
-            shared: false,
-        };
+        let layout = MixtureLayout { covariance, cells: counts, ..MixtureLayout::gaussian(dim_x) };
         match self {
             Self::Auto if layout.outputs() <= MOST_OUTPUTS => Self::Likelihood,
             Self::Auto => Self::Anchored,

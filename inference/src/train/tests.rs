@@ -102,8 +102,7 @@ fn objectives_have_the_gradients_they_say() {
     check_gradient(&mut DensityObjective::new(&data, &anchor, layout, Direction::Posterior), anchor.parameters());
     let counts = toy_seen(200, 2, &TrainOptions::default(), |mean, noise| (1.0 + mean + noise).round());
     for (data, covariance, cells) in [(&data, Covariance::Full, false), (&counts, Covariance::Diagonal, true)] {
-        let layout =
-            MixtureLayout { components: 3, dim: 2, covariance, cells, mixed: None, tails: false, shared: false };
+        let layout = MixtureLayout { components: 3, covariance, cells, ..MixtureLayout::gaussian(2) };
         let spec = MlpSpec { output: layout.outputs(), ..anchor.spec().clone() };
         let likelihood = Mlp::random(spec, LastLayer::Random, &mut rng).unwrap();
         let mut objective = DensityObjective::new(data, &likelihood, layout, Direction::Likelihood);

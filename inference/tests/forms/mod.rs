@@ -33,15 +33,7 @@ pub fn evaluate<L: Likelihood>(model: &L, x: ArrayView2<'_, f32>, theta: &[f64])
     local
 }
 
-pub const GAUSSIAN: MixtureLayout = MixtureLayout {
-    components: 1,
-    dim: 3,
-    covariance: Covariance::Full,
-    cells: false,
-    mixed: None,
-    tails: false,
-    shared: false,
-};
+pub const GAUSSIAN: MixtureLayout = MixtureLayout::gaussian(3);
 
 /// A model with its map, and an observation.
 pub struct Case {
