@@ -41,9 +41,7 @@ impl Run<'_> {
         let biases = network.parameters().len() - layout.outputs();
         add(layout, &mut network.parameters_mut()[biases..], shift);
     }
-}
 
-impl Run<'_> {
     /// Takes off what β² of `networks` loses by averaging them.
     pub(super) fn average_shared(&self, networks: &mut [(Mlp<f32>, usize)], layout: MixtureLayout, input: &Input) {
         let rows = &self.data.validation[..self.data.validation.len().min(ROWS.0)];
