@@ -87,3 +87,16 @@ impl Model {
         Ok(Surprise { p_values: model.p_values(observations, &latent, key)?, together: model.shares_error() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Independent p-values have a mean of ½; those that go together may have any but a tiny one.
+    #[test]
+    fn p_values_that_go_together_are_a_misfit_where_they_are_tiny() {
+        let misfit = |p: f64, together: bool| Surprise { p_values: vec![p; 30], together }.misfit().is_some();
+        assert!(misfit(0.95, false) && misfit(1e-4, false) && !misfit(0.5, false));
+        assert!(!misfit(0.95, true) && !misfit(0.05, true) && misfit(1e-4, true));
+    }
+}

@@ -3,6 +3,9 @@
 mod common;
 
 use common::Place;
+use ndarray::s;
+use tallsbi::files::Posterior;
+use tallsbi::on_disk::ModelFile;
 
 #[test]
 fn slcp_from_simulation_to_diagnosis() {
@@ -120,7 +123,7 @@ fn the_error_of_networks_widens_posteriors_of_many_observations() {
     place.fails(refused, 2, "--network-error is for likelihood models, scores.safetensors is anchored");
 }
 
-/// Two observations of each parameter: posteriors stop narrowing, the same on any number of threads and from an interrupted file, and leave-one-out densities are given the others.
+/// Two observations of each parameter: posteriors stop narrowing, the same on any number of threads, and leave-one-out densities are given the others.
 #[test]
 fn observations_of_the_same_parameters_teach_the_error_that_they_share() {
     let place = Place::new();
@@ -145,7 +148,20 @@ fn observations_of_the_same_parameters_teach_the_error_that_they_share() {
     assert_eq!(place.digest("with.nc"), place.digest("again.nc"));
     place.fails(&format!("{sample} -o no.nc --network-error ignore"), 2, "a part of this model's likelihood");
     place.fails(&format!("{sample} -o no.nc --lapse 0.1"), 2, "train with shared_error = false");
-    place.run(&format!("{sample} --n-obs 3 --log-likelihood -o pointwise.nc"));
+    place.run(&format!("{sample} --n-obs 2 --log-likelihood -o pointwise.nc"));
+    let posterior = Posterior::read(&place.at("pointwise.nc")).unwrap();
+    let values = posterior.companions.log_likelihood.as_ref().expect("written");
+    let model = ModelFile::load(&place.at("with1.safetensors")).unwrap().model;
+    let x = posterior.observations.as_ref().expect("kept").mapv(f64::from);
+    let x = model.centre("observations", x.view()).unwrap();
+    let alone = |k: usize| model.log_likelihood(x.slice(s![k..=k, ..]), posterior.matrix().view()).unwrap();
+    let (first, second) = (alone(0), alone(1));
+    // p(x_1|x_2)/p(x_2|x_1) = p(x_1)/p(x_2), but neither is p(x_k).
+    for row in 0..200 {
+        let (found, expected) = (values[[row, 0]] - values[[row, 1]], first[row] - second[row]);
+        assert!((found - expected).abs() < 1e-6 * (1.0 + first[row].abs()), "{found} {expected}");
+    }
+    assert!((0..200).all(|row| (values[[row, 0]] - first[row]).abs() > 1e-3));
 }
 
 /// Training interrupted by Ctrl-C and resumed gives the uninterrupted weights.

@@ -226,13 +226,10 @@ impl<'a> Lapsing<'a> {
     /// `model` with lapses.
     ///
     /// # Errors
-    /// When the rate is none.
+    /// When the rate is none, or observations share an error.
     pub fn new(model: &'a LikelihoodModel, lapse: Lapse) -> Result<Self> {
         let lapse = lapse.validated()?;
-        if model.shares_error() {
-            let message = "the model learned an error that observations share, in which lapses have no place; train with shared_error = false";
-            return Err(InferenceError::Option { option: "lapse", message: message.into() });
-        }
+        model.check_independent("lapse")?;
         let (map, cells, categories) = model.columns();
         let symmetry = model.symmetry().map_or_else(|| Symmetry::none(model.dim_theta()), Symmetry::clone);
         let symmetry = if lapse == Lapse::Infer { extended(&symmetry, model.dim_theta())? } else { symmetry };

@@ -113,6 +113,18 @@ impl LikelihoodModel {
         self.layout.shared
     }
 
+    /// Refuses an option that needs observations to be independent given θ.
+    ///
+    /// # Errors
+    /// When they share an error.
+    pub(super) fn check_independent(&self, option: &'static str) -> Result<()> {
+        if !self.shares_error() {
+            return Ok(());
+        }
+        let message = "needs independent observations, but the model learned an error that they share; train with shared_error = false";
+        Err(InferenceError::Option { option, message: message.into() })
+    }
+
     /// Where simulations were, if not over the whole prior.
     pub fn region(&self) -> Option<&Region> {
         self.region.as_ref()
