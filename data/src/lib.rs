@@ -3,6 +3,7 @@
 //! * [`Prior`]: the distribution simulator parameters are drawn from, with its JSON form.
 //! * [`LatentMap`]: between simulator parameters and the space the score network works in.
 //! * [`Symmetry`]: groups of maps that leave a posterior as it is.
+//! * [`Location`]: parameters that move observations and do nothing else.
 //! * [`XTransform`]: how observations enter a network.
 //! * [`SignalWindow`]: the stretch of a signal that an observation summarises.
 //! * [`Monitor`]: how long work tells how far it is, and is asked to stop.
@@ -12,6 +13,7 @@
 
 mod error;
 mod latent;
+mod location;
 mod monitor;
 mod named;
 mod notation;
@@ -24,6 +26,7 @@ mod x_transform;
 
 pub use error::{DataError, Result};
 pub use latent::LatentMap;
+pub use location::{LatentLocation, Location};
 pub use monitor::{Cancelled, Monitor, Progress, Quiet, Silent, Stage};
 pub use named::{Choice, Named};
 pub use notation::parse_component;

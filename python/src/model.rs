@@ -83,9 +83,9 @@ pub fn train<'py>(
 ) -> PyResult<Model> {
     let mut options: TrainOptions = options("options", train_options)?;
     let simulations = source.simulations(theta.as_array(), x.as_array())?;
-    if !source.task.is_empty() && options.likelihood.symmetries && options.likelihood.declared.is_empty() {
+    if !source.task.is_empty() {
         let task = crate::tasks::task(&source.task, &source.task_options)?;
-        options.likelihood.declared = tallsbi::declared_maps(&*task, &simulations.prior);
+        options = tallsbi::declare(options, &*task, &simulations.prior);
     }
     let model = run(py, progress, |monitor| tallsbi::train(&simulations, &options, seed, monitor))?;
     Ok(Model(Arc::new(model)))

@@ -3,7 +3,7 @@
 use crate::external::ModelSource;
 use crate::{LogLikelihood, Result, Rows, TallLogLikelihood, Task};
 use ndarray::{Array2, ArrayView2};
-use tallsbi_data::{Prior, SignalWindow, Stage, Symmetry, XTransform};
+use tallsbi_data::{Location, Prior, SignalWindow, Stage, Symmetry, XTransform};
 
 /// A task whose named parameters are held at given values and leave the prior.
 pub struct FixedParameters {
@@ -111,6 +111,14 @@ impl Task for FixedParameters {
     fn symmetry(&self) -> Symmetry {
         let fixed: Vec<usize> = (0..self.template.len()).filter(|column| !self.free.contains(column)).collect();
         self.inner.symmetry().without(&fixed)
+    }
+
+    fn locations(&self) -> Vec<Location> {
+        let free = |location: Location| {
+            let parameter = self.free.iter().position(|&column| column == location.parameter)?;
+            Some(Location { parameter, ..location })
+        };
+        self.inner.locations().into_iter().filter_map(free).collect()
     }
 }
 

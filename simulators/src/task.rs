@@ -10,7 +10,7 @@ use ndarray::{Array2, ArrayView2, s};
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tallsbi_data::{Prior, SignalWindow, Stage, StreamKey, Symmetry, XTransform};
+use tallsbi_data::{Location, Prior, SignalWindow, Stage, StreamKey, Symmetry, XTransform};
 
 /// A stochastic simulator x ~ p(x | θ) of one observation.
 pub trait Simulator: Send + Sync {
@@ -272,6 +272,11 @@ pub trait Task: Send + Sync {
     /// The group of maps of the parameters under which prior and likelihood do not change.
     fn symmetry(&self) -> Symmetry {
         Symmetry::none(self.prior().dim())
+    }
+
+    /// The parameters that move observations and do nothing else.
+    fn locations(&self) -> Vec<Location> {
+        Vec::new()
     }
 
     /// A sampler of the posterior given all rows of `x` (n, d) that is made for this model, where there is one; the

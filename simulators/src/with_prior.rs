@@ -2,7 +2,7 @@
 
 use crate::external::ModelSource;
 use crate::{LogLikelihood, Result, Rows, Task};
-use tallsbi_data::{Component, DataError, Prior, SignalWindow, Stage, XTransform};
+use tallsbi_data::{Component, DataError, Location, Prior, SignalWindow, Stage, XTransform};
 
 /// A task with the priors of some parameters replaced. Its likelihood is the inner task's; what follows from the inner prior (exact posteriors, symmetries) is not
 /// known any more.
@@ -93,6 +93,10 @@ impl Task for WithPrior {
 
     fn log_likelihood(&self) -> Option<&dyn LogLikelihood> {
         self.inner.log_likelihood()
+    }
+
+    fn locations(&self) -> Vec<Location> {
+        self.inner.locations()
     }
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use ndarray::Array2;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tallsbi_data::{Monitor, Prior, Progress, Purpose, StreamKey};
+use tallsbi_data::{Location, Monitor, Prior, Progress, Purpose, StreamKey, XTransform};
 use tallsbi_simulators::jansen_rit::{Output, Recording, Solver};
 use tallsbi_simulators::{Rows, SimulatorError, Task, TaskOptions, simulate_parallel, task, tasks};
 
@@ -265,4 +265,38 @@ fn bernoulli_glm_prior_matches_the_authors() {
             assert!((value - f64::from(expected[(i, j)])).abs() < 1e-4 * (1.0 + value.abs()), "{i} {j}: {value}");
         }
     }
+}
+
+#[test]
+fn location_parameters_move_observations_and_do_nothing_else() {
+    let mut found = Vec::new();
+    for task in all_tasks() {
+        let (n, key) = (20, StreamKey::root(3).child(Purpose::Simulator));
+        let theta = prior_draws(task.prior(), n);
+        let log = task.x_transform() == XTransform::Log;
+        let simulated = |theta: &Array2<f64>| -> Vec<f64> {
+            let rows = Rows { theta: theta.view(), n_obs: 1, key, first_row: 0 };
+            let (mut x, mut valid) = (vec![0.0; n * task.dim_x()], vec![0; n]);
+            task.simulate_batch(&rows, &mut x, &mut valid).expect("shapes fit");
+            x.into_iter().map(|x| if log { f64::from(x).ln() } else { f64::from(x) }).collect()
+        };
+        for Location { parameter, steps } in task.locations() {
+            let (by, mut moved) = (1.7, theta.clone());
+            moved.column_mut(parameter).mapv_inplace(|value| value + by);
+            let pairs = simulated(&theta).into_iter().zip(simulated(&moved)).enumerate();
+            for (index, (here, there)) in pairs {
+                let expected = here + by * steps[index % task.dim_x()];
+                assert!(
+                    (there - expected).abs() < 1e-5 * expected.abs().max(1.0),
+                    "{}: {there} {expected}",
+                    task.name()
+                );
+            }
+            found.push((task.name().to_owned(), task.prior().names()[parameter].clone()));
+        }
+    }
+    // Of both solvers; with the gain fixed there is none.
+    assert_eq!(found, vec![("jrnmm".to_owned(), "g".to_owned()); 2]);
+    let options = TaskOptions { fix: vec![("C".into(), 135.0)], ..TaskOptions::default() };
+    assert_eq!(task("jrnmm", &options).expect("builds").locations()[0].parameter, 2);
 }

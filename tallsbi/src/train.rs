@@ -23,10 +23,25 @@ pub fn train(simulations: &Simulations, options: &TrainOptions, seed: u64, monit
     Ok(Model::new(trained))
 }
 
-/// Maps under which a task's prior and likelihood do not change, if they are the same maps of latent parameters: what
-/// [`LikelihoodOptions::declared`](tallsbi_inference::train::LikelihoodOptions::declared) can be given for its simulations. None where
-/// `prior` is not the task's.
-pub fn declared_maps(task: &dyn Task, prior: &Prior) -> Vec<SignedPermutation> {
+/// `options` with the symmetries and location parameters that `task` declares, for simulations with `prior`, unless others are given or, by `symmetries = false`, none
+/// are wanted.
+#[must_use]
+pub fn declare(mut options: TrainOptions, task: &dyn Task, prior: &Prior) -> TrainOptions {
+    let likelihood = &mut options.likelihood;
+    if !likelihood.symmetries {
+        return options;
+    }
+    if likelihood.declared.is_empty() {
+        likelihood.declared = declared_maps(task, prior);
+    }
+    if likelihood.locations.is_empty() && task.prior().names() == prior.names() {
+        likelihood.locations = task.locations();
+    }
+    options
+}
+
+/// Maps under which a task's prior and likelihood do not change, if they are the same maps of latent parameters. None where `prior` is not the task's.
+fn declared_maps(task: &dyn Task, prior: &Prior) -> Vec<SignedPermutation> {
     if task.prior() != prior {
         return Vec::new();
     }

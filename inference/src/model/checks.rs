@@ -2,6 +2,7 @@
 
 use super::cells::Cells;
 use super::density::{MAX_COMPONENTS, MixtureLayout};
+use super::location::Moved;
 use super::mixed::Categories;
 use super::observation_map::ObservationMap;
 use super::trained::{Networks, TrainedModel};
@@ -45,7 +46,12 @@ pub(super) fn check(model: &TrainedModel) -> Result<()> {
                 Err(unfit("settings.max_noise", "more than min_noise"))
             }
         }
-        Networks::Likelihood { layout, .. } => {
+        Networks::Likelihood { layout, locations, .. } => {
+            let real = !layout.cells && layout.mixed.is_none() && model.info.conditions == 0;
+            if !locations.is_empty() && !real {
+                return Err(unfit("locations", "observations of real numbers without conditions"));
+            }
+            Moved::all(locations, &model.latent, &model.measured_map())?;
             // Without such columns there are no cells to take masses of.
             let cells = !layout.cells || Cells::new(&model.measured_map()).is_some();
             if cells { Ok(()) } else { Err(unfit("layout.cells", "columns of counts in observation_map")) }

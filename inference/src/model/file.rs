@@ -19,8 +19,7 @@ use crate::{InferenceError, Result};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use tallsbi_data::LatentMap;
-use tallsbi_data::{SignedPermutation, Symmetry};
+use tallsbi_data::{LatentMap, Location, SignedPermutation, Symmetry};
 use tallsbi_network::MlpSpec;
 use tallsbi_network::tensors::{TensorData, mlp_tensors, read_mlp};
 
@@ -68,6 +67,8 @@ enum ArchitectureDescription {
         success: Option<SuccessDescription>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         region: Option<Region>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        locations: Vec<Location>,
     },
     Refined {
         refinement: RefinedDescription,
@@ -103,7 +104,7 @@ impl TrainedModel {
                     settings: *settings,
                 }
             }
-            Networks::Likelihood { members, layout, symmetry, success, region } => {
+            Networks::Likelihood { members, layout, symmetry, success, region, locations } => {
                 for (index, member) in members.iter().enumerate() {
                     tensors.extend(mlp_tensors(member, &format!("likelihood_{index}")));
                 }
@@ -118,6 +119,7 @@ impl TrainedModel {
                         observations: success.observations,
                     }),
                     region: region.clone(),
+                    locations: locations.clone(),
                 }
             }
             Networks::Refined(model) => ArchitectureDescription::Refined { refinement: model.describe() },
@@ -181,7 +183,15 @@ impl TrainedModel {
                 residual: conditional(&file, network, dims)?,
                 settings,
             },
-            ArchitectureDescription::Likelihood { network, members, layout, symmetries, success, region } => {
+            ArchitectureDescription::Likelihood {
+                network,
+                members,
+                layout,
+                symmetries,
+                success,
+                region,
+                locations,
+            } => {
                 let conditions = description.info.conditions;
                 checks::check_map(&description.observation_map, "observation_map")?;
                 checks::check_conditions(conditions, dims.1)?;
@@ -200,7 +210,7 @@ impl TrainedModel {
                 if region.as_ref().is_some_and(|region| !region.is_valid(dims.0)) {
                     return Err(InferenceError::Model("the region that it was trained in is damaged".into()));
                 }
-                Networks::Likelihood { members, layout, symmetry, success, region }
+                Networks::Likelihood { members, layout, symmetry, success, region, locations }
             }
             ArchitectureDescription::Refined { refinement } => Networks::Refined(refinement.model(dims.0, dims.1)?),
         };

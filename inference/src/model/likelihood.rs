@@ -10,6 +10,7 @@ mod information;
 
 use super::cells::{Cells, term};
 use super::density::{MixtureLayout, MixtureScratch};
+use super::location::Moved;
 use super::mixed::Categories;
 use super::observation_map::ObservationMap;
 use super::observed::{Asked, Group, Observed, patterns};
@@ -20,6 +21,7 @@ use super::tails::{TailInformation, TailTangent};
 use super::trained::Success;
 use crate::tempering::{Likelihood, Local};
 use crate::{InferenceError, Result};
+use information::transpose;
 use ndarray::ArrayView2;
 use tallsbi_data::{SignedPermutation, Symmetry};
 use tallsbi_network::{Engine, Mlp, TangentWorkspace};
@@ -43,6 +45,8 @@ pub struct LikelihoodModel {
     categories: Option<Categories>,
     symmetry: Symmetry,
     maps: Conditioned,
+    /// Parameters that the networks do not see.
+    moved: Vec<Moved>,
     /// The log-odds that a row of simulations succeeds, and how many observations a row had.
     success: Option<(Engine<f32>, f64)>,
     /// Where simulations were.
@@ -74,7 +78,15 @@ impl LikelihoodModel {
             (Box::new(coarse), COARSE_OBSERVATIONS / difference)
         });
         let members = members.iter().map(Engine::new).collect();
-        Self { members, layout, cells, categories, symmetry, maps, success: None, region: None, coarse }
+        let moved = Vec::new();
+        Self { members, layout, cells, categories, symmetry, maps, moved, success: None, region: None, coarse }
+    }
+
+    /// The same with location parameters, which no map of the symmetry moves.
+    #[must_use]
+    pub fn moved_by(self, moved: &[Moved]) -> Self {
+        let coarse = self.coarse.map(|(model, observations)| (Box::new(model.moved_by(moved)), observations));
+        Self { moved: moved.to_vec(), coarse, ..self }
     }
 
     /// The same, each observation multiplied by the probability that it succeeds.
@@ -96,14 +108,10 @@ impl LikelihoodModel {
     pub(super) fn each_alone(&self) -> Vec<Self> {
         let alone = |member: &Engine<f32>| Self {
             members: vec![member.clone()],
-            layout: self.layout,
-            cells: self.cells.clone(),
-            categories: self.categories.clone(),
-            symmetry: self.symmetry.clone(),
-            maps: self.maps.clone(),
             success: None,
             region: None,
             coarse: None,
+            ..self.clone()
         };
         self.members.iter().map(alone).collect()
     }
@@ -287,16 +295,7 @@ impl LikelihoodModel {
         for (tile, theta) in theta.chunks(TILE_ROWS * m).enumerate() {
             let rows = theta.len() / m;
             let input = &mut input[..rows * inputs];
-            let images: Vec<&SignedPermutation> = theta
-                .chunks_exact(m)
-                .zip(input.chunks_exact_mut(inputs))
-                .map(|(theta, input)| {
-                    let (element, image) = self.symmetry.canonical(theta);
-                    input.iter_mut().zip(&image).for_each(|(out, &value)| *out = value as f32);
-                    input[m..].copy_from_slice(condition);
-                    element
-                })
-                .collect();
+            let images = self.assemble(theta, condition, input);
             let beyond = &mut beyond[..rows * m];
             let of_theta = input.chunks_exact_mut(inputs).flat_map(|input| &mut input[..m]);
             for (value, beyond) in of_theta.zip(&mut *beyond) {
@@ -318,6 +317,8 @@ impl LikelihoodModel {
             for (i, (out, tangents)) in out.chunks_mut(outputs).zip(out_tangents.chunks_mut(m * outputs)).enumerate() {
                 let index = tile * TILE_ROWS + i;
                 self.continue_linearly(&beyond[i * m..(i + 1) * m], out, tangents);
+                let z = &theta[i * m..(i + 1) * m];
+                self.moved.iter().for_each(|moved| moved.apply(z, &self.layout, out, tangents));
                 self.layout.expand(out, &mut row.mixture);
                 row.slope.clear();
                 row.slope.resize(outputs, 0.0);
@@ -346,6 +347,20 @@ impl LikelihoodModel {
             }
         }
         self.bound(n, theta, local);
+    }
+
+    /// What the networks see at the rows of `theta` under a condition; the maps that take each row there.
+    fn assemble(&self, theta: &[f64], condition: &[f32], input: &mut [f32]) -> Vec<&SignedPermutation> {
+        let m = self.dim_theta();
+        let rows = theta.chunks_exact(m).zip(input.chunks_exact_mut(m + condition.len()));
+        let image = |(theta, input): (&[f64], &mut [f32])| {
+            let (element, image) = self.symmetry.canonical(theta);
+            input.iter_mut().zip(&image).for_each(|(out, &value)| *out = value as f32);
+            self.moved.iter().for_each(|moved| input[moved.parameter()] = 0.0);
+            input[m..].copy_from_slice(condition);
+            element
+        };
+        rows.map(image).collect()
     }
 
     /// Bounds what n observations say by where simulations were.
@@ -478,20 +493,5 @@ pub(crate) fn succeed(n: f64, log_odds: f64, slope: &[f64], local: &mut Local, i
         for b in 0..m {
             local.informations[(index * m + a) * m + b] += n * failure * (1.0 - failure) * slope[a] * slope[b];
         }
-    }
-}
-
-/// From derivatives at the image of a point to those at the point.
-fn transpose(image: &SignedPermutation, gradient: &mut [f64], information: &mut [f64]) {
-    let m = gradient.len();
-    let own = gradient.to_vec();
-    image.apply_transposed(&own, gradient);
-    let own = information.to_vec();
-    let mut row = vec![0.0; m];
-    for (i, from) in own.chunks_exact(m).enumerate() {
-        image.apply_transposed(from, &mut row);
-        let sign = if image.negate[i] { -1.0 } else { 1.0 };
-        let to = &mut information[image.source[i] * m..][..m];
-        to.iter_mut().zip(&row).for_each(|(out, value)| *out = sign * value);
     }
 }

@@ -183,6 +183,7 @@ mod tests {
                 symmetry: Symmetry::none(1),
                 success: None,
                 region: None,
+                locations: Vec::new(),
             },
             latent: LatentMap::prior_gaussian(&prior),
             observation_map: ObservationMap { offset: vec![0.0, 1.7e9, 0.0], ..map },

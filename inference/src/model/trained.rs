@@ -5,13 +5,14 @@ use super::believed::NetworkError;
 use super::conditional::ConditionalNetwork;
 use super::density::MixtureLayout;
 use super::likelihood::{Conditioned, LikelihoodModel};
+use super::location::Moved;
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
 use super::simulated::Region;
 use crate::notes::Note;
 use crate::refine::RefinedModel;
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{LatentMap, SignalWindow, Symmetry};
+use tallsbi_data::{LatentMap, Location, SignalWindow, Symmetry};
 use tallsbi_network::Mlp;
 
 /// Networks of a model.
@@ -47,6 +48,8 @@ pub enum Networks {
         success: Option<Success>,
         /// Where simulations were, if not over the whole prior.
         region: Option<Region>,
+        /// Parameters that only move x, which the networks do not see.
+        locations: Vec<Location>,
     },
     /// Likelihoods in closed form around the posterior of given observations.
     Refined(RefinedModel),
@@ -202,14 +205,17 @@ impl TrainedModel {
             Networks::Anchored { anchor, residual, settings } => {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
             }
-            Networks::Likelihood { members, layout, symmetry, success, region } => {
+            Networks::Likelihood { members, layout, symmetry, success, region, locations } => {
+                let moved =
+                    Moved::all(locations, &self.latent, &self.measured_map()).expect("checked when it was made");
                 let model = LikelihoodModel::with_conditions(
                     members,
                     *layout,
                     symmetry.clone(),
                     Conditioned::new(map, self.info.conditions),
                 );
-                PreparedModel::Likelihood(model.with_success(success.as_ref()).within(region.as_ref()))
+                let model = model.moved_by(&moved).with_success(success.as_ref());
+                PreparedModel::Likelihood(model.within(region.as_ref()))
             }
             Networks::Refined(model) => PreparedModel::Refined(model.clone()),
         }

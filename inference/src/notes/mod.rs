@@ -29,6 +29,13 @@ pub enum Note {
         /// Smallest p-value of the maps' tests, corrected for their number.
         p_value: f64,
     },
+    /// A parameter that moves x and does nothing else, which the networks do not see.
+    Location {
+        /// From 0.
+        parameter: usize,
+        /// Training rows that do not contradict it.
+        rows: usize,
+    },
     /// Columns of the training set that hold one value only: they say nothing, whatever is observed there.
     ConstantColumns {
         /// From 0.

@@ -12,7 +12,14 @@ impl fmt::Display for Note {
 impl Note {
     /// Whether it calls results into question; the others say what was learned.
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::Symmetry { .. } | Self::Success { .. } | Self::Trusted { .. } | Self::Missing { .. })
+        !matches!(
+            self,
+            Self::Symmetry { .. }
+                | Self::Location { .. }
+                | Self::Success { .. }
+                | Self::Trusted { .. }
+                | Self::Missing { .. }
+        )
     }
 
     /// What was found in the rows of a training set.
@@ -155,6 +162,10 @@ impl Note {
                 f,
                 "the likelihood is symmetric under {order} maps of the parameters: declared, and not contradicted by {rows} rows"
             ),
+            Self::Location { parameter, rows } => write!(
+                f,
+                "parameter {parameter} moves x and does nothing else: declared, and not contradicted by {rows} rows; the networks do not see it"
+            ),
             Self::Symmetry { order, ground: SymmetryGround::Tested, rows, p_value } => write!(
                 f,
                 "the likelihood is taken as symmetric under {order} maps of the parameters: {rows} rows do not tell it from an exact symmetry \
@@ -264,6 +275,7 @@ impl Note {
             | Self::Alike { .. }
             | Self::Misfit { .. }
             | Self::Symmetry { .. }
+            | Self::Location { .. }
             | Self::SymmetryRefuted { .. }
             | Self::NoNoise { .. }
             | Self::HeavyTails { .. }

@@ -6,12 +6,12 @@ use super::screen::{Blocks, screen};
 use super::standardise::{Standardised, standardise};
 use super::{columns, rows};
 use crate::model::cells::Cells;
-use crate::model::{Conditioned, ObservationMap};
+use crate::model::{Conditioned, Moved, ObservationMap};
 use crate::notes::Note;
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use rand::seq::SliceRandom;
-use tallsbi_data::{LatentMap, Prior, Purpose, StreamKey, XTransform};
+use tallsbi_data::{LatentMap, Location, Prior, Purpose, StreamKey, XTransform};
 
 /// Fewest rows that can be split and trained on.
 const MIN_ROWS: usize = 20;
@@ -47,6 +47,8 @@ pub struct TrainingData {
     pub range: Vec<[f32; 2]>,
     /// The same of conditions and x.
     pub whole_range: Vec<[f32; 2]>,
+    /// Location parameters that networks do not see: all of them are 0 in `latent` and `failed`, and `features` are what was observed there.
+    pub locations: Vec<Location>,
     /// Rows of a file that were left out because they are not valid.
     pub invalid: u64,
     /// What was noticed in the rows.
@@ -196,7 +198,9 @@ impl TrainingData {
         }
         // Where the likelihood is learned, conditions stand beside θ.
         let given = if likelihood { shape.one_condition_a_row(options)? } else { 0 };
-        let rows = standardise(blocks, &screened, &whole_map, (n_obs, given), storage)?;
+        let locations = if likelihood { usable_locations(options, &whole_map, conditions) } else { &[] };
+        let moved = Moved::all(locations, &LatentMap::prior_gaussian(prior), &whole_map)?;
+        let rows = standardise(blocks, &screened, &whole_map, (n_obs, given), (&moved, storage))?;
         let Standardised { theta, failed, beside, failed_beside, features, range } = rows;
         let theta = Array2::from_shape_vec((n, m), theta).expect("whole rows of m");
         let map = match options.latent {
@@ -217,9 +221,13 @@ impl TrainingData {
         if screened.unseen == 0 && map.is_prior_gaussian() {
             notes.extend(rows::other_prior(&latent, &failed, m));
         }
-        notes.extend(rows::unrelated(&latent, (m, &features), dim_x - given));
+        rows::check_locations(&latent, (&moved, m), &features, dim_x - given)?;
+        notes.extend(moved.iter().map(|moved| Note::Location { parameter: moved.parameter(), rows: n }));
+        if moved.is_empty() {
+            notes.extend(rows::unrelated(&latent, (m, &features), dim_x - given));
+        }
         let (latent, failed) = if given == 0 {
-            (latent, failed)
+            (at_origin(latent, m, &moved), at_origin(failed, m, &moved))
         } else {
             let failed = side_by_side(&all_at, m, &failed_beside, given);
             (side_by_side(&latent, m, &beside, given), finite_rows(&failed, m + given))
@@ -240,6 +248,7 @@ impl TrainingData {
             whole_range: range,
             training,
             validation,
+            locations: locations.to_vec(),
             invalid,
             notes,
         })
@@ -328,6 +337,20 @@ impl Shape {
         );
         Err(InferenceError::TrainingSet(message))
     }
+}
+
+/// The location parameters that are declared, where a likelihood of real numbers is learned from latent parameters that are N(0, I) a priori.
+fn usable_locations<'a>(options: &'a TrainOptions, map: &ObservationMap, conditions: usize) -> &'a [Location] {
+    let usable = options.latent == LatentKind::PriorGaussian && conditions == 0 && !map.counts.contains(&true);
+    if usable { &options.likelihood.locations } else { &[] }
+}
+
+/// Latent parameters (n, m) with location parameters at 0.
+fn at_origin(mut latent: Vec<f32>, m: usize, moved: &[Moved]) -> Vec<f32> {
+    for row in latent.chunks_exact_mut(m) {
+        moved.iter().for_each(|moved| row[moved.parameter()] = 0.0);
+    }
+    latent
 }
 
 /// Refuses observations that say nothing; `map` is that of the columns behind the conditions.

@@ -76,7 +76,9 @@ impl<'a> Run<'a> {
         // A shared error is in the likelihood itself.
         let error = if layout.shared { None } else { self.note_trust(&folds, layout, &symmetry)? };
         let members = folds.into_iter().map(|(network, _)| network).collect();
-        let mut model = self.model(Networks::Likelihood { members, layout, symmetry, success, region: None });
+        let locations = self.data.locations.clone();
+        let mut model =
+            self.model(Networks::Likelihood { members, layout, symmetry, success, region: None, locations });
         model.info.error = error;
         Ok(model)
     }

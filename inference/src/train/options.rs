@@ -5,7 +5,7 @@ use crate::model::density::{Covariance, MAX_COMPONENTS, MixtureLayout};
 use crate::model::{ConditionalSpec, Failures};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Deserializer, Serialize};
-use tallsbi_data::{Choice, Named, SignedPermutation};
+use tallsbi_data::{Choice, Location, Named, SignedPermutation};
 use tallsbi_network::Activation;
 
 /// What the network predicts.
@@ -212,6 +212,10 @@ pub struct LikelihoodOptions {
     /// contradict them beyond any doubt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub declared: Vec<SignedPermutation>,
+    /// Parameters that are known to move x and do nothing else: the networks do not see them, which they would have to learn. Used for
+    /// observations of real numbers without conditions, if the latent parameters are N(0, I) a priori; refused if the rows contradict them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locations: Vec<Location>,
     /// Whether one Gaussian of real numbers tells an error that all observations of a parameter share from noise, where the training set has
     /// several of each ([`crate::model::shared`]): posteriors then stop narrowing where the network no longer knows better.
     pub shared_error: bool,
@@ -242,6 +246,7 @@ impl Default for LikelihoodOptions {
             symmetries: true,
             shared_error: true,
             declared: Vec::new(),
+            locations: Vec::new(),
             linear: true,
             candidates: vec![form(1, Covariance::Diagonal), form(1, Covariance::Full), form(4, Covariance::Full)],
             members: 4,

@@ -1,6 +1,8 @@
 //! What is wrong with rows as a whole: copies, parameters from another prior, parameters and observations that do not belong together.
 
+use crate::model::Moved;
 use crate::notes::Note;
+use crate::{InferenceError, Result};
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -84,8 +86,40 @@ const LEVEL: f64 = 0.05;
 /// Values this far out enter as these.
 const FAR: f32 = 3.0;
 
+/// Corrected p-values below which observations do depend on a parameter that they should not depend on, and above which parameters are independent of each other.
+const CONTRADICTED: f64 = 1e-6;
+const INDEPENDENT: f64 = 1e-3;
+
 /// A note if neither level nor spread of any column of the observations (N, d) is correlated with level or spread of any latent parameter (N, m).
 pub(super) fn unrelated(latent: &[f32], (m, features): (usize, &[f32]), d: usize) -> Option<Note> {
+    let rows = latent.len() / m;
+    let p_value = independence(latent, (m, features), d)?;
+    (p_value > LEVEL).then_some(Note::Unrelated { rows })
+}
+
+/// Refuses location parameters on which observations at their origin, standardised (N, d), depend. Only parameters that are independent of all others can be
+/// told: others are taken as declared.
+pub(super) fn check_locations(latent: &[f32], (moved, m): (&[Moved], usize), features: &[f32], d: usize) -> Result<()> {
+    for moved in moved {
+        let parameter = moved.parameter();
+        let own: Vec<f32> = latent.iter().skip(parameter).step_by(m).copied().collect();
+        let others: Vec<f32> =
+            latent.chunks_exact(m).flat_map(|row| [&row[..parameter], &row[parameter + 1..]].concat()).collect();
+        let alone = m == 1 || independence(&own, (1, &others), m - 1).is_some_and(|p| p > INDEPENDENT);
+        let p_value = independence(&own, (1, features), d).filter(|p| alone && *p < CONTRADICTED);
+        if let Some(p_value) = p_value {
+            let message = format!(
+                "declares parameter {parameter} as one that moves x and does nothing else, which the training set contradicts (p = {p_value:.1e}); leave it out"
+            );
+            return Err(InferenceError::Option { option: "locations", message });
+        }
+    }
+    Ok(())
+}
+
+/// The p-value, corrected for their number, of the largest correlation between level or spread of any column of the observations (N, d) and of any latent
+/// parameter (N, m); nothing where there are too few rows to tell.
+fn independence(latent: &[f32], (m, features): (usize, &[f32]), d: usize) -> Option<f64> {
     let rows = latent.len() / m;
     if rows < ENOUGH {
         return None;
@@ -110,8 +144,7 @@ pub(super) fn unrelated(latent: &[f32], (m, features): (usize, &[f32]), d: usize
         }
     }
     let tests = (theta.len() * x.len()) as f64;
-    let p_value = 2.0 * tests * Normal::standard().sf(largest * n.sqrt());
-    (p_value > LEVEL).then_some(Note::Unrelated { rows })
+    Some(2.0 * tests * Normal::standard().sf(largest * n.sqrt()))
 }
 
 /// Each term over the rows, with mean 0 and variance 1; constant ones are left out.

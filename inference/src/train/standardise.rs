@@ -3,7 +3,7 @@
 use super::features::{Features, Storage};
 use super::screen::{Blocks, Screened};
 use crate::Result;
-use crate::model::ObservationMap;
+use crate::model::{Moved, ObservationMap};
 use ndarray::{Array2, ArrayView2};
 
 /// Rows that are used, and those that failed.
@@ -22,7 +22,7 @@ pub(super) struct Standardised {
     pub range: Vec<[f32; 2]>,
 }
 
-/// Standardises the rows that are used by `map`; the first `given` columns stand beside θ.
+/// Standardises the rows that are used by `map`, and takes them back to the origin of location parameters; the first `given` columns stand beside θ.
 ///
 /// # Errors
 /// When rows cannot be read or the scratch file not be written.
@@ -31,7 +31,7 @@ pub(super) fn standardise(
     screened: &Screened,
     map: &ObservationMap,
     (n_obs, given): (usize, usize),
-    storage: &Storage,
+    (moved, storage): (&[Moved], &Storage),
 ) -> Result<Standardised> {
     let dim_x = map.dim();
     let mut features = storage.writer(screened.rows * n_obs * (dim_x - given))?;
@@ -40,6 +40,7 @@ pub(super) fn standardise(
     let offset = |column: usize| map.offset.get(column).copied().unwrap_or(0.0);
     blocks(&mut |block| {
         let mut x = Vec::new();
+        let first = theta.len();
         for (index, (parameters, rows)) in block.theta.outer_iter().zip(block.x.outer_iter()).enumerate() {
             if screened.uses(block, index) {
                 theta.extend(parameters);
@@ -51,9 +52,13 @@ pub(super) fn standardise(
             }
         }
         let x = ArrayView2::from_shape((x.len() / dim_x, dim_x), &x).expect("whole rows of d");
-        let standardised = map.features(x)?;
+        let mut standardised = map.features(x)?;
         for row in standardised.chunks_exact(dim_x) {
             row.iter().zip(&mut range).for_each(|(&z, [low, high])| (*low, *high) = (low.min(z), high.max(z)));
+        }
+        let m = block.theta.ncols();
+        for (theta, row) in theta[first..].chunks_exact(m).zip(standardised.chunks_exact_mut(n_obs * dim_x)) {
+            moved.iter().for_each(|moved| moved.take_back(theta, row));
         }
         if given == 0 {
             return features.write(&standardised);

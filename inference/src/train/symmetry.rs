@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
         let declared = wanted && !options.declared.is_empty();
         let mut maps = match (wanted, declared) {
             (false, _) => return Ok(none),
-            (true, true) => options.declared.clone(),
+            (true, true) => options.declared.iter().filter(|map| self.leaves_locations(map)).cloned().collect(),
             (true, false) => match self.suspected(candidate, *first) {
                 Err(InferenceError::Cancelled(_)) => return Err(self.stopped(&Vec::new)),
                 suspected => suspected?,
@@ -107,12 +107,18 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whether a map leaves the parameters as they are that networks do not see: to them any change of those is one that changes nothing.
+    fn leaves_locations(&self, map: &SignedPermutation) -> bool {
+        let locations = self.data.locations.iter().map(|location| location.parameter);
+        locations.into_iter().all(|k| map.source[k] == k && !map.negate[k])
+    }
+
     /// The changes of sign and exchanges of latent parameters that hardly change the loss of a trained network on held-out rows.
     fn suspected(&self, candidate: &Candidate, trained: usize) -> Result<Vec<SignedPermutation>> {
         let own = self.row_losses(candidate, trained, Input::Plain, PAIRED_ROWS)?;
         let m = self.data.dim_theta;
         let mut maps = Vec::new();
-        for map in maps_to_try(m) {
+        for map in maps_to_try(m).filter(|map| self.leaves_locations(map)) {
             self.monitor.check()?;
             let difference = |rows: usize| -> Result<(f64, f64)> {
                 let there = self.row_losses(candidate, trained, Input::Image(map.clone()), rows)?;

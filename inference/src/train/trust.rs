@@ -14,7 +14,7 @@ use super::data::Split;
 use super::disagreement::{self, SquaredError};
 use super::run::Run;
 use crate::Result;
-use crate::model::{Committee, LikelihoodModel, MixtureLayout, NetworkError, metric, whitened};
+use crate::model::{Committee, LikelihoodModel, MixtureLayout, Moved, NetworkError, metric, whitened};
 use crate::notes::Note;
 use crate::refine::Basis;
 use crate::tempering::{Likelihood, Local};
@@ -49,8 +49,10 @@ impl Run<'_> {
         layout: MixtureLayout,
         symmetry: &Symmetry,
     ) -> Result<Option<NetworkError>> {
+        let moved = Moved::all(&self.data.locations, &self.data.map, &self.data.observation_map)?;
         let model = |networks: &[Mlp<f32>]| {
             LikelihoodModel::with_conditions(networks, layout, symmetry.clone(), self.data.conditioned())
+                .moved_by(&moved)
         };
         let splits: Vec<Split> = members.iter().map(|(_, fold)| self.data.fold(*fold)).collect();
         let alone = members.iter().zip(&splits);

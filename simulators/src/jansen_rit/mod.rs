@@ -54,7 +54,7 @@ use euler_maruyama::EulerMaruyama;
 use model::{State, Stepper, Theta};
 use recording::Schedule;
 use strang::Strang;
-use tallsbi_data::{Prior, SignalWindow};
+use tallsbi_data::{Location, Prior, SignalWindow};
 
 /// Prior bounds of C, μ, σ, g (App. J; the authors' code draws σ from 100 on).
 const PRIOR: [(&str, f64, f64); 4] =
@@ -116,6 +116,14 @@ impl Task for JansenRit {
                 (0..BINS).map(|bin| format!("log10_power_{:.2}_Hz", bin as f64 * rate / SEGMENT as f64)).collect()
             }
             Output::Signal => (0..self.schedule.samples).map(|k| format!("signal_{:.6}_s", k as f64 / rate)).collect(),
+        }
+    }
+
+    fn locations(&self) -> Vec<Location> {
+        match self.recording.output {
+            // Amplitudes grow by 10^{g/10}, powers by its square.
+            Output::Psd => vec![Location { parameter: 3, steps: vec![2.0 / 10.0; BINS] }],
+            Output::Signal => Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tallsbi_data::{Prior, SignedPermutation, XTransform};
+use tallsbi_data::{Prior, XTransform};
 use tallsbi_files::{Existing, FileError, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::TrainedModel;
@@ -220,18 +220,12 @@ fn refuse_same(data: &Path, output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The options with the symmetries that the training set's task declares, unless others are declared or none are wanted.
+/// The options with what the training set's task declares.
 fn with_declared(options: &TrainOptions, set: &TrainingSet) -> TrainOptions {
-    let mut options = options.clone();
-    if options.likelihood.symmetries && options.likelihood.declared.is_empty() {
-        options.likelihood.declared = declared(set).unwrap_or_default();
+    match task_of(set) {
+        Some(task) => crate::declare(options.clone(), &*task, set.prior()),
+        None => options.clone(),
     }
-    options
-}
-
-/// Maps under which a built-in task's prior and likelihood do not change, if they are the same maps of latent parameters.
-fn declared(set: &TrainingSet) -> Option<Vec<SignedPermutation>> {
-    Some(crate::declared_maps(&*task_of(set)?, set.prior()))
 }
 
 /// Writes into the model what it is and where it came from.

@@ -4,7 +4,7 @@
 //! prior, or is no Gaussian, it follows what polynomials do not (sequential neural likelihood, Papamakarios, Sterratt & Murray 2019).
 
 use super::simulator::Simulator;
-use crate::{Model, Result, Simulations, declared_maps, train as train_model};
+use crate::{Model, Result, Simulations, declare, train as train_model};
 use ndarray::{Axis, concatenate, s};
 use tallsbi_data::{Monitor, Symmetry};
 use tallsbi_inference::model::{Networks, Region};
@@ -46,9 +46,8 @@ pub(super) fn train(
         task: task.name().to_owned(),
         signal_window: task.signal_window(),
     };
-    let mut options = options.clone();
-    options.architecture = Architecture::Likelihood;
-    options.likelihood.declared = declared_maps(task, task.prior());
+    let options = TrainOptions { architecture: Architecture::Likelihood, ..options.clone() };
+    let options = declare(options, task, task.prior());
     let mut trained = train_model(&simulations, &options, seed, monitor)?.trained().clone();
     if let Networks::Likelihood { region, .. } = &mut trained.networks {
         *region = Some(Region::new(proposed, radius(task.prior().dim()), symmetry.elements())?);

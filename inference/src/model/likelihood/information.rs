@@ -6,6 +6,7 @@ use super::super::shared::SharedTangent;
 use super::{LikelihoodModel, RowScratch};
 use crate::precision::dot;
 use crate::tempering::Likelihood;
+use tallsbi_data::SignedPermutation;
 
 impl LikelihoodModel {
     /// n Σ_c w_c F_c, F_c the Fisher information of component c: ∂_aμᵀ P ∂_bμ + ½ tr(P⁻¹ ∂_aP P⁻¹ ∂_bP), P = L Lᵀ. With
@@ -151,5 +152,20 @@ fn relative_factor(layout: MixtureLayout, factor: &[f64], tangent: &mut [f64]) {
         }
     } else {
         tangent.iter_mut().for_each(|value| *value *= std::f64::consts::SQRT_2);
+    }
+}
+
+/// From derivatives at the image of a point to those at the point.
+pub(super) fn transpose(image: &SignedPermutation, gradient: &mut [f64], information: &mut [f64]) {
+    let m = gradient.len();
+    let own = gradient.to_vec();
+    image.apply_transposed(&own, gradient);
+    let own = information.to_vec();
+    let mut row = vec![0.0; m];
+    for (i, from) in own.chunks_exact(m).enumerate() {
+        image.apply_transposed(from, &mut row);
+        let sign = if image.negate[i] { -1.0 } else { 1.0 };
+        let to = &mut information[image.source[i] * m..][..m];
+        to.iter_mut().zip(&row).for_each(|(out, value)| *out = sign * value);
     }
 }
