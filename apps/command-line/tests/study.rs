@@ -185,7 +185,9 @@ fn a_study_refines_at_its_observations_where_it_can_simulate() {
     let refine = "[refine]\npairs = 20\ndraws = 20\n[refine.options]\nbudget = 3000\n\n[[runs]]";
     let text = SMALL.replace("[[runs]]", refine).replace("posterior_samples = 200", "posterior_samples = 400");
     write(&place, "refined.toml", &text);
-    place.run("study refined.toml -o out");
+    let said = place.run("study refined.toml -o out");
+    let line = said.lines().filter(|line| line.trim_start().starts_with("n = 4 ")).nth(1).expect("after the network's");
+    assert!(["simulations more", "kept", "not settled"].iter().any(|end| line.contains(end)), "{said}");
     let out = place.at("out");
     let found = results(&out);
     let refined = &found["runs"][0]["refined"];

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tallsbi::data::Named;
 use tallsbi::files::{Existing, OutputFile};
 use tallsbi_studies::report;
-use tallsbi_studies::study::{Preset, Results, Study, StudyResults};
+use tallsbi_studies::study::{Marginal, Preset, Results, RunResults, Study, StudyResults};
 
 /// Simulate, train, sample, validate and report, from one command
 ///
@@ -153,17 +153,28 @@ fn posteriors(results: &StudyResults) -> String {
     for run in &results.runs {
         let _ = write!(text, "\n{}", run.label);
         for posterior in &run.posteriors {
-            let _ = write!(text, "\n  n = {:<3}", posterior.n_obs);
-            for (name, marginal) in run.prior.names().iter().zip(&posterior.marginals) {
-                let _ = write!(text, "  {name} {:.5} ± {:.4}", marginal.mean, marginal.sd);
-            }
+            let _ = write!(text, "\n  n = {:<3}{}", posterior.n_obs, moments(run, &posterior.marginals));
             if let Some(test) = &posterior.local_c2st {
                 let _ = write!(text, "  local C2ST p = {:.3}", test.p_value);
             }
+        }
+        if let Some(refined) = &run.refined {
+            let settled = match (&refined.work.not_settled, refined.work.base_kept) {
+                (Some(reason), _) => format!("not settled: {reason}"),
+                (None, true) => "the network's posterior kept".into(),
+                (None, false) => format!("refined with {} simulations more", refined.work.simulations),
+            };
+            let _ = write!(text, "\n  n = {:<3}{}  {settled}", refined.n_obs, moments(run, &refined.marginals));
         }
         for caution in report::cautions(run) {
             let _ = write!(text, "\n  caution: {caution}");
         }
     }
     text
+}
+
+fn moments(run: &RunResults, marginals: &[Marginal]) -> String {
+    let moments =
+        |(name, marginal): (&String, &Marginal)| format!("  {name} {:.5} ± {:.4}", marginal.mean, marginal.sd);
+    run.prior.names().iter().zip(marginals).map(moments).collect()
 }

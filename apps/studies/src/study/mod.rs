@@ -23,7 +23,7 @@ pub use benchmark::{BenchmarkOptions, BenchmarkResults};
 use options::check_names;
 pub use options::{Preset, StudyOptions};
 pub use record::StudyRecord;
-pub use results::StudyResults;
+pub use results::{Marginal, RunResults, StudyResults};
 pub use summary::quantile;
 pub use toy::{ToyOptions, ToyResults};
 

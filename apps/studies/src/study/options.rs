@@ -228,6 +228,8 @@ const QUICK_EPOCHS: usize = 16;
 /// Of each parameter: what these share beyond noise is the network's error.
 const QUICK_OBSERVATIONS: usize = 2;
 const QUICK_NETWORKS: usize = 2;
+/// Of its refinement: some ten seconds.
+const QUICK_BUDGET: usize = 20_000;
 /// Those of the full one (docs/lab/jrnmm.md).
 const FULL_SIMULATIONS: u64 = 2_000_000;
 const FULL_EPOCHS: usize = 12;
@@ -262,12 +264,16 @@ impl StudyOptions {
                 options.sampling.tempering.min_particles = 24;
                 options.training_n_obs = QUICK_OBSERVATIONS;
                 options.networks(QUICK_NETWORKS, QUICK_SIMULATIONS, QUICK_EPOCHS);
+                let budget = RefineOptions { budget: Some(QUICK_BUDGET), ..RefineOptions::default() };
+                // Posterior SBC takes minutes more.
+                options.refine = Some(RefineStudy { pairs: 0, options: budget, ..RefineStudy::default() });
             }
             Preset::Full => {
                 options.posterior_samples = 2000;
                 options.local_c2st.pairs = 1000;
                 options.coverage.pairs = 500;
                 options.networks(1, FULL_SIMULATIONS, FULL_EPOCHS);
+                options.refine = Some(RefineStudy::default());
             }
             Preset::Paper => {}
         }
