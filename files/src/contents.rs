@@ -1,6 +1,6 @@
 //! What is in a file, and a digest of its numbers alone.
 
-use super::provenance::kind_of_open;
+use super::provenance::{ATTRIBUTES, kind_of_open};
 use super::{FileKind, Provenance, attributes, failed, guard, open_hdf5};
 use crate::Result;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
@@ -73,12 +73,11 @@ impl Contents {
                 .map_err(|error| failed(path, &format!("cannot read {}", entry.name), &error))?;
         }
         let provenance = kind.map(|_| Provenance::read(path, &file)).transpose()?;
-        let hidden = ["tallsbi_kind", "tallsbi_version", "created", "command", "task", "parents", "seed"];
         let attributes = file
             .attr_names()
             .unwrap_or_default()
             .into_iter()
-            .filter(|name| !(name.starts_with("_NC") || kind.is_some() && hidden.contains(&name.as_str())))
+            .filter(|name| !(name.starts_with("_NC") || kind.is_some() && ATTRIBUTES.contains(&name.as_str())))
             .filter_map(|name| attributes::display(&file, &name).map(|text| (name, text)))
             .collect();
         Ok(Self { format: Format::Hdf5, kind, provenance, attributes, arrays, digest: hex::encode(hasher.finalize()) })

@@ -58,6 +58,9 @@ pub struct Provenance {
     pub created: String,
     /// The command that made it.
     pub command: String,
+    /// The vector instructions of the machine: with others, equal seeds give numbers that may differ in their last digits. "" where it is not known.
+    #[serde(default)]
+    pub instruction_set: String,
     /// The user's seed.
     pub seed: u64,
     /// The task, or "".
@@ -65,6 +68,10 @@ pub struct Provenance {
     /// The files it was made from.
     pub parents: Vec<Parent>,
 }
+
+/// The attributes that hold it.
+pub(super) const ATTRIBUTES: [&str; 8] =
+    ["tallsbi_kind", "tallsbi_version", "created", "command", "instruction_set", "task", "parents", "seed"];
 
 impl Provenance {
     /// Provenance of a file that is being made now.
@@ -75,6 +82,7 @@ impl Provenance {
             version: env!("CARGO_PKG_VERSION").into(),
             created: now(),
             command: command.into(),
+            instruction_set: instruction_set().into(),
             seed,
             task: task.into(),
             parents: Vec::new(),
@@ -97,6 +105,7 @@ impl Provenance {
             ("tallsbi_version", self.version.clone()),
             ("created", self.created.clone()),
             ("command", fit(&self.command)),
+            ("instruction_set", self.instruction_set.clone()),
             ("task", self.task.clone()),
             ("parents", parents_json(&self.parents)),
         ]
@@ -118,10 +127,22 @@ impl Provenance {
             version: text("tallsbi_version")?,
             created: text("created")?,
             command: text("command")?,
+            instruction_set: text("instruction_set")?,
             seed: attributes::number(path, file, "seed").ok().flatten().unwrap_or(0),
             task: text("task")?,
             parents: if parents.is_empty() { Vec::new() } else { serde_json::from_str(&parents).unwrap_or_default() },
         })
+    }
+}
+
+/// The vector instructions that kernels are dispatched to on this machine.
+fn instruction_set() -> &'static str {
+    match pulp::Arch::new() {
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V4(_) => "avx512",
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V3(_) => "avx2",
+        _ => std::env::consts::ARCH,
     }
 }
 

@@ -187,6 +187,18 @@ fn checksums_and_whole_files() {
     assert!(kind_of(&path).is_err());
 }
 
+#[test]
+fn files_say_which_vector_instructions_they_were_made_with() {
+    let made = provenance();
+    assert!(["avx512", "avx2", std::env::consts::ARCH].contains(&made.instruction_set.as_str()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("o.h5");
+    observations().write(&path, Existing::Refuse, &made).unwrap();
+    let contents = Contents::read(&path).unwrap();
+    assert_eq!(contents.provenance.unwrap().instruction_set, made.instruction_set);
+    assert!(!contents.attributes.contains_key("instruction_set"), "said once");
+}
+
 /// Many threads in HDF5 and netCDF at once.
 #[test]
 fn threads_do_not_collide() {

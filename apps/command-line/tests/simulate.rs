@@ -55,6 +55,24 @@ fn shards_merge_to_the_whole() {
     place.fails("merge shard-1.h5 foreign.h5 -o bad.h5", 1, "seed is 2 there and 3 here");
 }
 
+/// The script of the documentation, as the tasks of an array run it; one is queued twice.
+#[test]
+fn tasks_of_a_slurm_array_simulate_one_set() {
+    let place = Place::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/slurm_array.sh");
+    for task in ["1", "3", "2", "3"] {
+        let mut command = Command::new("bash");
+        command.args([script, "slcp", "1000", "shards", "--seed", "4"]).current_dir(place.at("."));
+        command.env("TALLSBI", env!("CARGO_BIN_EXE_tallsbi")).env("SLURM_CPUS_PER_TASK", "1");
+        command.env("SLURM_ARRAY_TASK_ID", task).env("SLURM_ARRAY_TASK_MAX", "3");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "task {task}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    place.run("merge shards/00001.h5 shards/00002.h5 shards/00003.h5 -o merged.h5");
+    place.run("simulate slcp -n 1000 -o whole.h5 --seed 4");
+    assert_eq!(place.digest("merged.h5"), place.digest("whole.h5"));
+}
+
 /// Killed at ten moments, resumed until done: the contents of the uninterrupted run.
 #[test]
 fn killed_and_resumed() {

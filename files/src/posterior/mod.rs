@@ -3,7 +3,7 @@
 mod groups;
 
 use crate::output::not_written;
-use crate::provenance::expect_kind;
+use crate::provenance::{ATTRIBUTES, expect_kind};
 use crate::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
 pub use groups::Companions;
@@ -240,24 +240,14 @@ fn variable_names(names: &[String]) -> Vec<String> {
     names.iter().map(rename).collect()
 }
 
-/// Root attributes that are not provenance.
-const NOT_RUN: [&str; 9] = [
-    "tallsbi_kind",
-    "tallsbi_version",
-    "created",
-    "command",
-    "task",
-    "parents",
-    "seed",
-    "parameter_names",
-    "variable_names",
-];
+/// Root attributes beside provenance that do not describe the run.
+const NOT_RUN: [&str; 2] = ["parameter_names", "variable_names"];
 
 fn read_run(file: &hdf5::File) -> RunAttributes {
     let names = file.attr_names().unwrap_or_default();
     names
         .into_iter()
-        .filter(|name| !NOT_RUN.contains(&name.as_str()) && !name.starts_with("_NC"))
+        .filter(|name| ![&ATTRIBUTES[..], &NOT_RUN].concat().contains(&name.as_str()) && !name.starts_with("_NC"))
         .filter_map(|name| {
             let text = attributes::display(file, &name)?;
             let number = serde_json::from_str::<Value>(&text).ok().filter(|value| !value.is_string());

@@ -73,9 +73,15 @@ fn describe_model(model: &TrainedModel) -> String {
     }
     if let Some(command) = info.provenance["command"].as_str() {
         let created = info.provenance["created"].as_str().unwrap_or("some time ago");
-        text += &format!("\n  made {created}: {command}");
+        let on = on(info.provenance["instruction_set"].as_str().unwrap_or_default());
+        text += &format!("\n  made {created}{on}: {command}");
     }
     text
+}
+
+/// Vector instructions that a file was made with, where it says so.
+fn on(instruction_set: &str) -> String {
+    if instruction_set.is_empty() { String::new() } else { format!(" with {instruction_set}") }
 }
 
 fn describe(arguments: &InspectArguments, contents: &Contents, model: Option<&TrainedModel>) -> String {
@@ -86,8 +92,13 @@ fn describe(arguments: &InspectArguments, contents: &Contents, model: Option<&Tr
         None => writeln!(text),
         Some(p) => write!(
             text,
-            "\n  made {} by tallsbi {}: {}\n  task {:?}, seed {}\n",
-            p.created, p.version, p.command, p.task, p.seed
+            "\n  made {} by tallsbi {}{}: {}\n  task {:?}, seed {}\n",
+            p.created,
+            p.version,
+            on(&p.instruction_set),
+            p.command,
+            p.task,
+            p.seed
         ),
     };
     for parent in contents.provenance.iter().flat_map(|p| &p.parents) {
