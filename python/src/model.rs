@@ -8,6 +8,7 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReado
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tallsbi::data::XTransform;
 use tallsbi::inference::notes::Note;
@@ -170,20 +171,23 @@ impl Model {
         Ok(self.0.examine(x.view()).map_err(exception)?.iter().map(said).collect())
     }
 
-    /// Samples (S, m) of the posterior given x (n, d), and what should be told of them.
+    /// Samples (chain, draw, m) of the posterior given x (n, d), of independent runs, and what should be told of them.
     fn sample<'py>(
         &self,
         py: Python<'py>,
         x: PyReadonlyArray2<'py, f64>,
         sample_options: &str,
         seed: u64,
+        chains: NonZeroUsize,
         progress: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyArray2<f64>>, Vec<String>)> {
+    ) -> PyResult<(Bound<'py, PyArray3<f64>>, Vec<String>)> {
         let options: SampleOptions = options("options", sample_options)?;
         let x = self.centred(x.as_array())?;
-        let drawn = run(py, progress, |monitor| self.0.sample(x.view(), &options, seed, monitor))?;
-        let cautions = self.0.cautions(&drawn.info, &options, options.samples);
-        Ok((drawn.theta.into_pyarray(py), cautions.iter().map(ToString::to_string).collect()))
+        let key = StreamKey::root(seed);
+        let (drawn, info) =
+            run(py, progress, |monitor| self.0.sample_chains(x.view(), chains, &options, key, None, monitor))?;
+        let cautions = self.0.cautions(&info, &options, chains.get() * options.samples);
+        Ok((drawn.into_pyarray(py), cautions.iter().map(ToString::to_string).collect()))
     }
 
     /// The probability that each observation of x (n, d) is a lapse, given samples drawn with these options; None if they know of no lapses.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -267,11 +268,17 @@ class Posterior:
         held-out rows told how large it is; `network_error="ignore"` takes them for exact. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
         "ddim", "langevin", ..), `steps` and other options are for models that learned scores."""
         given = {"method": method, "sampler": sampler, "steps": steps, "lapse": lapse, "network_error": network_error}
-        settings = text(_sampling(self.model, n, {**given, **options}))
-        theta, cautions = self.model._native.sample(self.x, settings, checked_seed(seed), resolve(progress))
+        return self._chains(n, 1, seed, progress, {**given, **options})[0]
+
+    def _chains(self, n: int, chains: int, seed: int, progress: Progress | bool | None, given: dict[str, Any]) -> Array:
+        """Samples (chain, draw, m) of independent runs, `n` in all (rounded up to a multiple of them)."""
+        if int(chains) < 1:
+            raise ValueError("chains: must be at least 1")
+        settings = text(_sampling(self.model, -(-int(n) // int(chains)), given))
+        samples, cautions = self.model._native.sample(self.x, settings, checked_seed(seed), int(chains), resolve(progress))
         for caution in cautions:
-            warnings.warn(caution, stacklevel=2)
-        return theta
+            warnings.warn(caution, stacklevel=3)
+        return samples
 
     def lapse_probabilities(self, samples: Any, *, lapse: float | Literal["infer"]) -> Array:
         """The probability (n) that each observation is a lapse, given samples that were drawn with this `lapse`."""
@@ -329,41 +336,49 @@ class Posterior:
         parts = {"mean": samples.mean(0), "sd": samples.std(0), "q05": low, "median": median, "q95": high}
         return {name: {key: float(part[i]) for key, part in parts.items()} for i, name in enumerate(self.names)}
 
-    def _groups(self, n: int, seed: int) -> dict[str, Any]:
+    def _groups(self, n: int, chains: int, seed: int) -> dict[str, Any]:
         try:
             import xarray as xr
         except ImportError:
             raise ImportError("ArviZ's formats need xarray: pip install tallsbi[arviz]") from None
-        samples, prior = self.sample(n, seed=seed, progress=False), self.model.prior.sample(n, seed)
+        samples, prior = self._chains(n, chains, seed, False, {}), self.model.prior.sample(n, seed)
+        flat, shape = samples.reshape(-1, samples.shape[2]), samples.shape[:2]
 
         def draws(theta: Array) -> Any:
-            return xr.Dataset({name: (("chain", "draw"), theta[None, :, i]) for i, name in enumerate(self.names)})
+            return xr.Dataset({name: (("chain", "draw"), theta[..., i]) for i, name in enumerate(self.names)})
 
-        groups = {"posterior": draws(samples), "prior": draws(prior)}
+        groups = {"posterior": draws(samples), "prior": draws(prior[None])}
         groups["observed_data"] = xr.Dataset({"x": (("obs", "value"), self.x)})
         if self.model._native.is_likelihood:
-            each = [self.model._native.log_likelihood(row[None], samples) for row in self.x]
-            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), np.stack(each, -1)[None])})
-        coordinates = {"chain": [0], "draw": np.arange(n), "obs": np.arange(len(self.x))}
+            each = [self.model._native.log_likelihood(row[None], flat).reshape(shape) for row in self.x]
+            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), np.stack(each, -1))})
+            density = self.log_prob(flat, normalized=False).reshape(shape)
+            groups["sample_stats"] = xr.Dataset({"lp": (("chain", "draw"), density)})
+        made = version("tallsbi")
         for name, group in groups.items():
-            group = group.assign_coords({key: value for key, value in coordinates.items() if key in group.dims})
-            group.attrs = {"creation_library": "tallsbi", "sample_dims": ["chain", "draw"]}
+            group = group.assign_coords({key: np.arange(size) for key, size in group.sizes.items() if key != "value"})
+            group.attrs = {"inference_library": "tallsbi", "inference_library_version": made}
+            group.attrs |= {"creation_library": "tallsbi", "creation_library_version": made, "creation_library_language": "Python"}
+            if "draw" in group.dims:
+                group.attrs["sample_dims"] = ["chain", "draw"]
             groups[name] = group
         return groups
 
-    def to_datatree(self, n: int = 1000, *, seed: int = 0) -> Any:
-        """An xarray DataTree as ArviZ 1 takes it: posterior, prior, observed_data and, of likelihoods, log_likelihood."""
+    def to_datatree(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
+        """An xarray DataTree as ArviZ 1 takes it: posterior, prior, observed_data and, of likelihoods, log_likelihood and sample_stats, whose `lp` is
+        `log_prob(normalized=False)`. There are `n` samples over all `chains` (rounded up to a multiple of them), each of which is a run of its own: R-hat of one cannot see what
+        all of its particles missed, that of several compares them. It says what made it but not when: the same seed gives the same tree."""
         import xarray as xr
 
-        return xr.DataTree.from_dict(self._groups(n, seed))
+        return xr.DataTree.from_dict(self._groups(n, chains, seed))
 
-    def to_inference_data(self, n: int = 1000, *, seed: int = 0) -> Any:
+    def to_inference_data(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
         """The same as InferenceData, for ArviZ before 1."""
         try:
             from arviz import InferenceData
         except ImportError:
             raise ImportError("this ArviZ has no InferenceData (or is not there); use to_datatree()") from None
-        return InferenceData(**self._groups(n, seed))
+        return InferenceData(**self._groups(n, chains, seed))
 
     def __repr__(self) -> str:
         return f"Posterior({', '.join(self.names)}; {len(self.x)} observations)"

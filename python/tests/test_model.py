@@ -139,8 +139,26 @@ def test_reference_and_arviz(observations, model):
     x = tallsbi.observe("gaussian_linear", n=5).x
     assert tallsbi.reference("gaussian_linear", x, 1000).samples.shape == (1000, 10)
     pytest.importorskip("xarray", reason="skipped: no xarray here")
-    tree = model.posterior(observations).to_datatree(200)
+    posterior = model.posterior(observations)
+    tree = posterior.to_datatree(200)
     assert tree["posterior"].attrs["creation_library"] == "tallsbi"
+    # What ArviZ 1 recommends of every group, but for the time: the same seed gives the same tree.
+    library = {"inference_library", "inference_library_version", "creation_library", "creation_library_version", "creation_library_language"}
+    for name, group in tree.children.items():
+        drawn = set() if name == "observed_data" else {"sample_dims"}
+        assert set(group.attrs) == library | drawn and all(group.attrs.values()), name
+    samples = posterior.sample(200)
+    np.testing.assert_array_equal(tree["posterior"]["mean"].values[0], samples[:, 0])
+    np.testing.assert_array_equal(tree["sample_stats"]["lp"].values[0], posterior.log_prob(samples, normalized=False))
+    chains = posterior.to_datatree(402, chains=4)
+    assert chains["posterior"]["mean"].shape == chains["sample_stats"]["lp"].shape == (4, 101)
+    assert chains["log_likelihood"]["x"].shape == (4, 101, 4) and chains["prior"]["mean"].shape == (1, 402)
+    # Each chain is a run of its own, the first that of the plain posterior.
+    each = chains["posterior"]["mean"].values
+    np.testing.assert_array_equal(each[0], posterior.sample(101)[:, 0])
+    assert len(np.unique(each)) > 350
+    with pytest.raises(ValueError, match="chains: must be at least 1"):
+        posterior.to_datatree(10, chains=0)
     assert tree["posterior"]["mean"].shape == (1, 200) and tree["log_likelihood"]["x"].shape == (1, 200, 4)
     total = tree["log_likelihood"]["x"].sum("obs").values[0]
     np.testing.assert_allclose(total, model.posterior(observations).log_likelihood(tree["posterior"]["mean"].values[0][:, None]), rtol=1e-6)

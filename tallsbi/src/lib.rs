@@ -61,7 +61,7 @@ pub use error::{Error, Result, one_line};
 pub use model::{Caution, Model, Posterior};
 pub use predict::{Predictions, predict};
 pub use recording::{RecordingOptions, WindowSummaries, summarise_recording, summarise_signal};
-pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
+pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference, task_log_posterior};
 pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, refine};
 pub use sensitivity::Sensitivity;
 #[cfg(feature = "files")]

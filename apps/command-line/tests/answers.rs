@@ -45,6 +45,14 @@ fn log_likelihoods_predictions_and_evidence() {
     // Ten coordinates of a small network: a constant forgotten would be 9 off.
     assert!(mean < 0.5, "{mean}");
 
+    // log λ(θ) + log p(x|θ), as single observations have it.
+    let log_posterior = posterior.companions.log_posterior.as_ref().expect("written");
+    for (row, lp) in log_posterior.iter().enumerate() {
+        let expected = task.prior().log_density(&theta.row(row).to_vec()) + values.row(row).sum();
+        assert!((lp - expected).abs() < 1e-3 * expected.abs(), "{lp} for {expected}");
+    }
+    chains(&place);
+
     let checks = place.json("predict p.nc -o right.nc --prior -q");
     assert_eq!(checks["checks"].as_array().expect("compared").len(), 40);
     let off = |checks: &serde_json::Value| {
@@ -91,6 +99,27 @@ fn log_likelihoods_predictions_and_evidence() {
     place.fails("compare linear.st --observations obs.h5 -q", 2, "2 values required");
     place.fails("predict p.nc --task sir -o t.nc -q", 2, "name its task with --task");
     figures(&place);
+}
+
+/// Several runs as chains: independent of each other, the same for any number of threads, and told apart from one.
+fn chains(place: &Place) {
+    let sample = "sample linear.st --observations obs.h5 --log-likelihood --samples 400 -q";
+    let told = place.json(&format!("{sample} --chains 4 -o four.nc --threads 1"));
+    place.run(&format!("{sample} --chains 4 -o again.nc --threads 3"));
+    assert_eq!(place.digest("four.nc"), place.digest("again.nc"));
+    let read = |name: &str| Posterior::read(&place.at(name)).unwrap();
+    let four = read("four.nc");
+    assert_eq!(four.samples.dim(), (4, 100, 10));
+    assert_eq!(four.companions.log_likelihood.expect("written").dim(), (400, 20));
+    place.run("sample linear.st --observations obs.h5 --samples 100 -o first.nc -q");
+    let first = four.samples.index_axis(Axis(0), 0);
+    assert_eq!(first, read("first.nc").samples.index_axis(Axis(0), 0));
+    assert!((1..4).all(|chain| first != four.samples.index_axis(Axis(0), chain)));
+    let rhat = told["run"]["rhat"].as_array().expect("of each parameter");
+    assert!(rhat.len() == 10 && rhat.iter().all(|rhat| (0.99..1.1).contains(&rhat.as_f64().expect("a number"))));
+    assert!(place.run("inspect four.nc").contains("each chain is a run of its own"));
+    assert!(place.run("inspect p.nc").contains("one chain, of the particles of a single run"));
+    place.fails("sample linear.st --observations obs.h5 --samples 8 --chains 4 -o t.nc -q", 2, "4 chains of 2 samples");
 }
 
 /// What `tallsbi plot` draws of the files made above: each kind of file says what is in it.

@@ -2,6 +2,7 @@
 
 use crate::{Model, ReferencePosterior};
 use serde_json::Value;
+use tallsbi_diagnostics::Convergence;
 use tallsbi_files::RunAttributes;
 use tallsbi_inference::sample::{SampleInfo, SampleOptions};
 
@@ -29,6 +30,16 @@ pub fn posterior_attributes(
     run
 }
 
+/// R̂ and effective sample sizes of each parameter, for a posterior file.
+pub fn convergence_attributes(convergence: &[Convergence]) -> RunAttributes {
+    let each = |name: &str, value: &dyn Fn(&Convergence) -> f64| {
+        (name.to_owned(), Value::from(convergence.iter().map(value).collect::<Vec<_>>()))
+    };
+    [each("rhat", &|c| c.rhat), each("ess_bulk", &|c| c.ess_bulk), each("ess_tail", &|c| c.ess_tail)]
+        .into_iter()
+        .collect()
+}
+
 /// Settings, work and convergence of a run, for its posterior file.
 pub fn reference_attributes(
     reference: &ReferencePosterior,
@@ -36,17 +47,13 @@ pub fn reference_attributes(
     seconds: f64,
     converged: bool,
 ) -> RunAttributes {
-    let each =
-        |value: &dyn Fn(usize) -> f64| Value::from((0..reference.convergence.len()).map(value).collect::<Vec<_>>());
     let mut run = RunAttributes::new();
     run.insert("method".into(), "reference".into());
     run.insert("sampler".into(), reference.method.clone().into());
     run.insert("n_obs".into(), n_obs.into());
     // Text, since flags are not numbers in netCDF.
     run.insert("converged".into(), if converged { "yes" } else { "no" }.into());
-    run.insert("rhat".into(), each(&|i| reference.convergence[i].rhat));
-    run.insert("ess_bulk".into(), each(&|i| reference.convergence[i].ess_bulk));
-    run.insert("ess_tail".into(), each(&|i| reference.convergence[i].ess_tail));
+    run.extend(convergence_attributes(&reference.convergence));
     run.insert("symmetric_modes".into(), reference.symmetry.into());
     if let Ok(Value::Object(counters)) = serde_json::to_value(reference.info) {
         run.extend(counters);
