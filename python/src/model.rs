@@ -67,6 +67,9 @@ impl Source {
     }
 }
 
+/// A mode (m), and perhaps the curvature there (m, m).
+type Peak<'py> = (Bound<'py, PyArray1<f64>>, Option<Bound<'py, PyArray2<f64>>>);
+
 /// A trained model.
 #[pyclass(frozen, module = "tallsbi._tallsbi")]
 pub struct Model(pub Arc<tallsbi::Model>);
@@ -250,6 +253,42 @@ impl Model {
         let theta = theta.as_array().to_owned();
         let values = run(py, None, |_| self.0.log_likelihood(x.view(), theta.view()))?;
         Ok(values.into_pyarray(py))
+    }
+
+    /// The mode of the posterior given x (n, d), searched for from samples (S, m) of it, and, if asked for, minus the Hessian (m, m) of the log density there.
+    fn mode<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        samples: PyReadonlyArray2<'py, f64>,
+        hessian: bool,
+    ) -> PyResult<Peak<'py>> {
+        self.check_density()?;
+        check_columns("samples", samples.as_array().ncols(), self.0.names())?;
+        let x = self.centred(x.as_array())?;
+        let samples = samples.as_array().to_owned();
+        let options = SampleOptions::default();
+        let (mode, laplace) = run(py, None, |_| {
+            let mode = self.0.mode(x.view(), samples.view(), &options)?;
+            let laplace = hessian.then(|| self.0.laplace(x.view(), &mode, &options)).transpose()?;
+            Ok::<_, tallsbi::Error>((mode, laplace))
+        })?;
+        Ok((mode.theta.into_pyarray(py), laplace.map(|laplace| laplace.hessian.into_pyarray(py))))
+    }
+
+    /// p(θ_i|θ_others, x) or p(θ_i, θ_j|θ_others, x) (G_i, G_j) on lists of values, the others at `at` (m).
+    fn conditional<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        at: Vec<f64>,
+        free: Vec<(usize, Vec<f64>)>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        self.check_density()?;
+        let x = self.centred(x.as_array())?;
+        let options = SampleOptions::default();
+        let found = run(py, None, |_| self.0.conditional(x.view(), &at, &free, &options))?;
+        Ok(found.density.into_pyarray(py))
     }
 
     /// log ∫ λ(θ) p(x_{1:n}|θ) dθ, in the simulator's units.

@@ -247,11 +247,7 @@ impl Model {
         let groups = vec![observations; chains.get()];
         let (samples, info) = self.sample_groups(&groups, key, options, covariances, monitor)?;
         if info.collapsed > 0 {
-            let collapsed = info.collapsed;
-            let message = format!(
-                "{collapsed} of {chains} chains could not follow the posterior; ask for more samples, or look at the observations, which may be unlike all that the model can produce"
-            );
-            return Err(Error::Input { origin: "chains".into(), message });
+            return Err(Error::Chains { collapsed: info.collapsed, chains: chains.get() });
         }
         Ok((samples, info))
     }

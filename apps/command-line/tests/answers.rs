@@ -52,6 +52,7 @@ fn log_likelihoods_predictions_and_evidence() {
         assert!((lp - expected).abs() < 1e-3 * expected.abs(), "{lp} for {expected}");
     }
     chains(&place);
+    modes(&place, &*task, &posterior);
 
     let checks = place.json("predict p.nc -o right.nc --prior -q");
     assert_eq!(checks["checks"].as_array().expect("compared").len(), 40);
@@ -95,6 +96,7 @@ fn log_likelihoods_predictions_and_evidence() {
 
     place.run("train linear.h5 -o score.st --architecture anchored --epochs 1 --hidden 8 -q");
     place.fails("sample score.st --observations obs.h5 --log-likelihood -o s.nc -q", 2, "has no density");
+    place.fails("sample score.st --observations obs.h5 --map -o s.nc -q", 2, "has no density");
     place.fails("compare linear.st score.st --observations obs.h5 -q", 1, "has no density");
     place.fails("compare linear.st --observations obs.h5 -q", 2, "2 values required");
     place.fails("predict p.nc --task sir -o t.nc -q", 2, "name its task with --task");
@@ -120,6 +122,22 @@ fn chains(place: &Place) {
     assert!(place.run("inspect four.nc").contains("each chain is a run of its own"));
     assert!(place.run("inspect p.nc").contains("one chain, of the particles of a single run"));
     place.fails("sample linear.st --observations obs.h5 --samples 8 --chains 4 -o t.nc -q", 2, "4 chains of 2 samples");
+}
+
+/// The mode of a Gaussian is its mean, and the curvature there its precision, as well as so small a network knows them.
+fn modes(place: &Place, task: &dyn Task, posterior: &Posterior) {
+    let told = place.json("sample linear.st --observations obs.h5 --map --samples 400 -o mode.nc -q");
+    let exact = task.exact_posterior(posterior.observations.as_ref().expect("kept").view()).expect("Gaussian");
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    for i in 0..10 {
+        let sd = exact.covariance[i][i].sqrt();
+        assert!((number(&told["run"]["map"][i]) - exact.mean[i]).abs() < sd, "{told}");
+        assert!((0.5..2.0).contains(&(number(&told["run"]["map_hessian"][i][i]) * sd * sd)), "{told}");
+    }
+    let best = posterior.companions.log_posterior.as_ref().expect("written").iter().copied().fold(f64::MIN, f64::max);
+    assert!(number(&told["run"]["map_log_posterior"]) >= best);
+    let words = place.run("sample linear.st --observations obs.h5 --map --samples 400 -o mode.nc --force -q");
+    assert!(words.contains("largest density, and standard deviations of its curvature"), "{words}");
 }
 
 /// What `tallsbi plot` draws of the files made above: each kind of file says what is in it.

@@ -19,7 +19,7 @@ use tallsbi::files::{Companions, Matrix, OutputFile, Posterior, RunAttributes};
 use tallsbi::inference::notes::Note;
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
 use tallsbi::on_disk::{ModelFile, convergence_attributes, posterior_attributes};
-use tallsbi::{Model, Surprise};
+use tallsbi::{Laplace, Mode, Model, Surprise};
 
 /// Sample the posterior given many observations
 ///
@@ -58,6 +58,9 @@ pub struct SampleArguments {
     /// Write the log-likelihood of each observation at each sample too, for arviz.loo
     #[arg(long)]
     pub log_likelihood: bool,
+    /// Find the mode and its curvature too: standard deviations of Laplace's approximation
+    #[arg(long)]
+    pub map: bool,
     /// Write how implausible each observation is to the fitted model (posterior predictive p-values) and name those that it finds implausible
     #[arg(long)]
     pub surprise: bool,
@@ -124,14 +127,19 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         run.insert("chains".into(), arguments.chains.get().into());
         run.extend(convergence_attributes(&convergence));
     }
+    let mode = match arguments.map {
+        true => Some(mode(&file.model, (x.view(), samples.view()), &options, &mut run)?),
+        false => None,
+    };
     let (companions, said) = beside(context, arguments, &file.model, (x.view(), samples.view()), &options)?;
     let names = file.model.sampled_names(&options);
     let posterior = Posterior::from_chains(names, drawn.clone(), Some(conditioned(&matrix)), run, provenance)?;
     let posterior = Posterior { companions, ..posterior };
     posterior.write(output, arguments.output.existing())?;
     let first = thin.iter().map(|note| format!("{}\n", words(file.model.trained(), note))).collect::<String>();
-    let text =
-        format!("{first}{}", told(arguments, &posterior, (samples.view(), &convergence), (&info, seconds), &said));
+    let told = told(arguments, &posterior, (samples.view(), &convergence), (&info, seconds), &said);
+    let mode = mode.map(|(mode, laplace)| said_of_mode(&posterior.parameter_names, &mode, laplace.as_ref()));
+    let text = format!("{first}{told}{}", mode.unwrap_or_default());
     context.print(text, || {
         let (mean, sd) = moments(samples.view());
         json!({ "path": output.display().to_string(), "run": posterior.run, "parameter_names": posterior.parameter_names,
@@ -158,6 +166,9 @@ impl SampleArguments {
         if self.log_likelihood && !file.model.is_likelihood() {
             return Err(usage("--log-likelihood: this model learned scores and has no density; leave it out"));
         }
+        if self.map && !file.model.is_likelihood() {
+            return Err(usage("--map: this model learned scores and has no density; leave it out"));
+        }
         if self.surprise && file.model.trained().architecture() != "likelihood" {
             return Err(usage("--surprise: needs a model of the likelihood; leave it out"));
         }
@@ -176,6 +187,41 @@ fn convergence_of(drawn: ArrayView3<'_, f64>) -> Vec<Convergence> {
         tracing::warn!("the chains do not agree: R-hat {rhat:.3}, at most {LARGEST_RHAT} wanted; use more --samples");
     }
     found
+}
+
+/// The mode, with the Gaussian around it where there is one; both also among the attributes of the file.
+fn mode(
+    model: &Model,
+    (x, samples): (ArrayView2<'_, f32>, ArrayView2<'_, f64>),
+    options: &SampleOptions,
+    run: &mut RunAttributes,
+) -> Result<(Mode, Option<Laplace>)> {
+    let mode = model.mode(x, samples, options)?;
+    run.insert("map".into(), json!(mode.theta));
+    run.insert("map_log_posterior".into(), mode.log_posterior.into());
+    let laplace = match model.laplace(x, &mode, options) {
+        Ok(laplace) => laplace,
+        // The mode stands; what cannot be had is told.
+        Err(error) => {
+            tracing::warn!("{error}");
+            return Ok((mode, None));
+        }
+    };
+    let rows: Vec<Vec<f64>> = laplace.hessian.outer_iter().map(|row| row.to_vec()).collect();
+    run.insert("map_hessian".into(), json!(rows));
+    Ok((mode, Some(laplace)))
+}
+
+/// The mode, a line a parameter.
+fn said_of_mode(names: &[String], mode: &Mode, laplace: Option<&Laplace>) -> String {
+    let sd = laplace.map(Laplace::sd);
+    let value = |i: usize| match &sd {
+        Some(sd) => with_error(mode.theta[i], sd[i]),
+        None => format!("{:.5}", mode.theta[i]),
+    };
+    let lines = names.iter().enumerate().map(|(i, name)| format!("\n  {name}  {}", value(i)));
+    let with = if sd.is_some() { ", and standard deviations of its curvature" } else { "" };
+    format!("\nlargest density{with} (networks taken for exact):{}", lines.collect::<String>())
 }
 
 /// What is said of single observations.
