@@ -152,7 +152,32 @@ fn figures(place: &Place) {
     }
     assert!(!drawn("p.nc", "one.svg").contains("true value"));
     assert!(drawn("right.nc --predictive", "predicted.svg").contains("predicted, 95 %"));
+    let with_prior = drawn("p.nc --prior", "prior.svg");
+    assert!(with_prior.contains("prior") && !drawn("p.nc", "plain.svg").contains("prior"), "{with_prior}");
+    let single = drawn("p.nc four.nc --marginals --prior --truth-of obs.h5", "marginals.svg");
+    for expected in ["density", "prior", "true value", "four", "θ₁₀"] {
+        assert!(single.contains(expected), "{expected}: {single}");
+    }
+    let contracted = drawn("p.nc four.nc --contraction", "contraction.svg");
+    for expected in ["posterior sd / prior sd", "proportional to 1/√n", "θ₁₀"] {
+        assert!(contracted.contains(expected), "{expected}: {contracted}");
+    }
+    let slices = drawn("four.nc --conditional linear.st --truth-of obs.h5", "conditional.svg");
+    assert!(slices.contains("given all others") && slices.contains("four, marginal"), "{slices}");
+    let at = ["0.2"; 10].join(",");
+    assert_ne!(drawn(&format!("four.nc --conditional linear.st --at {at}"), "at.svg"), slices);
+    place.run("simulate gaussian_linear -n 100 --n-obs 5 -o pairs.h5 --seed 3");
+    for check in ["sbc", "coverage"] {
+        let words = format!("diagnose {check} linear.st --calibration pairs.h5 --draws 50 -q --json");
+        std::fs::write(place.at(&format!("{check}.json")), place.run(&words)).unwrap();
+    }
+    let ranked = drawn("sbc.json sbc.json --labels one,two", "ranks.svg");
+    for expected in ["rank / draws", "uniform (95 % of curves)", "one", "two", "θ₁₀"] {
+        assert!(ranked.contains(expected), "{expected}: {ranked}");
+    }
+    assert!(drawn("coverage.json", "coverage.svg").contains("credibility level"));
     assert!(drawn("linear.st", "losses.svg").contains("validation"));
+    std::fs::write(place.at("told.json"), r#"{"metric": "c2st", "value": 0.5}"#).unwrap();
     place.run("plot linear.st -o losses.png");
     assert!(std::fs::read(place.at("losses.png")).unwrap().starts_with(b"\x89PNG"));
     for (arguments, code, expected) in [
@@ -162,6 +187,15 @@ fn figures(place: &Place) {
         ("p.nc --labels a,b -o t.svg", 2, "2 for 1 files"),
         ("p.nc --theta 1,2 -o t.svg", 2, "2 values for 10 parameters"),
         ("p.nc --predictive -o t.svg", 2, "holds no predictions"),
+        ("p.nc --marginals --contraction -o t.svg", 2, "cannot be used with"),
+        ("linear.st --prior -o t.svg", 2, "are of posteriors"),
+        ("p.nc --contraction -o t.svg", 2, "each of another number of observations"),
+        ("four.nc first.nc --contraction -o t.svg", 2, "each of another number of observations"),
+        ("p.nc four.nc --conditional linear.st -o t.svg", 2, "2 files given"),
+        ("p.nc --conditional score.st -o t.svg", 2, "has no density"),
+        ("p.nc --conditional linear.st --at 1,2 -o t.svg", 2, "2 values for 10 parameters"),
+        ("sbc.json coverage.json -o t.svg", 2, "of several checks"),
+        ("told.json -o t.svg", 1, "is not what tallsbi diagnose"),
     ] {
         place.fails(&format!("plot {arguments}"), code, expected);
         assert!(!place.at("t.svg").exists(), "{arguments}");

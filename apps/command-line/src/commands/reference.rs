@@ -137,7 +137,7 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
         Some(objection) => tracing::warn!("not a reference: {objection}"),
         None => {}
     }
-    let mut run = reference_attributes(&reference, x.nrows(), seconds, objection.is_none());
+    let mut run = reference_attributes(&reference, task.prior(), x.nrows(), seconds, objection.is_none());
     add_missing(&mut run, &missing);
     let theta = reference.samples.to_shape((reference.samples.len() / names.len(), names.len()))?;
     let log_posterior = task_log_posterior(task.as_ref(), x.view(), theta.view());
