@@ -18,7 +18,7 @@ pub const SMALLEST_ESS: f64 = 400.0;
 /// Quantiles whose effective sample size is that of the tails.
 const TAILS: [f64; 2] = [0.05, 0.95];
 /// Fewest draws of a chain: halves of two have a variance.
-const FEWEST_DRAWS: usize = 4;
+pub const FEWEST_DRAWS: usize = 4;
 /// Blom's offset of normal scores: Φ⁻¹((rank - 3/8) / (S + 1/4)).
 const BLOM: f64 = 0.375;
 
@@ -49,6 +49,16 @@ pub fn convergence(draws: ArrayView3<'_, f64>) -> Result<Vec<Convergence>> {
         }
     }
     Ok((0..m).into_par_iter().map(|column| of_one(draws.index_axis(Axis(2), column))).collect())
+}
+
+/// The largest R̂ of several quantities; NaN if one is, 1 of none.
+pub fn largest_rhat(all: &[Convergence]) -> f64 {
+    all.iter().map(|one| one.rhat).fold(1.0, |a, b| if b.is_nan() || b > a { b } else { a })
+}
+
+/// The smallest effective sample size of several quantities, of bulk and tails.
+pub fn smallest_ess(all: &[Convergence]) -> f64 {
+    all.iter().map(|one| one.ess_bulk.min(one.ess_tail)).fold(f64::INFINITY, f64::min)
 }
 
 fn of_one(draws: ArrayView2<'_, f64>) -> Convergence {

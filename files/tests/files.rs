@@ -58,6 +58,48 @@ fn posterior_round_trip() {
     assert!(message.contains("exists already"), "{message}");
 }
 
+/// Groups beside the samples have their chains, and each says what ArviZ recommends that it should.
+#[test]
+fn groups_have_chains_and_say_what_made_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("posterior.nc");
+    let companions = Companions {
+        log_likelihood: Some(Array2::from_shape_fn((100, 4), |(i, k)| -(i as f64) - 0.1 * k as f64)),
+        log_posterior: Some((0..100).map(|i| -0.5 * f64::from(i)).collect()),
+        posterior_predictive: Some(Array3::from_shape_fn((100, 4, 2), |(i, k, j)| (i * 8 + k * 2 + j) as f32)),
+        prior: Some(Array2::from_shape_fn((30, 3), |(i, j)| (3 * i + j) as f64)),
+        prior_predictive: Some(Array3::from_elem((30, 4, 2), 0.5)),
+        per_observation: vec![("p_value".into(), vec![0.5; 4])],
+    };
+    let mut written = Posterior { companions, ..posterior() };
+    written.run.remove("clip");
+    written.write(&path, Existing::Refuse).unwrap();
+    assert_eq!(Posterior::read(&path).unwrap(), written);
+    let file = hdf5::File::open(&path).unwrap();
+    let shape = |name: &str| file.dataset(name).unwrap().shape();
+    assert_eq!(shape("sample_stats/lp"), [2, 50]);
+    assert_eq!(shape("log_likelihood/x"), [2, 50, 4]);
+    assert_eq!((shape("posterior_predictive/x"), shape("prior_predictive/x")), (vec![2, 50, 4, 2], vec![1, 30, 4, 2]));
+    let second = file.dataset("sample_stats/lp").unwrap().read_2d::<f64>().unwrap().row(1).to_vec();
+    assert_eq!(second, written.companions.log_posterior.as_ref().unwrap()[50..]);
+    let library = ["inference_library", "inference_library_version", "creation_library", "creation_library_version"];
+    for group in file.groups().unwrap() {
+        let has = |name: &str| group.attr_names().unwrap().iter().any(|found| found == name);
+        for name in library.iter().chain(&["creation_library_language", "created_at"]) {
+            assert!(has(name), "{}: {name}", group.name());
+        }
+        let drawn = !["/observed_data", "/constant_data"].contains(&group.name().as_str());
+        assert_eq!(has("sample_dims"), drawn, "{}", group.name());
+    }
+    let dims = file.group("posterior").unwrap().attr("sample_dims").unwrap();
+    let dims: Vec<hdf5::types::VarLenUnicode> = dims.read_raw().unwrap();
+    assert_eq!(dims.iter().map(|dim| dim.as_str()).collect::<Vec<_>>(), ["chain", "draw"]);
+
+    written.companions.log_posterior = Some(vec![0.0; 99]);
+    let message = written.write(&folder.path().join("p.nc"), Existing::Refuse).unwrap_err().to_string();
+    assert!(message.contains("its group sample_stats would have 99 rows or columns for 100"), "{message}");
+}
+
 #[test]
 fn names_that_are_not_told_apart_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReado
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tallsbi::data::XTransform;
 use tallsbi::inference::notes::Note;
@@ -65,6 +66,9 @@ impl Source {
         Ok(Simulations { conditions, observation_names: names, x_transform: transform, task, signal_window, ..rows })
     }
 }
+
+/// A mode (m), and perhaps the curvature there (m, m).
+type Peak<'py> = (Bound<'py, PyArray1<f64>>, Option<Bound<'py, PyArray2<f64>>>);
 
 /// A trained model.
 #[pyclass(frozen, module = "tallsbi._tallsbi")]
@@ -170,20 +174,23 @@ impl Model {
         Ok(self.0.examine(x.view()).map_err(exception)?.iter().map(said).collect())
     }
 
-    /// Samples (S, m) of the posterior given x (n, d), and what should be told of them.
+    /// Samples (chain, draw, m) of the posterior given x (n, d), of independent runs, and what should be told of them.
     fn sample<'py>(
         &self,
         py: Python<'py>,
         x: PyReadonlyArray2<'py, f64>,
         sample_options: &str,
         seed: u64,
+        chains: NonZeroUsize,
         progress: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<(Bound<'py, PyArray2<f64>>, Vec<String>)> {
+    ) -> PyResult<(Bound<'py, PyArray3<f64>>, Vec<String>)> {
         let options: SampleOptions = options("options", sample_options)?;
         let x = self.centred(x.as_array())?;
-        let drawn = run(py, progress, |monitor| self.0.sample(x.view(), &options, seed, monitor))?;
-        let cautions = self.0.cautions(&drawn.info, &options, options.samples);
-        Ok((drawn.theta.into_pyarray(py), cautions.iter().map(ToString::to_string).collect()))
+        let key = StreamKey::root(seed);
+        let (drawn, info) =
+            run(py, progress, |monitor| self.0.sample_chains(x.view(), chains, &options, key, None, monitor))?;
+        let cautions = self.0.cautions(&info, &options, chains.get() * options.samples);
+        Ok((drawn.into_pyarray(py), cautions.iter().map(ToString::to_string).collect()))
     }
 
     /// The probability that each observation of x (n, d) is a lapse, given samples drawn with these options; None if they know of no lapses.
@@ -246,6 +253,42 @@ impl Model {
         let theta = theta.as_array().to_owned();
         let values = run(py, None, |_| self.0.log_likelihood(x.view(), theta.view()))?;
         Ok(values.into_pyarray(py))
+    }
+
+    /// The mode of the posterior given x (n, d), searched for from samples (S, m) of it, and, if asked for, minus the Hessian (m, m) of the log density there.
+    fn mode<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        samples: PyReadonlyArray2<'py, f64>,
+        hessian: bool,
+    ) -> PyResult<Peak<'py>> {
+        self.check_density()?;
+        check_columns("samples", samples.as_array().ncols(), self.0.names())?;
+        let x = self.centred(x.as_array())?;
+        let samples = samples.as_array().to_owned();
+        let options = SampleOptions::default();
+        let (mode, laplace) = run(py, None, |_| {
+            let mode = self.0.mode(x.view(), samples.view(), &options)?;
+            let laplace = hessian.then(|| self.0.laplace(x.view(), &mode, &options)).transpose()?;
+            Ok::<_, tallsbi::Error>((mode, laplace))
+        })?;
+        Ok((mode.theta.into_pyarray(py), laplace.map(|laplace| laplace.hessian.into_pyarray(py))))
+    }
+
+    /// p(θ_i|θ_others, x) or p(θ_i, θ_j|θ_others, x) (G_i, G_j) on lists of values, the others at `at` (m).
+    fn conditional<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        at: Vec<f64>,
+        free: Vec<(usize, Vec<f64>)>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        self.check_density()?;
+        let x = self.centred(x.as_array())?;
+        let options = SampleOptions::default();
+        let found = run(py, None, |_| self.0.conditional(x.view(), &at, &free, &options))?;
+        Ok(found.density.into_pyarray(py))
     }
 
     /// log ∫ λ(θ) p(x_{1:n}|θ) dθ, in the simulator's units.

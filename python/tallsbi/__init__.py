@@ -17,7 +17,7 @@
 
 from . import diagnostics
 from ._answers import Evidence, Recording, Windows, compare, predict, read_recording, summarise_recording
-from ._model import Model, Posterior, train
+from ._model import Conditional, Model, Posterior, train
 from ._prior import (
     Beta,
     Cauchy,
@@ -44,6 +44,7 @@ from ._tallsbi import Error, set_threads
 __all__ = [
     "Beta",
     "Cauchy",
+    "Conditional",
     "Error",
     "Evidence",
     "Exponential",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from typing import Any, Literal
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -234,6 +236,17 @@ def _sampling(model: Model, n: int, given: dict[str, Any]) -> dict[str, Any]:
     return {**options, "samples": int(n)}
 
 
+class Conditional(NamedTuple):
+    """A slice through a posterior."""
+
+    names: list[str]
+    """The one or two parameters that vary."""
+    grids: list[Array]
+    """Their values, (G) each."""
+    density: Array
+    """Density (G), or (G, G) with the first parameter's values as rows, that integrates to 1 over the values (trapezoidal rule)."""
+
+
 class Posterior:
     """The posterior given observations."""
 
@@ -267,11 +280,17 @@ class Posterior:
         held-out rows told how large it is; `network_error="ignore"` takes them for exact. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
         "ddim", "langevin", ..), `steps` and other options are for models that learned scores."""
         given = {"method": method, "sampler": sampler, "steps": steps, "lapse": lapse, "network_error": network_error}
-        settings = text(_sampling(self.model, n, {**given, **options}))
-        theta, cautions = self.model._native.sample(self.x, settings, checked_seed(seed), resolve(progress))
+        return self._chains(n, 1, seed, progress, {**given, **options})[0]
+
+    def _chains(self, n: int, chains: int, seed: int, progress: Progress | bool | None, given: dict[str, Any]) -> Array:
+        """Samples (chain, draw, m) of independent runs, `n` in all (rounded up to a multiple of them)."""
+        if int(chains) < 1:
+            raise ValueError("chains: must be at least 1")
+        settings = text(_sampling(self.model, -(-int(n) // int(chains)), given))
+        samples, cautions = self.model._native.sample(self.x, settings, checked_seed(seed), int(chains), resolve(progress))
         for caution in cautions:
-            warnings.warn(caution, stacklevel=2)
-        return theta
+            warnings.warn(caution, stacklevel=3)
+        return samples
 
     def lapse_probabilities(self, samples: Any, *, lapse: float | Literal["infer"]) -> Array:
         """The probability (n) that each observation is a lapse, given samples that were drawn with this `lapse`."""
@@ -303,24 +322,55 @@ class Posterior:
             self._evidence = self.log_evidence()
         return values - (self._evidence or 0.0) if normalized else values
 
-    def map(self, *, seed: int = 0) -> Array:
-        """The θ (m) of largest density, to a thousandth of the posterior's width: from the best of 1000 samples, by a search along its axes."""
-        self.log_likelihood(np.empty((0, len(self.names))))  # Says so where there is no density.
-        samples = self.sample(1000, seed=seed, progress=False)
-        axes = np.linalg.cholesky(np.atleast_2d(np.cov(samples.T)) + 1e-300 * np.eye(len(self.names)))
-        values = self.log_prob(samples, normalized=False)
-        best, value, step = samples[values.argmax()], values.max(), 0.5
-        moves = np.concatenate([axes.T, -axes.T])
-        for _ in range(400):
-            tried = best + step * moves
-            values = self.log_prob(tried, normalized=False)
-            if values.max() > value:
-                best, value = tried[values.argmax()], values.max()
-            elif step < 1e-3:
-                break
-            else:
-                step /= 2
-        return np.asarray(best)
+    @overload
+    def map(self, *, hessian: Literal[False] = False, seed: int = 0) -> Array: ...
+    @overload
+    def map(self, *, hessian: Literal[True], seed: int = 0) -> tuple[Array, Array]: ...
+    def map(self, *, hessian: bool = False, seed: int = 0) -> Array | tuple[Array, Array]:
+        """The θ (m) of largest density, to a thousandth of the posterior's width: from the best of 1000 samples, by a search along its axes. With `hessian` also
+        H = -∇∇ᵀ log p(θ|x) (m, m) there: `np.linalg.inv(H)` is the covariance of Laplace's approximation, `np.sqrt(np.diag(..))` its standard deviations. Where the mode lies at the
+        edge of the prior's support there is none, and `tallsbi.Error` says so. Networks are taken for exact, as in `log_prob`."""
+        self._check_density()
+        theta, matrix = self.model._native.mode(self.x, self.sample(1000, seed=seed, progress=False), hessian)
+        return theta if matrix is None else (theta, matrix)
+
+    def conditional(
+        self,
+        names: str | Sequence[str],
+        at: Any = None,
+        *,
+        range: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        points: int = 101,
+        seed: int = 0,
+    ) -> Conditional:
+        """The density of one parameter, or of two, with all others held at `at` (m) (default: `map()`): p(θ_i|θ_others, x) or p(θ_i, θ_j|θ_others, x), on `points` evenly spaced
+        values of each within `range` (default: that of 1000 samples, and a twelfth more to either side). It is narrower than the marginal where parameters trade off. Networks are taken for exact, as in `log_prob`."""
+        self._check_density()
+        names = [names] if isinstance(names, str) else list(names)
+        if not 1 <= len(names) <= 2 or len(set(names)) != len(names):
+            raise ValueError(f"names: one parameter or two different ones, of {', '.join(self.names)}, found {names}")
+        for name in names:
+            if name not in self.names:
+                raise ValueError(f"names: {name!r} is none of the parameters {', '.join(self.names)}")
+        which = [self.names.index(name) for name in names]
+        held = self.map(seed=seed) if at is None else plain(at, "at").reshape(-1)
+        if held.shape != (len(self.names),):
+            raise ValueError(f"at: expected a value of each of {', '.join(self.names)}, found {held.size}")
+        if range is None:
+            own = self.sample(1000, seed=seed, progress=False)[:, which]
+            low, high = np.minimum(own.min(0), held[which]), np.maximum(own.max(0), held[which])
+            limits = np.stack([low - (high - low) / 12, high + (high - low) / 12], 1)
+        else:
+            limits = plain(range, "range").reshape(-1, 2)
+        if limits.shape != (len(names), 2) or not np.all(limits[:, 0] < limits[:, 1]) or int(points) < 2:
+            raise ValueError("range: low < high of each parameter that varies, with points at least 2")
+        grids = [np.linspace(low, high, int(points)) for low, high in limits]
+        density = self.model._native.conditional(self.x, held.tolist(), [(i, grid.tolist()) for i, grid in zip(which, grids)])
+        return Conditional(names, grids, density[:, 0] if len(names) == 1 else density)
+
+    def _check_density(self) -> None:
+        """Says so where there is no density, before anything is sampled."""
+        self.log_likelihood(np.empty((0, len(self.names))))
 
     def summary(self, n: int = 1000, *, seed: int = 0) -> dict[str, dict[str, float]]:
         """Mean, sd and quantiles of each parameter."""
@@ -329,41 +379,49 @@ class Posterior:
         parts = {"mean": samples.mean(0), "sd": samples.std(0), "q05": low, "median": median, "q95": high}
         return {name: {key: float(part[i]) for key, part in parts.items()} for i, name in enumerate(self.names)}
 
-    def _groups(self, n: int, seed: int) -> dict[str, Any]:
+    def _groups(self, n: int, chains: int, seed: int) -> dict[str, Any]:
         try:
             import xarray as xr
         except ImportError:
             raise ImportError("ArviZ's formats need xarray: pip install tallsbi[arviz]") from None
-        samples, prior = self.sample(n, seed=seed, progress=False), self.model.prior.sample(n, seed)
+        samples, prior = self._chains(n, chains, seed, False, {}), self.model.prior.sample(n, seed)
+        flat, shape = samples.reshape(-1, samples.shape[2]), samples.shape[:2]
 
         def draws(theta: Array) -> Any:
-            return xr.Dataset({name: (("chain", "draw"), theta[None, :, i]) for i, name in enumerate(self.names)})
+            return xr.Dataset({name: (("chain", "draw"), theta[..., i]) for i, name in enumerate(self.names)})
 
-        groups = {"posterior": draws(samples), "prior": draws(prior)}
+        groups = {"posterior": draws(samples), "prior": draws(prior[None])}
         groups["observed_data"] = xr.Dataset({"x": (("obs", "value"), self.x)})
         if self.model._native.is_likelihood:
-            each = [self.model._native.log_likelihood(row[None], samples) for row in self.x]
-            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), np.stack(each, -1)[None])})
-        coordinates = {"chain": [0], "draw": np.arange(n), "obs": np.arange(len(self.x))}
+            each = [self.model._native.log_likelihood(row[None], flat).reshape(shape) for row in self.x]
+            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), np.stack(each, -1))})
+            density = self.log_prob(flat, normalized=False).reshape(shape)
+            groups["sample_stats"] = xr.Dataset({"lp": (("chain", "draw"), density)})
+        made = version("tallsbi")
         for name, group in groups.items():
-            group = group.assign_coords({key: value for key, value in coordinates.items() if key in group.dims})
-            group.attrs = {"creation_library": "tallsbi", "sample_dims": ["chain", "draw"]}
+            group = group.assign_coords({key: np.arange(size) for key, size in group.sizes.items() if key != "value"})
+            group.attrs = {"inference_library": "tallsbi", "inference_library_version": made}
+            group.attrs |= {"creation_library": "tallsbi", "creation_library_version": made, "creation_library_language": "Python"}
+            if "draw" in group.dims:
+                group.attrs["sample_dims"] = ["chain", "draw"]
             groups[name] = group
         return groups
 
-    def to_datatree(self, n: int = 1000, *, seed: int = 0) -> Any:
-        """An xarray DataTree as ArviZ 1 takes it: posterior, prior, observed_data and, of likelihoods, log_likelihood."""
+    def to_datatree(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
+        """An xarray DataTree as ArviZ 1 takes it: posterior, prior, observed_data and, of likelihoods, log_likelihood and sample_stats, whose `lp` is
+        `log_prob(normalized=False)`. There are `n` samples over all `chains` (rounded up to a multiple of them), each of which is a run of its own: R-hat of one cannot see what
+        all of its particles missed, that of several compares them. It says what made it but not when: the same seed gives the same tree."""
         import xarray as xr
 
-        return xr.DataTree.from_dict(self._groups(n, seed))
+        return xr.DataTree.from_dict(self._groups(n, chains, seed))
 
-    def to_inference_data(self, n: int = 1000, *, seed: int = 0) -> Any:
+    def to_inference_data(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
         """The same as InferenceData, for ArviZ before 1."""
         try:
             from arviz import InferenceData
         except ImportError:
             raise ImportError("this ArviZ has no InferenceData (or is not there); use to_datatree()") from None
-        return InferenceData(**self._groups(n, seed))
+        return InferenceData(**self._groups(n, chains, seed))
 
     def __repr__(self) -> str:
         return f"Posterior({', '.join(self.names)}; {len(self.x)} observations)"

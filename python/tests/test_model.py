@@ -32,6 +32,17 @@ def test_posterior_and_densities_are_the_exact_ones(model, observations):
     grid = np.linspace(mean - 8 * variance**0.5, mean + 8 * variance**0.5, 2001)
     assert abs(np.exp(posterior.log_prob(grid[:, None])).sum() * (grid[1] - grid[0]) - 1) < 0.1
     assert abs(posterior.map()[0] - mean) < 0.15 * variance**0.5
+    theta, hessian = posterior.map(hessian=True)
+    np.testing.assert_array_equal(theta, posterior.map())
+    assert hessian.shape == (1, 1) and abs(np.linalg.inv(hessian)[0, 0] ** 0.5 / variance**0.5 - 1) < 0.1
+    # Of a single parameter the conditional density is the posterior.
+    slice_ = posterior.conditional("mean")
+    assert slice_.names == ["mean"] and slice_.density.shape == slice_.grids[0].shape == (101,)
+    assert abs(np.trapezoid(slice_.density, slice_.grids[0]) - 1) < 1e-9
+    expected = np.exp(normal(slice_.grids[0], mean, variance))
+    assert np.abs(slice_.density - expected).max() < 0.15 * expected.max()
+    given = posterior.conditional("mean", at=[0.0], range=(-1.0, 1.0), points=11)
+    np.testing.assert_allclose(given.grids[0], np.linspace(-1, 1, 11))
     assert abs(posterior.summary()["mean"]["sd"] / variance**0.5 - 1) < 0.1
 
 
@@ -83,9 +94,52 @@ def test_scores(scores):
     assert scores.architecture == "anchored"
     for options in [{}, {"method": "jac", "steps": 5}, {"method": "fnpe", "sampler": "ddim", "steps": 10}]:
         assert posterior.sample(20, **options).shape == (20, 10)
-    for call in [lambda: posterior.log_prob(x), lambda: posterior.map(), lambda: posterior.log_evidence()]:
+    for call in [lambda: posterior.log_prob(x), posterior.map, posterior.log_evidence, lambda: posterior.conditional(scores.names[0])]:
         with pytest.raises(tallsbi.Error, match="has no density"):
             call()
+
+
+def test_conditionals_of_two_parameters():
+    """θ1 + θ2 alone is observed: given one, the other is known as well as the observation tells, the marginals are wide."""
+    prior = tallsbi.Prior({"a": tallsbi.Normal(0.0, 1.0), "b": tallsbi.Normal(0.0, 1.0)})
+    theta = prior.sample(3000, 0)
+    x = theta.sum(1, keepdims=True) + 0.2 * np.random.default_rng(0).normal(size=(3000, 1))
+    posterior = tallsbi.train(theta, x, prior, epochs=30, hidden=[16], members=1).posterior([[1.0]])
+    mode, hessian = posterior.map(hessian=True)
+    np.testing.assert_allclose(mode, 0.49, atol=0.05)
+    # I + 11ᵀ/0.04.
+    np.testing.assert_allclose(hessian, [[26, 25], [25, 26]], rtol=0.2)
+    own = posterior.conditional("a", at=[0.0, -0.5], range=(0.5, 2.5), points=401)
+    mean = np.trapezoid(own.density * own.grids[0], own.grids[0])
+    sd = np.trapezoid(own.density * (own.grids[0] - mean) ** 2, own.grids[0]) ** 0.5
+    assert abs(mean - 1.5 * 25 / 26) < 0.1 and abs(sd * 26**0.5 - 1) < 0.2
+    both = posterior.conditional(("b", "a"), points=41)
+    assert both.names == ["b", "a"] and both.density.shape == (41, 41)
+    b, a = np.meshgrid(*both.grids, indexing="ij")
+    weights = both.density / both.density.sum()
+    assert (weights * (a - 0.49) * (b - 0.49)).sum() < -0.3
+    assert both.grids[0].min() < -1.5 and both.grids[0].max() > 2.0
+    for match, call in [
+        ("'c' is none of the parameters a, b", lambda: posterior.conditional("c")),
+        ("one parameter or two different ones", lambda: posterior.conditional(["a", "a"])),
+        ("at: expected a value of each of a, b, found 1", lambda: posterior.conditional("a", at=[0.0])),
+        ("range: low < high", lambda: posterior.conditional("a", range=(1.0, 0.0))),
+        ("range: low < high", lambda: posterior.conditional(["a", "b"], range=(0.0, 1.0))),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            call()
+    with pytest.raises(ValueError, match="the density is 0 at all of these values"):
+        posterior.conditional("a", at=[0.0, np.nan])
+
+
+def test_modes_at_the_edge_have_no_curvature():
+    prior = tallsbi.Prior({"a": tallsbi.Uniform(0.0, 1.0)})
+    theta = prior.sample(2000, 0)
+    x = theta + 0.3 * np.random.default_rng(0).normal(size=(2000, 1))
+    posterior = tallsbi.train(theta, x, prior, epochs=20, hidden=[8], members=1).posterior([[1.3]])
+    assert 0.99 < posterior.map()[0] <= 1
+    with pytest.raises(tallsbi.Error, match="like no Gaussian: its mode lies at the edge of the prior's support"):
+        posterior.map(hessian=True)
 
 
 def test_errors_are_one_line(model, simulations, observations, tmp_path):
@@ -139,8 +193,26 @@ def test_reference_and_arviz(observations, model):
     x = tallsbi.observe("gaussian_linear", n=5).x
     assert tallsbi.reference("gaussian_linear", x, 1000).samples.shape == (1000, 10)
     pytest.importorskip("xarray", reason="skipped: no xarray here")
-    tree = model.posterior(observations).to_datatree(200)
+    posterior = model.posterior(observations)
+    tree = posterior.to_datatree(200)
     assert tree["posterior"].attrs["creation_library"] == "tallsbi"
+    # What ArviZ 1 recommends of every group, but for the time: the same seed gives the same tree.
+    library = {"inference_library", "inference_library_version", "creation_library", "creation_library_version", "creation_library_language"}
+    for name, group in tree.children.items():
+        drawn = set() if name == "observed_data" else {"sample_dims"}
+        assert set(group.attrs) == library | drawn and all(group.attrs.values()), name
+    samples = posterior.sample(200)
+    np.testing.assert_array_equal(tree["posterior"]["mean"].values[0], samples[:, 0])
+    np.testing.assert_array_equal(tree["sample_stats"]["lp"].values[0], posterior.log_prob(samples, normalized=False))
+    chains = posterior.to_datatree(402, chains=4)
+    assert chains["posterior"]["mean"].shape == chains["sample_stats"]["lp"].shape == (4, 101)
+    assert chains["log_likelihood"]["x"].shape == (4, 101, 4) and chains["prior"]["mean"].shape == (1, 402)
+    # Each chain is a run of its own, the first that of the plain posterior.
+    each = chains["posterior"]["mean"].values
+    np.testing.assert_array_equal(each[0], posterior.sample(101)[:, 0])
+    assert len(np.unique(each)) > 350
+    with pytest.raises(ValueError, match="chains: must be at least 1"):
+        posterior.to_datatree(10, chains=0)
     assert tree["posterior"]["mean"].shape == (1, 200) and tree["log_likelihood"]["x"].shape == (1, 200, 4)
     total = tree["log_likelihood"]["x"].sum("obs").values[0]
     np.testing.assert_allclose(total, model.posterior(observations).log_likelihood(tree["posterior"]["mean"].values[0][:, None]), rtol=1e-6)

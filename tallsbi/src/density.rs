@@ -25,7 +25,25 @@ impl Model {
         self.density(observations, theta, None)
     }
 
-    /// The same with lapses.
+    /// log λ(θ) + log p(x_{1:n}|θ) of each row of θ (N, m): the log density of the posterior but for the evidence, with the lapses that `options` ask for, of networks taken for exact. Where
+    /// [their own error](tallsbi_inference::model::Believed) widens the posterior, samples are drawn with the likelihood to the power worth/n. `theta` is as [sampled](Model::sampled_names)
+    /// with these options; units as in [`Model::log_likelihood`].
+    ///
+    /// # Errors
+    /// As [`Model::log_likelihood`].
+    pub fn log_posterior(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        theta: ArrayView2<'_, f64>,
+        options: &SampleOptions,
+    ) -> Result<Vec<f64>> {
+        let lapsing = self.lapsing(options)?;
+        let values = self.density(observations, theta, lapsing.as_ref())?;
+        let prior = lapsing.as_ref().map_or(&self.trained().latent, |(_, map)| map).prior();
+        Ok(values.iter().zip(theta.outer_iter()).map(|(value, row)| value + prior.log_density(&row.to_vec())).collect())
+    }
+
+    /// The likelihood with lapses.
     fn density(
         &self,
         observations: ArrayView2<'_, f32>,
@@ -246,8 +264,9 @@ mod tests {
         let exact = task.exact_posterior(x.view()).unwrap();
         let theta = Array2::from_shape_fn((3, 10), |(row, i)| exact.mean[i] + 0.05 * (row as f64 - 1.0));
         let values = model.log_likelihood(x.view(), theta.view()).unwrap();
+        let posteriors = model.log_posterior(x.view(), theta.view(), &SampleOptions::default()).unwrap();
         let evidence = model.log_evidence(x.view(), &SampleOptions::default(), 0, &Silent).unwrap();
-        for (row, value) in theta.outer_iter().zip(values) {
+        for ((row, value), density) in theta.outer_iter().zip(values).zip(posteriors) {
             // Coordinates are independent, each with a variance of its own.
             let (mut posterior, mut likelihood) = (0.0, 0.0);
             for (i, (&t, prior)) in row.iter().zip(task.prior().mean_and_sd()).enumerate() {
@@ -258,7 +277,7 @@ mod tests {
                 let noise = 5.0 / (1.0 / variance - prior.1.powi(-2));
                 likelihood += x.column(i).iter().map(|&x| normal(f64::from(x) - t, noise)).sum::<f64>();
             }
-            let found = value + task.prior().log_density(&row.to_vec()) - evidence;
+            let found = density - evidence;
             assert!((found - posterior).abs() < 0.5, "{found} for {posterior}");
             // A unit forgotten would be some 40 off.
             assert!((value - likelihood).abs() < 1.0, "{value} for {likelihood}");

@@ -66,6 +66,22 @@ pub enum Error {
         /// Of how many.
         total: usize,
     },
+    /// Runs that could not follow the posterior, of several.
+    #[error(
+        "{collapsed} of {chains} chains could not follow the posterior; ask for more samples, or look at the observations, which may be unlike all that the model can produce"
+    )]
+    Chains {
+        /// How many.
+        collapsed: u64,
+        /// Of how many.
+        chains: usize,
+    },
+    /// A posterior around whose mode there is no Gaussian.
+    #[error("the posterior is like no Gaussian: {reason}; look at its samples")]
+    NoGaussian {
+        /// What is in the way.
+        reason: &'static str,
+    },
     /// A reference posterior of a task that has none.
     #[error("task {task} has a simulator only, and a reference posterior needs a likelihood")]
     NoLikelihood {

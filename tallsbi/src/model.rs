@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
+use std::num::NonZeroUsize;
 use tallsbi_data::{Component, LatentMap, Monitor, Named, StreamKey};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::lapse::LAPSE;
@@ -219,12 +220,36 @@ impl Model {
         seed: u64,
         monitor: &dyn Monitor,
     ) -> Result<Posterior> {
-        self.check_width("observations", observations.ncols())?;
         let n_obs = observations.nrows();
-        let (samples, info) = self.sample_groups(&[observations], StreamKey::root(seed), options, None, monitor)?;
+        let (one, key) = (NonZeroUsize::MIN, StreamKey::root(seed));
+        let (samples, info) = self.sample_chains(observations, one, options, key, None, monitor)?;
         let theta = samples.index_axis_move(Axis(0), 0);
         let lapses = self.lapse_probabilities(observations, theta.view(), options)?;
         Ok(Posterior { names: self.sampled_names(options), theta, lapses, n_obs, info })
+    }
+
+    /// `chains` independent runs of the sampler given the same observations (n, d), [centred](Model::centre), each of `options.samples` samples: (chain, draw, m), and what
+    /// all took. The first is what [`Model::sample`] draws with this key's seed. Each has random numbers, a population and a look at the [network's own error](Believed) of its own, so
+    /// that R̂ between them compares posteriors, and not parts of one.
+    ///
+    /// # Errors
+    /// As [`Model::sample`]; when a chain of several cannot follow the posterior.
+    pub fn sample_chains(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        chains: NonZeroUsize,
+        options: &SampleOptions,
+        key: StreamKey,
+        covariances: Option<&MomentCache>,
+        monitor: &dyn Monitor,
+    ) -> Result<(Array3<f64>, SampleInfo)> {
+        self.check_width("observations", observations.ncols())?;
+        let groups = vec![observations; chains.get()];
+        let (samples, info) = self.sample_groups(&groups, key, options, covariances, monitor)?;
+        if info.collapsed > 0 {
+            return Err(Error::Chains { collapsed: info.collapsed, chains: chains.get() });
+        }
+        Ok((samples, info))
     }
 
     /// The probability that each observation (n, d) is a lapse, given samples (S, m) that were drawn with these options; nothing where they know of no lapses.

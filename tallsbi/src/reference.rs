@@ -2,9 +2,10 @@
 
 use crate::{Error, Result};
 use ndarray::{Array3, ArrayView2, Axis};
+use rayon::prelude::*;
 use tallsbi_data::{Choice, Monitor, Named, Purpose, StreamKey, Symmetry};
 use tallsbi_diagnostics::Convergence;
-use tallsbi_diagnostics::convergence::{LARGEST_RHAT, SMALLEST_ESS, convergence};
+use tallsbi_diagnostics::convergence::{LARGEST_RHAT, SMALLEST_ESS, convergence, largest_rhat, smallest_ess};
 use tallsbi_inference::reference::{
     ChainInfo, Chains, LatentPosterior, ReferenceOptions, sample_chains, sample_nuts, sample_tempered,
 };
@@ -57,12 +58,12 @@ pub struct ReferencePosterior {
 impl ReferencePosterior {
     /// The largest R̂.
     pub fn rhat(&self) -> f64 {
-        self.convergence.iter().map(|c| c.rhat).fold(1.0, f64::max)
+        largest_rhat(&self.convergence)
     }
 
     /// The smallest effective sample size, of bulk and tails.
     pub fn ess(&self) -> f64 {
-        self.convergence.iter().map(|c| c.ess_bulk.min(c.ess_tail)).fold(f64::INFINITY, f64::min)
+        smallest_ess(&self.convergence)
     }
 
     /// Whether longer chains would help: they disagree, or what is kept of them is worth less than it could be.
@@ -199,6 +200,16 @@ fn sample_once(
     };
     let chains = Chains { draws: density.to_parameters(chains.draws.view()), info: chains.info };
     judge(chains, name, &task.symmetry(), options, key)
+}
+
+/// log λ(θ) + log p(x_{1:n}|θ) of each row of θ (N, m) with the likelihood of `task`, up to a constant that does not depend on θ; nothing where it has none. Observations (n, d) are as [`sample_reference`] took them.
+pub fn task_log_posterior(task: &dyn Task, x: ArrayView2<'_, f32>, theta: ArrayView2<'_, f64>) -> Option<Vec<f64>> {
+    let given = task.log_likelihood()?.given(x);
+    let at = |row: usize| {
+        let theta = theta.row(row).to_vec();
+        task.prior().log_density(&theta) + given.log_likelihood_gradient(&theta, &mut vec![0.0; theta.len()])
+    };
+    Some((0..theta.nrows()).into_par_iter().map(at).collect())
 }
 
 /// Thins the chains, measures their convergence up to the symmetry, and gives modes that it exchanges equal weights.

@@ -1,9 +1,9 @@
 //! Groups of ArviZ's layout beside `posterior` and `observed_data`.
 
-use super::variable_names;
-use crate::{Result, failed, file_error, guard};
+use super::{Posterior, variable_names};
+use crate::{Provenance, Result, failed, file_error, guard};
 use ndarray::{Array2, Array3, ArrayD, ArrayView3, Axis};
-use netcdf::{FileMut, GroupMut};
+use netcdf::{AttributeValue, FileMut, GroupMut};
 use std::path::Path;
 
 /// What may stand beside posterior samples, S of them (chains · draws).
@@ -11,6 +11,8 @@ use std::path::Path;
 pub struct Companions {
     /// log p(x_k|θ) of each observation at each posterior sample, (S, n): group `log_likelihood`.
     pub log_likelihood: Option<Array2<f64>>,
+    /// log λ(θ) + log p(x₁..ₙ|θ) at each posterior sample, (S): `lp` of the group `sample_stats`.
+    pub log_posterior: Option<Vec<f64>>,
     /// Observations simulated at each posterior sample, (S, n, d): group `posterior_predictive`.
     pub posterior_predictive: Option<Array3<f32>>,
     /// Draws of the prior, (P, m): group `prior`.
@@ -22,6 +24,8 @@ pub struct Companions {
 }
 
 const LOG_LIKELIHOOD: &str = "log_likelihood";
+const SAMPLE_STATS: &str = "sample_stats";
+const LP: &str = "lp";
 const POSTERIOR_PREDICTIVE: &str = "posterior_predictive";
 const PRIOR: &str = "prior";
 const PRIOR_PREDICTIVE: &str = "prior_predictive";
@@ -44,6 +48,7 @@ impl Companions {
         }
         let rows = [
             (LOG_LIKELIHOOD, self.log_likelihood.as_ref().map(|values| (values.nrows(), chains * draws))),
+            (SAMPLE_STATS, self.log_posterior.as_ref().map(|values| (values.len(), chains * draws))),
             (POSTERIOR_PREDICTIVE, self.posterior_predictive.as_ref().map(|x| (x.dim().0, chains * draws))),
             (PRIOR_PREDICTIVE, self.prior_predictive.as_ref().map(|x| (x.dim().0, self.prior_rows()))),
             (PRIOR, self.prior.as_ref().map(|theta| (theta.ncols(), m))),
@@ -61,27 +66,36 @@ impl Companions {
         self.prior.as_ref().map_or(0, Array2::nrows)
     }
 
-    pub(super) fn write(&self, file: &mut FileMut, names: &[String]) -> Written {
+    /// Writes them beside the samples of `posterior`, in its chains.
+    pub(super) fn write(&self, file: &mut FileMut, posterior: &Posterior) -> Written {
+        let (chains, provenance) = (posterior.samples.dim().0, &posterior.provenance);
         if let Some(values) = &self.log_likelihood {
-            let mut group = file.add_group(LOG_LIKELIHOOD)?;
-            coordinates(&mut group, values.nrows(), values.ncols())?;
-            put(&mut group, &["chain", "draw", "observation"], &values.iter().copied().collect::<Vec<f64>>())?;
+            let mut group = group(file, LOG_LIKELIHOOD, provenance, Rows::Draws)?;
+            coordinates(&mut group, (chains, values.nrows()), values.ncols())?;
+            put(&mut group, "x", &["chain", "draw", OBSERVATION], &values.iter().copied().collect::<Vec<f64>>())?;
+        }
+        if let Some(values) = &self.log_posterior {
+            let mut group = group(file, SAMPLE_STATS, provenance, Rows::Draws)?;
+            coordinate(&mut group, "chain", chains)?;
+            coordinate(&mut group, "draw", values.len() / chains)?;
+            put(&mut group, LP, &["chain", "draw"], values)?;
         }
         if let Some(theta) = &self.prior {
-            write_draws(&mut file.add_group(PRIOR)?, names, theta.view().insert_axis(Axis(0)))?;
+            let mut group = group(file, PRIOR, provenance, Rows::Draws)?;
+            write_draws(&mut group, &posterior.parameter_names, theta.view().insert_axis(Axis(0)))?;
         }
-        for (name, x) in
-            [(POSTERIOR_PREDICTIVE, &self.posterior_predictive), (PRIOR_PREDICTIVE, &self.prior_predictive)]
-        {
+        let predictive =
+            [(POSTERIOR_PREDICTIVE, &self.posterior_predictive, chains), (PRIOR_PREDICTIVE, &self.prior_predictive, 1)];
+        for (name, x, chains) in predictive {
             let Some(x) = x else { continue };
             let (rows, n, d) = x.dim();
-            let mut group = file.add_group(name)?;
-            coordinates(&mut group, rows, n)?;
+            let mut group = group(file, name, provenance, Rows::Draws)?;
+            coordinates(&mut group, (chains, rows), n)?;
             coordinate(&mut group, "x_dim", d)?;
-            put(&mut group, &["chain", "draw", "observation", "x_dim"], &x.iter().copied().collect::<Vec<f32>>())?;
+            put(&mut group, "x", &["chain", "draw", OBSERVATION, "x_dim"], &x.iter().copied().collect::<Vec<f32>>())?;
         }
         if let Some((_, first)) = self.per_observation.first() {
-            let mut group = file.add_group(CONSTANT_DATA)?;
+            let mut group = group(file, CONSTANT_DATA, provenance, Rows::Observations)?;
             coordinate(&mut group, OBSERVATION, first.len())?;
             for (name, values) in &self.per_observation {
                 group.add_variable::<f64>(name, &[OBSERVATION])?.put_values(values, ..)?;
@@ -109,6 +123,8 @@ impl Companions {
                 let n = *values.shape().last()?;
                 Array2::from_shape_vec((values.len() / n.max(1), n), values.into_iter().collect()).ok()
             }),
+            log_posterior: read::<f64>(path, file, &format!("{SAMPLE_STATS}/{LP}"))?
+                .map(|values| values.into_iter().collect()),
             posterior_predictive: predictive(path, file, POSTERIOR_PREDICTIVE)?,
             prior,
             prior_predictive: predictive(path, file, PRIOR_PREDICTIVE)?,
@@ -161,16 +177,52 @@ pub(super) fn write_draws(group: &mut GroupMut<'_>, names: &[String], samples: A
     Ok(())
 }
 
-/// One chain of `draws`, and `observations`.
-fn coordinates(group: &mut GroupMut<'_>, draws: usize, observations: usize) -> Written {
-    coordinate(group, "chain", 1)?;
-    coordinate(group, "draw", draws)?;
-    coordinate(group, "observation", observations)
+/// What the rows of a group's variables are.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Rows {
+    /// Draws, by chain and draw.
+    Draws,
+    /// Observations.
+    Observations,
 }
 
-/// The variable x.
-fn put<T: netcdf::NcTypeDescriptor>(group: &mut GroupMut<'_>, dimensions: &[&str], values: &[T]) -> Written {
-    let mut written = group.add_variable::<T>("x", dimensions)?;
+/// A new group, with the attributes that ArviZ 1 recommends: what made it and when, and which dimensions count its draws.
+pub(super) fn group<'f>(
+    file: &'f mut FileMut,
+    name: &str,
+    provenance: &Provenance,
+    rows: Rows,
+) -> std::result::Result<GroupMut<'f>, netcdf::Error> {
+    let mut group = file.add_group(name)?;
+    group.add_attribute("created_at", provenance.created.clone())?;
+    for (library, version) in
+        [("inference_library", "inference_library_version"), ("creation_library", "creation_library_version")]
+    {
+        group.add_attribute(library, "tallsbi")?;
+        group.add_attribute(version, provenance.version.clone())?;
+    }
+    group.add_attribute("creation_library_language", "Rust")?;
+    if rows == Rows::Draws {
+        group.add_attribute("sample_dims", AttributeValue::Strs(vec!["chain".into(), "draw".into()]))?;
+    }
+    Ok(group)
+}
+
+/// The coordinates of `rows` draws over all chains, and of `observations`.
+fn coordinates(group: &mut GroupMut<'_>, (chains, rows): (usize, usize), observations: usize) -> Written {
+    coordinate(group, "chain", chains)?;
+    coordinate(group, "draw", rows / chains)?;
+    coordinate(group, OBSERVATION, observations)
+}
+
+/// The variable `name`.
+fn put<T: netcdf::NcTypeDescriptor>(
+    group: &mut GroupMut<'_>,
+    name: &str,
+    dimensions: &[&str],
+    values: &[T],
+) -> Written {
+    let mut written = group.add_variable::<T>(name, dimensions)?;
     written.set_compression(1, true)?;
     written.put_values(values, ..)
 }

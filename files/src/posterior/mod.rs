@@ -7,7 +7,7 @@ use crate::provenance::{ATTRIBUTES, expect_kind};
 use crate::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
 pub use groups::Companions;
-use groups::coordinate;
+use groups::{Rows, coordinate};
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use netcdf::{AttributeValue, FileMut, GroupMut};
 use serde_json::{Map, Value};
@@ -46,14 +46,28 @@ impl Posterior {
         run: RunAttributes,
         provenance: Provenance,
     ) -> Result<Self> {
-        if parameter_names.len() != samples.ncols() {
+        Self::from_chains(parameter_names, samples.to_owned().insert_axis(Axis(0)), observations, run, provenance)
+    }
+
+    /// Samples of several runs (chain, draw, m).
+    ///
+    /// # Errors
+    /// When the number of names is not m.
+    pub fn from_chains(
+        parameter_names: Vec<String>,
+        samples: Array3<f64>,
+        observations: Option<Array2<f32>>,
+        run: RunAttributes,
+        provenance: Provenance,
+    ) -> Result<Self> {
+        let columns = samples.len_of(Axis(2));
+        if parameter_names.len() != columns {
             return Err(FileError::Shape {
                 what: "posterior samples".into(),
                 expected: format!("one column for each of {}", parameter_names.join(", ")),
-                found: format!("{} columns", samples.ncols()),
+                found: format!("{columns} columns"),
             });
         }
-        let samples = samples.to_owned().insert_axis(Axis(0));
         Ok(Self { parameter_names, samples, observations, run, provenance, companions: Companions::default() })
     }
 
@@ -75,12 +89,12 @@ impl Posterior {
         hdf5::sync::sync(|| -> std::result::Result<(), netcdf::Error> {
             let mut file = netcdf::create(output.path())?;
             self.write_attributes(&mut file)?;
-            let mut group = file.add_group("posterior")?;
-            self.write_samples(&mut group)?;
+            self.write_samples(&mut groups::group(&mut file, "posterior", &self.provenance, Rows::Draws)?)?;
             if let Some(x) = &self.observations {
-                write_observed(&mut file.add_group("observed_data")?, x)?;
+                let mut group = groups::group(&mut file, "observed_data", &self.provenance, Rows::Observations)?;
+                write_observed(&mut group, x)?;
             }
-            self.companions.write(&mut file, &self.parameter_names)?;
+            self.companions.write(&mut file, self)?;
             file.close()
         })
         .map_err(|error| not_written(target, &error))?;
@@ -123,9 +137,6 @@ impl Posterior {
 
     fn write_samples(&self, group: &mut GroupMut<'_>) -> std::result::Result<(), netcdf::Error> {
         group.add_attribute("parameter_names", self.names_json())?;
-        group.add_attribute("created_at", self.provenance.created.clone())?;
-        group.add_attribute("inference_library", "tallsbi")?;
-        group.add_attribute("inference_library_version", self.provenance.version.clone())?;
         groups::write_draws(group, &self.parameter_names, self.samples.view())
     }
 

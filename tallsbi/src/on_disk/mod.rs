@@ -14,7 +14,7 @@ pub use covariance_file::CovarianceFile;
 pub use model::{ModelFile, load_model, read_pairs};
 pub use observations::{ReadObservations, Taker, read_observations};
 pub use parameters::Parameters;
-pub use posterior::{posterior_attributes, reference_attributes};
+pub use posterior::{convergence_attributes, posterior_attributes, reference_attributes, told_prior};
 pub use refined::{refined_posterior, write_refined};
 pub use simulate::{of_task, serve, simulate_file, training_set_spec};
 pub use simulation_log::SimulationLog;

@@ -4,11 +4,13 @@ use super::CovarianceFile;
 use super::simulate::task_of;
 use crate::{Error, Model, Result, Simulations};
 use ndarray::{Array2, Array3, ArrayView2};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use tallsbi_data::{Monitor, StreamKey};
 use tallsbi_files::TrainingSet;
 use tallsbi_inference::model::TrainedModel;
 use tallsbi_inference::sample::{SampleInfo, SampleOptions};
+use tallsbi_inference::score::MomentCache;
 
 /// A model with the file it was read from, and perhaps a file of covariances beside it.
 pub struct ModelFile {
@@ -53,8 +55,27 @@ impl ModelFile {
         options: &SampleOptions,
         monitor: &dyn Monitor,
     ) -> Result<(Array3<f64>, SampleInfo)> {
-        let cache = self.covariances.as_ref().map(CovarianceFile::cache);
-        let samples = self.model.sample_groups(groups, key, options, cache, monitor)?;
+        self.with_covariances(|cache| self.model.sample_groups(groups, key, options, cache, monitor))
+    }
+
+    /// Several independent runs given the same observations (n, d): parameters (chain, draw, m), and what they took.
+    ///
+    /// # Errors
+    /// As [`Model::sample_chains`].
+    pub fn sample_chains(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        chains: NonZeroUsize,
+        key: StreamKey,
+        options: &SampleOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<(Array3<f64>, SampleInfo)> {
+        self.with_covariances(|cache| self.model.sample_chains(observations, chains, options, key, cache, monitor))
+    }
+
+    /// Samples with what is known of covariances, and keeps what becomes known.
+    fn with_covariances<T>(&self, sample: impl FnOnce(Option<&MomentCache>) -> Result<T>) -> Result<T> {
+        let samples = sample(self.covariances.as_ref().map(CovarianceFile::cache))?;
         if let Some(file) = &self.covariances {
             file.save();
         }

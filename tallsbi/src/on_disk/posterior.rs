@@ -1,7 +1,9 @@
 //! What posterior files say of the run they are from.
 
-use crate::{Model, ReferencePosterior};
+use crate::{Model, ReferencePosterior, Result};
 use serde_json::Value;
+use tallsbi_data::Prior;
+use tallsbi_diagnostics::Convergence;
 use tallsbi_files::RunAttributes;
 use tallsbi_inference::sample::{SampleInfo, SampleOptions};
 
@@ -18,6 +20,7 @@ pub fn posterior_attributes(
     run.insert("method".into(), method.into());
     run.insert("sampler".into(), sampler.into());
     run.insert("n_obs".into(), n_obs.into());
+    run.extend(prior_attribute(model.trained().latent.prior()));
     if let Ok(Value::Object(counters)) = serde_json::to_value(info) {
         run.extend(counters);
     }
@@ -29,24 +32,49 @@ pub fn posterior_attributes(
     run
 }
 
+/// The longest prior that is written: HDF5 keeps attributes in 64 KiB.
+const LONGEST_PRIOR: usize = 60_000;
+
+/// The prior, which figures of a posterior draw too; nothing of one that is too long.
+fn prior_attribute(prior: &Prior) -> Option<(String, Value)> {
+    Some(prior.to_json()).filter(|text| text.len() < LONGEST_PRIOR).map(|text| ("prior".to_owned(), text.into()))
+}
+
+/// The prior that a posterior's file tells.
+///
+/// # Errors
+/// When it is no prior.
+pub fn told_prior(run: &RunAttributes) -> Result<Option<Prior>> {
+    let text = run.get("prior").map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    Ok(text.map(|text| Prior::from_json(&text)).transpose()?)
+}
+
+/// R̂ and effective sample sizes of each parameter, for a posterior file.
+pub fn convergence_attributes(convergence: &[Convergence]) -> RunAttributes {
+    let each = |name: &str, value: &dyn Fn(&Convergence) -> f64| {
+        (name.to_owned(), Value::from(convergence.iter().map(value).collect::<Vec<_>>()))
+    };
+    [each("rhat", &|c| c.rhat), each("ess_bulk", &|c| c.ess_bulk), each("ess_tail", &|c| c.ess_tail)]
+        .into_iter()
+        .collect()
+}
+
 /// Settings, work and convergence of a run, for its posterior file.
 pub fn reference_attributes(
     reference: &ReferencePosterior,
+    prior: &Prior,
     n_obs: usize,
     seconds: f64,
     converged: bool,
 ) -> RunAttributes {
-    let each =
-        |value: &dyn Fn(usize) -> f64| Value::from((0..reference.convergence.len()).map(value).collect::<Vec<_>>());
     let mut run = RunAttributes::new();
     run.insert("method".into(), "reference".into());
+    run.extend(prior_attribute(prior));
     run.insert("sampler".into(), reference.method.clone().into());
     run.insert("n_obs".into(), n_obs.into());
     // Text, since flags are not numbers in netCDF.
     run.insert("converged".into(), if converged { "yes" } else { "no" }.into());
-    run.insert("rhat".into(), each(&|i| reference.convergence[i].rhat));
-    run.insert("ess_bulk".into(), each(&|i| reference.convergence[i].ess_bulk));
-    run.insert("ess_tail".into(), each(&|i| reference.convergence[i].ess_tail));
+    run.extend(convergence_attributes(&reference.convergence));
     run.insert("symmetric_modes".into(), reference.symmetry.into());
     if let Ok(Value::Object(counters)) = serde_json::to_value(reference.info) {
         run.extend(counters);

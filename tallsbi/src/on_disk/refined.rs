@@ -34,7 +34,7 @@ pub fn write_refined(
 /// The posterior of a refinement at the observations `x` (n, d) that took `seconds`, as a file has it.
 ///
 /// # Errors
-/// When samples do not fit the model.
+/// When samples or observations do not fit the model.
 pub fn refined_posterior(
     refined: &Refined,
     x: ArrayView2<'_, f32>,
@@ -48,5 +48,7 @@ pub fn refined_posterior(
     run.insert("simulations".into(), refined.simulations.into());
     run.insert("settled".into(), if refined.verdict.is_settled() { "yes" } else { "no" }.into());
     let (names, theta) = (posterior.names.clone(), posterior.theta.view());
-    Posterior::from_matrix(names, theta, Some(x.to_owned()), run, provenance).map_err(Error::from)
+    let mut file = Posterior::from_matrix(names, theta, Some(x.to_owned()), run, provenance).map_err(Error::from)?;
+    file.companions.log_posterior = Some(refined.model.log_posterior(x, theta, &sampling)?);
+    Ok(file)
 }

@@ -84,6 +84,22 @@ fn on(instruction_set: &str) -> String {
     if instruction_set.is_empty() { String::new() } else { format!(" with {instruction_set}") }
 }
 
+/// How R-hat and effective sample sizes of a posterior of ours are to be read, as a line; nothing of Markov chains, whose own are among the attributes.
+fn how_to_read(contents: &Contents) -> &'static str {
+    let chains =
+        contents.arrays.iter().find(|array| array.name == "posterior/chain").and_then(|array| array.shape.first());
+    match chains {
+        _ if contents.attributes.get("method").is_some_and(|method| method == "reference") => "",
+        Some(1) => {
+            "  one chain, of the particles of a single run: R-hat cannot see what all of them missed, and the effective sample size is about their number; sample --chains 4 compares independent runs\n"
+        }
+        Some(_) => {
+            "  each chain is a run of its own: R-hat compares them, and effective sample sizes count what they agree on\n"
+        }
+        None => "",
+    }
+}
+
 fn describe(arguments: &InspectArguments, contents: &Contents, model: Option<&TrainedModel>) -> String {
     let mut text = format!("{}: {}", arguments.file.display(), contents.description());
     text += &model.map(describe_model).unwrap_or_default();
@@ -116,6 +132,7 @@ fn describe(arguments: &InspectArguments, contents: &Contents, model: Option<&Tr
         let shape: Vec<String> = array.shape.iter().map(ToString::to_string).collect();
         let _ = writeln!(text, "  {} ({}) {}", array.name, shape.join(", "), array.dtype);
     }
+    let _ = write!(text, "{}", contents.kind.map(|_| how_to_read(contents)).unwrap_or_default());
     let _ = write!(text, "  digest of the contents: {}", contents.digest);
     text
 }

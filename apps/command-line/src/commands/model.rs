@@ -3,21 +3,21 @@
 use crate::context::Context;
 use anyhow::Result;
 use ndarray::{Array3, ArrayView2};
-use tallsbi::data::StreamKey;
+use std::num::NonZeroUsize;
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
 use tallsbi::on_disk::ModelFile;
 use tallsbi::{Caution, Model};
 
-/// Samples the posterior of each group of observations (n, d): parameters (G, S, m), and what it took.
-pub fn sample(
+/// Several independent runs given the same observations (n, d): parameters (chain, draw, m), and what they took.
+pub fn sample_chains(
     context: &Context,
     model: &ModelFile,
-    groups: &[ArrayView2<'_, f32>],
-    key: StreamKey,
+    observations: ArrayView2<'_, f32>,
+    chains: NonZeroUsize,
     options: &SampleOptions,
 ) -> Result<(Array3<f64>, SampleInfo)> {
-    let (samples, info) = model.sample(groups, key, options, &context.monitor())?;
-    warn(&model.model, &info, options, groups.len() * options.samples);
+    let (samples, info) = model.sample_chains(observations, chains, context.key(), options, &context.monitor())?;
+    warn(&model.model, &info, options, chains.get() * options.samples);
     Ok((samples, info))
 }
 

@@ -17,7 +17,7 @@ use tallsbi::inference::notes::Note;
 use tallsbi::inference::reference::ReferenceOptions;
 use tallsbi::on_disk::Taker;
 use tallsbi::on_disk::reference_attributes;
-use tallsbi::{ReferenceMethod, ReferencePosterior, Retries, sample_reference};
+use tallsbi::{ReferenceMethod, ReferencePosterior, Retries, sample_reference, task_log_posterior};
 
 /// Sample the exact posterior of a task with a known likelihood, to judge approximate ones by
 ///
@@ -137,10 +137,12 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
         Some(objection) => tracing::warn!("not a reference: {objection}"),
         None => {}
     }
-    let mut run = reference_attributes(&reference, x.nrows(), seconds, objection.is_none());
+    let mut run = reference_attributes(&reference, task.prior(), x.nrows(), seconds, objection.is_none());
     add_missing(&mut run, &missing);
+    let theta = reference.samples.to_shape((reference.samples.len() / names.len(), names.len()))?;
+    let log_posterior = task_log_posterior(task.as_ref(), x.view(), theta.view());
     let posterior = Posterior {
-        companions: Companions::default(),
+        companions: Companions { log_posterior, ..Companions::default() },
         parameter_names: names,
         samples: reference.samples.clone(),
         observations: Some(x),

@@ -8,15 +8,18 @@ use crate::context::{Context, resumable, usage};
 use crate::notes::{tell, words};
 use anyhow::Result;
 use clap::Args;
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis, s};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
-use tallsbi::files::{Matrix, OutputFile, Posterior, RunAttributes};
+use tallsbi::diagnostics::Convergence;
+use tallsbi::diagnostics::convergence::{FEWEST_DRAWS, LARGEST_RHAT, convergence, largest_rhat, smallest_ess};
+use tallsbi::files::{Companions, Matrix, OutputFile, Posterior, RunAttributes};
 use tallsbi::inference::notes::Note;
-use tallsbi::on_disk::{ModelFile, posterior_attributes};
-use tallsbi::{Model, Surprise};
+use tallsbi::inference::sample::{SampleInfo, SampleOptions};
+use tallsbi::on_disk::{ModelFile, convergence_attributes, posterior_attributes};
+use tallsbi::{Laplace, Mode, Model, Surprise};
 
 /// Sample the posterior given many observations
 ///
@@ -42,9 +45,12 @@ pub struct SampleArguments {
     /// Condition on the first N observations [default: all]
     #[arg(long, value_name = "N")]
     pub n_obs: Option<NonZeroUsize>,
-    /// Number of samples
+    /// Number of samples, over all chains (rounded up to a multiple of them)
     #[arg(long, value_name = "S", default_value = "1000")]
     pub samples: NonZeroUsize,
+    /// Independent runs, each a chain of the file, whose R-hat tells whether they agree
+    #[arg(long, value_name = "K", default_value = "1")]
+    pub chains: NonZeroUsize,
     /// Folder for covariances estimated by gauss: what another run with the same model, seed and observations left there is
     /// used, with the same result
     #[arg(long, value_name = "DIR")]
@@ -52,6 +58,9 @@ pub struct SampleArguments {
     /// Write the log-likelihood of each observation at each sample too, for arviz.loo
     #[arg(long)]
     pub log_likelihood: bool,
+    /// Find the mode and its curvature too: standard deviations of Laplace's approximation
+    #[arg(long)]
+    pub map: bool,
     /// Write how implausible each observation is to the fitted model (posterior predictive p-values) and name those that it finds implausible
     #[arg(long)]
     pub surprise: bool,
@@ -77,13 +86,8 @@ const JUDGED: usize = 200;
 /// Runs the command.
 pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let mut file = ModelFile::load(&arguments.model)?;
-    let options = arguments.sampling.options(&file, arguments.samples.get())?;
-    if arguments.log_likelihood && !file.model.is_likelihood() {
-        return Err(usage("--log-likelihood: this model learned scores and has no density; leave it out"));
-    }
-    if arguments.surprise && file.model.trained().architecture() != "likelihood" {
-        return Err(usage("--surprise: needs a model of the likelihood; leave it out"));
-    }
+    let options = arguments.sampling.options(&file, arguments.draws()?)?;
+    arguments.check(&file)?;
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
     let taken = (taken_by(&file.model), &arguments.recording.options());
@@ -101,61 +105,188 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let examined = file.model.examine(x.view())?;
     tell(file.model.trained(), &examined);
     let started = Instant::now();
-    let (samples, info) = model::sample(context, &file, &[x.view()], context.key(), &options)?;
+    let (drawn, info) = model::sample_chains(context, &file, x.view(), arguments.chains, &options)?;
     let seconds = started.elapsed().as_secs_f64();
+    let samples = drawn.to_shape((arguments.chains.get() * options.samples, drawn.len_of(Axis(2))))?;
     let misfit = match options.lapse {
-        None => misfit(&file.model, x.view(), samples.index_axis(Axis(0), 0), context.seed)?,
+        None => misfit(&file.model, x.view(), samples.view(), context.seed)?,
         Some(_) => None,
     };
     if let Some(note) = &misfit {
         tell(file.model.trained(), std::slice::from_ref(note));
     }
-    let thin = file.model.trained().thin_support(samples.slice(s![0, .., ..file.model.names().len()]));
-    let first = thin.iter().map(|note| format!("{}\n", words(file.model.trained(), note))).collect::<String>();
-    let names = file.model.sampled_names(&options);
+    let thin = file.model.trained().thin_support(samples.slice(s![.., ..file.model.names().len()]));
+    let notes: Vec<_> =
+        examined.iter().chain(&misfit).chain(&thin).map(|note| words(file.model.trained(), note)).collect();
     let provenance =
         context.provenance(&file.model.trained().info.task).with_parent(&arguments.model)?.with_parent(&source)?;
-    let samples = samples.index_axis_move(Axis(0), 0);
     let mut run = posterior_attributes(&file.model, &options, &info, x.nrows(), seconds);
     add_missing(&mut run, &examined);
-    let mut posterior =
-        Posterior::from_matrix(names, samples.view(), Some(conditioned(&matrix)), run.clone(), provenance)?;
-    if arguments.log_likelihood {
-        let values = file.model.pointwise_log_likelihood(x.view(), samples.view(), &options, &context.monitor());
-        posterior.companions.log_likelihood = Some(resumable(values, "nothing was written")?);
+    let convergence = convergence_of(drawn.view());
+    if arguments.chains.get() > 1 {
+        run.insert("chains".into(), arguments.chains.get().into());
+        run.extend(convergence_attributes(&convergence));
     }
-    let lapses = file.model.lapse_probabilities(x.view(), samples.view(), &options)?;
-    if let Some(probabilities) = &lapses {
-        posterior.companions.per_observation.push((LAPSE_PROBABILITY.into(), probabilities.clone()));
-    }
-    let surprise = match arguments.surprise {
-        true => Some(file.model.surprise(x.view(), samples.view(), context.seed)?),
+    let mode = match arguments.map {
+        true => Some(mode(&file.model, (x.view(), samples.view()), &options, &mut run)?),
         false => None,
     };
-    if let Some(surprise) = &surprise {
-        posterior.companions.per_observation.push((P_VALUE.into(), surprise.p_values.clone()));
-    }
+    let (companions, said) = beside(context, arguments, &file.model, (x.view(), samples.view()), &options)?;
+    let names = file.model.sampled_names(&options);
+    let posterior = Posterior::from_chains(names, drawn.clone(), Some(conditioned(&matrix)), run, provenance)?;
+    let posterior = Posterior { companions, ..posterior };
     posterior.write(output, arguments.output.existing())?;
-    let path = output.display();
-    let text = format!(
-        "{first}{path}: {} samples given {} observations, {} and {}, {} evaluations, {seconds:.2} s\n{}{}{}",
-        options.samples,
+    let first = thin.iter().map(|note| format!("{}\n", words(file.model.trained(), note))).collect::<String>();
+    let told = told(arguments, &posterior, (samples.view(), &convergence), (&info, seconds), &said);
+    let mode = mode.map(|(mode, laplace)| said_of_mode(&posterior.parameter_names, &mode, laplace.as_ref()));
+    let text = format!("{first}{told}{}", mode.unwrap_or_default());
+    context.print(text, || {
+        let (mean, sd) = moments(samples.view());
+        json!({ "path": output.display().to_string(), "run": posterior.run, "parameter_names": posterior.parameter_names,
+            "mean": mean, "sd": sd, "notes": notes, LAPSE_PROBABILITY: said.lapses,
+            P_VALUE: said.surprise.as_ref().map(|found| &found.p_values),
+            "implausible": said.surprise.as_ref().map(Surprise::implausible) })
+    })
+}
+
+impl SampleArguments {
+    /// Samples of a chain.
+    fn draws(&self) -> Result<usize> {
+        let chains = self.chains.get();
+        let draws = self.samples.get().div_ceil(chains);
+        if chains > 1 && draws < FEWEST_DRAWS {
+            return Err(usage(format!(
+                "--chains: {chains} chains of {draws} samples; R-hat needs {FEWEST_DRAWS} a chain, ask for more --samples"
+            )));
+        }
+        Ok(draws)
+    }
+
+    fn check(&self, file: &ModelFile) -> Result<()> {
+        if self.log_likelihood && !file.model.is_likelihood() {
+            return Err(usage("--log-likelihood: this model learned scores and has no density; leave it out"));
+        }
+        if self.map && !file.model.is_likelihood() {
+            return Err(usage("--map: this model learned scores and has no density; leave it out"));
+        }
+        if self.surprise && file.model.trained().architecture() != "likelihood" {
+            return Err(usage("--surprise: needs a model of the likelihood; leave it out"));
+        }
+        Ok(())
+    }
+}
+
+/// R-hat and effective sizes of several chains (chain, draw, m), with a warning where they disagree; nothing of one, and of samples that ran away.
+fn convergence_of(drawn: ArrayView3<'_, f64>) -> Vec<Convergence> {
+    if drawn.len_of(Axis(0)) < 2 {
+        return Vec::new();
+    }
+    let found = convergence(drawn).unwrap_or_default();
+    let rhat = largest_rhat(&found);
+    if rhat.is_nan() || rhat > LARGEST_RHAT {
+        tracing::warn!("the chains do not agree: R-hat {rhat:.3}, at most {LARGEST_RHAT} wanted; use more --samples");
+    }
+    found
+}
+
+/// The mode, with the Gaussian around it where there is one; both also among the attributes of the file.
+fn mode(
+    model: &Model,
+    (x, samples): (ArrayView2<'_, f32>, ArrayView2<'_, f64>),
+    options: &SampleOptions,
+    run: &mut RunAttributes,
+) -> Result<(Mode, Option<Laplace>)> {
+    let mode = model.mode(x, samples, options)?;
+    run.insert("map".into(), json!(mode.theta));
+    run.insert("map_log_posterior".into(), mode.log_posterior.into());
+    let laplace = match model.laplace(x, &mode, options) {
+        Ok(laplace) => laplace,
+        // The mode stands; what cannot be had is told.
+        Err(error) => {
+            tracing::warn!("{error}");
+            return Ok((mode, None));
+        }
+    };
+    let rows: Vec<Vec<f64>> = laplace.hessian.outer_iter().map(|row| row.to_vec()).collect();
+    run.insert("map_hessian".into(), json!(rows));
+    Ok((mode, Some(laplace)))
+}
+
+/// The mode, a line a parameter.
+fn said_of_mode(names: &[String], mode: &Mode, laplace: Option<&Laplace>) -> String {
+    let sd = laplace.map(Laplace::sd);
+    let value = |i: usize| match &sd {
+        Some(sd) => with_error(mode.theta[i], sd[i]),
+        None => format!("{:.5}", mode.theta[i]),
+    };
+    let lines = names.iter().enumerate().map(|(i, name)| format!("\n  {name}  {}", value(i)));
+    let with = if sd.is_some() { ", and standard deviations of its curvature" } else { "" };
+    format!("\nlargest density{with} (networks taken for exact):{}", lines.collect::<String>())
+}
+
+/// What is said of single observations.
+struct OfObservations {
+    lapses: Option<Vec<f64>>,
+    surprise: Option<Surprise>,
+}
+
+/// What goes into the file beside the samples (S, m) given observations (n, d).
+fn beside(
+    context: &Context,
+    arguments: &SampleArguments,
+    model: &Model,
+    (x, samples): (ArrayView2<'_, f32>, ArrayView2<'_, f64>),
+    options: &SampleOptions,
+) -> Result<(Companions, OfObservations)> {
+    let mut companions = Companions::default();
+    if model.is_likelihood() {
+        companions.log_posterior = Some(model.log_posterior(x, samples, options)?);
+    }
+    if arguments.log_likelihood {
+        let values = model.pointwise_log_likelihood(x, samples, options, &context.monitor());
+        companions.log_likelihood = Some(resumable(values, "nothing was written")?);
+    }
+    let lapses = model.lapse_probabilities(x, samples, options)?;
+    let surprise = arguments.surprise.then(|| model.surprise(x, samples, context.seed)).transpose()?;
+    let of_each =
+        [(LAPSE_PROBABILITY, lapses.clone()), (P_VALUE, surprise.as_ref().map(|surprise| surprise.p_values.clone()))];
+    for (name, values) in of_each {
+        companions.per_observation.extend(values.map(|values| (name.to_owned(), values)));
+    }
+    Ok((companions, OfObservations { lapses, surprise }))
+}
+
+/// What was sampled, in words.
+fn told(
+    arguments: &SampleArguments,
+    posterior: &Posterior,
+    (samples, convergence): (ArrayView2<'_, f64>, &[Convergence]),
+    (info, seconds): (&SampleInfo, f64),
+    said: &OfObservations,
+) -> String {
+    let run = &posterior.run;
+    let chains = match convergence {
+        [] => String::new(),
+        all => format!(
+            ", {} chains, R-hat {:.4}, effective sample size {:.0}",
+            arguments.chains,
+            largest_rhat(all),
+            smallest_ess(all)
+        ),
+    };
+    format!(
+        "{}: {} samples given {} observations, {} and {}{chains}, {} evaluations, {:.2} s\n{}{}{}",
+        arguments.output.output.display(),
+        samples.nrows(),
         run["n_obs"],
         run["method"].as_str().unwrap_or_default(),
         run["sampler"].as_str().unwrap_or_default(),
         info.evaluations,
-        summary(&posterior.parameter_names, samples.view()),
-        lapses.as_deref().map(said_of_lapses).unwrap_or_default(),
-        surprise.as_ref().map(said_of_surprise).unwrap_or_default()
-    );
-    let notes: Vec<_> =
-        examined.iter().chain(&misfit).chain(&thin).map(|note| words(file.model.trained(), note)).collect();
-    context.print(text, || {
-        let (mean, sd) = moments(samples.view());
-        json!({ "path": path.to_string(), "run": run, "parameter_names": posterior.parameter_names, "mean": mean, "sd": sd,
-            "notes": notes, LAPSE_PROBABILITY: lapses,
-            P_VALUE: surprise.as_ref().map(|found| &found.p_values), "implausible": surprise.as_ref().map(Surprise::implausible) })
-    })
+        seconds,
+        summary(&posterior.parameter_names, samples),
+        said.lapses.as_deref().map(said_of_lapses).unwrap_or_default(),
+        said.surprise.as_ref().map(said_of_surprise).unwrap_or_default()
+    )
 }
 
 /// Whether the first observations are such as the fitted model has, where it knows a likelihood.

@@ -218,6 +218,7 @@ fn posteriors(folder: &Path) {
     let predictive = Array3::from_elem((20, 3, 4), 0.5f32);
     let companions = Companions {
         log_likelihood: Some(values(20, 3)),
+        log_posterior: Some(vec![-1.5; 20]),
         posterior_predictive: Some(predictive.clone()),
         prior: Some(values(20, 2)),
         prior_predictive: Some(predictive),

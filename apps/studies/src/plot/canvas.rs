@@ -45,6 +45,27 @@ pub fn text_width(label: &str, pixels: f64) -> f64 {
     f64::from(measured) / UNITS
 }
 
+/// `label` in lines of at most `width` pixels at `pixels` height: broken at spaces, within longer words after `_`, `-` and `.`, and anywhere where that is not enough.
+pub fn wrapped(label: &str, pixels: f64, width: f64) -> Vec<String> {
+    let fits = |text: &str| text_width(text, pixels) <= width;
+    let mut lines: Vec<String> = Vec::new();
+    for word in label.split_whitespace() {
+        let parts: Vec<&str> = if fits(word) { vec![word] } else { word.split_inclusive(['_', '-', '.']).collect() };
+        for (index, part) in parts.into_iter().enumerate() {
+            let mut glue = if index == 0 { " " } else { "" };
+            let characters = part.chars().map(String::from);
+            for piece in if fits(part) { vec![part.to_owned()] } else { characters.collect() } {
+                match lines.last_mut() {
+                    Some(line) if fits(&format!("{line}{glue}{piece}")) => *line += &format!("{glue}{piece}"),
+                    _ => lines.push(piece),
+                }
+                glue = "";
+            }
+        }
+    }
+    lines
+}
+
 fn register_font() {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {

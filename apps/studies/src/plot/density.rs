@@ -32,6 +32,11 @@ pub struct Support {
 }
 
 impl Support {
+    /// The centres of `cells` equal cells.
+    pub fn centres(&self, cells: usize) -> Vec<f64> {
+        (0..cells).map(|k| self.low + (k as f64 + 0.5) * self.cell(cells)).collect()
+    }
+
     fn cell(&self, cells: usize) -> f64 {
         (self.high - self.low) / cells as f64
     }
@@ -66,7 +71,7 @@ pub fn curve(samples: &[f64], support: Support, cells: usize) -> Curve {
             }
         }
     }
-    Curve { at: (0..cells).map(|k| support.low + (k as f64 + 0.5) * cell).collect(), density }
+    Curve { at: support.centres(cells), density }
 }
 
 /// Samples gathered on quarter cells, as (position, count): as exact as the plot can show, and far fewer.
@@ -174,6 +179,22 @@ impl Surface {
         surface
     }
 
+    /// A density that is known at the centres of the cells, row by row from the lowest y, with the levels that bound regions of the given `masses`.
+    pub fn known(density: Vec<f64>, x: Support, y: Support, cells: usize, masses: &[f64]) -> Self {
+        let mut sorted: Vec<f64> = density.iter().copied().filter(|value| *value > 0.0).collect();
+        sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+        let total: f64 = sorted.iter().sum();
+        let level = |mass: &f64| {
+            let mut held = 0.0;
+            let inside = |value: &&f64| {
+                held += **value;
+                held >= mass * total
+            };
+            sorted.iter().find(inside).copied().unwrap_or(0.0)
+        };
+        Self { thresholds: masses.iter().map(level).collect(), cells, x, y, density }
+    }
+
     /// The density that the given share of the samples exceeds: the boundary of the highest-density region.
     fn levels(&self, points: &[(f64, f64)], masses: &[f64]) -> Vec<f64> {
         let mut at: Vec<f64> = points.iter().map(|p| self.density_at(*p)).collect();
@@ -254,6 +275,21 @@ mod tests {
     fn normals(n: usize, seed: u64) -> Vec<f64> {
         let mut rng = rand_pcg::Pcg64::seed_from_u64(seed);
         (0..n).map(|_| StandardNormal.sample(&mut rng)).collect()
+    }
+
+    /// Regions of a known density are those that hold its mass: of independent normals, circles.
+    #[test]
+    fn regions_of_known_densities_hold_their_mass() {
+        let support = Support { low: -4.0, high: 4.0, bounds: FREE };
+        let at = support.centres(64);
+        let density = at.iter().flat_map(|y| at.iter().map(move |x| (-0.5 * (x * x + y * y)).exp())).collect();
+        let surface = Surface::known(density, support, support, 64, &[0.95, 0.5]);
+        for (region, mass) in [0.95f64, 0.5].into_iter().enumerate() {
+            let radius = (-2.0 * (1.0 - mass).ln()).sqrt();
+            let rings = surface.region(region);
+            assert_eq!(rings.len(), 1);
+            assert!(rings[0].iter().all(|(x, y)| ((x * x + y * y).sqrt() - radius).abs() < 0.15), "{mass}");
+        }
     }
 
     #[test]

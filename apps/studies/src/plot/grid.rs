@@ -1,7 +1,7 @@
 //! Many small charts with one legend.
 
 use super::canvas::Area;
-use super::canvas::{Canvas, Figure, px, text_width};
+use super::canvas::{Canvas, Figure, px, wrapped};
 use super::error::Result;
 use super::lines::{LineChart, data, nothing};
 use super::panel::Margins;
@@ -40,7 +40,7 @@ impl ChartGrid {
         let width = (PANEL.0 * columns as f64).max(NARROWEST);
         let legend = self.legend();
         let top = legend.legend_height(width) + BELOW_LEGEND;
-        let headings: Vec<Vec<String>> = self.panels.iter().map(|(heading, _)| wrapped(heading)).collect();
+        let headings: Vec<Vec<String>> = self.panels.iter().map(|(heading, _)| lines_of(heading)).collect();
         let lines = headings.iter().map(Vec::len).max().unwrap_or(1).max(1);
         let above = HEADING.0 + HEADING.1 * (lines - 1) as f64;
         let height = PANEL.1 + above - HEADING.0;
@@ -79,30 +79,34 @@ fn draw(name: &str, heading: &[String], chart: &LineChart, cell: &Area<'_>, abov
     heading.iter().rev().enumerate().try_for_each(|(line, words)| panel.heading(words, middle, HEADING.1 * line as f64))
 }
 
-/// A heading in lines that fit a panel; a word that does not stands alone.
-fn wrapped(heading: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in heading.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if text_width(&format!("{line} {word}"), size::LABEL) <= PANEL.0 - BETWEEN_HEADINGS => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
+/// A heading in lines that fit a panel.
+fn lines_of(heading: &str) -> Vec<String> {
+    wrapped(heading, size::LABEL, PANEL.0 - BETWEEN_HEADINGS)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::canvas::text_width;
     use super::*;
 
     #[test]
     fn long_headings_stay_over_their_panel() {
-        assert_eq!(wrapped("member 2 of 4"), ["member 2 of 4"]);
-        let lines = wrapped("likelihood, one diagonal Gaussian of counts' cells, linear (not used)");
+        assert_eq!(lines_of("member 2 of 4"), ["member 2 of 4"]);
+        let lines = lines_of("likelihood, one diagonal Gaussian of counts' cells, linear (not used)");
         assert_eq!(lines.join(" "), "likelihood, one diagonal Gaussian of counts' cells, linear (not used)");
         assert!(lines.len() > 1 && lines.iter().all(|line| text_width(line, size::LABEL) < PANEL.0), "{lines:?}");
+    }
+
+    /// Names without spaces are broken where people would break them, and anywhere if need be; nothing is lost.
+    #[test]
+    fn long_names_are_broken() {
+        let name = "membrane_time_constant_of_cells";
+        let lines = wrapped(name, size::LABEL, 100.0);
+        assert_eq!(lines.concat(), name);
+        assert!(lines.len() < 5 && lines.iter().all(|line| text_width(line, size::LABEL) <= 100.0), "{lines:?}");
+        assert!(lines[0].ends_with('_'), "{lines:?}");
+        let solid = "x".repeat(40);
+        let lines = wrapped(&solid, size::LABEL, 100.0);
+        assert!(lines.concat() == solid && lines.iter().all(|line| text_width(line, size::LABEL) <= 100.0));
     }
 }

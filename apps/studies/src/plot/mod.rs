@@ -22,11 +22,12 @@ mod tests;
 
 pub use axis::Axis;
 pub use canvas::Figure;
+pub use density::{Curve, Support, Surface, curve, sample_range};
 pub use directions::DirectionChart;
 pub use error::{PlotError, Result};
 pub use grid::ChartGrid;
 pub use heatmap::Heatmap;
 pub use lines::{Band, LineChart, Rule, Series, draw_side_by_side};
 pub use names::{pretty_name, with_unit};
-pub use pairs::{PairAxis, PairPlot, SampleSet};
-pub use style::{CATEGORICAL, TRUTH, sequential};
+pub use pairs::{MASSES, PairAxis, PairPlot, SampleSet, Slices};
+pub use style::{CATEGORICAL, PRIOR, TRUTH, sequential};

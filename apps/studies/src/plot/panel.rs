@@ -29,6 +29,9 @@ impl Margins {
     pub const LABELLED: Self = Self { left: 84.0, right: 22.0, top: 10.0, bottom: 56.0 };
 }
 
+/// Height of a line of an axis label.
+pub const LINE: f64 = 19.0;
+
 /// A panel ready to draw into, in axis coordinates.
 pub struct Panel<'a> {
     figure: String,
@@ -91,7 +94,9 @@ impl<'a> Panel<'a> {
         }
         let middle = (self.frame[0] + self.frame[1]) / 2;
         let style = text(size::LABEL, INK, HPos::Center, VPos::Top);
-        self.write(&self.x.label.clone(), middle, self.frame[3] + px(29.0), style)
+        self.x.label.lines().enumerate().try_for_each(|(line, words)| {
+            self.write(words, middle, self.frame[3] + px(29.0 + LINE * line as f64), style.clone())
+        })
     }
 
     /// Tick labels and axis label on the left of the frame.
@@ -108,7 +113,10 @@ impl<'a> Panel<'a> {
     pub fn name_y(&self) -> Result<()> {
         let middle = (self.frame[2] + self.frame[3]) / 2;
         let style = text(size::LABEL, INK, HPos::Center, VPos::Top).transform(FontTransform::Rotate270);
-        self.write(&self.y.label.clone(), self.frame[0] - px(76.0), middle, style)
+        // The last line is where a single one would be.
+        self.y.label.lines().rev().enumerate().try_for_each(|(line, words)| {
+            self.write(words, self.frame[0] - px(76.0 + LINE * line as f64), middle, style.clone())
+        })
     }
 
     /// Text at an absolute position of the canvas.

@@ -19,6 +19,9 @@ pub const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
 /// True values and thresholds: Okabe–Ito vermillion, apart from every sequential colour.
 pub const TRUTH: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
 
+/// The prior, behind what is learned.
+pub const PRIOR: RGBColor = MUTED;
+
 /// Text sizes in pixels.
 pub mod size {
     /// Figure title.

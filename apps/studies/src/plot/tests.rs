@@ -1,5 +1,6 @@
 //! Every kind of figure: an SVG that parses with the texts it should bear, and a PNG of the right size that is not blank.
 
+use super::canvas::text_width;
 use super::*;
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -38,6 +39,7 @@ fn axes(m: usize) -> Vec<PairAxis> {
             range: None,
             bounds: (f64::NEG_INFINITY, f64::INFINITY),
             truth: Some(0.1),
+            prior: Vec::new(),
         })
         .collect()
 }
@@ -50,9 +52,25 @@ fn pair_plots_of_any_dimension() {
             SampleSet { label: "n = 1".into(), color: sequential(0, 2), samples: wide.view(), outline: false },
             SampleSet { label: "n = 30".into(), color: sequential(1, 2), samples: narrow.view(), outline: false },
         ];
-        let figure = PairPlot { axes: axes(m), sets }.figure("pairs", "Pairs & more").expect("draws");
+        let figure = PairPlot { slices: None, axes: axes(m), sets }.figure("pairs", "Pairs & more").expect("draws");
         check(&figure, &["Pairs &amp; more", "n = 30", "true value", "θ0 &lt;mV&gt;"]);
     }
+}
+
+/// Figures are as wide as their legends, which stand beside a single panel and below none.
+#[test]
+fn legends_of_pair_plots_have_room() {
+    let samples = normals(100, 1, 1.0);
+    let label = "a posterior of which the name is long";
+    let sets =
+        vec![SampleSet { label: label.into(), color: sequential(0, 1), samples: samples.view(), outline: false }];
+    let figure = PairPlot { axes: axes(1), slices: None, sets }.figure("pairs", "").expect("draws");
+    assert!(figure.width() > 250.0 + text_width(label, 15.0), "{}", figure.width());
+    let samples = normals(100, 10, 1.0);
+    let sets: Vec<_> = (0..8)
+        .map(|i| SampleSet { label: format!("{i}"), color: CATEGORICAL[0], samples: samples.view(), outline: false })
+        .collect();
+    PairPlot { axes: axes(10), slices: None, sets }.figure("pairs", "").expect("draws");
 }
 
 /// What is compared with is dashed, in the panels and in the legend, and covers nothing.
@@ -63,7 +81,7 @@ fn outlines_are_dashed() {
     let draw = |outline| {
         let sets = vec![set(samples.view(), false), set(other.view(), outline)];
         let axes = axes(2).into_iter().map(|axis| PairAxis { truth: None, ..axis });
-        PairPlot { axes: axes.collect(), sets }.figure("pairs", "").expect("draws").svg()
+        PairPlot { slices: None, axes: axes.collect(), sets }.figure("pairs", "").expect("draws").svg()
     };
     let count = |svg: &str, element: &str| svg.matches(element).count();
     let (filled, outlined) = (draw(false), draw(true));
@@ -76,7 +94,7 @@ fn pair_plots_refuse_samples_of_other_dimensions_and_nothing_finite() {
     for samples in [normals(50, 2, 1.0), Array2::from_elem((50, 3), f64::NAN)] {
         let sets =
             vec![SampleSet { label: "a".into(), color: sequential(0, 1), samples: samples.view(), outline: false }];
-        let outcome = PairPlot { axes: axes(3), sets }.figure("pairs", "");
+        let outcome = PairPlot { slices: None, axes: axes(3), sets }.figure("pairs", "");
         assert!(matches!(outcome, Err(PlotError::Data { .. })));
     }
 }
@@ -86,7 +104,7 @@ fn pair_plots_refuse_samples_of_other_dimensions_and_nothing_finite() {
 fn constant_samples_are_drawn() {
     let samples = Array2::from_elem((50, 2), 3.0);
     let sets = vec![SampleSet { label: "a".into(), color: sequential(0, 1), samples: samples.view(), outline: false }];
-    PairPlot { axes: axes(2), sets }.figure("pairs", "Constant").expect("draws");
+    PairPlot { slices: None, axes: axes(2), sets }.figure("pairs", "Constant").expect("draws");
 }
 
 fn chart(values: &[f64]) -> LineChart {

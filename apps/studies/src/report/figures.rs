@@ -119,8 +119,10 @@ fn before_and_after(run: &RunResults, before: &Array2<f64>, after: &Array2<f64>)
         range: None,
         bounds: support[i],
         truth: run.truth.as_ref().map(|truth| truth[i]),
+        prior: Vec::new(),
     };
     let plot = PairPlot {
+        slices: None,
         axes: (0..run.prior.dim()).map(axis).collect(),
         sets: vec![
             SampleSet { label: "refined".into(), color: sequential(1, 2), samples: after.view(), outline: false },
@@ -186,6 +188,19 @@ pub fn against_n(counts: &[f64], y: &str, series: Vec<Series>) -> LineChart {
     LineChart { x: Axis::at(N_LABEL, counts), y, bands: vec![], rules: vec![], series }
 }
 
+/// A dashed line proportional to 1/√n below the curves, to compare their slopes with.
+pub fn root_n(series: &[Series], counts: &[f64]) -> Series {
+    let first = counts.first().copied().unwrap_or(1.0);
+    let start = series.iter().filter_map(|s| s.points.first()).map(|p| p.1).fold(f64::INFINITY, f64::min);
+    Series {
+        label: "proportional to 1/√n".into(),
+        color: CATEGORICAL[5],
+        points: counts.iter().map(|&n| (n, 0.7 * start * (first / n).sqrt())).collect(),
+        dots: false,
+        dashed: true,
+    }
+}
+
 fn dirac(run: &RunResults) -> Result<Option<Figure>> {
     let prior: Vec<f64> = run.prior.mean_and_sd().into_iter().map(|(_, sd)| sd).collect();
     let scaled =
@@ -210,15 +225,7 @@ fn contraction(run: &RunResults) -> Result<Option<Figure>> {
         return Ok(None);
     }
     let alternative = format!("Posterior over prior standard deviation: {}.", ends(&series));
-    let first = run.posteriors[0].n_obs as f64;
-    let start = series.iter().filter_map(|s| s.points.first()).map(|p| p.1).fold(f64::INFINITY, f64::min);
-    series.push(Series {
-        label: "proportional to 1/√n".into(),
-        color: CATEGORICAL[5],
-        points: counts(run).into_iter().map(|n| (n, 0.7 * start * (first / n).sqrt())).collect(),
-        dots: false,
-        dashed: true,
-    });
+    series.push(root_n(&series, &counts(run)));
     let chart = against_n(&counts(run), "posterior sd / prior sd", series);
     let figure = chart.figure(&format!("{}-contraction", run.name), "How the posterior contracts with n")?;
     Ok(Some(figure.described(

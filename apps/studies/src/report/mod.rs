@@ -20,7 +20,7 @@ mod words;
 use crate::study::{Results, StudyResults};
 use anyhow::{Context as _, Result};
 use figures::RunFigures;
-pub use figures::{CoverageCurve, coverage_chart};
+pub use figures::{CoverageCurve, against_n, coverage_chart, root_n};
 pub use losses::chart as loss_chart;
 use page::Document;
 use std::path::{Path, PathBuf};

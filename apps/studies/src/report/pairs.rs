@@ -52,6 +52,7 @@ impl Pairs<'_> {
             range: None,
             bounds: support[i],
             truth: self.truth.map(|truth| truth[i]),
+            prior: Vec::new(),
         };
         let ours = self.posteriors.iter().enumerate().skip(from).map(|(i, (n, samples))| SampleSet {
             label: format!("n = {n}"),
@@ -66,7 +67,11 @@ impl Pairs<'_> {
             samples,
             outline: true,
         });
-        let plot = PairPlot { axes: (0..self.prior.dim()).map(axis).collect(), sets: ours.chain(reference).collect() };
+        let plot = PairPlot {
+            slices: None,
+            axes: (0..self.prior.dim()).map(axis).collect(),
+            sets: ours.chain(reference).collect(),
+        };
         let n = |from: usize| listed(self.posteriors[from..].iter().map(|(n, _)| n.to_string()));
         let reference = if self.reference.is_some() {
             format!(" Dashed black outlines: the reference posterior given n = {most}.")

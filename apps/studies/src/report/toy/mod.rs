@@ -128,8 +128,9 @@ fn shown_section(shown: &ShownPosteriors, folder: &Path) -> Result<Section> {
             range: Some((truth - 2.5, truth + 2.5)),
             bounds: (f64::NEG_INFINITY, f64::INFINITY),
             truth: Some(truth),
+            prior: Vec::new(),
         });
-        let plot = PairPlot { axes: axes.collect(), sets: sets.collect() };
+        let plot = PairPlot { slices: None, axes: axes.collect(), sets: sets.collect() };
         let alternative = format!("Pair plot for n = {}.", listed(shown.n_obs.iter().map(ToString::to_string)));
         Ok(plot.figure(&format!("figure-1-{which}"), title)?.described(caption, alternative))
     };
