@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tallsbi::data::XTransform;
 use tallsbi::inference::notes::Note;
-use tallsbi::{SampleOptions, Simulations, StreamKey, TrainOptions, calibration};
+use tallsbi::{Checkpoints, SampleOptions, Simulations, StreamKey, TrainOptions, calibration};
 
 /// Checks that an array has a column a parameter.
 pub fn check_columns(what: &str, found: usize, names: &[String]) -> PyResult<()> {
@@ -74,8 +74,9 @@ type Peak<'py> = (Bound<'py, PyArray1<f64>>, Option<Bound<'py, PyArray2<f64>>>);
 #[pyclass(frozen, module = "tallsbi._tallsbi")]
 pub struct Model(pub Arc<tallsbi::Model>);
 
-/// Trains on θ (N, m) and x (N, K, d).
+/// Trains on θ (N, m) and x (N, K, d). `keep`, if given, is called with the bytes of checkpoints, and `resume` is the last one of an interrupted run.
 #[pyfunction]
+#[allow(clippy::too_many_arguments)] // called by the package alone
 pub fn train<'py>(
     py: Python<'py>,
     source: Source,
@@ -84,6 +85,8 @@ pub fn train<'py>(
     train_options: &str,
     seed: u64,
     progress: Option<&Bound<'py, PyAny>>,
+    resume: Option<Vec<u8>>,
+    keep: Option<Py<PyAny>>,
 ) -> PyResult<Model> {
     let mut options: TrainOptions = options("options", train_options)?;
     let simulations = source.simulations(theta.as_array(), x.as_array())?;
@@ -91,7 +94,12 @@ pub fn train<'py>(
         let task = crate::tasks::task(&source.task, &source.task_options)?;
         options.likelihood.declared = tallsbi::declared_maps(&*task, &simulations.prior);
     }
-    let model = run(py, progress, |monitor| tallsbi::train(&simulations, &options, seed, monitor))?;
+    let model = run(py, progress, |monitor| {
+        let Some(keep) = keep else { return tallsbi::train(&simulations, &options, seed, monitor) };
+        let keep = move |bytes: &[u8]| Ok(Python::attach(|py| keep.call1(py, (PyBytes::new(py, bytes),)).map(drop))?);
+        let checkpoints = Checkpoints { resume, keep: Box::new(keep) };
+        tallsbi::train_resumable(&simulations, &options, seed, checkpoints, monitor)
+    })?;
     Ok(Model(Arc::new(model)))
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _tallsbi
 from ._arrays import Array, checked_seed, cube, plain, rows, text
+from ._files import CheckpointFile, write_whole
 from ._prior import Prior, as_prior
 from ._progress import Progress, resolve
 from ._simulate import Simulations
@@ -70,6 +71,8 @@ def train(
     conditions: Any = None,
     observation_names: list[str] | None = None,
     x_transform: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     **chosen: Any,
 ) -> Model:
     """Trains a model on parameters θ (N, m) of the prior and an observation x (N, d), or several (N, K, d), of each.
@@ -77,6 +80,9 @@ def train(
     `theta` may be what `simulate` gave, alone. `options` are those of `tallsbi train --show-config` as a dict; keywords stand for the common
     ones: architecture ("auto", "likelihood", "anchored", "noise"), epochs, patience, batch_size, learning_rate, hidden, members.
     Rows of x that are not finite are failures, counted and not trained on. Ctrl-C stops within a second.
+
+    `checkpoint` is a file where training keeps how far it is, every 15 s and when it is interrupted, and which is removed at the end. With `resume=True`
+    it goes on from there if the file is there, and ends in the same model as without an interruption.
 
     `conditions` (N, c), or (N, K, c), are known quantities that each observation was made under, such as a stimulus, a dose or a time: p(x|θ, conditions) is
     learned, and `Model.posterior` takes those of the observations.
@@ -96,6 +102,9 @@ def train(
         theta = theta.theta
     if x is None or prior is None:
         raise ValueError("train: give theta, x and prior, or what simulate gave")
+    if resume and checkpoint is None:
+        raise ValueError("resume: name the file that the interrupted run kept, checkpoint=PATH")
+    file = None if checkpoint is None else CheckpointFile(checkpoint, resume)
     prior = as_prior(prior)
     source = _source(simulations, prior)
     source["observation_names"] = observation_names or source["observation_names"]
@@ -107,7 +116,12 @@ def train(
         if len(source["observation_names"]) == seen.shape[2] - given.shape[2]:
             source["observation_names"] = [f"condition{i + 1}" for i in range(given.shape[2])] + source["observation_names"]
     settings = text(_options(options, chosen))
-    model = Model(_tallsbi.train(source, own, np.ascontiguousarray(seen), settings, checked_seed(seed), resolve(progress)))
+    found, keep = (None, None) if file is None else (file.found, file.keep)
+    model = Model(
+        _tallsbi.train(source, own, np.ascontiguousarray(seen), settings, checked_seed(seed), resolve(progress), found, keep)
+    )
+    if file is not None:
+        file.finished()
     for note, doubtful in model._native.notes:
         if doubtful:
             warnings.warn(note, stacklevel=2)
@@ -149,14 +163,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes its file, beside it first, so that no half of one is ever there."""
-        beside = f"{os.fspath(path)}.partial"
-        try:
-            with open(beside, "wb") as file:
-                file.write(self.to_bytes())
-            os.replace(beside, path)
-        finally:
-            if os.path.exists(beside):
-                os.remove(beside)
+        write_whole(path, self.to_bytes())
 
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:
         return Model.from_bytes, (self.to_bytes(),)
@@ -225,10 +232,10 @@ def _sampling(model: Model, n: int, given: dict[str, Any]) -> dict[str, Any]:
     method, sampler = options.pop("method", None), options.pop("sampler", None)
     if isinstance(method, str):
         method = {"method": method}
-    if isinstance(sampler, str) or (sampler is None and steps is not None):
-        sampler = {"sampler": sampler or "dpm-solver"}
+    if isinstance(sampler, str):
+        sampler = {"sampler": sampler}
     if steps is not None:
-        sampler = {**sampler, "steps": int(steps)}
+        sampler = {**(sampler or {"sampler": "dpm-solver"}), "steps": int(steps)}
     if method is not None:
         options["method"] = method
     if sampler is not None:

@@ -70,7 +70,14 @@ def reference(
     name: str, settings: str, x: Array, reference_options: str, seed: int, progress: Progress
 ) -> tuple[Array, str, float, float, str | None]: ...
 def train(
-    source: dict[str, Any], theta: Array, x: Array, train_options: str, seed: int, progress: Progress
+    source: dict[str, Any],
+    theta: Array,
+    x: Array,
+    train_options: str,
+    seed: int,
+    progress: Progress,
+    resume: bytes | None,
+    keep: Callable[[bytes], None] | None,
 ) -> Model: ...
 def posterior_sbc(
     model: Model,
