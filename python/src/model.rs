@@ -3,7 +3,7 @@
 use crate::error::{Error, exception};
 use crate::tasks::{options, prior};
 use crate::work::run;
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 use tallsbi::data::XTransform;
 use tallsbi::inference::notes::Note;
 use tallsbi::{Checkpoints, SampleOptions, Simulations, StreamKey, TrainOptions, calibration};
+
+/// Rows of θ whose likelihood is computed before it is asked whether to stop.
+const ROWS_BETWEEN_CHECKS: usize = 1024;
 
 /// Checks that an array has a column a parameter.
 pub fn check_columns(what: &str, found: usize, names: &[String]) -> PyResult<()> {
@@ -259,7 +262,14 @@ impl Model {
         check_columns("theta", theta.as_array().ncols(), self.0.names())?;
         let x = self.centred(x.as_array())?;
         let theta = theta.as_array().to_owned();
-        let values = run(py, None, |_| self.0.log_likelihood(x.view(), theta.view()))?;
+        let values = run(py, None, |monitor| {
+            let mut values = Vec::with_capacity(theta.nrows());
+            for rows in theta.axis_chunks_iter(Axis(0), ROWS_BETWEEN_CHECKS) {
+                monitor.check()?;
+                values.extend(self.0.log_likelihood(x.view(), rows)?);
+            }
+            Ok(values)
+        })?;
         Ok(values.into_pyarray(py))
     }
 
@@ -297,6 +307,24 @@ impl Model {
         let options = SampleOptions::default();
         let found = run(py, None, |_| self.0.conditional(x.view(), &at, &free, &options))?;
         Ok(found.density.into_pyarray(py))
+    }
+
+    /// log p(x_k|θ) of each observation (N, n), given the others where they share an error of the network: what `tallsbi sample --log-likelihood` writes.
+    fn pointwise_log_likelihood<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        theta: PyReadonlyArray2<'py, f64>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        self.check_density()?;
+        check_columns("theta", theta.as_array().ncols(), self.0.names())?;
+        let x = self.centred(x.as_array())?;
+        let theta = theta.as_array().to_owned();
+        let options = SampleOptions::default();
+        let values =
+            run(py, progress, |monitor| self.0.pointwise_log_likelihood(x.view(), theta.view(), &options, monitor))?;
+        Ok(values.into_pyarray(py))
     }
 
     /// log ∫ λ(θ) p(x_{1:n}|θ) dθ, in the simulator's units.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import warnings
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -17,6 +18,7 @@ from ._files import CheckpointFile, write_whole
 from ._prior import Prior, as_prior
 from ._progress import Progress, resolve
 from ._simulate import Simulations
+from ._tree import groups, predictions
 
 EVIDENCE_SAMPLES = 2000
 """Particles of the evidence that normalises `Posterior.log_prob`."""
@@ -287,7 +289,8 @@ class Posterior:
         held-out rows told how large it is; `network_error="ignore"` takes them for exact. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
         "ddim", "langevin", ..), `steps` and other options are for models that learned scores."""
         given = {"method": method, "sampler": sampler, "steps": steps, "lapse": lapse, "network_error": network_error}
-        return self._chains(n, 1, seed, progress, {**given, **options})[0]
+        samples: Array = self._chains(n, 1, seed, progress, {**given, **options})[0]
+        return samples
 
     def _chains(self, n: int, chains: int, seed: int, progress: Progress | bool | None, given: dict[str, Any]) -> Array:
         """Samples (chain, draw, m) of independent runs, `n` in all (rounded up to a multiple of them)."""
@@ -386,49 +389,37 @@ class Posterior:
         parts = {"mean": samples.mean(0), "sd": samples.std(0), "q05": low, "median": median, "q95": high}
         return {name: {key: float(part[i]) for key, part in parts.items()} for i, name in enumerate(self.names)}
 
-    def _groups(self, n: int, chains: int, seed: int) -> dict[str, Any]:
-        try:
-            import xarray as xr
-        except ImportError:
-            raise ImportError("ArviZ's formats need xarray: pip install tallsbi[arviz]") from None
-        samples, prior = self._chains(n, chains, seed, False, {}), self.model.prior.sample(n, seed)
-        flat, shape = samples.reshape(-1, samples.shape[2]), samples.shape[:2]
-
-        def draws(theta: Array) -> Any:
-            return xr.Dataset({name: (("chain", "draw"), theta[..., i]) for i, name in enumerate(self.names)})
-
-        groups = {"posterior": draws(samples), "prior": draws(prior[None])}
-        groups["observed_data"] = xr.Dataset({"x": (("obs", "value"), self.x)})
-        if self.model._native.is_likelihood:
-            each = [self.model._native.log_likelihood(row[None], flat).reshape(shape) for row in self.x]
-            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), np.stack(each, -1))})
-            density = self.log_prob(flat, normalized=False).reshape(shape)
-            groups["sample_stats"] = xr.Dataset({"lp": (("chain", "draw"), density)})
-        made = version("tallsbi")
-        for name, group in groups.items():
-            group = group.assign_coords({key: np.arange(size) for key, size in group.sizes.items() if key != "value"})
-            group.attrs = {"inference_library": "tallsbi", "inference_library_version": made}
-            group.attrs |= {"creation_library": "tallsbi", "creation_library_version": made, "creation_library_language": "Python"}
-            if "draw" in group.dims:
-                group.attrs["sample_dims"] = ["chain", "draw"]
-            groups[name] = group
-        return groups
-
-    def to_datatree(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
+    def to_datatree(
+        self,
+        n: int = 1000,
+        *,
+        chains: int = 1,
+        seed: int = 0,
+        predictive: bool = False,
+        simulator: Callable[..., Any] | str | None = None,
+        task_options: dict[str, Any] | None = None,
+    ) -> Any:
         """An xarray DataTree as ArviZ 1 takes it: posterior, prior, observed_data and, of likelihoods, log_likelihood and sample_stats, whose `lp` is
         `log_prob(normalized=False)`. There are `n` samples over all `chains` (rounded up to a multiple of them), each of which is a run of its own: R-hat of one cannot see what
-        all of its particles missed, that of several compares them. It says what made it but not when: the same seed gives the same tree."""
+        all of its particles missed, that of several compares them. It says what made it but not when: the same seed gives the same tree.
+
+        `predictive=True` adds posterior_predictive: at each sample as many observations as there are, under their conditions, simulated by `simulator`, which is as for `predict`, or by
+        the built-in task that the model was trained on."""
         import xarray as xr
 
-        return xr.DataTree.from_dict(self._groups(n, chains, seed))
+        made = groups(self, n, chains, seed)
+        if predictive:
+            made |= predictions(self, made["posterior"], simulator, task_options, seed)
+        return xr.DataTree.from_dict(made)
 
     def to_inference_data(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
         """The same as InferenceData, for ArviZ before 1."""
-        try:
-            from arviz import InferenceData
-        except ImportError:
-            raise ImportError("this ArviZ has no InferenceData (or is not there); use to_datatree()") from None
-        return InferenceData(**self._groups(n, chains, seed))
+        kind: Any = None
+        with contextlib.suppress(ImportError):
+            kind = getattr(importlib.import_module("arviz"), "InferenceData", None)
+        if not hasattr(kind, "add_groups"):
+            raise ImportError("this ArviZ has no InferenceData (or is not there); use to_datatree()")
+        return kind(**groups(self, n, chains, seed))
 
     def __repr__(self) -> str:
         return f"Posterior({', '.join(self.names)}; {len(self.x)} observations)"
