@@ -18,7 +18,7 @@ from ._files import CheckpointFile, write_whole
 from ._prior import Prior, as_prior
 from ._progress import Progress, resolve
 from ._simulate import Simulations
-from ._tree import groups, predictions
+from ._tree import groups, predictions, tree
 
 EVIDENCE_SAMPLES = 2000
 """Particles of the evidence that normalises `Posterior.log_prob`."""
@@ -37,6 +37,11 @@ def _source(simulations: Any, prior: Prior) -> dict[str, Any]:
     }
 
 
+OPTIMIZER_KEYWORDS = ("epochs", "patience", "batch_size", "learning_rate", "weight_decay")
+KEYWORDS = ("architecture", *OPTIMIZER_KEYWORDS, "hidden", "members")
+"""Common options, by the keywords that `train` takes for them."""
+
+
 def _options(given: dict[str, Any] | None, chosen: dict[str, Any]) -> dict[str, Any]:
     """Options by section, with those that the keyword arguments choose in every section that has them."""
     options: dict[str, Any] = json.loads(json.dumps(given or {}))
@@ -45,7 +50,7 @@ def _options(given: dict[str, Any] | None, chosen: dict[str, Any]) -> dict[str, 
         options.setdefault(section, {})[key] = value
 
     for key, value in chosen.items():
-        if key in ("epochs", "patience", "batch_size", "learning_rate", "weight_decay"):
+        if key in OPTIMIZER_KEYWORDS:
             put("optimizer", key, value)
             for section in ("anchor", "likelihood"):
                 options.setdefault(section, {}).setdefault("optimizer", {})[key] = value
@@ -119,9 +124,13 @@ def train(
             source["observation_names"] = [f"condition{i + 1}" for i in range(given.shape[2])] + source["observation_names"]
     settings = text(_options(options, chosen))
     found, keep = (None, None) if file is None else (file.found, file.keep)
-    model = Model(
-        _tallsbi.train(source, own, np.ascontiguousarray(seen), settings, checked_seed(seed), resolve(progress), found, keep)
-    )
+    try:
+        made = _tallsbi.train(source, own, np.ascontiguousarray(seen), settings, checked_seed(seed), resolve(progress), found, keep)
+    except ValueError as error:
+        if str(error).startswith("options: unknown field") and chosen:
+            raise ValueError(f"{error}; as keywords also {', '.join(KEYWORDS)}") from None
+        raise
+    model = Model(made)
     if file is not None:
         file.finished()
     for note, doubtful in model._native.notes:
@@ -405,12 +414,10 @@ class Posterior:
 
         `predictive=True` adds posterior_predictive: at each sample as many observations as there are, under their conditions, simulated by `simulator`, which is as for `predict`, or by
         the built-in task that the model was trained on."""
-        import xarray as xr
-
         made = groups(self, n, chains, seed)
         if predictive:
             made |= predictions(self, made["posterior"], simulator, task_options, seed)
-        return xr.DataTree.from_dict(made)
+        return tree(made)
 
     def to_inference_data(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
         """The same as InferenceData, for ArviZ before 1."""

@@ -38,6 +38,13 @@ def groups(posterior: Posterior, n: int, chains: int, seed: int) -> dict[str, An
     return {name: _described(group) for name, group in made.items()}
 
 
+def tree(made: dict[str, Any]) -> Any:
+    """The DataTree of groups."""
+    import xarray as xr
+
+    return xr.DataTree.from_dict(made)
+
+
 def predictions(
     posterior: Posterior,
     samples: Any,

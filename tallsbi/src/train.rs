@@ -11,12 +11,15 @@ use tallsbi_simulators::Task;
 /// Checkpoints are kept at most this often: what a killed run loses.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Takes the bytes of a checkpoint.
+type KeepBytes<'a> = dyn FnMut(&[u8]) -> std::result::Result<(), BoxError> + 'a;
+
 /// Where the checkpoints of a run in memory are kept.
 pub struct Checkpoints<'a> {
     /// What an interrupted run of the same simulations, options and seed kept last: the run goes on from there.
     pub resume: Option<Vec<u8>>,
     /// Keeps a checkpoint in place of the one before: every 15 s at most, and before an interrupted run stops.
-    pub keep: Box<dyn FnMut(&[u8]) -> std::result::Result<(), BoxError> + 'a>,
+    pub keep: Box<KeepBytes<'a>>,
 }
 
 /// Trains a model on simulations in memory: what the same rows in a file train to.
