@@ -21,7 +21,8 @@ fn gaussian(rows: usize, columns: usize, seed: u64) -> Array2<f64> {
 fn sliced_wasserstein_5d(bencher: Bencher<'_, '_>, rows: usize) {
     let (x, y) = (gaussian(rows, 5, 1), gaussian(rows, 5, 2));
     bencher.bench(|| {
-        sliced_wasserstein(black_box(x.view()), y.view(), DEFAULT_PROJECTIONS, StreamKey::root(0)).expect("valid input")
+        sliced_wasserstein(black_box(x.view()), y.view(), DEFAULT_PROJECTIONS, StreamKey::root(0), &Silent)
+            .expect("valid input")
     });
 }
 

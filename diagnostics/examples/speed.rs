@@ -41,7 +41,8 @@ fn main() {
         "sliced-wasserstein" => {
             let [x, y] = matrices(["x", "y"]);
             let start = Instant::now();
-            let result = sliced_wasserstein(x.view(), y.view(), DEFAULT_PROJECTIONS, key).expect("valid input");
+            let result =
+                sliced_wasserstein(x.view(), y.view(), DEFAULT_PROJECTIONS, key, &Silent).expect("valid input");
             (start.elapsed(), result.value)
         }
         "local-c2st" => {

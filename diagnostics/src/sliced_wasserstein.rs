@@ -9,7 +9,7 @@ use crate::{DiagnosticsError, Result, check};
 use ndarray::{Array2, ArrayView2};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Number of directions POT users and the paper take.
 pub const DEFAULT_PROJECTIONS: usize = 1000;
@@ -34,15 +34,16 @@ pub struct SlicedWasserstein {
 /// Cost O(projections (N log N + M log M + (N+M) d)), memory O(N + M) a thread; the same bytes for any number of threads.
 ///
 /// # Errors
-/// Matrices of different widths, without rows or with values that are not finite, constant columns, or 0 projections.
+/// Matrices of different widths, without rows or with values that are not finite, constant columns, or 0 projections; when the monitor asked to stop.
 pub fn sliced_wasserstein(
     x: ArrayView2<'_, f64>,
     y: ArrayView2<'_, f64>,
     projections: usize,
     key: StreamKey,
+    monitor: &dyn Monitor,
 ) -> Result<SlicedWasserstein> {
     check::two_samples(x, y, 2)?;
-    sliced_wasserstein_along(x, y, random_directions(x.ncols(), projections, key).view())
+    sliced_wasserstein_along(x, y, random_directions(x.ncols(), projections, key).view(), monitor)
 }
 
 /// Sliced Wasserstein distance over given directions, the columns of `directions` (d, projections); each must have length 1.
@@ -53,8 +54,9 @@ pub fn sliced_wasserstein_along(
     x: ArrayView2<'_, f64>,
     y: ArrayView2<'_, f64>,
     directions: ArrayView2<'_, f64>,
+    monitor: &dyn Monitor,
 ) -> Result<SlicedWasserstein> {
-    Ok(mean_of(&squared_distances(x, y, directions)?))
+    Ok(mean_of(&squared_distances(x, y, directions, monitor)?))
 }
 
 fn mean_of(squared: &[f64]) -> SlicedWasserstein {
@@ -80,8 +82,9 @@ pub fn max_sliced_wasserstein(
     y: ArrayView2<'_, f64>,
     projections: usize,
     key: StreamKey,
+    monitor: &dyn Monitor,
 ) -> Result<SlicedWasserstein> {
-    Ok(sliced_and_max_sliced_wasserstein(x, y, projections, key)?.1)
+    Ok(sliced_and_max_sliced_wasserstein(x, y, projections, key, monitor)?.1)
 }
 
 /// [`sliced_wasserstein`] and [`max_sliced_wasserstein`] over the same directions, for the price of one.
@@ -93,9 +96,10 @@ pub fn sliced_and_max_sliced_wasserstein(
     y: ArrayView2<'_, f64>,
     projections: usize,
     key: StreamKey,
+    monitor: &dyn Monitor,
 ) -> Result<(SlicedWasserstein, SlicedWasserstein)> {
     check::two_samples(x, y, 2)?;
-    let squared = squared_distances(x, y, random_directions(x.ncols(), projections, key).view())?;
+    let squared = squared_distances(x, y, random_directions(x.ncols(), projections, key).view(), monitor)?;
     let largest = squared.iter().copied().fold(0.0, f64::max);
     Ok((mean_of(&squared), SlicedWasserstein { value: largest.sqrt(), standard_error: None, projections }))
 }
@@ -121,6 +125,7 @@ fn squared_distances(
     x: ArrayView2<'_, f64>,
     y: ArrayView2<'_, f64>,
     directions: ArrayView2<'_, f64>,
+    monitor: &dyn Monitor,
 ) -> Result<Vec<f64>> {
     check::two_samples(x, y, 2)?;
     if directions.nrows() != x.ncols() {
@@ -141,7 +146,8 @@ fn squared_distances(
     // Column-major copies: projecting is then a few long, vectorised additions of columns.
     let (x, y) = (columns(x), columns(y));
     let mut squared = vec![0.0; directions.ncols()];
-    squared.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
+    squared.par_chunks_mut(CHUNK).enumerate().try_for_each(|(chunk, out)| {
+        monitor.check()?;
         let (mut u, mut v) = (Vec::new(), Vec::new());
         for (offset, value) in out.iter_mut().enumerate() {
             let direction = directions.column(chunk * CHUNK + offset);
@@ -149,7 +155,8 @@ fn squared_distances(
             project_sorted(&y, direction, &mut v);
             *value = squared_wasserstein_sorted(&u, &v);
         }
-    });
+        Ok::<_, DiagnosticsError>(())
+    })?;
     Ok(squared)
 }
 

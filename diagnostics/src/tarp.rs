@@ -79,16 +79,12 @@ pub fn tarp_with_references(
     let widths: Vec<f64> = bounds(theta).iter().map(|(low, high)| high - low).collect();
     let count = draws.dim().1;
     let distances = |row: usize| {
-        let reference = references.row(row);
-        draws
-            .index_axis(ndarray::Axis(0), row)
-            .outer_iter()
-            .map(|draw| squared_distance(draw, reference, &widths))
-            .collect::<Vec<f64>>()
+        monitor.check()?;
+        let (reference, own) = (references.row(row), draws.index_axis(ndarray::Axis(0), row));
+        Ok(own.outer_iter().map(|draw| squared_distance(draw, reference, &widths)).collect::<Vec<f64>>())
     };
-    monitor.check()?;
-    let flat: Vec<Vec<f64>> = (0..theta.nrows()).into_par_iter().map(distances).collect();
-    let flat = Array2::from_shape_vec((theta.nrows(), count), flat.concat()).expect("one row of draws for each pair");
+    let flat: Result<Vec<Vec<f64>>> = (0..theta.nrows()).into_par_iter().map(distances).collect();
+    let flat = Array2::from_shape_vec((theta.nrows(), count), flat?.concat()).expect("one row of draws for each pair");
     let truth: Vec<f64> =
         (0..theta.nrows()).map(|row| squared_distance(theta.row(row), references.row(row), &widths)).collect();
     let ranks = crate::sbc::ranks(&truth, flat.view(), key.child(Purpose::ReferencePoint))?;

@@ -21,10 +21,10 @@ fn sliced_wasserstein_agrees_with_pot() {
     for pair in file.member_names().unwrap() {
         let (x, y) = (matrix(&file, &format!("{pair}/X")), matrix(&file, &format!("{pair}/Y")));
         let directions = matrix(&file, &format!("{pair}/projections_seed0_first100"));
-        let ours = sliced_wasserstein_along(x.view(), y.view(), directions.view()).unwrap();
+        let ours = sliced_wasserstein_along(x.view(), y.view(), directions.view(), &Silent).unwrap();
         close(&pair, ours.value, scalar(&file, &format!("{pair}/swd_first100_projections")), 1e-10);
         // With our own 1000 directions: within the noise of POT's five seeds and ours.
-        let ours = sliced_wasserstein(x.view(), y.view(), 1000, StreamKey::root(1)).unwrap();
+        let ours = sliced_wasserstein(x.view(), y.view(), 1000, StreamKey::root(1), &Silent).unwrap();
         let theirs = vector(&file, &format!("{pair}/swd_seed0_4"));
         let error = ours.standard_error.unwrap();
         assert!(
@@ -120,10 +120,10 @@ fn max_sliced_finds_the_direction_of_a_shift() {
     let mut y = x.clone();
     y.column_mut(1).mapv_inplace(|v| v + 2.0);
     let key = StreamKey::root(3);
-    let largest = max_sliced_wasserstein(x.view(), y.view(), 2000, key).unwrap().value;
+    let largest = max_sliced_wasserstein(x.view(), y.view(), 2000, key, &Silent).unwrap().value;
     assert!((1.98..=2.0 + 1e-12).contains(&largest), "{largest}");
     // For a translation by t the 1-D distances are |u·t|, whose mean square is |t|²/d.
-    let sliced = sliced_wasserstein(x.view(), y.view(), 2000, key).unwrap();
+    let sliced = sliced_wasserstein(x.view(), y.view(), 2000, key, &Silent).unwrap();
     let error = sliced.standard_error.unwrap();
     assert!((sliced.value - 2.0 / 3f64.sqrt()).abs() < 4.0 * error, "{sliced:?}");
 }
@@ -135,7 +135,7 @@ fn bytes_are_equal_for_any_number_of_threads() {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
             let options = PermutationOptions { permutations: 20, ..PermutationOptions::default() };
             (
-                sliced_wasserstein(x.view(), y.view(), 50, StreamKey::root(0)).unwrap(),
+                sliced_wasserstein(x.view(), y.view(), 50, StreamKey::root(0), &Silent).unwrap(),
                 unbiased_mmd2(x.view(), y.view(), Bandwidth::MedianOfPooled, &Silent).unwrap(),
                 permutation_test(x.view(), y.view(), &options, StreamKey::root(0), &Silent).unwrap(),
             )
@@ -150,10 +150,10 @@ fn bytes_are_equal_for_any_number_of_threads() {
 fn bad_input_is_named() {
     let x = gaussian(20, 2, 0.0, 1);
     let run = |x: &Array2<f64>, y: &Array2<f64>| {
-        let a = sliced_wasserstein(x.view(), y.view(), 10, StreamKey::root(0)).unwrap_err();
+        let a = sliced_wasserstein(x.view(), y.view(), 10, StreamKey::root(0), &Silent).unwrap_err();
         let b = unbiased_mmd2(x.view(), y.view(), Bandwidth::default(), &Silent).unwrap_err();
         assert_eq!(a.to_string(), b.to_string());
-        assert_eq!(a, max_sliced_wasserstein(x.view(), y.view(), 10, StreamKey::root(0)).unwrap_err());
+        assert_eq!(a, max_sliced_wasserstein(x.view(), y.view(), 10, StreamKey::root(0), &Silent).unwrap_err());
         a
     };
     let mut bad = x.clone();
@@ -166,7 +166,7 @@ fn bad_input_is_named() {
     assert!(matches!(run(&x, &constant), DiagnosticsError::ConstantColumn { what: "samples", column: 1, .. }));
     let wide = gaussian(20, 3, 0.0, 1);
     assert!(matches!(run(&x, &wide), DiagnosticsError::Width { found: 3, expected: 2, .. }));
-    assert!(sliced_wasserstein(x.view(), (&x + 1.0).view(), 0, StreamKey::root(0)).is_err());
+    assert!(sliced_wasserstein(x.view(), (&x + 1.0).view(), 0, StreamKey::root(0), &Silent).is_err());
     assert!(unbiased_mmd2(x.view(), x.view(), Bandwidth::Fixed(0.0), &Silent).is_err());
     let mut ties = Array2::zeros((20, 2));
     ties.row_mut(0).fill(1.0);

@@ -56,18 +56,26 @@ pub fn summarise_recording<'py>(
     Ok((found.x.into_pyarray(py), found.starts, rejected, order))
 }
 
-/// `n` observations (S, n, d) of a built-in task at each row of θ (S, m); NaN where a simulation failed.
+/// `n` observations (S, n, d) of a built-in task at each row of θ (S, m), under `conditions` (n, c) if given; NaN where a simulation failed.
 #[pyfunction]
+#[allow(clippy::too_many_arguments)] // called by the package alone
 pub fn predict<'py>(
     py: Python<'py>,
     name: &str,
     settings: &str,
     theta: PyReadonlyArray2<'py, f64>,
     n: usize,
+    conditions: Option<PyReadonlyArray2<'py, f64>>,
     seed: u64,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray3<f64>>> {
-    let task = task(name, settings)?;
+    let task = match conditions {
+        None => task(name, settings)?,
+        Some(known) => {
+            let known = known.as_array().mapv(|value| value as f32);
+            task(name, settings)?.under(known.view()).map_err(|error| exception(error.into()))?
+        }
+    };
     let theta = theta.as_array().to_owned();
     let found = run(py, progress, |monitor| tallsbi::predict(&*task, theta.view(), n, seed, monitor))?;
     Ok(found.x.mapv(f64::from).into_pyarray(py))

@@ -62,7 +62,7 @@ pub fn sliced_wasserstein<'py>(
 ) -> PyResult<String> {
     let (p, q) = (reference.as_array().to_owned(), samples.as_array().to_owned());
     let key = StreamKey::root(seed);
-    Ok(json(&run(py, None, |_| Ok(slice(p.view(), q.view(), projections, key)?))?))
+    Ok(json(&run(py, None, |monitor| Ok(slice(p.view(), q.view(), projections, key, monitor)?))?))
 }
 
 /// Simulation-based calibration of draws (N, L, m) against θ (N, m).

@@ -1,8 +1,8 @@
 //! Errors as Python's exceptions: `ValueError` for what was given, `tallsbi.Error` for the rest, each with the library's one line.
 
-use pyo3::PyErr;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyOSError, PyValueError};
+use pyo3::{PyErr, Python};
 use tallsbi::diagnostics::DiagnosticsError;
 use tallsbi::inference::InferenceError;
 use tallsbi::recordings::RecordingError;
@@ -13,6 +13,12 @@ create_exception!(tallsbi, Error, PyException, "What tallsbi could not do, in on
 
 /// The exception of an error.
 pub fn exception(error: LibraryError) -> PyErr {
+    if let LibraryError::Inference(InferenceError::Caller(caller)) = &error
+        && let Some(raised) = caller.downcast_ref::<PyErr>()
+    {
+        // Python's own, from a function that it gave.
+        return Python::attach(|py| raised.clone_ref(py));
+    }
     let line = one_line(&error);
     if matches!(error, LibraryError::Recording(RecordingError::File { .. })) {
         return PyOSError::new_err(line);

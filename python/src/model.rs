@@ -3,7 +3,7 @@
 use crate::error::{Error, exception};
 use crate::tasks::{options, prior};
 use crate::work::run;
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -12,7 +12,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use tallsbi::data::XTransform;
 use tallsbi::inference::notes::Note;
-use tallsbi::{SampleOptions, Simulations, StreamKey, TrainOptions, calibration};
+use tallsbi::{Checkpoints, SampleOptions, Simulations, StreamKey, TrainOptions, calibration};
+
+/// Rows of θ whose likelihood is computed before it is asked whether to stop.
+const ROWS_BETWEEN_CHECKS: usize = 1024;
 
 /// Checks that an array has a column a parameter.
 pub fn check_columns(what: &str, found: usize, names: &[String]) -> PyResult<()> {
@@ -74,8 +77,9 @@ type Peak<'py> = (Bound<'py, PyArray1<f64>>, Option<Bound<'py, PyArray2<f64>>>);
 #[pyclass(frozen, module = "tallsbi._tallsbi")]
 pub struct Model(pub Arc<tallsbi::Model>);
 
-/// Trains on θ (N, m) and x (N, K, d).
+/// Trains on θ (N, m) and x (N, K, d). `keep`, if given, is called with the bytes of checkpoints, and `resume` is the last one of an interrupted run.
 #[pyfunction]
+#[allow(clippy::too_many_arguments)] // called by the package alone
 pub fn train<'py>(
     py: Python<'py>,
     source: Source,
@@ -84,6 +88,8 @@ pub fn train<'py>(
     train_options: &str,
     seed: u64,
     progress: Option<&Bound<'py, PyAny>>,
+    resume: Option<Vec<u8>>,
+    keep: Option<Py<PyAny>>,
 ) -> PyResult<Model> {
     let mut options: TrainOptions = options("options", train_options)?;
     let simulations = source.simulations(theta.as_array(), x.as_array())?;
@@ -91,7 +97,12 @@ pub fn train<'py>(
         let task = crate::tasks::task(&source.task, &source.task_options)?;
         options = tallsbi::declare(options, &*task, &simulations.prior);
     }
-    let model = run(py, progress, |monitor| tallsbi::train(&simulations, &options, seed, monitor))?;
+    let model = run(py, progress, |monitor| {
+        let Some(keep) = keep else { return tallsbi::train(&simulations, &options, seed, monitor) };
+        let keep = move |bytes: &[u8]| Ok(Python::attach(|py| keep.call1(py, (PyBytes::new(py, bytes),)).map(drop))?);
+        let checkpoints = Checkpoints { resume, keep: Box::new(keep) };
+        tallsbi::train_resumable(&simulations, &options, seed, checkpoints, monitor)
+    })?;
     Ok(Model(Arc::new(model)))
 }
 
@@ -251,7 +262,14 @@ impl Model {
         check_columns("theta", theta.as_array().ncols(), self.0.names())?;
         let x = self.centred(x.as_array())?;
         let theta = theta.as_array().to_owned();
-        let values = run(py, None, |_| self.0.log_likelihood(x.view(), theta.view()))?;
+        let values = run(py, None, |monitor| {
+            let mut values = Vec::with_capacity(theta.nrows());
+            for rows in theta.axis_chunks_iter(Axis(0), ROWS_BETWEEN_CHECKS) {
+                monitor.check()?;
+                values.extend(self.0.log_likelihood(x.view(), rows)?);
+            }
+            Ok(values)
+        })?;
         Ok(values.into_pyarray(py))
     }
 
@@ -289,6 +307,24 @@ impl Model {
         let options = SampleOptions::default();
         let found = run(py, None, |_| self.0.conditional(x.view(), &at, &free, &options))?;
         Ok(found.density.into_pyarray(py))
+    }
+
+    /// log p(x_k|θ) of each observation (N, n), given the others where they share an error of the network: what `tallsbi sample --log-likelihood` writes.
+    fn pointwise_log_likelihood<'py>(
+        &self,
+        py: Python<'py>,
+        x: PyReadonlyArray2<'py, f64>,
+        theta: PyReadonlyArray2<'py, f64>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        self.check_density()?;
+        check_columns("theta", theta.as_array().ncols(), self.0.names())?;
+        let x = self.centred(x.as_array())?;
+        let theta = theta.as_array().to_owned();
+        let options = SampleOptions::default();
+        let values =
+            run(py, progress, |monitor| self.0.pointwise_log_likelihood(x.view(), theta.view(), &options, monitor))?;
+        Ok(values.into_pyarray(py))
     }
 
     /// log ∫ λ(θ) p(x_{1:n}|θ) dθ, in the simulator's units.

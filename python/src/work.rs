@@ -113,7 +113,15 @@ pub fn run<T: Send>(
             }
         }
         let result = py.detach(|| worker.join());
-        raised.map(|()| (result, told))
+        match (raised, result) {
+            (Ok(()), result) => Ok((result, told)),
+            (Err(raised), Ok(Err(error))) if !error.is_cancelled() => {
+                // It went wrong while it was stopping: a checkpoint could not be kept, say.
+                raised.set_cause(py, Some(exception(error)));
+                Err(raised)
+            }
+            (Err(raised), _) => Err(raised),
+        }
     });
     let (result, mut told) = outcome?;
     tell(&shared, progress, &mut told)?;

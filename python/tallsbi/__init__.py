@@ -16,8 +16,9 @@
 """
 
 from . import diagnostics
-from ._answers import Evidence, Recording, Windows, compare, predict, read_recording, summarise_recording
+from ._answers import Evidence, Recording, Windows, compare, read_recording, summarise_recording
 from ._model import Conditional, Model, Posterior, train
+from ._predict import predict
 from ._prior import (
     Beta,
     Cauchy,

@@ -107,27 +107,6 @@ def summarise_recording(
     return Windows(x, np.asarray(starts), rejected)
 
 
-def predict(
-    task: str,
-    theta: Any,
-    n: int = 1,
-    *,
-    task_options: dict[str, Any] | None = None,
-    seed: int = 0,
-    progress: Progress | bool | None = None,
-) -> Array:
-    """`n` observations (S, n, d) of a built-in task at each row of θ (S, m): posterior predictive at samples of a posterior, prior predictive at draws
-    of the prior. Rows of which a simulation failed are NaN.
-
-    >>> from tallsbi import observe
-    >>> theta, x = observe("slcp", n=5)
-    >>> predict("slcp", [theta, theta], 3).shape
-    (2, 3, 8)
-    """
-    own = np.atleast_2d(np.asarray(theta, dtype=np.float64))
-    return _tallsbi.predict(task, text(task_options or {}), own, int(n), checked_seed(seed), resolve(progress))
-
-
 def compare(
     models: Sequence[Model], x: Any, *, samples: int = 1000, seed: int = 0, progress: Progress | bool | None = None
 ) -> list[Evidence]:

@@ -39,7 +39,7 @@ def rows(values: Any, what: str, columns: int | None = None) -> Array:
     if array.ndim == 1 and columns is not None and columns > 1 and len(array) != columns:
         raise ValueError(f"{what}: found one dimension, of {len(array)} values, and a row has {columns}; give an array of the shape (n, {columns})")
     if array.ndim == 1:
-        array = array[None, :] if columns == len(array) and columns > 1 else array[:, None]
+        array = array[None, :] if columns is not None and columns == len(array) > 1 else array[:, None]
     if array.ndim != 2:
         raise ValueError(f"{what}: expected (n, d), found {array.shape}")
     return np.ascontiguousarray(array)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import warnings
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
 from . import _tallsbi
 from ._arrays import Array, checked_seed, cube, plain, rows, text
+from ._files import CheckpointFile, write_whole
 from ._prior import Prior, as_prior
 from ._progress import Progress, resolve
 from ._simulate import Simulations
+from ._tree import groups, predictions, tree
 
 EVIDENCE_SAMPLES = 2000
 """Particles of the evidence that normalises `Posterior.log_prob`."""
@@ -34,6 +37,11 @@ def _source(simulations: Any, prior: Prior) -> dict[str, Any]:
     }
 
 
+OPTIMIZER_KEYWORDS = ("epochs", "patience", "batch_size", "learning_rate", "weight_decay")
+KEYWORDS = ("architecture", *OPTIMIZER_KEYWORDS, "hidden", "members")
+"""Common options, by the keywords that `train` takes for them."""
+
+
 def _options(given: dict[str, Any] | None, chosen: dict[str, Any]) -> dict[str, Any]:
     """Options by section, with those that the keyword arguments choose in every section that has them."""
     options: dict[str, Any] = json.loads(json.dumps(given or {}))
@@ -42,7 +50,7 @@ def _options(given: dict[str, Any] | None, chosen: dict[str, Any]) -> dict[str, 
         options.setdefault(section, {})[key] = value
 
     for key, value in chosen.items():
-        if key in ("epochs", "patience", "batch_size", "learning_rate", "weight_decay"):
+        if key in OPTIMIZER_KEYWORDS:
             put("optimizer", key, value)
             for section in ("anchor", "likelihood"):
                 options.setdefault(section, {}).setdefault("optimizer", {})[key] = value
@@ -70,6 +78,8 @@ def train(
     conditions: Any = None,
     observation_names: list[str] | None = None,
     x_transform: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     **chosen: Any,
 ) -> Model:
     """Trains a model on parameters θ (N, m) of the prior and an observation x (N, d), or several (N, K, d), of each.
@@ -77,6 +87,9 @@ def train(
     `theta` may be what `simulate` gave, alone. `options` are those of `tallsbi train --show-config` as a dict; keywords stand for the common
     ones: architecture ("auto", "likelihood", "anchored", "noise"), epochs, patience, batch_size, learning_rate, hidden, members.
     Rows of x that are not finite are failures, counted and not trained on. Ctrl-C stops within a second.
+
+    `checkpoint` is a file where training keeps how far it is, every 15 s and when it is interrupted, and which is removed at the end. With `resume=True`
+    it goes on from there if the file is there, and ends in the same model as without an interruption.
 
     `conditions` (N, c), or (N, K, c), are known quantities that each observation was made under, such as a stimulus, a dose or a time: p(x|θ, conditions) is
     learned, and `Model.posterior` takes those of the observations.
@@ -96,6 +109,9 @@ def train(
         theta = theta.theta
     if x is None or prior is None:
         raise ValueError("train: give theta, x and prior, or what simulate gave")
+    if resume and checkpoint is None:
+        raise ValueError("resume: name the file that the interrupted run kept, checkpoint=PATH")
+    file = None if checkpoint is None else CheckpointFile(checkpoint, resume)
     prior = as_prior(prior)
     source = _source(simulations, prior)
     source["observation_names"] = observation_names or source["observation_names"]
@@ -107,7 +123,16 @@ def train(
         if len(source["observation_names"]) == seen.shape[2] - given.shape[2]:
             source["observation_names"] = [f"condition{i + 1}" for i in range(given.shape[2])] + source["observation_names"]
     settings = text(_options(options, chosen))
-    model = Model(_tallsbi.train(source, own, np.ascontiguousarray(seen), settings, checked_seed(seed), resolve(progress)))
+    found, keep = (None, None) if file is None else (file.found, file.keep)
+    try:
+        made = _tallsbi.train(source, own, np.ascontiguousarray(seen), settings, checked_seed(seed), resolve(progress), found, keep)
+    except ValueError as error:
+        if str(error).startswith("options: unknown field") and chosen:
+            raise ValueError(f"{error}; as keywords also {', '.join(KEYWORDS)}") from None
+        raise
+    model = Model(made)
+    if file is not None:
+        file.finished()
     for note, doubtful in model._native.notes:
         if doubtful:
             warnings.warn(note, stacklevel=2)
@@ -149,14 +174,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes its file, beside it first, so that no half of one is ever there."""
-        beside = f"{os.fspath(path)}.partial"
-        try:
-            with open(beside, "wb") as file:
-                file.write(self.to_bytes())
-            os.replace(beside, path)
-        finally:
-            if os.path.exists(beside):
-                os.remove(beside)
+        write_whole(path, self.to_bytes())
 
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:
         return Model.from_bytes, (self.to_bytes(),)
@@ -225,10 +243,10 @@ def _sampling(model: Model, n: int, given: dict[str, Any]) -> dict[str, Any]:
     method, sampler = options.pop("method", None), options.pop("sampler", None)
     if isinstance(method, str):
         method = {"method": method}
-    if isinstance(sampler, str) or (sampler is None and steps is not None):
-        sampler = {"sampler": sampler or "dpm-solver"}
+    if isinstance(sampler, str):
+        sampler = {"sampler": sampler}
     if steps is not None:
-        sampler = {**sampler, "steps": int(steps)}
+        sampler = {**(sampler or {"sampler": "dpm-solver"}), "steps": int(steps)}
     if method is not None:
         options["method"] = method
     if sampler is not None:
@@ -280,7 +298,8 @@ class Posterior:
         held-out rows told how large it is; `network_error="ignore"` takes them for exact. `method` ("gauss", "jac", "fnpe", "gaussian"), `sampler` ("dpm-solver",
         "ddim", "langevin", ..), `steps` and other options are for models that learned scores."""
         given = {"method": method, "sampler": sampler, "steps": steps, "lapse": lapse, "network_error": network_error}
-        return self._chains(n, 1, seed, progress, {**given, **options})[0]
+        samples: Array = self._chains(n, 1, seed, progress, {**given, **options})[0]
+        return samples
 
     def _chains(self, n: int, chains: int, seed: int, progress: Progress | bool | None, given: dict[str, Any]) -> Array:
         """Samples (chain, draw, m) of independent runs, `n` in all (rounded up to a multiple of them)."""
@@ -379,49 +398,35 @@ class Posterior:
         parts = {"mean": samples.mean(0), "sd": samples.std(0), "q05": low, "median": median, "q95": high}
         return {name: {key: float(part[i]) for key, part in parts.items()} for i, name in enumerate(self.names)}
 
-    def _groups(self, n: int, chains: int, seed: int) -> dict[str, Any]:
-        try:
-            import xarray as xr
-        except ImportError:
-            raise ImportError("ArviZ's formats need xarray: pip install tallsbi[arviz]") from None
-        samples, prior = self._chains(n, chains, seed, False, {}), self.model.prior.sample(n, seed)
-        flat, shape = samples.reshape(-1, samples.shape[2]), samples.shape[:2]
-
-        def draws(theta: Array) -> Any:
-            return xr.Dataset({name: (("chain", "draw"), theta[..., i]) for i, name in enumerate(self.names)})
-
-        groups = {"posterior": draws(samples), "prior": draws(prior[None])}
-        groups["observed_data"] = xr.Dataset({"x": (("obs", "value"), self.x)})
-        if self.model._native.is_likelihood:
-            each = [self.model._native.log_likelihood(row[None], flat).reshape(shape) for row in self.x]
-            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), np.stack(each, -1))})
-            density = self.log_prob(flat, normalized=False).reshape(shape)
-            groups["sample_stats"] = xr.Dataset({"lp": (("chain", "draw"), density)})
-        made = version("tallsbi")
-        for name, group in groups.items():
-            group = group.assign_coords({key: np.arange(size) for key, size in group.sizes.items() if key != "value"})
-            group.attrs = {"inference_library": "tallsbi", "inference_library_version": made}
-            group.attrs |= {"creation_library": "tallsbi", "creation_library_version": made, "creation_library_language": "Python"}
-            if "draw" in group.dims:
-                group.attrs["sample_dims"] = ["chain", "draw"]
-            groups[name] = group
-        return groups
-
-    def to_datatree(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
+    def to_datatree(
+        self,
+        n: int = 1000,
+        *,
+        chains: int = 1,
+        seed: int = 0,
+        predictive: bool = False,
+        simulator: Callable[..., Any] | str | None = None,
+        task_options: dict[str, Any] | None = None,
+    ) -> Any:
         """An xarray DataTree as ArviZ 1 takes it: posterior, prior, observed_data and, of likelihoods, log_likelihood and sample_stats, whose `lp` is
         `log_prob(normalized=False)`. There are `n` samples over all `chains` (rounded up to a multiple of them), each of which is a run of its own: R-hat of one cannot see what
-        all of its particles missed, that of several compares them. It says what made it but not when: the same seed gives the same tree."""
-        import xarray as xr
+        all of its particles missed, that of several compares them. It says what made it but not when: the same seed gives the same tree.
 
-        return xr.DataTree.from_dict(self._groups(n, chains, seed))
+        `predictive=True` adds posterior_predictive: at each sample as many observations as there are, under their conditions, simulated by `simulator`, which is as for `predict`, or by
+        the built-in task that the model was trained on."""
+        made = groups(self, n, chains, seed)
+        if predictive:
+            made |= predictions(self, made["posterior"], simulator, task_options, seed)
+        return tree(made)
 
     def to_inference_data(self, n: int = 1000, *, chains: int = 1, seed: int = 0) -> Any:
         """The same as InferenceData, for ArviZ before 1."""
-        try:
-            from arviz import InferenceData
-        except ImportError:
-            raise ImportError("this ArviZ has no InferenceData (or is not there); use to_datatree()") from None
-        return InferenceData(**self._groups(n, chains, seed))
+        kind: Any = None
+        with contextlib.suppress(ImportError):
+            kind = getattr(importlib.import_module("arviz"), "InferenceData", None)
+        if not hasattr(kind, "add_groups"):
+            raise ImportError("this ArviZ has no InferenceData (or is not there); use to_datatree()")
+        return kind(**groups(self, n, chains, seed))
 
     def __repr__(self) -> str:
         return f"Posterior({', '.join(self.names)}; {len(self.x)} observations)"

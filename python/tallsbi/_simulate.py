@@ -9,8 +9,8 @@ import random
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, overload
 
 import numpy as np
 
@@ -47,7 +47,9 @@ class Simulations(tuple[Array, Array]):
     @property
     def failed(self) -> int:
         """Rows whose simulation failed."""
-        return int((~np.isfinite(self.x.reshape(len(self.x), -1)).all(axis=1)).sum())
+        finite = np.isfinite(self.x.reshape(len(self.x), -1))
+        # Row by row takes several times as long.
+        return 0 if finite.all() else int((~finite.all(axis=1)).sum())
 
 
 def _simulations(theta: Array, x: Array, prior: Prior) -> Simulations:
@@ -110,7 +112,7 @@ class Runner:
             reason = self.first_error or "it gives neither (d) of one row nor (b, d) of b rows"
             raise ValueError(f"simulator: cannot be called with parameters of the prior: {reason}")
 
-    def rows(self, theta: Array, seeds: Any) -> Array:
+    def rows(self, theta: Array, seeds: Sequence[Any]) -> Array:
         """x (b, d) of θ (b, m); `seeds` has one of each row."""
         if self.vectorized:
             out = self._try(theta, seeds[0])
@@ -136,6 +138,25 @@ class Runner:
         theta = theta[:3]
         one, two = (self.rows(theta, [(0, i) for i in range(len(theta))]) for _ in range(2))
         return bool(np.array_equal(one, two, equal_nan=True))
+
+
+class _Seeds(Sequence[tuple[int, int]]):
+    """The seed of each row, (seed, number of the row), made where it is asked for: a call with a batch needs the first alone."""
+
+    def __init__(self, seed: int, numbers: range) -> None:
+        self.seed, self.numbers = seed, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Seeds: ...
+    def __getitem__(self, index: int | slice) -> tuple[int, int] | _Seeds:
+        if isinstance(index, slice):
+            return _Seeds(self.seed, self.numbers[index])
+        return self.seed, self.numbers[index]
 
 
 def _takes_rng(simulator: Callable[..., Any]) -> bool:
@@ -180,7 +201,7 @@ def _piece(start: int) -> tuple[int, Array, str | None]:
     runner, theta, batch, seed = _work
     part = theta[start : start + batch]
     runner.first_error = None
-    x = runner.rows(part, [(seed, start + i) for i in range(len(part))])
+    x = runner.rows(part, _Seeds(seed, range(start, start + len(part))))
     return start, x, runner.first_error
 
 
@@ -244,7 +265,7 @@ def simulate(
         raise ValueError("prior: give the prior of the simulator's parameters (task_options are for built-in tasks)")
     prior = as_prior(prior)
     theta = prior.sample(n, seed)
-    full, probe, count = np.repeat(theta, n_obs, axis=0), prior.sample(6, seed), 0
+    full, probe, count = np.repeat(theta, n_obs, axis=0) if n_obs > 1 else theta, prior.sample(6, seed), 0
     if conditions is not None:
         known = as_prior(conditions)
         if both := set(known.names) & set(prior.names):
@@ -259,8 +280,9 @@ def simulate(
                 "workers: the simulator has random numbers of its own, which all processes would repeat; "
                 "let it take (theta, rng) and draw from rng, or use workers=1"
             )
-        x, error = _run(runner, full, batch or DEFAULT_BATCH, workers, seed, told)
-    x = np.hstack([full[:, len(prior) :], x])
+        x, error = run_batches(runner, full, batch or DEFAULT_BATCH, workers, seed, told)
+    if count:
+        x = np.hstack([full[:, len(prior) :], x])
     made = _simulations(theta, x.reshape(n, n_obs, -1) if n_obs > 1 else x, prior)
     made.first_error, made.conditions = error, count
     if made.failed:
@@ -269,9 +291,10 @@ def simulate(
     return made
 
 
-def _run(
+def run_batches(
     runner: Runner, theta: Array, batch: int, workers: int, seed: int, told: Progress | None
 ) -> tuple[Array, str | None]:
+    """x (N, d) of θ (N, m), and the first exception if any."""
     global _work
     x, first_error = np.empty((len(theta), runner.width)), None
     _work = (runner, theta, batch, seed)

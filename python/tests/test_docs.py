@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = ["", "._prior", "._simulate", "._model", "._answers", "._refine", ".diagnostics", ".sbi"]
+MODULES = ["", "._prior", "._simulate", "._model", "._predict", "._refine", ".diagnostics", ".sbi"]
 
 
 @pytest.mark.parametrize("name", MODULES)

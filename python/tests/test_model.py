@@ -155,7 +155,7 @@ def test_errors_are_one_line(model, simulations, observations, tmp_path):
     refused(ValueError, "infinite", lambda: model.posterior([[np.inf]]).sample(10))
     refused(ValueError, "at least one", lambda: model.posterior(np.empty((0, 1))))
     refused(ValueError, "epochs", lambda: tallsbi.train(theta, x, prior, epochs=0))
-    refused(ValueError, "unknown field `depth`", lambda: tallsbi.train(theta, x, prior, depth=3))
+    refused(ValueError, "unknown field `depth`.*as keywords also architecture, epochs", lambda: tallsbi.train(theta, x, prior, depth=3))
     refused(ValueError, "theta", lambda: tallsbi.train(theta[:-1], x, prior))
     refused(ValueError, "outside the prior", lambda: tallsbi.train(theta, x, tallsbi.Prior({"a": tallsbi.Uniform(0, 1)})))
     refused(ValueError, "tempering", lambda: model.posterior(observations).sample(10, method="gauss"))
@@ -216,6 +216,14 @@ def test_reference_and_arviz(observations, model):
     assert tree["posterior"]["mean"].shape == (1, 200) and tree["log_likelihood"]["x"].shape == (1, 200, 4)
     total = tree["log_likelihood"]["x"].sum("obs").values[0]
     np.testing.assert_allclose(total, model.posterior(observations).log_likelihood(tree["posterior"]["mean"].values[0][:, None]), rtol=1e-6)
+
+
+def test_a_tree_needs_xarray(model, observations, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    with pytest.raises(ImportError, match="pip install tallsbi"):
+        model.posterior(observations).to_datatree(10)
 
 
 def test_same_samples_as_the_command_line(tmp_path):
@@ -316,3 +324,18 @@ def test_one_dimension_is_observations_of_one_value(model, simulations, observat
     assert scores.posterior(np.zeros(10)).x.shape == (1, 10)
     with pytest.raises(ValueError, match=r"one dimension, of 7 values, and a row has 10; give an array of the shape \(n, 10\)"):
         scores.posterior(np.zeros(7))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_several_threads_at_once_give_what_one_gives(model, observations, scores):
+    from concurrent.futures import ThreadPoolExecutor
+
+    tall = np.random.default_rng(0).normal(size=(5, 10))
+    work = [lambda seed=seed: model.posterior(observations).sample(200, seed=seed) for seed in range(4)]
+    work += [lambda seed=seed: scores.posterior(tall).sample(50, seed=seed) for seed in range(4)]
+    work += [lambda: tallsbi.simulate("slcp", n=2000).x, lambda: model.posterior(observations).log_prob(np.linspace(-1, 1, 3000))]
+    expected = [one() for one in work]
+    for _ in range(3):
+        with ThreadPoolExecutor(6) as pool:
+            for found, alone in zip(pool.map(lambda one: one(), work), expected, strict=True):
+                np.testing.assert_array_equal(found, alone)

@@ -75,7 +75,7 @@ pub use tallsbi_inference::refine::RefineOptions;
 pub use tallsbi_inference::sample::SampleOptions;
 pub use tallsbi_inference::train::TrainOptions;
 pub use tallsbi_simulators::{Task, TaskOptions, task};
-pub use train::{declare, train};
+pub use train::{Checkpoints, declare, train, train_resumable};
 
 pub use tallsbi_data as data;
 pub use tallsbi_diagnostics as diagnostics;

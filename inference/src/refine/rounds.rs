@@ -293,6 +293,7 @@ fn one_round(
     let u =
         proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
     let failed = state.simulate(problem, simulator, &u, key)?;
+    monitor.check()?;
     let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows());
     let mut learned = learn(known, &proposal, &state.rows, problem.log, (options.forms(), options.failures))?;
     let groups = [problem.x];
@@ -304,9 +305,11 @@ fn one_round(
         let canonical = draws.chunks_exact(m).flat_map(|u| model.symmetry.canonical(u).1).collect();
         Ok(Posterior { draws, canonical, reach: reach[0] })
     };
+    monitor.check()?;
     let mut posterior = sample(&learned.model)?;
     let log_evidence = posterior.reach.log_evidence;
     let calibrated = calibrate(&mut learned, &mut posterior, worth, options.forms(), key, sample)?;
+    monitor.check()?;
     let (model, used) = (&learned.model, learned.counts());
     let Posterior { draws, canonical, reach } = posterior;
     let (moved, widened, shift) = movement(&state.draws, &canonical, m);

@@ -192,19 +192,19 @@ pub(crate) fn sample_contexts<L: Likelihood>(
             let context = context(index)?;
             let particles = samples.max(options.min_particles);
             let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
-            let start = |likelihood| Run::new(likelihood, &context, particles, options, &key);
+            let start = |likelihood| Run::new(likelihood, &context, particles, options, &key, monitor);
             let stages = ladder(likelihood);
-            let mut run = start(stages[0].0);
+            let mut run = start(stages[0].0)?;
             for (index, (_, observations)) in stages.iter().enumerate() {
-                run.anneal((observations / x.nrows() as f64).min(1.0), monitor)?;
+                run.anneal((observations / x.nrows() as f64).min(1.0))?;
                 let Some((finer, _)) = stages.get(index + 1) else { break };
-                if !run.switch(finer) {
+                if !run.switch(finer)? {
                     let spent = run.evaluations;
-                    run = start(finer);
+                    run = start(finer)?;
                     run.evaluations += spent;
                 }
             }
-            run.settle(monitor)?;
+            run.settle()?;
             let fault = run.fault();
             run.symmetrise(&key(Purpose::Symmetry));
             stage.advance(samples as u64);

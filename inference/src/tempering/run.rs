@@ -9,7 +9,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
 use std::collections::HashSet;
-use tallsbi_data::{Monitor, Purpose, StreamKey};
+use tallsbi_data::{Cancelled, Monitor, Purpose, StreamKey};
 
 /// Particles that move together: fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 64;
@@ -44,6 +44,7 @@ pub(super) struct Run<'a, L: Likelihood> {
     likelihood: &'a L,
     context: &'a L::Context,
     options: &'a TemperingOptions,
+    monitor: &'a dyn Monitor,
     theta: Vec<f64>,
     local: Local,
     noise: Vec<Pcg64>,
@@ -66,7 +67,8 @@ impl<'a, L: Likelihood> Run<'a, L> {
         particles: usize,
         options: &'a TemperingOptions,
         key: &dyn Fn(Purpose) -> StreamKey,
-    ) -> Self {
+        monitor: &'a dyn Monitor,
+    ) -> Result<Self> {
         let m = likelihood.dim_theta();
         let start = key(Purpose::SamplerStart);
         let theta: Vec<f64> = (0..particles as u64)
@@ -82,6 +84,7 @@ impl<'a, L: Likelihood> Run<'a, L> {
             likelihood,
             context,
             options,
+            monitor,
             theta,
             local,
             noise: (0..particles as u64).map(|p| noise.rng(p)).collect(),
@@ -94,40 +97,42 @@ impl<'a, L: Likelihood> Run<'a, L> {
             still: 0,
             fault: None,
         };
-        run.evaluate();
-        run
+        run.evaluate()?;
+        Ok(run)
     }
 
     fn particles(&self) -> usize {
         self.noise.len()
     }
 
-    /// Evaluates the likelihood at all particles.
-    fn evaluate(&mut self) {
-        let (likelihood, context) = (self.likelihood, self.context);
+    /// Evaluates the likelihood at all particles. Of many one evaluation takes long, and stops within it.
+    fn evaluate(&mut self) -> Result<()> {
+        let (likelihood, context, monitor) = (self.likelihood, self.context, self.monitor);
         let m = likelihood.dim_theta();
-        let parts: Vec<Local> = self
+        let parts: std::result::Result<Vec<Local>, Cancelled> = self
             .theta
             .par_chunks(CHUNK * m)
             .map_init(
                 || likelihood.workspace(),
                 |workspace, theta| {
+                    monitor.check()?;
                     let mut local = Local::default();
                     likelihood.evaluate(context, theta, workspace, &mut local);
-                    local
+                    Ok(local)
                 },
             )
             .collect();
-        self.local = parts.into_iter().fold(Local::default(), |mut all, part| {
+        self.local = parts?.into_iter().fold(Local::default(), |mut all, part| {
             all.values.extend(part.values);
             all.gradients.extend(part.gradients);
             all.informations.extend(part.informations);
             all
         });
+        Ok(())
     }
 
     /// From the present β to `end`, level by level.
-    pub(super) fn anneal(&mut self, end: f64, monitor: &dyn Monitor) -> Result<()> {
+    pub(super) fn anneal(&mut self, end: f64) -> Result<()> {
         let mut stuck = 0;
         while self.beta < end && self.fault.is_none() {
             if !self.local.values.iter().any(|value| value.is_finite()) {
@@ -144,7 +149,7 @@ impl<'a, L: Likelihood> Run<'a, L> {
             self.reweight(&changes);
             self.beta = if increment >= rest { end } else { self.beta + increment };
             if self.beta < 1.0 {
-                self.travel(self.options.travel, monitor)?;
+                self.travel(self.options.travel)?;
             }
             if self.still >= STUCK_LEVELS {
                 self.fault = Some("particles no longer move");
@@ -164,11 +169,11 @@ impl<'a, L: Likelihood> Run<'a, L> {
     }
 
     /// The moves at β = 1.
-    pub(super) fn settle(&mut self, monitor: &dyn Monitor) -> Result<()> {
+    pub(super) fn settle(&mut self) -> Result<()> {
         if self.fault.is_some() {
             return Ok(());
         }
-        self.travel(self.options.final_travel, monitor)?;
+        self.travel(self.options.final_travel)?;
         if self.distinct() * COPIES < self.particles() {
             self.fault = Some("particles are copies of a few");
         }
@@ -187,12 +192,11 @@ impl<'a, L: Likelihood> Run<'a, L> {
         Some(InferenceError::Collapsed { reason, distinct: self.distinct(), particles: self.particles() })
     }
 
-    fn travel(&mut self, budget: f64, monitor: &dyn Monitor) -> Result<()> {
+    fn travel(&mut self, budget: f64) -> Result<()> {
         let mut travelled = 0.0;
         for _ in 0..self.options.max_moves {
-            monitor.check()?;
             let step = self.step;
-            travelled += self.advance() * 0.5 * step * step;
+            travelled += self.advance()? * 0.5 * step * step;
             if travelled >= budget {
                 break;
             }
@@ -203,17 +207,17 @@ impl<'a, L: Likelihood> Run<'a, L> {
 
     /// Goes on with `likelihood` at the same β; false, and particles that follow neither, if the two differ so much that too few
     /// particles would be left.
-    pub(super) fn switch(&mut self, likelihood: &'a L) -> bool {
+    pub(super) fn switch(&mut self, likelihood: &'a L) -> Result<bool> {
         let before = std::mem::replace(&mut self.likelihood, likelihood);
         debug_assert_eq!(before.dim_theta(), likelihood.dim_theta());
         let values = self.local.values.clone();
-        self.evaluate();
+        self.evaluate()?;
         self.evaluations += 1;
         let changes: Vec<f64> =
             self.local.values.iter().zip(&values).map(|(new, old)| self.beta * (new - old)).collect();
         let enough = effective_size(&changes, 1.0) >= self.options.effective_fraction * self.particles() as f64;
         self.reweight(&changes);
-        enough
+        Ok(enough)
     }
 
     /// The largest increment of β that leaves the wanted effective sample size.
@@ -254,12 +258,12 @@ impl<'a, L: Likelihood> Run<'a, L> {
     }
 
     /// One Metropolis-adjusted Langevin step of all particles; returns and adapts to its acceptance.
-    fn advance(&mut self) -> f64 {
-        let (likelihood, context) = (self.likelihood, self.context);
+    fn advance(&mut self) -> Result<f64> {
+        let (likelihood, context, monitor) = (self.likelihood, self.context, self.monitor);
         let m = likelihood.dim_theta();
         let kernel = Kernel { beta: self.beta, step: self.step, m };
         let Local { values, gradients, informations } = &mut self.local;
-        let accepted: usize = self
+        let accepted: std::result::Result<usize, Cancelled> = self
             .theta
             .par_chunks_mut(CHUNK * m)
             .zip(values.par_chunks_mut(CHUNK))
@@ -269,6 +273,7 @@ impl<'a, L: Likelihood> Run<'a, L> {
             .map_init(
                 || (likelihood.workspace(), Local::default()),
                 |(workspace, proposed), ((((theta, values), gradients), informations), noise)| {
+                    monitor.check()?;
                     let mut proposals = vec![0.0; theta.len()];
                     let mut forward = vec![0.0; values.len()];
                     let mut buffer = Buffers::new(m);
@@ -297,15 +302,15 @@ impl<'a, L: Likelihood> Run<'a, L> {
                             informations[square.clone()].copy_from_slice(&proposed.informations[square]);
                         }
                     }
-                    accepted
+                    Ok(accepted)
                 },
             )
             .sum();
         self.evaluations += 1;
-        let acceptance = accepted as f64 / self.particles() as f64;
+        let acceptance = accepted? as f64 / self.particles() as f64;
         let adapted = self.step * (ADAPTATION * (acceptance - TARGET_ACCEPTANCE)).exp();
         self.step = adapted.clamp(STEP_RANGE.0, STEP_RANGE.1);
-        acceptance
+        Ok(acceptance)
     }
 
     /// Gives modes that a symmetry exchanges their exact weights, which resampling has let drift.

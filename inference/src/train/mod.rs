@@ -72,6 +72,13 @@ pub struct Resumable<'a> {
     pub keep: Box<Keep<'a>>,
 }
 
+impl Resumable<'static> {
+    /// A run from the start, without checkpoints.
+    pub fn unkept() -> Self {
+        Self { fingerprint: "", resume: None, keep: Box::new(|_, _| Ok(())) }
+    }
+}
+
 /// Trains a model on the current thread pool. Networks that do not depend on each other are trained side by side, epoch by epoch.
 ///
 /// The result depends on data, options and `key` only: not on the number of threads.
@@ -84,8 +91,7 @@ pub fn train(
     key: StreamKey,
     monitor: &dyn Monitor,
 ) -> Result<TrainedModel> {
-    let run = Resumable { fingerprint: "", resume: None, keep: Box::new(|_, _| Ok(())) };
-    train_resumable(data, options, key, run, monitor)
+    train_resumable(data, options, key, Resumable::unkept(), monitor)
 }
 
 /// As [`train`], with checkpoints to go on from: a resumed run has the result of an uninterrupted one.

@@ -1,23 +1,20 @@
 //! Training from a file into a file, with a checkpoint beside it.
 
 use super::simulate::task_of;
+use crate::train::{fingerprint, seconds_since, sparingly};
 use crate::{Error, Result, Session};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tallsbi_data::{Prior, XTransform};
 use tallsbi_files::{Existing, FileError, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::TrainedModel;
 use tallsbi_inference::train::{
-    BoxError, Checkpoint, Last, Resumable, RowBlock, RowSource, Storage, TrainOptions, TrainingData, VisitBlocks,
-    VisitRows, train_resumable,
+    BoxError, Checkpoint, Resumable, RowBlock, RowSource, Storage, TrainOptions, TrainingData, VisitBlocks, VisitRows,
+    train_resumable,
 };
-
-/// Checkpoints are written at most this often: what a killed run loses.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How much of a training set is used, and of the machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,24 +49,18 @@ pub fn train_file(
     refuse_same(data, output)?;
     let options = &with_declared(options, &set);
     let provenance = session.provenance(&set.provenance().task).with_parent(data)?;
-    let fingerprint = fingerprint(&provenance, options, limits.rows);
+    let parents: Vec<&str> = provenance.parents.iter().map(|parent| parent.sha256.as_str()).collect();
+    let fingerprint = fingerprint(&json!(parents), limits.rows, options, session.seed);
     let resume = if existing == Existing::Resume { read_checkpoint(&path)? } else { None };
     let storage = storage(&set, limits, output);
     let rows = FileRows { set: &set, limit: limits.rows };
     let prepared = TrainingData::read(&rows, options, session.key(), &storage)
         .map_err(|error| Error::from(error).about(data.display()))?;
     let started = Instant::now();
-    let mut written = Instant::now();
-    let keep = |last, checkpoint: &dyn Fn() -> Checkpoint| {
-        if last == Last::No && written.elapsed() <= CHECKPOINT_INTERVAL {
-            return Ok(());
-        }
-        written = Instant::now();
-        Ok(OutputFile::write(&path, Existing::Overwrite, &checkpoint().to_bytes())?)
-    };
-    let run = Resumable { fingerprint: &fingerprint, resume, keep: Box::new(keep) };
+    let keep = sparingly(|checkpoint| Ok(OutputFile::write(&path, Existing::Overwrite, &checkpoint.to_bytes())?));
+    let run = Resumable { fingerprint: &fingerprint, resume, keep };
     let mut model = train_resumable(&prepared, options, session.key(), run, session.monitor)?;
-    describe(&mut model, &set, &provenance, options, started.elapsed());
+    describe(&mut model, &set, &provenance, options, seconds_since(started));
     OutputFile::write(output, refuse_model, &model.to_bytes())?;
     if path.exists() {
         std::fs::remove_file(&path).map_err(|error| trouble(&path, "cannot be removed", &error))?;
@@ -95,15 +86,6 @@ fn storage(set: &TrainingSet, Limits { rows, memory }: Limits, output: &Path) ->
 fn default_memory() -> u64 {
     let system = rustix::system::sysinfo();
     system.totalram as u64 * u64::from(system.mem_unit.max(1)) / 2
-}
-
-/// All that decides the result: data, options, seed.
-fn fingerprint(provenance: &Provenance, options: &TrainOptions, rows: Option<u64>) -> String {
-    let data: Vec<&str> = provenance.parents.iter().map(|parent| parent.sha256.as_str()).collect();
-    let all = json!({
-        "data": data, "rows": rows, "options": options, "seed": provenance.seed, "version": provenance.version,
-    });
-    hex::encode(Sha256::digest(all.to_string()))
 }
 
 /// That no other run trains into an output: `<output>.lock`, held as long as this lives.
@@ -234,14 +216,12 @@ fn describe(
     set: &TrainingSet,
     provenance: &Provenance,
     options: &TrainOptions,
-    elapsed: Duration,
+    seconds: f64,
 ) {
     model.info.task.clone_from(&provenance.task);
     model.info.observation_names.clone_from(&set.spec().observation_names);
     model.info.signal_window = task_of(set).and_then(|task| task.signal_window());
-    // With a fixed time of creation the user wants equal bytes from equal runs.
-    let fixed = std::env::var_os("SOURCE_DATE_EPOCH").is_some();
-    model.info.training_seconds = if fixed { 0.0 } else { elapsed.as_secs_f64() };
+    model.info.training_seconds = seconds;
     let mut value = json!(provenance);
     value["options"] = json!(options);
     model.info.provenance = value;

@@ -87,11 +87,13 @@ pub struct SlicedWassersteinArguments {
 
 pub fn sliced_wasserstein(context: &Context, arguments: &SlicedWassersteinArguments) -> Result<()> {
     let (samples, reference) = arguments.pair.read()?;
+    let bars = context.monitor();
     let result = tallsbi::diagnostics::sliced_wasserstein(
         reference.values.view(),
         samples.values.view(),
         arguments.projections,
         context.key(),
+        &bars,
     )
     .map_err(|error| arguments.pair.name(error))?;
     let error = result.standard_error.map(|error| format!(" ± {error:.2e} (directions)")).unwrap_or_default();

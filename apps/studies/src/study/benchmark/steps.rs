@@ -162,7 +162,7 @@ fn distances(
     // Progress of single sets would flash by.
     let monitor = &Quiet(session.monitor);
     Ok(SetDistances {
-        sliced_wasserstein: sliced_wasserstein(samples, exact, DEFAULT_PROJECTIONS, key)?.value,
+        sliced_wasserstein: sliced_wasserstein(samples, exact, DEFAULT_PROJECTIONS, key, monitor)?.value,
         mmd: unbiased_mmd2(exact, samples, Bandwidth::MedianOfReference, monitor)?.squared,
         c2st: c2st(exact, samples, &options.c2st, key, monitor)?.accuracy,
     })

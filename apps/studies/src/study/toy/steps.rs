@@ -109,12 +109,19 @@ fn sample<M: ScoreModel>(
 }
 
 fn distances(
+    session: &Session<'_>,
     samples: ArrayView2<'_, f64>,
     exact: ArrayView2<'_, f64>,
     projections: usize,
     key: StreamKey,
 ) -> Result<Distances> {
-    let both = tallsbi::diagnostics::sliced_and_max_sliced_wasserstein(samples, exact, projections, key)?;
+    let both = tallsbi::diagnostics::sliced_and_max_sliced_wasserstein(
+        samples,
+        exact,
+        projections,
+        key,
+        &Quiet(session.monitor),
+    )?;
     Ok(Distances { sliced: both.0.value, max_sliced: both.1.value })
 }
 
@@ -144,7 +151,8 @@ pub fn cell(
         let (samples, info) = sample(session, &model, &prior, x.view(), key, &sampler.options(options.samples))?;
         let seconds = cpu_seconds() - started;
         let finite = samples.iter().all(|value| value.is_finite());
-        let distances = finite.then(|| distances(samples.view(), reference[0].view(), options.projections, key));
+        let distances =
+            finite.then(|| distances(session, samples.view(), reference[0].view(), options.projections, key));
         runs.push(ToyRun {
             sampler,
             seconds,
@@ -160,7 +168,7 @@ pub fn cell(
         n_obs: cell.n_obs,
         amplitude: cell.amplitude(),
         seed: cell.seed,
-        floor: distances(reference[1].view(), reference[0].view(), options.projections, key)?,
+        floor: distances(session, reference[1].view(), reference[0].view(), options.projections, key)?,
         runs,
     };
     write_json(&folder.join(RESULT), &result)
