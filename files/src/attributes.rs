@@ -12,6 +12,37 @@ pub(super) const LONGEST_TEXT: usize = 60_000;
 /// Longest single string in an attribute that is an array of fixed-length strings.
 const LONGEST_ITEM: usize = 1024;
 
+/// Longest name of an attribute, and most attributes, that are looked for.
+const LONGEST_NAME: usize = 4096;
+const MOST_ATTRIBUTES: u64 = 1 << 16;
+
+/// Names of all attributes, as far as they can be read. One by one: the binding's iteration over all of them aborts in damaged files.
+pub(super) fn all_names(location: &Location) -> Vec<String> {
+    let name = |index: u64| {
+        let mut buffer = vec![0_u8; LONGEST_NAME];
+        let length = hdf5::sync::sync(|| {
+            // SAFETY: the identifier is open while `location` is borrowed; the path ends with a zero; the buffer has as many bytes as announced, to which the
+            // name is cut off, and outlives the call. The library's lock is held.
+            unsafe {
+                hdf5_sys::h5a::H5Aget_name_by_idx(
+                    location.id(),
+                    c".".as_ptr(),
+                    hdf5_sys::h5::H5_index_t::H5_INDEX_NAME,
+                    hdf5_sys::h5::H5_iter_order_t::H5_ITER_INC,
+                    index,
+                    buffer.as_mut_ptr().cast(),
+                    buffer.len(),
+                    hdf5_sys::h5p::H5P_DEFAULT,
+                )
+            }
+        });
+        // Negative where there is no further one.
+        buffer.truncate(usize::try_from(length).ok()?.min(LONGEST_NAME - 1));
+        Some(buffer)
+    };
+    (0..MOST_ATTRIBUTES).map_while(name).filter_map(|name| String::from_utf8(name).ok()).collect()
+}
+
 /// Writes a text attribute.
 pub(super) fn write_text(path: &Path, location: &Location, name: &str, text: &str) -> Result<()> {
     if text.len() > LONGEST_TEXT {

@@ -73,9 +73,7 @@ impl Contents {
                 .map_err(|error| failed(path, &format!("cannot read {}", entry.name), &error))?;
         }
         let provenance = kind.map(|_| Provenance::read(path, &file)).transpose()?;
-        let attributes = file
-            .attr_names()
-            .unwrap_or_default()
+        let attributes = attributes::all_names(&file)
             .into_iter()
             .filter(|name| !(name.starts_with("_NC") || kind.is_some() && ATTRIBUTES.contains(&name.as_str())))
             .filter_map(|name| attributes::display(&file, &name).map(|text| (name, text)))

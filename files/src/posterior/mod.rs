@@ -255,8 +255,7 @@ fn variable_names(names: &[String]) -> Vec<String> {
 const NOT_RUN: [&str; 2] = ["parameter_names", "variable_names"];
 
 fn read_run(file: &hdf5::File) -> RunAttributes {
-    let names = file.attr_names().unwrap_or_default();
-    names
+    attributes::all_names(file)
         .into_iter()
         .filter(|name| ![&ATTRIBUTES[..], &NOT_RUN].concat().contains(&name.as_str()) && !name.starts_with("_NC"))
         .filter_map(|name| {
