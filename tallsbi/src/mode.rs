@@ -1,5 +1,8 @@
 //! Where a posterior is densest, how it is curved there, and slices through it.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Error, Model, Result};
 use ndarray::{Array2, ArrayView2, Axis};
 use tallsbi_inference::precision::{cholesky, cholesky_inverse, dot};

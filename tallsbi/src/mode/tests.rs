@@ -1,18 +1,13 @@
 //! Modes of posteriors, their curvature there, and slices through them, against an exact Gaussian.
 
+use crate::testing::gaussian_linear;
+use crate::{Model, SampleOptions, Silent, observe};
 use ndarray::Array2;
 use std::f64::consts::TAU;
-use tallsbi::{Model, SampleOptions, Silent, TaskOptions, TrainOptions, observe, simulate, task, train};
 
 /// A small network of a task whose posterior is Gaussian with independent coordinates, 30 observations, and mean and standard deviations of that posterior.
 fn prepared() -> (Model, Array2<f32>, Vec<f64>, Vec<f64>) {
-    let task = task("gaussian_linear", &TaskOptions::default()).unwrap();
-    let simulations = simulate(&*task, 4_000, 1, 0, &Silent).unwrap();
-    let mut options = TrainOptions::default();
-    options.likelihood.members = 1;
-    options.likelihood.hidden = vec![32];
-    options.likelihood.optimizer.epochs = 30;
-    let model = train(&simulations, &options, 0, &Silent).unwrap();
+    let (task, model) = gaussian_linear();
     let x = observe(&*task, &[0.1; 10], 30, 0, &Silent).unwrap();
     let exact = task.exact_posterior(x.view()).unwrap();
     (model, x, exact.mean, (0..10).map(|i| exact.covariance[i][i].sqrt()).collect())
