@@ -66,6 +66,18 @@ pub enum InferenceError {
         /// What it holds.
         value: f32,
     },
+    /// A category that a refined model knows nothing of.
+    #[error(
+        "observation {row}, column {column}: {value}, a category that no simulation near the posterior had; refine at these observations"
+    )]
+    CategoryNotSimulated {
+        /// Row of the observation.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// What it holds.
+        value: f32,
+    },
     /// A model file that is not one of ours or a reference network, or is damaged.
     #[error("model: {0}")]
     Model(String),

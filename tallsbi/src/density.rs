@@ -190,7 +190,7 @@ impl Model {
             let density = match self.prepared() {
                 // It standardises by itself.
                 PreparedModel::Refined(model) => {
-                    matches!(model.components[0].likelihood.columns[column], Column::Gaussian(_))
+                    matches!(model.components[0].likelihood.columns[column], Column::Gaussian(_) | Column::Given { .. })
                 }
                 _ => {
                     let mass = cells.as_ref().is_some_and(|cells| cells.has(column))

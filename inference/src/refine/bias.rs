@@ -75,7 +75,7 @@ mod tests {
     use super::super::fit::{Forms, fit};
     use super::*;
     use rand_distr::{Distribution, StandardNormal};
-    use tallsbi_data::StreamKey;
+    use tallsbi_data::{Silent, StreamKey};
 
     /// x ~ N(u + c u³, 1): a line is biased where the posterior is off the centre of its rows, a cubic is not.
     #[test]
@@ -91,7 +91,7 @@ mod tests {
         let found = |degree| {
             let forms = Forms { mean: degree, variance: 0, coupling: None };
             let chart = Chart { bounded: vec![false], frame: frame.clone() };
-            let fitted = fit(chart, &rows, false, 10.0, forms).unwrap();
+            let fitted = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap();
             bias(&fitted.likelihood, &frame, &rows, &draws, worth).unwrap()
         };
         let (line, cubic) = (found(1), found(3));

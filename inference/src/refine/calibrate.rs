@@ -12,7 +12,7 @@ use super::model::RefinedModel;
 use super::sample::Reach;
 use super::scores::{FEWEST, Scores};
 use crate::Result;
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// A round's posterior.
 pub(super) struct Posterior {
@@ -47,12 +47,13 @@ pub(super) fn calibrate(
     worth: f64,
     forms: Forms,
     key: StreamKey,
+    monitor: &dyn Monitor,
     sample: impl Fn(&RefinedModel) -> Result<Posterior>,
 ) -> Result<Calibrated> {
     let mut done = Calibrated { narrow: 1.0, by_scores: None };
     let [component] = &mut learned.model.components[..] else { return Ok(done) };
     let rows = &learned.rows[0];
-    if worth < FEWEST || component.likelihood.residual.is_some() {
+    if worth < FEWEST || component.likelihood.residual.is_some() || component.likelihood.by_category.is_some() {
         return Ok(done);
     }
     let m = component.frame.dim();
@@ -66,7 +67,7 @@ pub(super) fn calibrate(
     let mut draws = form.clone();
     for _ in 0..AVERAGES {
         let component = &mut learned.model.components[0];
-        component.scores = Some(Scores::learn(&component.likelihood, rows, &draws, forms)?);
+        component.scores = Some(Scores::learn(&component.likelihood, rows, &draws, forms, monitor)?);
         let next = sample(&learned.model)?;
         let (moved, widened, _) = movement(&draws, &next.canonical, m);
         draws.clone_from(&next.canonical);

@@ -12,6 +12,11 @@ pub enum Column {
         /// The value.
         value: f64,
     },
+    /// A real number whose law depends on a category: see [`ByCategory`](super::ByCategory).
+    Given {
+        /// The category's column.
+        column: usize,
+    },
     /// A Gaussian.
     Gaussian(GaussianColumn),
     /// A count.
@@ -71,6 +76,7 @@ impl Column {
         };
         match self {
             Self::Constant { value } => value.is_finite(),
+            Self::Given { column } => columns.get(*column).is_some_and(|column| matches!(column, Self::Count(_))),
             Self::Count(count) => fits(&count.predictor) && count.family.is_valid(),
             Self::Gaussian(column) => {
                 let earlier = |j: usize| j < index && matches!(columns[j], Self::Gaussian(_));
@@ -89,6 +95,7 @@ impl Column {
         let degree = |coefficients: &[f64]| basis.degree_of(coefficients.len()).unwrap_or(0);
         match self {
             Self::Constant { .. } => "constant".into(),
+            Self::Given { column } => format!("given column {column}"),
             Self::Count(count) => {
                 let family = match count.family {
                     Family::Binomial { trials } => format!("binomial of {trials:.0}"),
@@ -108,7 +115,7 @@ impl Column {
     pub(super) fn degree(&self, basis: &Basis) -> usize {
         let degree = |coefficients: &[f64]| basis.degree_of(coefficients.len()).unwrap_or(0);
         match self {
-            Self::Constant { .. } => 0,
+            Self::Constant { .. } | Self::Given { .. } => 0,
             Self::Count(count) => degree(&count.predictor),
             Self::Gaussian(column) => {
                 let couplings = column.coupling.iter().map(|(_, coefficients)| degree(coefficients));
@@ -120,7 +127,7 @@ impl Column {
     /// Number of coefficients of its mean or predictor.
     pub fn coefficients(&self) -> usize {
         match self {
-            Self::Constant { .. } => 0,
+            Self::Constant { .. } | Self::Given { .. } => 0,
             Self::Gaussian(column) => column.mean.len(),
             Self::Count(column) => column.predictor.len(),
         }

@@ -1,8 +1,9 @@
 //! Generalised linear models of counts: log-likelihoods in terms of η, and fits by Fisher scoring.
 
 use super::column::Family;
-use super::regression::{Features, gram, solve};
+use super::regression::{FOLDS, Features, gram, grams, solve};
 use crate::precision::dot;
+use rayon::prelude::*;
 use statrs::function::gamma::ln_gamma;
 
 /// The log-likelihood of counts with their sum Σ and number n, up to what does not depend on η, with derivatives.
@@ -102,53 +103,134 @@ impl Family {
     }
 }
 
-/// Fisher scoring steps at most.
+/// Fisher scoring steps at most, and the smallest share of one.
 const STEPS: usize = 25;
+const SMALLEST_SHARE: f64 = 1e-3;
+
+/// Nats that a further step of a fit without a fold must gain: choices between forms are of two nats over all folds.
+const SETTLED: f64 = 1e-4;
 
 /// Penalty of a coefficient's square that keeps columns with hardly a count finite.
 const PENALTY: f64 = 0.1;
 
-/// Coefficients of η, a polynomial of the `features`, of the counts `x` at the `rows`, by penalised maximum likelihood.
-pub(super) fn fit_counts(features: Features<'_>, x: &[f64], family: Family, rows: &[usize]) -> Vec<f64> {
-    let width = features.width;
-    let mean = (rows.iter().map(|&i| x[i]).sum::<f64>() + 0.5) / (rows.len() as f64 + 1.0);
-    let mut beta = vec![0.0; width];
-    beta[0] = family.link(mean);
-    let objective = |beta: &[f64]| -> f64 {
-        let likelihood: f64 = rows.iter().map(|&i| family.term(1.0, x[i], dot(features.row(i), beta)).value).sum();
+/// Counts to which η is fitted.
+#[derive(Clone, Copy)]
+pub(super) struct Counts<'a> {
+    pub features: Features<'a>,
+    pub x: &'a [f64],
+    pub family: Family,
+}
+
+/// Coefficients of η and the log-likelihood of each row by a fit to the other folds, summed, without [`Family::constant`].
+pub(super) struct CountsFit {
+    pub coefficients: Vec<f64>,
+    pub held_out: f64,
+}
+
+/// Coefficients on the way to the maximum, by the rows that are not of one fold.
+struct Ascent<'a> {
+    counts: Counts<'a>,
+    left_out: Option<usize>,
+    beta: Vec<f64>,
+    /// η of all rows.
+    eta: Vec<f64>,
+    /// The penalised log-likelihood.
+    value: f64,
+}
+
+impl<'a> Ascent<'a> {
+    fn new(counts: Counts<'a>, left_out: Option<usize>, beta: Vec<f64>) -> Self {
+        let mut ascent = Self { counts, left_out, beta, eta: Vec::new(), value: 0.0 };
+        ascent.eta = counts.features.times(&ascent.beta);
+        ascent.value = ascent.objective(&ascent.beta, &ascent.eta);
+        ascent
+    }
+
+    fn terms(&self, eta: &[f64]) -> impl Iterator<Item = Option<CountTerm>> {
+        let Counts { x, family, .. } = self.counts;
+        let is_in = |i: usize| self.left_out != Some(i % FOLDS);
+        eta.iter().enumerate().map(move |(i, &eta)| is_in(i).then(|| family.term(1.0, x[i], eta)))
+    }
+
+    fn objective(&self, beta: &[f64], eta: &[f64]) -> f64 {
+        let likelihood: f64 = self.terms(eta).flatten().map(|term| term.value).sum();
         likelihood - 0.5 * PENALTY * dot(&beta[1..], &beta[1..])
-    };
-    let mut value = objective(&beta);
-    let mut information = vec![0.0; x.len()];
-    for _ in 0..STEPS {
-        let mut right = vec![0.0; width];
-        for &i in rows {
-            let term = family.term(1.0, x[i], dot(features.row(i), &beta));
-            information[i] = term.information.max(1e-12);
-            right.iter_mut().zip(features.row(i)).for_each(|(sum, feature)| *sum += term.slope * feature);
-        }
-        right[1..].iter_mut().zip(&beta[1..]).for_each(|(right, beta)| *right -= PENALTY * beta);
-        let gram = gram(features, rows, |i| information[i]);
-        let Some(step) = solve(&gram, &right, PENALTY) else { break };
+    }
+
+    /// Each row's information, and the gradient.
+    fn gradient(&self) -> (Vec<f64>, Vec<f64>) {
+        let rows = self.terms(&self.eta).map(|term| term.map_or((0.0, 0.0), |t| (t.information.max(1e-12), t.slope)));
+        let (information, slopes): (Vec<f64>, Vec<f64>) = rows.unzip();
+        let mut gradient = self.counts.features.transposed_times(&slopes);
+        gradient[1..].iter_mut().zip(&self.beta[1..]).for_each(|(right, beta)| *right -= PENALTY * beta);
+        (information, gradient)
+    }
+
+    /// Goes along `step`, as far as the objective rises; how much it rose.
+    fn climb(&mut self, step: &[f64]) -> f64 {
         let mut share = 1.0;
-        let next = loop {
-            let moved: Vec<f64> = beta.iter().zip(&step).map(|(b, s)| b + share * s).collect();
-            let reached = objective(&moved);
-            if reached >= value || share < 1e-3 {
-                break (moved, reached);
+        while share >= SMALLEST_SHARE {
+            let beta: Vec<f64> = self.beta.iter().zip(step).map(|(b, s)| b + share * s).collect();
+            let eta = self.counts.features.times(&beta);
+            let gain = self.objective(&beta, &eta) - self.value;
+            if gain >= 0.0 {
+                (self.beta, self.eta, self.value) = (beta, eta, self.value + gain);
+                return gain;
             }
             share *= 0.5;
-        };
-        let gain = next.1 - value;
-        if gain < 0.0 {
-            break;
         }
-        (beta, value) = next;
-        if gain < 1e-9 * value.abs().max(1.0) {
-            break;
-        }
+        0.0
     }
-    beta
+}
+
+impl<'a> Counts<'a> {
+    fn maximum(&self, start: &[f64]) -> Ascent<'a> {
+        let Self { features, x, family } = *self;
+        let mut beta = vec![0.0; features.width];
+        if start.is_empty() {
+            beta[0] = family.link((x.iter().sum::<f64>() + 0.5) / (x.len() as f64 + 1.0));
+        } else {
+            beta[..start.len()].copy_from_slice(start);
+        }
+        let all: Vec<usize> = (0..x.len()).collect();
+        let mut ascent = Ascent::new(*self, None, beta);
+        for _ in 0..STEPS {
+            let (information, gradient) = ascent.gradient();
+            let Some(step) = solve(&gram(features, &all, |i| information[i]), &gradient, PENALTY) else { break };
+            if ascent.climb(&step) < 1e-9 * ascent.value.abs().max(1.0) {
+                break;
+            }
+        }
+        ascent
+    }
+
+    /// Coefficients by penalised maximum likelihood.
+    pub fn fit(&self) -> Vec<f64> {
+        self.maximum(&[]).beta
+    }
+
+    /// The same, from the coefficients of a polynomial of lower degree if any are known, with what it predicts of rows that it has not seen. Fits without a fold start from that of all rows, whose
+    /// information less the fold's is theirs but for a step or two.
+    pub fn cross_fit(&self, start: &[f64]) -> CountsFit {
+        let maximum = self.maximum(start);
+        let parts = grams(self.features, Some(&maximum.gradient().0));
+        let mut sum = vec![0.0; parts[0].len()];
+        parts.iter().for_each(|part| sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value));
+        let held_out = |(fold, part): (usize, &Vec<f64>)| -> f64 {
+            let rest: Vec<f64> = sum.iter().zip(part).map(|(all, own)| all - own).collect();
+            let mut ascent = Ascent::new(*self, Some(fold), maximum.beta.clone());
+            for _ in 0..STEPS {
+                let Some(step) = solve(&rest, &ascent.gradient().1, PENALTY) else { break };
+                if ascent.climb(&step) < SETTLED {
+                    break;
+                }
+            }
+            let rows = (fold..self.x.len()).step_by(FOLDS);
+            rows.map(|i| self.family.term(1.0, self.x[i], ascent.eta[i]).value).sum()
+        };
+        let held_out = parts.par_iter().enumerate().map(held_out).collect::<Vec<f64>>().iter().sum();
+        CountsFit { coefficients: maximum.beta, held_out }
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +247,6 @@ mod tests {
     fn families_are_told_apart_and_coefficients_found() {
         let n = 6000;
         let phi = features(n);
-        let all: Vec<usize> = (0..n).collect();
         let linear = Features { values: &phi, stride: 2, width: 2 };
         let mut rng = StreamKey::root(3).rng(0);
         let eta = |i: usize, a: f64, b: f64| a + b * phi[2 * i + 1];
@@ -186,7 +267,7 @@ mod tests {
         for (x, wanted, name) in
             [(binomial, [-0.5, 0.8], "binomial"), (poisson, [1.0, 0.5], "poisson"), (negative, [1.0, 0.5], "negative")]
         {
-            let start = fit_counts(linear, &x, Family::Poisson, &all);
+            let start = Counts { features: linear, x: &x, family: Family::Poisson }.fit();
             let means: Vec<f64> = phi.chunks(2).map(|row| Family::Poisson.mean(dot(row, &start))).collect();
             let family = Family::fit(&x, &means);
             let found = match family {
@@ -196,7 +277,7 @@ mod tests {
             };
             assert_eq!(found, (name, true), "{family:?}");
             let family = if name == "binomial" { Family::Binomial { trials: 50.0 } } else { family };
-            let beta = fit_counts(linear, &x, family, &all);
+            let beta = Counts { features: linear, x: &x, family }.fit();
             assert!(beta.iter().zip(wanted).all(|(b, w)| (b - w).abs() < 0.04), "{name}: {beta:?}");
         }
     }

@@ -3,8 +3,8 @@
 use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
 use super::{
-    Basis, Chart, Column, Component, Frame, LocalLikelihood, LocalSuccess, MOST_DEGREE, RefinedModel, ScoreSummary,
-    Scores,
+    Basis, ByCategory, Chart, Column, Component, Frame, LocalLikelihood, LocalSuccess, MOST_DEGREE, RefinedModel,
+    ScoreSummary, Scores,
 };
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,8 @@ struct ComponentDescription {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     leverage: Option<Leverage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    by_category: Option<ByCategoryDescription>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     scores: Option<ScoresDescription>,
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     share: f64,
@@ -70,11 +72,60 @@ struct ScoresDescription {
     leverage: Option<Leverage>,
 }
 
+/// Laws of real numbers by the category in a column; chart, radius and logarithm are those of the likelihood.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByCategoryDescription {
+    column: usize,
+    parts: Vec<PartDescription>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartDescription {
+    degree: usize,
+    columns: Vec<Column>,
+    residual: Option<ResidualLaw>,
+    leverage: Option<Leverage>,
+}
+
+impl ByCategoryDescription {
+    fn new(by: &ByCategory) -> Self {
+        let part = |part: &LocalLikelihood| PartDescription {
+            degree: part.basis.degree(),
+            columns: part.columns.clone(),
+            residual: part.residual.clone(),
+            leverage: part.leverage.clone(),
+        };
+        Self { column: by.column, parts: by.parts.iter().map(part).collect() }
+    }
+
+    /// The laws of observations of `d` values, as `likelihood` says where they hold.
+    fn of(self, likelihood: &LocalLikelihood, d: usize) -> Result<ByCategory> {
+        let part = |PartDescription { degree, columns, residual, leverage }| {
+            let basis = checked(likelihood.chart.bounded.len(), degree, (&columns, d), leverage.as_ref())?;
+            let part = LocalLikelihood { basis, columns, residual, leverage, by_category: None, ..likelihood.clone() };
+            let g = part.gaussians().len();
+            match part.residual.as_ref().is_some_and(|law| !law.is_valid(g)) {
+                true => Err(damaged("law of residuals")),
+                false => Ok(part),
+            }
+        };
+        let parts: Vec<LocalLikelihood> = self.parts.into_iter().map(part).collect::<Result<_>>()?;
+        let is_given = |own: &Column| matches!(own, Column::Given { column } if *column == self.column);
+        if parts.is_empty() || !likelihood.columns.iter().any(is_given) {
+            return Err(damaged("laws by category"));
+        }
+        Ok(ByCategory { column: self.column, parts })
+    }
+}
+
 impl RefinedModel {
     /// What a file holds of it.
     pub fn describe(&self) -> RefinedDescription {
         let components = self.components.iter().map(|component| {
-            let LocalLikelihood { chart, basis, log, columns, radius, residual, leverage } = &component.likelihood;
+            let LocalLikelihood { chart, basis, log, columns, radius, residual, leverage, by_category } =
+                &component.likelihood;
             ComponentDescription {
                 weight: component.weight,
                 frame: component.frame.clone(),
@@ -90,6 +141,7 @@ impl RefinedModel {
                     .map(|(chart, predictor)| SuccessDescription { chart, predictor }),
                 residual: residual.clone(),
                 leverage: leverage.clone(),
+                by_category: by_category.as_ref().map(ByCategoryDescription::new),
                 scores: component.scores.as_ref().map(|scores| ScoresDescription {
                     summary: scores.summary.clone(),
                     degree: scores.likelihood.basis.degree(),
@@ -127,6 +179,7 @@ impl RefinedDescription {
                 success,
                 residual,
                 leverage,
+                by_category,
                 scores,
                 share,
             } = described;
@@ -135,10 +188,17 @@ impl RefinedDescription {
                 return Err(damaged("local coordinates"));
             }
             let basis = checked(m, degree, (&columns, d), leverage.as_ref())?;
-            let likelihood = LocalLikelihood { chart, basis, log, columns, radius, residual, leverage };
+            let mut likelihood =
+                LocalLikelihood { chart, basis, log, columns, radius, residual, leverage, by_category: None };
             let g = likelihood.gaussians().len();
             if likelihood.residual.as_ref().is_some_and(|law| !law.is_valid(g)) {
                 return Err(damaged("law of residuals"));
+            }
+            likelihood.by_category = by_category.map(|by| by.of(&likelihood, d)).transpose()?;
+            if likelihood.by_category.is_none()
+                && likelihood.columns.iter().any(|column| matches!(column, Column::Given { .. }))
+            {
+                return Err(damaged("laws by category"));
             }
             let scores = scores.map(|scores| scores.of(&likelihood, m, d)).transpose()?;
             if !(share > 0.0 && share <= 1.0) {
@@ -185,7 +245,8 @@ impl ScoresDescription {
             return Err(damaged("scores"));
         }
         let (chart, radius) = (likelihood.chart.clone(), likelihood.radius);
-        let likelihood = LocalLikelihood { chart, basis, log: false, columns, radius, residual: None, leverage };
+        let likelihood =
+            LocalLikelihood { chart, basis, log: false, columns, radius, residual: None, leverage, by_category: None };
         Ok(Scores { summary, likelihood })
     }
 }

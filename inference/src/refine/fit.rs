@@ -8,14 +8,15 @@
 use super::basis::Basis;
 use super::chart::Chart;
 use super::column::{Column, CountColumn, Family, GaussianColumn};
-use super::counts::fit_counts;
+use super::counts::Counts;
 use super::coupling;
 use super::frame::Frame;
 use super::local::LocalLikelihood;
-use super::regression::{CrossFit, FOLDS, Features, SharedDesign, cross_fit, log_variance};
+use super::regression::{CrossFit, Features, SharedDesign, cross_fit, log_variance};
 use crate::precision::dot;
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
+use tallsbi_data::Monitor;
 
 /// Simulations: parameters and one observation each.
 #[derive(Debug, Clone, Default)]
@@ -126,20 +127,13 @@ impl Design {
 
     /// Log-likelihood of held-out counts, without what does not depend on the mean, and the predictor, of the best degree.
     pub fn predictor(&self, x: &[f64], family: Family, most: usize) -> Option<(f64, Vec<f64>)> {
+        let mut start = Vec::new();
         let candidates = self.degrees(most).map(|degree| {
-            let features = self.features(degree);
-            let held_out = |fold: usize| -> f64 {
-                let others: Vec<usize> = (0..x.len()).filter(|i| i % FOLDS != fold).collect();
-                let beta = fit_counts(features, x, family, &others);
-                let rows = (fold..x.len()).step_by(FOLDS);
-                rows.map(|i| family.term(1.0, x[i], dot(features.row(i), &beta)).value).sum()
-            };
-            let by_fold: Vec<f64> = (0..FOLDS).into_par_iter().map(held_out).collect();
-            (by_fold.iter().sum::<f64>(), degree)
+            let fit = Counts { features: self.features(degree), x, family }.cross_fit(&start);
+            start.clone_from(&fit.coefficients);
+            (fit.held_out, fit.coefficients)
         });
-        let (value, degree) = best(candidates)?;
-        let all: Vec<usize> = (0..x.len()).collect();
-        Some((value, fit_counts(self.features(degree), x, family, &all)))
+        best(candidates)
     }
 
     /// Log-likelihood of held-out residuals under N(0, e^s), the fit of s, for the best degree of s.
@@ -191,14 +185,15 @@ pub(super) struct Marginal {
 /// Fits the likelihood of `rows` in the coordinates of `chart`.
 ///
 /// # Errors
-/// Too few rows, values of x whose logarithm is not finite.
-pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> Result<Fitted> {
+/// Too few rows, values of x whose logarithm is not finite; when the monitor asks to stop.
+pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms, monitor: &dyn Monitor) -> Result<Fitted> {
     let m = chart.bounded.len();
     let d = rows.x.len() / (rows.u.len() / m).max(1);
     let design = Design::new(&chart, rows, forms.mean.max(forms.variance))?;
     let fits: Vec<(f64, Kind)> = (0..d)
         .into_par_iter()
         .map(|i| {
+            monitor.check()?;
             let x: Vec<f64> = rows.x.iter().skip(i).step_by(d).map(|&x| f64::from(x)).collect();
             column(&design, x, log, forms)
         })
@@ -210,8 +205,11 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
             Kind::Other(_) => None,
         })
         .collect();
-    let coupled: Vec<Option<coupling::Coupled>> =
-        (0..d).into_par_iter().map(|i| coupling::couple(&design, &marginals, i, forms)).collect();
+    let couple = |i| {
+        monitor.check()?;
+        Ok(coupling::couple(&design, &marginals, i, forms))
+    };
+    let coupled: Vec<Option<coupling::Coupled>> = (0..d).into_par_iter().map(couple).collect::<Result<_>>()?;
     let held_out = fits.iter().zip(&coupled).map(|((value, _), c)| c.as_ref().map_or(*value, |c| c.value)).sum();
     let columns: Vec<Column> = fits
         .into_iter()
@@ -229,7 +227,8 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms) -> R
     let degree = columns.iter().map(|column| column.degree(&design.basis)).max().unwrap_or(0);
     let basis = Basis::new(m, degree)?;
     let leverage = design.shared.leverage(basis.len());
-    let likelihood = LocalLikelihood { chart, basis, log, columns, radius, residual: None, leverage };
+    let likelihood =
+        LocalLikelihood { chart, basis, log, columns, radius, residual: None, leverage, by_category: None };
     Ok(Fitted { likelihood, held_out })
 }
 
@@ -258,9 +257,14 @@ fn column(design: &Design, x: Vec<f64>, log: bool, forms: Forms) -> Result<(f64,
     }
     let counts = !log && x.iter().all(|&value| value >= 0.0 && value.fract() == 0.0 && value <= MOST_COUNT);
     let count = if counts { count_column(design, &x, forms) } else { None };
-    // The density of a Gaussian stands in for a count's mass only where it hardly changes within a cell, at all parameters.
-    let gaussian =
-        gaussian_column(design, &x, log, forms)?.filter(|marginal| !counts || marginal.narrowest() > NARROWEST);
+    // The density of a Gaussian stands in for a count's mass only where it hardly changes within a cell, at all parameters. No sd is beyond half the range.
+    let range = x.iter().fold((first, first), |(low, high), &value| (low.min(value), high.max(value)));
+    let gaussian = match counts && range.1 - range.0 <= 2.0 * NARROWEST {
+        true => None,
+        false => {
+            gaussian_column(design, &x, log, forms)?.filter(|marginal| !counts || marginal.narrowest() > NARROWEST)
+        }
+    };
     match (count, gaussian) {
         (Some((value, _)), Some(gaussian)) if value < gaussian.value - MARGIN => {
             Ok((gaussian.value, Kind::Gaussian(gaussian)))
@@ -272,16 +276,22 @@ fn column(design: &Design, x: Vec<f64>, log: bool, forms: Forms) -> Result<(f64,
 }
 
 fn count_column(design: &Design, x: &[f64], forms: Forms) -> Option<(f64, Column)> {
-    // The family from a good fit of the means.
-    let moderate = |degree: &usize| design.features(*degree).width <= FAMILY_POLYNOMIALS;
-    let features = design.features(design.degrees(forms.mean).rfind(moderate)?);
-    let all: Vec<usize> = (0..x.len()).collect();
-    let first = fit_counts(features, x, Family::Poisson, &all);
-    let means: Vec<f64> = (0..x.len()).map(|i| Family::Poisson.mean(dot(features.row(i), &first))).collect();
-    let family = Family::fit(x, &means);
+    let family = family(design, x, forms)?;
     let (value, predictor) = design.predictor(x, family, forms.mean)?;
     let constant = x.iter().map(|&x| family.constant(x)).sum::<f64>();
     Some((value + constant, Column::Count(CountColumn { family, predictor })))
+}
+
+/// The family, from a good fit of the means.
+fn family(design: &Design, x: &[f64], forms: Forms) -> Option<Family> {
+    if x.iter().all(|&value| value <= 1.0) {
+        return Some(Family::Binomial { trials: 1.0 });
+    }
+    let moderate = |degree: &usize| design.features(*degree).width <= FAMILY_POLYNOMIALS;
+    let features = design.features(design.degrees(forms.mean).rfind(moderate)?);
+    let first = Counts { features, x, family: Family::Poisson }.fit();
+    let means: Vec<f64> = (0..x.len()).map(|i| Family::Poisson.mean(dot(features.row(i), &first))).collect();
+    Some(Family::fit(x, &means))
 }
 
 fn gaussian_column(design: &Design, x: &[f64], log: bool, forms: Forms) -> Result<Option<Marginal>> {

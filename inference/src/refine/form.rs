@@ -300,7 +300,7 @@ mod tests {
     use rand::RngExt;
     use rand_distr::{Distribution, StandardNormal};
     use std::f64::consts::PI;
-    use tallsbi_data::StreamKey;
+    use tallsbi_data::{Silent, StreamKey};
 
     const N: usize = 16;
 
@@ -325,7 +325,7 @@ mod tests {
 
     fn fitted(rows: &Rows) -> LocalLikelihood {
         let chart = Chart { bounded: vec![false; 2], frame: Frame::standard(2, 1.0) };
-        fit(chart, rows, false, 10.0, Forms { mean: 2, variance: 2, coupling: Some(1) }).unwrap().likelihood
+        fit(chart, rows, false, 10.0, Forms { mean: 2, variance: 2, coupling: Some(1) }, &Silent).unwrap().likelihood
     }
 
     fn found(likelihood: &LocalLikelihood, (rows, observed): &(Rows, Vec<f32>)) -> Misfit {
@@ -370,7 +370,7 @@ mod tests {
         }
         let chart = Chart { bounded: vec![false; 2], frame: Frame::standard(2, 1.0) };
         let forms = Forms { mean: 1, variance: 0, coupling: None };
-        let likelihood = fit(chart, &data.0, false, 10.0, forms).unwrap().likelihood;
+        let likelihood = fit(chart, &data.0, false, 10.0, forms, &Silent).unwrap().likelihood;
         let worst = found(&likelihood, &data).worst.unwrap();
         assert!(worst.column == 0 && worst.varies && worst.z.abs() > 5.0, "{worst:?}");
     }

@@ -148,6 +148,7 @@ impl LocalLikelihood {
         for (i, column) in self.columns.iter().enumerate() {
             x.push(match column {
                 Column::Constant { value } => *value,
+                Column::Given { .. } => return None,
                 Column::Count(count) => count.family.draw(scratch.value(&count.predictor), rng)?,
                 Column::Gaussian(own) => {
                     let coupled: f64 = own.coupling.iter().map(|(j, b)| scratch.value(b) * residuals[*j]).sum();
@@ -187,6 +188,7 @@ mod tests {
     use super::super::local::tests::example;
     use super::*;
     use rand::RngExt;
+    use tallsbi_data::Silent;
 
     /// The variance of Laplace noise: scores of a Gaussian form vary as (κ - 1)/4 = 5/4, with κ = 6, where it says 1/2.
     #[test]
@@ -203,7 +205,7 @@ mod tests {
             let (rows, frame) = (Rows { u, x, ..Rows::default() }, Frame::standard(1, 0.5));
             let forms = Forms { mean: 2, variance: 2, coupling: None };
             let chart = Chart { bounded: vec![false], frame: frame.clone() };
-            let likelihood = fit(chart, &rows, false, 10.0, forms).unwrap().likelihood;
+            let likelihood = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap().likelihood;
             let draws: Vec<f64> = (0..100).map(|i| 0.2 * (1.7 * f64::from(i)).sin()).collect();
             excess(&likelihood, &frame, &rows, &draws, StreamKey::root(9)).unwrap()
         };

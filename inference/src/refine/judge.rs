@@ -238,9 +238,11 @@ pub(super) fn predicted_error(model: &RefinedModel, draws: &[f64], m: usize, n: 
         });
         let Some((_, component, rows, v)) = nearest.min_by(|a, b| a.0.total_cmp(&b.0)) else { continue };
         let likelihood = component.scores.as_ref().map_or(&component.likelihood, |scores| &scores.likelihood);
-        let mut phi = vec![0.0; likelihood.basis.len()];
-        likelihood.basis.evaluate(&v, &mut phi);
-        let informative = likelihood.columns.iter().map(super::Column::coefficients).filter(|&width| width > 1);
+        let basis = likelihood.largest_basis();
+        let mut phi = vec![0.0; basis.len()];
+        basis.evaluate(&v, &mut phi);
+        let parts = likelihood.by_category.iter().flat_map(|by| &by.parts).flat_map(|part| &part.columns);
+        let informative = likelihood.columns.iter().chain(parts).map(super::Column::coefficients).filter(|&p| p > 1);
         let (sum, columns) = informative
             .fold((0.0, 0.0), |(sum, columns), width| (sum + dot(&phi[..width], &phi[..width]), columns + 1.0));
         total += sum / f64::max(columns, 1.0) / rows;

@@ -1,7 +1,8 @@
 //! From all rounds' rows to local likelihoods around the parts of a proposal.
 
+use super::by_category::by_category;
 use super::chart::Chart;
-use super::fit::{Fitted, Forms, Rows, fit};
+use super::fit::{Fitted, Forms, MARGIN, Rows, fit};
 use super::model::{Component, RefinedModel};
 use super::proposal::Proposal;
 use super::shape::shape;
@@ -9,7 +10,7 @@ use super::success::LocalSuccess;
 use crate::Result;
 use crate::model::Failures;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
-use tallsbi_data::{Prior, Symmetry};
+use tallsbi_data::{Monitor, Prior, Symmetry};
 
 /// Share of a proposal's mass that lies within a component's radius.
 const WITHIN: f64 = 0.9995;
@@ -44,6 +45,7 @@ pub(super) fn learn(
     rows: &Rows,
     log: bool,
     (forms, failures): (Forms, Failures),
+    monitor: &dyn Monitor,
 ) -> Result<Learned> {
     let m = prior.dim();
     let radius = radius(m);
@@ -53,19 +55,26 @@ pub(super) fn learn(
     for (weight, frame) in &proposal.parts {
         let near = rows.near(frame, radius);
         let latent = Chart { bounded: vec![false; m], frame: frame.clone() };
-        let mut best: Fitted = fit(latent, &near, log, radius, forms)?;
+        let mut best: Fitted = fit(latent, &near, log, radius, forms, monitor)?;
         if uniform.contains(&true) {
             let native = Chart::fit(uniform.clone(), &near.u)?;
             let square = |u| native.at(u).iter().map(|v| v * v).sum::<f64>();
             // Its region is that of the rows.
             let reach = near.u.chunks_exact(m).map(square).fold(0.0, f64::max).sqrt();
-            let other = fit(native, &near, log, reach, forms)?;
+            let other = fit(native, &near, log, reach, forms, monitor)?;
             if other.held_out > best.held_out {
                 best = other;
             }
         }
+        monitor.check()?;
+        let plain = best.likelihood.clone();
         if let Some((likelihood, gain)) = shape(&best.likelihood, &near) {
             best = Fitted { likelihood, held_out: best.held_out + gain };
+        }
+        if let Some(split) = by_category(&plain, &near, forms, monitor)?
+            && split.held_out > best.held_out + MARGIN
+        {
+            best = split;
         }
         let success = match failures {
             Failures::Inform => LocalSuccess::learn(&best.likelihood.chart, &near, forms.mean)?,

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use ndarray::Array2;
     use rand_distr::{Distribution, StandardNormal};
-    use tallsbi_data::StreamKey;
+    use tallsbi_data::{Silent, StreamKey};
 
     /// Observations' mean under a line learned from few rows: N(a(u), σ²(1/n + h(u))), with h of simple regression, 1/N + (u - ū)²/Σ(u - ū)².
     #[test]
@@ -76,7 +76,7 @@ mod tests {
         let chart = Chart { bounded: vec![false], frame: frame.clone() };
         let forms = Forms { mean: 1, variance: 0, coupling: None };
         let mut known =
-            fit(chart, &Rows { u: u.clone(), x, ..Rows::default() }, false, 10.0, forms).unwrap().likelihood;
+            fit(chart, &Rows { u: u.clone(), x, ..Rows::default() }, false, 10.0, forms, &Silent).unwrap().likelihood;
         let honest = known.clone();
         known.leverage = None;
         let observed = Array2::from_shape_fn((40, 1), |(i, _)| 5.0 + (i as f32).sin());

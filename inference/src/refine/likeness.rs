@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use ndarray::Array2;
     use rand_distr::{Distribution, StandardNormal};
-    use tallsbi_data::StreamKey;
+    use tallsbi_data::{Silent, StreamKey};
 
     /// x = (u, u²) + noise, learned around u = 1: observations from there are like simulations, those from u = -1, to which a posterior could have been led by the first
     /// value's noise alone, are not.
@@ -77,7 +77,7 @@ mod tests {
         let rows = Rows { u, x, ..Rows::default() };
         let forms = Forms { mean: 2, variance: 0, coupling: None };
         let chart = Chart { bounded: vec![false], frame: frame.clone() };
-        let fitted = fit(chart, &rows, false, 10.0, forms).unwrap();
+        let fitted = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap();
         let draws: Vec<f64> = (0..400).map(|i| 1.0 + 0.04 * f64::from(i % 7 - 3)).collect();
         let mut found = |u: f64| {
             let x: Vec<f32> = (0..30).flat_map(|_| see(u)).collect();

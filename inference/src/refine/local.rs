@@ -4,6 +4,7 @@
 //! costs the same for any n.
 
 use super::basis::Basis;
+use super::by_category::ByCategory;
 use super::chart::Chart;
 use super::column::{Column, GaussianColumn};
 use super::leverage::Leverage;
@@ -31,6 +32,8 @@ pub struct LocalLikelihood {
     pub residual: Option<ResidualLaw>,
     /// How well means are known; none takes them for exact.
     pub leverage: Option<Leverage>,
+    /// The laws of real numbers that depend on a category.
+    pub by_category: Option<ByCategory>,
 }
 
 /// What a local likelihood needs of n observations.
@@ -47,6 +50,8 @@ pub struct Statistics {
     pub(super) points: Vec<f64>,
     /// What does not depend on the parameters.
     constant: f64,
+    /// Those of each category's part.
+    parts: Vec<Option<Self>>,
 }
 
 impl Statistics {
@@ -70,6 +75,8 @@ pub struct LocalScratch {
     mean_slopes: Vec<f64>,
     pub(super) gradient: Vec<f64>,
     pub(super) information: Vec<f64>,
+    /// Of the parts of a category each.
+    parts: Vec<Self>,
 }
 
 impl LocalLikelihood {
@@ -98,7 +105,7 @@ impl LocalLikelihood {
                     return Err(InferenceError::ObservationMissing { row });
                 }
                 let value = match column {
-                    Column::Constant { .. } => 0.0,
+                    Column::Constant { .. } | Column::Given { .. } => 0.0,
                     Column::Count(count) => {
                         if x < 0.0 || x.fract() != 0.0 {
                             let value = x as f32;
@@ -118,7 +125,8 @@ impl LocalLikelihood {
                 values[row * d + i] = value;
             }
         }
-        Ok(self.summed(n, &values, constant))
+        let parts = self.by_category.as_ref().map_or(Ok(Vec::new()), |by| by.statistics(x))?;
+        Ok(Statistics { parts, ..self.summed(n, &values, constant) })
     }
 
     fn summed(&self, n: f64, values: &[f64], constant: f64) -> Statistics {
@@ -132,7 +140,7 @@ impl LocalLikelihood {
         if self.residual.is_some() {
             let kept = |row: &[f64]| (0..d).filter(|&i| gaussian[i]).map(|i| row[i]).collect::<Vec<_>>();
             let points = values.chunks_exact(d).flat_map(kept).collect();
-            return Statistics { n, count: n, first, scatter: Vec::new(), points, constant };
+            return Statistics { n, count: n, first, scatter: Vec::new(), points, constant, parts: Vec::new() };
         }
         let mut scatter = vec![0.0; d * d];
         for row in values.chunks_exact(d) {
@@ -142,7 +150,7 @@ impl LocalLikelihood {
                 }
             }
         }
-        Statistics { n, count: n, first, scatter, points: Vec::new(), constant }
+        Statistics { n, count: n, first, scatter, points: Vec::new(), constant, parts: Vec::new() }
     }
 
     /// Σ_j log p(x_j|u), its gradient (m) and a positive semi-definite metric (m, m) along the `directions` B (m, m), u = c + B z; -∞ where
@@ -162,12 +170,7 @@ impl LocalLikelihood {
         if !(dot(&v, &v) <= self.radius * self.radius) {
             return f64::NEG_INFINITY;
         }
-        self.look(&v, scratch);
-        match &self.leverage {
-            Some(leverage) => leverage.evaluate(scratch, m),
-            None => scratch.leverage.clear(),
-        }
-        let value = self.sum(statistics, scratch, m);
+        let value = self.sum_at(statistics, &v, scratch);
         // From v to z.
         let jacobian = self.chart.jacobian(u, directions);
         let mut product = vec![0.0; m];
@@ -182,6 +185,19 @@ impl LocalLikelihood {
         value
     }
 
+    /// Σ_j log p(x_j|v); leaves gradient and metric by v in `scratch`.
+    pub(super) fn sum_at(&self, statistics: &Statistics, v: &[f64], scratch: &mut LocalScratch) -> f64 {
+        self.look(v, scratch);
+        match &self.leverage {
+            Some(leverage) => leverage.evaluate(scratch, v.len()),
+            None => scratch.leverage.clear(),
+        }
+        let value = self.sum(statistics, scratch, v.len());
+        let Some(by_category) = &self.by_category else { return value };
+        let LocalScratch { parts, gradient, information, .. } = scratch;
+        value + by_category.sum(&statistics.parts, v, parts, (gradient, information))
+    }
+
     /// Puts the polynomials at the local coordinates `v`, and their slopes, into `scratch`.
     pub(super) fn look(&self, v: &[f64], scratch: &mut LocalScratch) {
         scratch.prepare(self.basis.len(), self.columns.len(), v.len());
@@ -192,7 +208,7 @@ impl LocalLikelihood {
         let mut value = statistics.constant;
         for (i, column) in self.columns.iter().enumerate() {
             match column {
-                Column::Constant { .. } => {}
+                Column::Constant { .. } | Column::Given { .. } => {}
                 Column::Count(count) => {
                     let slope = scratch.slope(&count.predictor, m);
                     let eta = dot(&count.predictor, &scratch.phi[..count.predictor.len()]);
@@ -347,6 +363,7 @@ pub(super) mod tests {
             radius: 5.0,
             residual: None,
             leverage: None,
+            by_category: None,
         }
     }
 

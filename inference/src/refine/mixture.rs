@@ -4,7 +4,7 @@
 
 use super::frame::Frame;
 use crate::model::density::log_sum_exp;
-use crate::precision::{dot, symmetric_eigen};
+use crate::precision::{dot, lower_transpose_solve, symmetric_eigen};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -47,6 +47,40 @@ impl ResidualLaw {
     }
 }
 
+/// A mixture with buffers.
+pub struct Scorer<'a> {
+    mixture: &'a Mixture,
+    constants: Vec<f64>,
+    whitened: Vec<f64>,
+    logs: Vec<f64>,
+}
+
+impl Scorer<'_> {
+    /// log f(r), and its gradient into `score`.
+    pub fn log_density(&mut self, r: &[f64], score: &mut [f64]) -> f64 {
+        let parts = &self.mixture.parts;
+        let components = parts.iter().zip(self.whitened.chunks_exact_mut(r.len())).zip(&mut self.logs);
+        for ((((_, frame), z), log), constant) in components.zip(&self.constants) {
+            z.copy_from_slice(r);
+            frame.to_local(z);
+            *log = constant - 0.5 * dot(z, z);
+        }
+        let highest = self.logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        score.fill(0.0);
+        let mut total = 0.0;
+        for (((_, frame), z), log) in parts.iter().zip(self.whitened.chunks_exact_mut(r.len())).zip(&self.logs) {
+            if *log > highest - NEGLIGIBLE {
+                let share = (log - highest).exp();
+                total += share;
+                lower_transpose_solve(&frame.factor, z);
+                score.iter_mut().zip(z).for_each(|(sum, z)| *sum -= share * *z);
+            }
+        }
+        score.iter_mut().for_each(|value| *value /= total);
+        highest + total.ln()
+    }
+}
+
 /// Components at most.
 const MOST: usize = 32;
 
@@ -71,6 +105,9 @@ const HELD_OUT: usize = 4;
 /// Shares of a row below this are none.
 const NO_SHARE: f64 = 1e-12;
 
+/// A component so many nats below another adds nothing that double precision holds.
+const NEGLIGIBLE: f64 = 37.0;
+
 /// Rows evaluated together.
 const CHUNK: usize = 512;
 
@@ -91,23 +128,10 @@ impl Mixture {
         (total - 1.0).abs() < 1e-6 && self.parts.iter().all(|(weight, frame)| *weight > 0.0 && frame.is_valid(g))
     }
 
-    /// log f(r), and its gradient into `score`.
-    pub fn log_density(&self, r: &[f64], score: &mut [f64]) -> f64 {
-        let g = r.len();
-        let mut slopes = vec![0.0; g * self.parts.len()];
-        let logs: Vec<f64> = self
-            .parts
-            .iter()
-            .zip(slopes.chunks_exact_mut(g))
-            .map(|((weight, frame), slope)| weight.ln() + frame.log_density(r, slope))
-            .collect();
-        let total = log_sum_exp(&logs);
-        score.fill(0.0);
-        for (log, slope) in logs.iter().zip(slopes.chunks_exact(g)) {
-            let share = (log - total).exp();
-            score.iter_mut().zip(slope).for_each(|(sum, slope)| *sum += share * slope);
-        }
-        total
+    /// To evaluate log f at many points.
+    pub fn scorer(&self) -> Scorer<'_> {
+        let (k, g) = (self.parts.len(), self.dim());
+        Scorer { mixture: self, constants: self.constants(), whitened: vec![0.0; k * g], logs: vec![0.0; k] }
     }
 
     /// F(r_i | r_<i) for each i: uniform and independent if r has this law.
@@ -138,8 +162,9 @@ impl Mixture {
         let mut score = vec![0.0; g];
         let mut sum = vec![0.0; g * g];
         let count = rows.len() / g;
+        let mut scorer = self.scorer();
         for r in rows.chunks_exact(g) {
-            self.log_density(r, &mut score);
+            scorer.log_density(r, &mut score);
             for a in 0..g {
                 (0..g).for_each(|b| sum[a * g + b] += score[a] * score[b] / count as f64);
             }
@@ -386,12 +411,12 @@ mod tests {
             ],
         };
         let (r, mut score, mut ignored) = ([0.4, -0.2], [0.0; 2], [0.0; 2]);
-        law.log_density(&r, &mut score);
+        law.scorer().log_density(&r, &mut score);
         for i in 0..2 {
             let at = |h: f64, ignored: &mut [f64]| {
                 let mut moved = r;
                 moved[i] += h;
-                law.log_density(&moved, ignored)
+                law.scorer().log_density(&moved, ignored)
             };
             let numeric = (at(1e-5, &mut ignored) - at(-1e-5, &mut ignored)) / 2e-5;
             assert!((numeric - score[i]).abs() < 1e-8);

@@ -10,6 +10,7 @@
 //! * [`mod@column`]: the distribution of one value of an observation; [`mod@local`]: of all, given n observations;
 //! * [`mod@fit`]: learning them, forms chosen by held-out likelihood;
 //! * [`mod@bias`], [`mod@form`], `likeness`: whether it is right where the posterior is, and the observations come from there; [`mod@mixture`]: laws of residuals that are not Gaussian;
+//! * [`ByCategory`]: laws of real numbers that depend on a category beside them;
 //! * [`LocalSuccess`]: the probability that a simulation has a result;
 //! * `information`: whether one observation tells as much as it says; [`ScoreSummary`]: the posterior by mean scores where it does not;
 //! * [`proposal`]: where to simulate; [`refine`]: the rounds; [`judge`]: whether they have settled;
@@ -20,6 +21,7 @@
 
 mod basis;
 pub mod bias;
+mod by_category;
 mod calibrate;
 pub mod chart;
 mod check;
@@ -53,6 +55,7 @@ mod success;
 mod whitened;
 
 pub use basis::{Basis, MOST_DEGREE};
+pub use by_category::ByCategory;
 pub use chart::Chart;
 pub use column::Column;
 pub use description::RefinedDescription;

@@ -69,6 +69,28 @@ impl<'a> Features<'a> {
     pub fn rows(&self) -> usize {
         self.values.len() / self.stride
     }
+
+    fn matrix(&self) -> MatRef<'a, f64> {
+        MatRef::from_row_major_slice_with_stride(self.values, self.rows(), self.width, self.stride)
+    }
+
+    /// Φ β, (rows).
+    pub fn times(&self, beta: &[f64]) -> Vec<f64> {
+        product(self.matrix(), beta)
+    }
+
+    /// Φᵀ w, (width).
+    pub fn transposed_times(&self, w: &[f64]) -> Vec<f64> {
+        product(self.matrix().transpose(), w)
+    }
+}
+
+fn product(matrix: MatRef<'_, f64>, vector: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; matrix.nrows()];
+    let column = MatRef::from_column_major_slice(vector, vector.len(), 1);
+    let to = MatMut::from_column_major_slice_mut(&mut out, matrix.nrows(), 1);
+    matmul(to, Accum::Replace, matrix, column, 1.0, Par::Seq);
+    out
 }
 
 /// Rows of a product.
@@ -92,7 +114,7 @@ pub(super) fn gram(features: Features<'_>, rows: &[usize], weight: impl Fn(usize
 }
 
 /// Σ w φ φᵀ of each fold's rows.
-fn grams(features: Features<'_>, weights: Option<&[f64]>) -> Vec<Vec<f64>> {
+pub(super) fn grams(features: Features<'_>, weights: Option<&[f64]>) -> Vec<Vec<f64>> {
     let of = |fold: usize| {
         let rows: Vec<usize> = (fold..features.rows()).step_by(FOLDS).collect();
         gram(features, &rows, |i| weights.map_or(1.0, |w| w[i]))

@@ -295,7 +295,7 @@ fn one_round(
     let failed = state.simulate(problem, simulator, &u, key)?;
     monitor.check()?;
     let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows());
-    let mut learned = learn(known, &proposal, &state.rows, problem.log, (options.forms(), options.failures))?;
+    let mut learned = learn(known, &proposal, &state.rows, problem.log, (options.forms(), options.failures), monitor)?;
     let groups = [problem.x];
     let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
     let sample = |model: &RefinedModel| -> Result<Posterior> {
@@ -308,7 +308,7 @@ fn one_round(
     monitor.check()?;
     let mut posterior = sample(&learned.model)?;
     let log_evidence = posterior.reach.log_evidence;
-    let calibrated = calibrate(&mut learned, &mut posterior, worth, options.forms(), key, sample)?;
+    let calibrated = calibrate(&mut learned, &mut posterior, worth, options.forms(), key, monitor, sample)?;
     monitor.check()?;
     let (model, used) = (&learned.model, learned.counts());
     let Posterior { draws, canonical, reach } = posterior;

@@ -20,6 +20,7 @@ use crate::precision::{dot, multiply};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use tallsbi_data::Monitor;
 
 /// Observations, and observations' worth of likelihood, from which means are taken for Gaussian.
 pub(super) const FEWEST: f64 = 10.0;
@@ -78,7 +79,7 @@ impl ScoreSummary {
             };
             for (i, column) in likelihood.columns.iter().enumerate() {
                 match column {
-                    Column::Constant { .. } => {}
+                    Column::Constant { .. } | Column::Given { .. } => {}
                     Column::Count(count) => terms.add_count(i, count, &scratch, &jacobian),
                     Column::Gaussian(_) => terms.add_gaussian(i, &likelihood.columns, &scratch, &jacobian),
                 }
@@ -98,7 +99,7 @@ impl ScoreSummary {
         let mut t = Array2::zeros((n, m));
         t.as_slice_mut().expect("rows in order").par_chunks_mut(m).zip(x.outer_iter()).for_each(|(t, x)| {
             let value = |(x, column): (&f32, &Column)| match column {
-                Column::Constant { .. } => 0.0,
+                Column::Constant { .. } | Column::Given { .. } => 0.0,
                 Column::Count(_) => f64::from(*x),
                 Column::Gaussian(gaussian) => likelihood.standardised(gaussian, f64::from(*x)),
             };
@@ -173,11 +174,17 @@ impl Scores {
     ///
     /// # Errors
     /// Draws without width, too few rows.
-    pub(super) fn learn(likelihood: &LocalLikelihood, rows: &Rows, draws: &[f64], forms: Forms) -> Result<Self> {
+    pub(super) fn learn(
+        likelihood: &LocalLikelihood,
+        rows: &Rows,
+        draws: &[f64],
+        forms: Forms,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
         let m = likelihood.chart.bounded.len();
         let summary = ScoreSummary::new(likelihood, draws, m)?;
         let own = summary.rows(likelihood, rows)?;
-        let fitted = fit(likelihood.chart.clone(), &own, false, likelihood.radius, forms)?;
+        let fitted = fit(likelihood.chart.clone(), &own, false, likelihood.radius, forms, monitor)?;
         Ok(Self { summary, likelihood: fitted.likelihood })
     }
 

@@ -1,9 +1,8 @@
-//! The law of residuals of a fit, and the means that are most likely under it.
+//! The law of residuals of a fit, and the means and spreads that are most likely under it.
 //!
-//! Least squares finds the means of any law, but a law with edges or narrow crests knows its location better: E[ψ ψᵀ] > I. So means
-//! move by Fisher scoring (one-step estimators, Le Cam 1956), and the law follows.
+//! Least squares finds the means and variances of any law, but a law with edges or narrow crests knows its location better: E\[ψ ψᵀ\] > I, and squares of residuals with heavy tails know its scale
+//! badly. So both move by Fisher scoring (one-step estimators, Le Cam 1956), and the law follows.
 
-use super::column::Column;
 use super::fit::{MARGIN, Rows};
 use super::local::LocalLikelihood;
 use super::mixture::{Mixture, ResidualLaw};
@@ -76,54 +75,100 @@ fn residuals(likelihood: &LocalLikelihood, rows: &Rows) -> Vec<f64> {
     parts.concat()
 }
 
-/// One step of scoring of the means and the law after it, if that is more likely.
+/// One step of scoring and the law after it, if that is more likely.
 fn scored(likelihood: &LocalLikelihood, rows: &Rows) -> Option<LocalLikelihood> {
     let law = likelihood.residual.as_ref()?;
-    let widths: Vec<usize> = likelihood.gaussians().iter().map(|(_, column)| column.mean.len()).collect();
-    let width: usize = widths.iter().sum();
-    if width > MOST_COEFFICIENTS {
-        return None;
-    }
-    let (gradient, information) = system(likelihood, law, rows, &widths);
+    let channels = Channels::new(likelihood, law, &residuals(likelihood, rows))?;
+    let (gradient, information) = system(likelihood, law, rows, &channels);
     let step = solve(&information, &gradient, 0.0)?;
     let mut next = likelihood.clone();
-    let mut at = 0;
-    for column in &mut next.columns {
-        if let Column::Gaussian(gaussian) = column {
-            gaussian.mean.iter_mut().zip(&step[at..]).for_each(|(c, step)| *c += step);
-            at += gaussian.mean.len();
-        }
+    let mut steps = step.iter();
+    let mut take =
+        |coefficients: &mut Vec<f64>| coefficients.iter_mut().zip(&mut steps).for_each(|(c, step)| *c += step);
+    next.gaussian_columns().for_each(|own| take(&mut own.mean));
+    if channels.spreads {
+        next.gaussian_columns().for_each(|own| take(&mut own.log_variance));
     }
-    let before = law.mixture.total(&residuals(likelihood, rows));
+    let before = law.mixture.total(&residuals(likelihood, rows)) - 0.5 * spreads(likelihood, rows);
     let moved = residuals(&next, rows);
     let mixture = law.mixture.clone().improve(&moved);
-    if !(mixture.total(&moved) > before) {
+    if !(mixture.total(&moved) - 0.5 * spreads(&next, rows) > before) {
         return None;
     }
     next.residual = Some(ResidualLaw::of(mixture, &moved));
     Some(next)
 }
 
-/// Gradient and expected information of the log-likelihood in the coefficients of all means.
-fn system(likelihood: &LocalLikelihood, law: &ResidualLaw, rows: &Rows, widths: &[usize]) -> (Vec<f64>, Vec<f64>) {
-    let (g, width): (usize, usize) = (widths.len(), widths.iter().sum());
+/// Σ s over rows and columns.
+fn spreads(likelihood: &LocalLikelihood, rows: &Rows) -> f64 {
+    let sums: Vec<f64> = chunks(likelihood, rows)
+        .map(|first| chunk(likelihood, rows, first).iter().map(|(phi, _)| likelihood.place(phi).spread()).sum())
+        .collect();
+    sums.iter().sum()
+}
+
+/// What is scored: the means of all Gaussian columns, and their log-variances if they are not too many.
+struct Channels {
+    widths: Vec<usize>,
+    spreads: bool,
+    /// E\[c cᵀ\] of c = (ψ, 1 + ψ r), (2 g, 2 g).
+    moments: Vec<f64>,
+}
+
+impl Channels {
+    /// None where there are too many means.
+    fn new(likelihood: &LocalLikelihood, law: &ResidualLaw, residuals: &[f64]) -> Option<Self> {
+        let gaussians = likelihood.gaussians();
+        let g = gaussians.len();
+        let mut widths: Vec<usize> = gaussians.iter().map(|(_, column)| column.mean.len()).collect();
+        let all: usize = widths.iter().sum();
+        let more: usize = gaussians.iter().map(|(_, column)| column.log_variance.len()).sum();
+        if all > MOST_COEFFICIENTS {
+            return None;
+        }
+        let spreads = all + more <= MOST_COEFFICIENTS;
+        if spreads {
+            widths.extend(gaussians.iter().map(|(_, column)| column.log_variance.len()));
+        }
+        let (mut moments, mut c, mut scorer) = (vec![0.0; 4 * g * g], vec![0.0; 2 * g], law.mixture.scorer());
+        let share = g as f64 / residuals.len() as f64;
+        for r in residuals.chunks_exact(g) {
+            scorer.log_density(r, &mut c[..g]);
+            (0..g).for_each(|i| c[g + i] = 1.0 + c[i] * r[i]);
+            for (i, row) in moments.chunks_exact_mut(2 * g).enumerate() {
+                row.iter_mut().zip(&c).for_each(|(sum, value)| *sum += share * c[i] * value);
+            }
+        }
+        Some(Self { widths, spreads, moments })
+    }
+}
+
+/// Gradient and expected information of the log-likelihood in the coefficients of all channels. With c = (ψ, 1 + ψ r) and T = diag(∂r/∂a, -½ I) the score of what a channel's polynomial
+/// is at a row is (Tᵀ c)_a, and its information (Tᵀ E\[c cᵀ\] T)_ab.
+fn system(likelihood: &LocalLikelihood, law: &ResidualLaw, rows: &Rows, channels: &Channels) -> (Vec<f64>, Vec<f64>) {
+    let (widths, width) = (&channels.widths, channels.widths.iter().sum::<usize>());
+    let g = law.mixture.dim();
     let parts: Vec<(Vec<f64>, Vec<f64>)> = chunks(likelihood, rows)
         .map(|first| {
             let (mut gradient, mut information) = (vec![0.0; width], vec![0.0; width * width]);
-            let (mut r, mut score) = (vec![0.0; g], vec![0.0; g]);
+            let (mut r, mut c, mut scorer) = (vec![0.0; g], vec![0.0; 2 * g], law.mixture.scorer());
             for (phi, y) in chunk(likelihood, rows, first) {
                 let place = likelihood.place(&phi);
                 place.whiten(&y, &mut r);
-                law.mixture.log_density(&r, &mut score);
-                let t = place.of_means();
-                let along = |i: usize, j: usize| (0..g).map(|k| law.information[i * g + k] * t[k * g + j]).sum::<f64>();
+                scorer.log_density(&r, &mut c[..g]);
+                (0..g).for_each(|i| c[g + i] = 1.0 + c[i] * r[i]);
+                let t = transfer(&place.of_means(), g);
+                let pull = |a: usize| (0..2 * g).map(|i| c[i] * t[i * 2 * g + a]).sum::<f64>();
+                let along = |i: usize, b: usize| -> f64 {
+                    (0..2 * g).map(|k| channels.moments[i * 2 * g + k] * t[k * 2 * g + b]).sum()
+                };
                 let mut offset = 0;
-                for a in 0..g {
-                    let pull: f64 = (0..g).map(|i| score[i] * t[i * g + a]).sum();
-                    gradient[offset..].iter_mut().zip(&phi[..widths[a]]).for_each(|(sum, phi)| *sum += pull * phi);
+                for a in 0..widths.len() {
+                    let own = pull(a);
+                    gradient[offset..].iter_mut().zip(&phi[..widths[a]]).for_each(|(sum, phi)| *sum += own * phi);
                     let mut other = 0;
                     for b in 0..=a {
-                        let metric: f64 = (0..g).map(|i| t[i * g + a] * along(i, b)).sum();
+                        let metric: f64 = (0..2 * g).map(|i| t[i * 2 * g + a] * along(i, b)).sum();
                         for k in 0..widths[a] {
                             let scaled = metric * phi[k];
                             let row = &mut information[(offset + k) * width + other..];
@@ -143,4 +188,14 @@ fn system(likelihood: &LocalLikelihood, law: &ResidualLaw, rows: &Rows, widths: 
         information.iter_mut().zip(i).for_each(|(sum, value)| *sum += value);
     }
     (gradient, information)
+}
+
+/// diag(∂r/∂a, -½ I), (2 g, 2 g).
+fn transfer(of_means: &[f64], g: usize) -> Vec<f64> {
+    let mut t = vec![0.0; 4 * g * g];
+    for i in 0..g {
+        t[i * 2 * g..i * 2 * g + g].copy_from_slice(&of_means[i * g..(i + 1) * g]);
+        t[(g + i) * 2 * g + g + i] = -0.5;
+    }
+    t
 }

@@ -32,6 +32,14 @@ impl LocalLikelihood {
         out
     }
 
+    /// The Gaussian columns, to be changed.
+    pub(super) fn gaussian_columns(&mut self) -> impl Iterator<Item = &mut GaussianColumn> {
+        self.columns.iter_mut().filter_map(|column| match column {
+            Column::Gaussian(gaussian) => Some(gaussian),
+            _ => None,
+        })
+    }
+
     /// The Gaussian columns where the polynomials are `phi`.
     pub(super) fn place(&self, phi: &[f64]) -> Place<'_> {
         let columns = self.gaussians();
@@ -70,6 +78,11 @@ impl LocalLikelihood {
                 cells[i] = count.family.cell(f64::from(x[i]), eta);
             }
         }
+        if let Some(by) = &self.by_category {
+            let own = by.parts[by.category(x[by.column])?].transforms(x, u)?;
+            let given = |i: &usize| matches!(self.columns[*i], Column::Given { .. });
+            (0..cells.len()).filter(given).for_each(|i| cells[i] = own[i]);
+        }
         Some(cells)
     }
 }
@@ -81,6 +94,11 @@ impl Place<'_> {
             let coupled: f64 = self.coupling[i].iter().map(|&(j, b)| b * (y[j] - self.mean[j])).sum();
             r[i] = self.root[i] * (y[i] - self.mean[i] - coupled);
         }
+    }
+
+    /// Σ_i s_i.
+    pub(super) fn spread(&self) -> f64 {
+        self.log_variance.iter().sum()
     }
 
     /// ∂r/∂a, (g, g): -e^{-s_i/2} (δ_ij - b_ij).
@@ -110,9 +128,10 @@ impl Place<'_> {
             }
         }
         let (mut r, mut score, mut value) = (vec![0.0; g], vec![0.0; g], 0.0);
+        let mut scorer = law.mixture.scorer();
         for y in statistics.points.chunks_exact(g) {
             self.whiten(y, &mut r);
-            value += law.mixture.log_density(&r, &mut score) + 0.5 * g as f64 * (2.0 * PI).ln();
+            value += scorer.log_density(&r, &mut score) + 0.5 * g as f64 * (2.0 * PI).ln();
             for i in 0..g {
                 for a in 0..m {
                     let coupled: f64 = self.coupling[i]
