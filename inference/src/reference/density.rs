@@ -6,7 +6,8 @@ use tallsbi_data::{LatentMap, Prior};
 
 /// A log-density with its gradient, up to a constant, over ℝᵐ; its scale is that of N(0, I) or smaller.
 ///
-/// Implement it for any density to sample from; posteriors are made with [`LatentPosterior`].
+/// Implement it for any density to sample from; posteriors are made with [`LatentPosterior`]. It is one point's density alone, where a
+/// [`Likelihood`](crate::tempering::Likelihood) of a network is evaluated at many points at once, has a metric, and takes any observations.
 pub trait LogDensity: Sync {
     /// m.
     fn dim(&self) -> usize;
@@ -16,20 +17,16 @@ pub trait LogDensity: Sync {
     fn log_density_gradient(&self, z: &[f64], gradient: &mut [f64]) -> f64;
 }
 
-/// θ ↦ log p(x_{1:n} | θ), writing its gradient into the second argument.
-pub trait LogLikelihoodGradient: Fn(&[f64], &mut [f64]) -> f64 + Sync {}
-
-impl<F: Fn(&[f64], &mut [f64]) -> f64 + Sync> LogLikelihoodGradient for F {}
-
 /// The posterior of z where θ(z) has the given prior and z ~ N(0, I): log π(z) = -½‖z‖² + log p(x_{1:n} | θ(z)).
 ///
-/// θ(z) is that of [`LatentMap::prior_gaussian`].
+/// θ(z) is that of [`LatentMap::prior_gaussian`]; the likelihood is a function (θ, g) ↦ log p(x_{1:n} | θ) that writes its gradient by θ
+/// into g.
 pub struct LatentPosterior<L> {
     map: LatentMap,
     likelihood: L,
 }
 
-impl<L: LogLikelihoodGradient> LatentPosterior<L> {
+impl<L: Fn(&[f64], &mut [f64]) -> f64 + Sync> LatentPosterior<L> {
     /// The posterior under `prior` with the log-likelihood `likelihood`, both in the simulator's parameters.
     pub fn new(prior: &Prior, likelihood: L) -> Self {
         Self { map: LatentMap::prior_gaussian(prior), likelihood }
@@ -47,7 +44,7 @@ impl<L: LogLikelihoodGradient> LatentPosterior<L> {
     }
 }
 
-impl<L: LogLikelihoodGradient> LogDensity for LatentPosterior<L> {
+impl<L: Fn(&[f64], &mut [f64]) -> f64 + Sync> LogDensity for LatentPosterior<L> {
     fn dim(&self) -> usize {
         self.map.dim()
     }

@@ -30,7 +30,8 @@ use ndarray::{Array3, ArrayView2};
 use rayon::prelude::*;
 use tallsbi_data::{Monitor, Purpose, StreamKey, Symmetry};
 
-/// A likelihood of many observations as a function of latent parameters.
+/// A likelihood of many observations as a function of latent parameters, with what particles need: values, gradients and a metric at many points
+/// at once.
 pub trait Likelihood: Sync {
     /// What is kept of a group's observations.
     type Context: Send + Sync;
