@@ -1,6 +1,6 @@
 //! Log-densities with gradients, in a space where the prior is N(0, I).
 
-use crate::precision::dot;
+use crate::small_matrix::dot;
 use ndarray::{Array3, ArrayView3, Axis};
 use tallsbi_data::{LatentMap, Prior};
 

@@ -2,7 +2,7 @@
 
 use super::LogDensity;
 use crate::Result;
-use crate::precision::{add_scaled, dot};
+use crate::small_matrix::{add_scaled, dot};
 use crate::tempering::{Arrived, Hamiltonian, Likelihood, Local, Population, TemperingOptions};
 use ndarray::ArrayView2;
 use tallsbi_data::{Monitor, StreamKey};

@@ -2,7 +2,7 @@
 
 use super::column::Family;
 use super::regression::{Features, gram, solve};
-use crate::precision::dot;
+use crate::small_matrix::dot;
 use statrs::function::gamma::ln_gamma;
 
 /// The log-likelihood of counts with their sum Σ and number n, up to what does not depend on η, with derivatives.

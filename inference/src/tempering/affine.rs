@@ -1,6 +1,6 @@
 //! Mean and spread of a population, as an affine map from a standard normal.
 
-use crate::precision::{add_scaled, cholesky, dot, lower_solve};
+use crate::small_matrix::{add_scaled, cholesky, dot, lower_solve};
 
 /// z = mean + L w.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use super::affine::Affine;
 use super::moves::{Chunk, Move, Moved, Step, Tempered};
 use super::{Likelihood, Local};
-use crate::precision::{add_scaled, dot};
+use crate::small_matrix::{add_scaled, dot};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;

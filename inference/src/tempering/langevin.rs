@@ -2,7 +2,7 @@
 
 use super::moves::{Chunk, Move, Moved, Step, Tempered};
 use super::{Likelihood, Local};
-use crate::precision::{cholesky, cholesky_solve, dot, lower_transpose_solve};
+use crate::small_matrix::{cholesky, cholesky_solve, dot, lower_transpose_solve};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 

@@ -17,7 +17,7 @@ use crate::Result;
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{Networks, TrainedModel};
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout};
-use crate::precision::{cholesky, cholesky_inverse, cholesky_solve};
+use crate::small_matrix::{cholesky, cholesky_inverse, cholesky_solve, dot};
 use rayon::prelude::*;
 use tallsbi_data::Purpose;
 use tallsbi_network::{Activation, Engine, LastLayer, Mlp, MlpSpec};
@@ -293,10 +293,6 @@ impl Sums {
         }
         Ok(Mlp::from_parameters(spec, parameters)?)
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Adds a bᵀ to `sums`.
