@@ -4,7 +4,6 @@ pub mod analytic;
 pub mod error;
 pub mod model;
 pub mod notes;
-pub mod precision;
 pub mod prior_score;
 pub mod reference;
 pub mod refine;
@@ -12,6 +11,7 @@ pub mod sample;
 pub mod sampler;
 pub mod schedule;
 pub mod score;
+pub mod small_matrix;
 pub mod tempering;
 pub mod train;
 

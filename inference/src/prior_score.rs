@@ -10,7 +10,7 @@
 //!   over the part of [A, B] that carries mass, relative to the mode: accurate to rounding from narrow boxes to points hundreds
 //!   of noise scales outside, where differences of Φ are 0/0.
 
-use crate::precision::{cholesky, cholesky_inverse, dot, symmetric_eigen};
+use crate::small_matrix::{cholesky, cholesky_inverse, dot, symmetric_eigen};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 use tallsbi_data::{Component, Prior};

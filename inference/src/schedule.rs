@@ -16,8 +16,8 @@ pub trait NoiseSchedule: Send + Sync {
     /// β(t) = -d log α / dt.
     fn beta(&self, t: f64) -> f64;
 
-    /// The time at which ½ log(α/v) equals `log_snr`.
-    fn time_of_log_snr(&self, log_snr: f64) -> f64;
+    /// The time at which ½ log(α/v) equals `half_log_snr`.
+    fn time_of_half_log_snr(&self, half_log_snr: f64) -> f64;
 
     /// √α_t.
     fn signal_scale(&self, t: f64) -> f64 {
@@ -30,7 +30,7 @@ pub trait NoiseSchedule: Send + Sync {
     }
 
     /// λ_t = ½ log(α_t/v_t), half the log signal-to-noise ratio.
-    fn log_snr(&self, t: f64) -> f64 {
+    fn half_log_snr(&self, t: f64) -> f64 {
         0.5 * (self.alpha(t) / self.variance(t)).ln()
     }
 }
@@ -62,10 +62,13 @@ impl NoiseSchedule for LinearSchedule {
         self.slope * t
     }
 
-    fn time_of_log_snr(&self, log_snr: f64) -> f64 {
+    fn time_of_half_log_snr(&self, half_log_snr: f64) -> f64 {
         // α = 1/(1 + e^{-2λ}), so -log α = log(1 + e^{-2λ}).
-        let minus_log_alpha =
-            if log_snr < 0.0 { -2.0 * log_snr + (2.0 * log_snr).exp().ln_1p() } else { (-2.0 * log_snr).exp().ln_1p() };
+        let minus_log_alpha = if half_log_snr < 0.0 {
+            -2.0 * half_log_snr + (2.0 * half_log_snr).exp().ln_1p()
+        } else {
+            (-2.0 * half_log_snr).exp().ln_1p()
+        };
         (2.0 * minus_log_alpha / self.slope).sqrt()
     }
 }
@@ -75,10 +78,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_inverts_log_snr() {
+    fn time_inverts_half_log_snr() {
         let schedule = LinearSchedule::default();
         for t in [1e-5, 1e-3, 0.05, 0.3, 0.9, 1.0] {
-            let back = schedule.time_of_log_snr(schedule.log_snr(t));
+            let back = schedule.time_of_half_log_snr(schedule.half_log_snr(t));
             assert!((back / t - 1.0).abs() < 1e-9, "{t} {back}");
             let h = 1e-4 * t;
             // log α = log(1 - v) keeps its digits near t = 0.

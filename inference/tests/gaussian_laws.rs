@@ -5,7 +5,6 @@ use ndarray::{Array2, ArrayView2};
 use rand_distr::{Distribution, StandardNormal};
 use tallsbi_data::{Component, Prior, Purpose, Silent, StreamKey};
 use tallsbi_inference::analytic::{GaussianToy, MixtureModel, Perturbation, PerturbationScale, Perturbed};
-use tallsbi_inference::precision::identity;
 use tallsbi_inference::prior_score::{DiffusedPrior, Level, PriorOptions, PriorScore};
 use tallsbi_inference::sample::{
     FactorizedOptions, GaussianOptions, Method, SampleOptions, SampleRequest, Samples, sample_posteriors,
@@ -20,6 +19,7 @@ use tallsbi_inference::score::{
     Bridge, CompositionOptions, FactorizedScore, GaussInformation, GaussOptions, GaussRule, JacOptions, JacRule,
     MiniBatch, MomentCache, Pair, PosteriorScore, PriorTerm, ScoreModel, TallScore,
 };
+use tallsbi_inference::small_matrix::identity;
 
 fn observations(n: usize, m: usize, seed: u64) -> Array2<f32> {
     let mut rng = StreamKey::root(seed).child(Purpose::Observation).rng(0);

@@ -6,7 +6,7 @@ use std::f64::consts::PI;
 use tallsbi_data::{Purpose, SignedPermutation, StreamKey, Symmetry};
 use tallsbi_inference::model::density::{MixtureScratch, log_sum_exp};
 use tallsbi_inference::model::{Covariance, LikelihoodModel, MixtureLayout, ObservationMap};
-use tallsbi_inference::precision::{cholesky, dot};
+use tallsbi_inference::small_matrix::{cholesky, dot};
 use tallsbi_inference::tempering::{Likelihood, Local};
 use tallsbi_network::{Activation, LastLayer, Mlp, MlpSpec};
 
@@ -176,7 +176,7 @@ fn divergence(layout: MixtureLayout, network: &Mlp<f32>, theta: [f64; 2], moved:
     for k in 0..d {
         let mut column = vec![0.0; d];
         column[k] = 1.0;
-        tallsbi_inference::precision::lower_transpose_solve(&lp, &mut column);
+        tallsbi_inference::small_matrix::lower_transpose_solve(&lp, &mut column);
         let image: Vec<f64> = (0..d).map(|j| (j..d).map(|i| lq[i * d + j] * column[i]).sum()).collect();
         trace += dot(&image, &image);
     }

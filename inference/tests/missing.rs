@@ -9,8 +9,8 @@ use rand_distr::{Distribution, StandardNormal};
 use tallsbi_data::{Silent, StreamKey, Symmetry};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::{LikelihoodModel, ObservationMap};
-use tallsbi_inference::precision::{cholesky, cholesky_inverse, cholesky_solve};
 use tallsbi_inference::sample::SampleRequest;
+use tallsbi_inference::small_matrix::{cholesky, cholesky_inverse, cholesky_solve};
 use tallsbi_inference::tempering::{Likelihood, TemperingOptions, sample_tempered};
 use tallsbi_network::Mlp;
 

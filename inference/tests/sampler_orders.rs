@@ -120,7 +120,7 @@ fn stochastic_samplers_converge_at_their_order() {
 /// (σ/S)⁴/8 ≈ 1e-3; to the denoised mean it would be (σ/S)²/2 ≈ 5 %.
 #[test]
 fn the_last_step_keeps_the_variance() {
-    let t = LinearSchedule::default().time_of_log_snr(-0.1f64.ln());
+    let t = LinearSchedule::default().time_of_half_log_snr(-0.1f64.ln());
     let span = Span { start: t, end: t };
     // The points start up to six standard deviations out.
     for sampler in [&DpmSolver { steps: 1, eta: 0.0 } as &dyn Sampler, &EdmHeun { steps: 1, rho: 7.0 }] {
@@ -133,7 +133,7 @@ fn the_last_step_keeps_the_variance() {
 #[test]
 fn the_default_sampler_is_accurate_in_thirty_evaluations() {
     let schedule = LinearSchedule::default();
-    let span = Span { start: schedule.time_of_log_snr(-100f64.ln()), ..Span::whole(&schedule, 0.03) };
+    let span = Span { start: schedule.time_of_half_log_snr(-100f64.ln()), ..Span::whole(&schedule, 0.03) };
     // The posterior's standard deviation is 0.33.
     let error = flow_error(&DpmSolver { eta: 0.0, ..DpmSolver::default() }, span);
     assert!(error < 4e-3, "{error}");

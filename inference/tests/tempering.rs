@@ -3,8 +3,8 @@
 use ndarray::{Array2, ArrayView2, Axis};
 use tallsbi_data::{Silent, StreamKey};
 use tallsbi_inference::model::density::log_sum_exp;
-use tallsbi_inference::precision::dot;
 use tallsbi_inference::sample::SampleRequest;
+use tallsbi_inference::small_matrix::dot;
 use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
 
 /// Observations' worth of likelihood for which particles follow a coarse one.

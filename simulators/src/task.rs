@@ -101,7 +101,7 @@ impl<L: LogLikelihood + ?Sized> TallLogLikelihood for EveryObservation<'_, L> {
     }
 }
 
-/// log p(x | θ) with its gradient, in physical parameters and observations.
+/// log p(x | θ) with its gradient, in physical parameters and observations: what a task knows. [`LogLikelihood::given`] fixes observations.
 pub trait LogLikelihood: Send + Sync {
     /// log p(x | θ) of one observation, writing ∇_θ log p(x | θ) into `gradient` (m values).
     ///

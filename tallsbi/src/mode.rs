@@ -5,8 +5,8 @@ mod tests;
 
 use crate::{Error, Model, Result};
 use ndarray::{Array2, ArrayView2, Axis};
-use tallsbi_inference::precision::{cholesky, cholesky_inverse, dot};
 use tallsbi_inference::sample::SampleOptions;
+use tallsbi_inference::small_matrix::{cholesky, cholesky_inverse, dot};
 
 /// Where a posterior is densest.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::Monitor;
 use tallsbi_inference::model::{LikelihoodModel, PreparedModel};
-use tallsbi_inference::precision::{cholesky, cholesky_solve};
+use tallsbi_inference::small_matrix::{cholesky, cholesky_solve};
 use tallsbi_inference::tempering::{Likelihood, Local};
 
 /// Draws of the posterior that are averaged over.

@@ -163,6 +163,30 @@ fn circles_are_found() {
     assert_eq!(paths.iter().map(|path| path.join("::")).collect::<Vec<_>>(), ["a::b", "a::c::d", "a::c::e"]);
 }
 
+/// Options of a command line, such as `--force`, in the code's strings.
+fn options(code: &str) -> Vec<&str> {
+    let strings = code.split('"').skip(1).step_by(2);
+    strings
+        .flat_map(str::split_whitespace)
+        .filter(|word| {
+            let name = word.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '-').strip_prefix("--");
+            name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
+        .collect()
+}
+
+/// Errors of libraries carry data; what to do about them on a command line, the command line says.
+#[test]
+fn libraries_name_no_options() {
+    assert_eq!(options(r#"f("give another name, or (--force)", x--y, "a -- b")"#), ["(--force)"]);
+    for name in LAYERS[3..].iter().copied().flatten() {
+        for (module, code) in modules(&root().join(name).join("src")) {
+            let found = options(&code);
+            assert!(found.is_empty(), "{name}, {}: {found:?}", module.join("::"));
+        }
+    }
+}
+
 #[test]
 fn crates_use_those_below_only() {
     let package = |folder: &str| {

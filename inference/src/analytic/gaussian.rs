@@ -2,8 +2,8 @@
 
 use super::MixtureModel;
 use crate::Result;
-use crate::precision::{add_multiply, add_scaled, cholesky, cholesky_inverse, identity};
 use crate::schedule::LinearSchedule;
+use crate::small_matrix::{add_multiply, add_scaled, cholesky, cholesky_inverse, identity};
 use ndarray::ArrayView2;
 use tallsbi_data::{Component, Prior};
 

@@ -1,9 +1,9 @@
 //! Posteriors of location mixtures: p(x | θ) = Σ_c w_c N(x; θ, C_c) with prior N(μ_0, S_0) (paper Sec. 4.1, App. D).
 
-use crate::precision::{add_multiply, add_scaled, cholesky, cholesky_inverse, dot, lower_solve};
 use crate::prior_score::Level;
 use crate::schedule::{LinearSchedule, NoiseSchedule};
 use crate::score::{Pair, ScoreContext, ScoreModel};
+use crate::small_matrix::{add_multiply, add_scaled, cholesky, cholesky_inverse, dot, lower_solve};
 use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
 use std::ops::Range;

@@ -2,8 +2,8 @@
 
 use super::{GaussianToy, MixtureModel};
 use crate::Result;
-use crate::precision::identity;
 use crate::schedule::LinearSchedule;
+use crate::small_matrix::identity;
 use serde::{Deserialize, Serialize};
 
 /// A problem whose single posteriors and their scores are known in closed form, with prior N(0, I).

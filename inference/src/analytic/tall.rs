@@ -7,7 +7,7 @@
 //!   well enough for chains from the prior to find the same mode in a few sweeps; with few they would get stuck.
 
 use super::MixtureModel;
-use crate::precision::{add_multiply, add_scaled, cholesky, dot, lower_solve, lower_transpose_solve};
+use crate::small_matrix::{add_multiply, add_scaled, cholesky, dot, lower_solve, lower_transpose_solve};
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView2};
 use rand::RngExt;

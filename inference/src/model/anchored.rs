@@ -16,7 +16,7 @@
 use super::conditional::{ConditionalEngine, ConditionalNetwork, TILE_ROWS};
 use super::density::{MAX_LOG_DIAGONAL, MixtureLayout};
 use super::observation_map::ObservationMap;
-use super::tile::{Groups, Tile, sum_shares};
+use super::tile::{Groups, TileBuffers, sum_shares};
 use crate::Result;
 use crate::schedule::{LinearSchedule, NoiseSchedule};
 use crate::score::{Pair, ScoreContext, ScoreModel};
@@ -209,7 +209,7 @@ pub struct AnchoredWorkspace {
     state_share: Vec<f32>,
     rotated: Vec<f64>,
     buffers: [Vec<f64>; 2],
-    tile: Tile,
+    tile: TileBuffers,
 }
 
 impl AnchoredModel {
@@ -302,7 +302,7 @@ impl ScoreModel for AnchoredModel {
             state_share: vec![0.0; TILE_ROWS * width],
             rotated: vec![0.0; TILE_ROWS * m],
             buffers: [vec![0.0; m], vec![0.0; m]],
-            tile: Tile::new(&self.residual),
+            tile: TileBuffers::new(&self.residual),
         }
     }
 

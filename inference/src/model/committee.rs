@@ -1,7 +1,7 @@
 //! Networks that were trained side by side, each with rows of its own left out: where they differ, all of them err.
 
 use super::likelihood::LikelihoodModel;
-use crate::precision::{cholesky, dot, lower_solve};
+use crate::small_matrix::{cholesky, dot, lower_solve};
 use crate::tempering::{Likelihood, Local};
 use rand::Rng;
 

@@ -8,7 +8,7 @@
 //! ∂(-½ log det P_MM)/∂L_ik = -(P_MM⁻¹ L_M)_ik in rows i of M, and 0 in others.
 
 use super::density::MixtureLayout;
-use crate::precision::{cholesky, dot, lower_solve, lower_transpose_solve};
+use crate::small_matrix::{cholesky, dot, lower_solve, lower_transpose_solve};
 use std::ops::Range;
 
 /// Which values of an observation are missing, and what a component's precision says of them.

@@ -2,7 +2,7 @@
 
 use super::conditional::{ConditionalEngine, ConditionalNetwork, TILE_ROWS};
 use super::observation_map::ObservationMap;
-use super::tile::{Groups, Tile, sum_shares};
+use super::tile::{Groups, TileBuffers, sum_shares};
 use crate::schedule::{LinearSchedule, NoiseSchedule};
 use crate::score::{Pair, ScoreContext, ScoreModel};
 use crate::{InferenceError, Result};
@@ -107,7 +107,7 @@ pub struct NoiseWorkspace {
     tangents: Option<Vec<f32>>,
     gathered: Vec<f32>,
     noise_scale: f64,
-    tile: Tile,
+    tile: TileBuffers,
 }
 
 impl ScoreModel for NoiseModel {
@@ -147,7 +147,7 @@ impl ScoreModel for NoiseModel {
             tangents: None,
             gathered: Vec::new(),
             noise_scale: 1.0,
-            tile: Tile::new(&self.engine),
+            tile: TileBuffers::new(&self.engine),
         }
     }
 

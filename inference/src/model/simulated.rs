@@ -5,8 +5,8 @@
 //!     log p(x|u) - STEEP/2 min_k(|C_k⁻¹(u - c_k)|² - R²),
 //! which is smooth where one ellipsoid is nearest, so that tempering from the whole prior finds its way in.
 
-use crate::precision::{dot, lower_solve, lower_transpose_solve};
 use crate::refine::Frame;
+use crate::small_matrix::{dot, lower_solve, lower_transpose_solve};
 use crate::tempering::Local;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::SignedPermutation;

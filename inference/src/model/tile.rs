@@ -43,7 +43,7 @@ impl ScoreContext for Groups {
 
 /// Buffers for one tile.
 #[derive(Debug, Clone)]
-pub struct Tile {
+pub struct TileBuffers {
     preactivation: Vec<f32>,
     forward: ForwardWorkspace<f32>,
     tangent: Option<TangentWorkspace<f32>>,
@@ -51,7 +51,7 @@ pub struct Tile {
     out_tangents: Vec<f32>,
 }
 
-impl Tile {
+impl TileBuffers {
     /// For `engine`; tangent buffers are made on first use.
     pub fn new(engine: &ConditionalEngine) -> Self {
         let m = engine.trunk.spec().output;

@@ -35,7 +35,7 @@ mod options;
 mod population;
 mod tempered;
 
-pub use density::{LatentPosterior, LogDensity, LogLikelihoodGradient};
+pub use density::{LatentPosterior, LogDensity};
 pub use nuts::sample_nuts;
 pub use options::ReferenceOptions;
 pub use tempered::sample_tempered;

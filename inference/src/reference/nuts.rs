@@ -6,8 +6,9 @@
 //! behind in modes of negligible mass, as climbs from single prior draws do; and where two modes do matter, chains start in
 //! either and R̂ tells.
 
-use super::population::{Affine, Population};
+use super::population::{Travel, carry};
 use super::{ChainInfo, Chains, LogDensity, ReferenceOptions, in_parallel, tick};
+use crate::tempering::Affine;
 use crate::{InferenceError, Result};
 use ndarray::Array2;
 use nuts_rs::{Chain, CpuLogpFunc, CpuMath, CpuMathError, DiagNutsSettings, HasDims, LogpError, Settings};
@@ -16,8 +17,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tallsbi_data::{Monitor, Purpose, Stage, StreamKey};
 
-/// Moves of the population at the posterior, before a chain starts from it.
-const LAST_MOVES: usize = 2;
+/// Little: a population of a chain's needs no weights of modes.
+const TRAVEL: Travel = Travel { level: 0.05, last: 2.3 };
 
 /// Samples π by chains of the no-U-turn sampler.
 ///
@@ -36,7 +37,7 @@ pub fn sample_nuts(
     let key = key.child(Purpose::Reference);
     let length = options.draws * options.thinning;
     let stage = monitor.stage("sample", "draws", (options.chains * (options.warmup + length)) as u64);
-    in_parallel(options.chains, |chain| run(density, options, key, chain, &stage))
+    in_parallel(options.chains, |chain| run(density, options, key, chain, &stage, monitor))
 }
 
 fn run(
@@ -45,16 +46,14 @@ fn run(
     key: StreamKey,
     chain: u64,
     stage: &Stage<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<(Array2<f64>, ChainInfo)> {
     let m = density.dim();
     let mut rng = key.rng(chain);
-    let mut population = Population::from_prior(density, options.particles, &mut rng)?;
-    population.anneal(LAST_MOVES, &mut rng, stage)?;
-    let whitening = population.affine();
-    let start: Vec<f64> =
-        population.positions().nth(rng.random_range(0..options.particles)).map(<[f64]>::to_vec).unwrap_or_default();
-    let mut position = vec![0.0; m];
-    whitening.solve(&start, &mut position);
+    let population = carry(density, options.particles, &TRAVEL, key.indexed(chain), monitor)?;
+    let whitening = Affine::of(&population.theta, &vec![1.0; options.particles]);
+    let start = rng.random_range(0..options.particles);
+    let position = whitening.invert(&population.theta[start * m..][..m]);
 
     let gradients = AtomicU64::new(0);
     let whitened =
@@ -64,7 +63,7 @@ fn run(
     sampler.set_position(&position).map_err(|error| failed(chain, &error))?;
     let length = options.draws * options.thinning;
     let mut draws = Array2::zeros((length, m));
-    let mut info = ChainInfo { temperatures: population.temperatures as f64, ..ChainInfo::default() };
+    let mut info = ChainInfo { temperatures: population.levels as f64, ..ChainInfo::default() };
     let mut z = vec![0.0; m];
     for index in 0..options.warmup + length {
         let (w, step) = sampler.draw().map_err(|error| failed(chain, &error))?;
@@ -80,7 +79,7 @@ fn run(
     }
     let evaluated = gradients.load(Ordering::Relaxed);
     info.sampling_gradients = evaluated - info.sampling_gradients;
-    info.gradients = population.gradients + evaluated;
+    info.gradients = population.evaluations + evaluated;
     Ok((draws, info))
 }
 

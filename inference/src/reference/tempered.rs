@@ -1,14 +1,14 @@
 //! Samples from independent tempered populations.
 
-use super::population::Population;
+use super::population::{Travel, carry};
 use super::{ChainInfo, Chains, LogDensity, ReferenceOptions, in_parallel, tick};
 use crate::Result;
 use ndarray::Array2;
 use rand::seq::SliceRandom;
 use tallsbi_data::{Monitor, Purpose, StreamKey};
 
-/// Moves of the whole population at the posterior itself.
-const LAST_MOVES: usize = 10;
+/// Another trajectory at temperatures where most were refused: a population's weights of modes are those of the particles that survive.
+const TRAVEL: Travel = Travel { level: 0.3, last: 7.0 };
 
 /// Samples π by one tempered population a chain, in the order of a random permutation; `draws` × `thinning` particles each, but
 /// no fewer than `particles`.
@@ -32,19 +32,17 @@ pub fn sample_tempered(
     let size = length.max(options.particles);
     let stage = monitor.stage("sample", "draws", (options.chains * length) as u64);
     in_parallel(options.chains, |chain| {
-        let mut rng = key.rng(chain);
-        let mut population = Population::from_prior(density, size, &mut rng)?;
-        population.anneal(LAST_MOVES, &mut rng, &stage)?;
-        let mut points: Vec<&[f64]> = population.positions().collect();
-        points.shuffle(&mut rng);
+        let population = carry(density, size, &TRAVEL, key.indexed(chain), monitor)?;
+        let mut points: Vec<&[f64]> = population.theta.chunks_exact(density.dim()).collect();
+        points.shuffle(&mut key.rng(chain));
         let mut draws = Array2::zeros((length, density.dim()));
         for (mut row, point) in draws.outer_iter_mut().zip(&points) {
             row.iter_mut().zip(*point).for_each(|(out, z)| *out = *z);
             tick(&stage)?;
         }
         let info = ChainInfo {
-            gradients: population.gradients,
-            temperatures: population.temperatures as f64,
+            gradients: population.evaluations,
+            temperatures: population.levels as f64,
             ..ChainInfo::default()
         };
         Ok((draws, info))

@@ -9,7 +9,7 @@ use super::frame::{Frame, moments};
 use super::local::{LocalLikelihood, LocalScratch};
 use super::near::weights;
 use crate::Result;
-use crate::precision::dot;
+use crate::small_matrix::dot;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 

@@ -5,7 +5,7 @@
 //! keeps its shape and counts for less.
 
 use super::fit::Forms;
-use super::information::excess;
+use super::information::score_variance;
 use super::judge::{Shift, movement};
 use super::learn::Learned;
 use super::model::RefinedModel;
@@ -58,7 +58,7 @@ pub(super) fn calibrate(
     }
     let m = component.frame.dim();
     let key = key.child(Purpose::Replication);
-    let found = excess(&component.likelihood, &component.frame, rows, &posterior.canonical, key)?.significant();
+    let found = score_variance(&component.likelihood, &component.frame, rows, &posterior.canonical, key)?.significant();
     done.narrow = found.sqrt();
     if found == 1.0 {
         return Ok(done);

@@ -56,7 +56,7 @@ impl Chart {
                 let slope = if self.bounded[i] { Normal::standard().pdf(u[i]) } else { 1.0 };
                 column[i] = slope * directions[i * m + j];
             }
-            crate::precision::lower_solve(&self.frame.factor, &mut column);
+            crate::small_matrix::lower_solve(&self.frame.factor, &mut column);
             (0..m).for_each(|i| out[i * m + j] = column[i]);
         }
         out

@@ -5,7 +5,7 @@
 //! are widest; nothing is random.
 
 use super::frame::{Frame, moments};
-use crate::precision::{dot, symmetric_eigen};
+use crate::small_matrix::{dot, symmetric_eigen};
 
 /// Gain of log-likelihood a draw that a split must bring.
 const GAIN: f64 = 0.3;

@@ -2,7 +2,7 @@
 
 use super::column::Family;
 use super::regression::{FOLDS, Features, gram, grams, solve};
-use crate::precision::dot;
+use crate::small_matrix::dot;
 use rayon::prelude::*;
 use statrs::function::gamma::ln_gamma;
 

@@ -13,7 +13,7 @@ use super::coupling;
 use super::frame::Frame;
 use super::local::LocalLikelihood;
 use super::regression::{CrossFit, Features, SharedDesign, cross_fit, log_variance};
-use crate::precision::dot;
+use crate::small_matrix::dot;
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
 use tallsbi_data::Monitor;

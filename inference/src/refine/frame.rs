@@ -1,6 +1,6 @@
 //! Local coordinates: u = c + C z, C lower triangular, in which what is around c looks like N(0, I).
 
-use crate::precision::{cholesky, dot, lower_solve, lower_transpose_solve};
+use crate::small_matrix::{cholesky, dot, lower_solve, lower_transpose_solve};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;

@@ -12,7 +12,7 @@ use super::frame::{Frame, moments};
 use super::local::{LocalLikelihood, LocalScratch};
 use super::near::weights;
 use crate::Result;
-use crate::precision::{cholesky, dot, lower_solve};
+use crate::small_matrix::{cholesky, dot, lower_solve};
 use ndarray::ArrayView2;
 use rand::Rng;
 use rand_distr::{Binomial, Distribution, Gamma, Poisson, StandardNormal};
@@ -22,20 +22,20 @@ use tallsbi_data::StreamKey;
 /// Rows that are looked at, at most.
 const MOST_ROWS: usize = 4000;
 
-/// Standard errors by which the factor must exceed one, and the excess that matters.
+/// Standard errors by which the factor must exceed one, and how far beyond one it matters.
 const ERRORS: f64 = 3.0;
 const MATTERS: f64 = 0.05;
 
 /// How much more scores vary than the likelihood says.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Excess {
+pub(super) struct ScoreVariance {
     /// λ.
     pub factor: f64,
     /// Its standard error for Gaussian scores.
     pub error: f64,
 }
 
-impl Excess {
+impl ScoreVariance {
     /// λ where it is beyond chance and matters, else 1.
     pub fn significant(&self) -> f64 {
         let sure = self.factor - ERRORS * self.error > 1.0 && self.factor > 1.0 + MATTERS;
@@ -70,13 +70,13 @@ impl Sums {
 ///
 /// # Errors
 /// When draws have no width in some direction.
-pub(super) fn excess(
+pub(super) fn score_variance(
     likelihood: &LocalLikelihood,
     frame: &Frame,
     rows: &Rows,
     draws: &[f64],
     key: StreamKey,
-) -> Result<Excess> {
+) -> Result<ScoreVariance> {
     let (m, d) = (frame.dim(), likelihood.columns.len());
     let (mean, covariance) = moments(draws, m, None);
     let directions = Frame::new(mean, covariance)?.factor;
@@ -114,7 +114,7 @@ pub(super) fn excess(
     let sums = parts.iter().fold(Sums::none(m), Sums::plus);
     let mut factor = sums.drawn.clone();
     if !(sums.total > 0.0) || !cholesky(&mut factor, m) {
-        return Ok(Excess { factor: 1.0, error: f64::INFINITY });
+        return Ok(ScoreVariance { factor: 1.0, error: f64::INFINITY });
     }
     // tr(L⁻¹ J L⁻ᵀ): J = Σ of columns, L⁻¹ from the left twice.
     let mut trace = 0.0;
@@ -131,7 +131,7 @@ pub(super) fn excess(
     }
     // Each of the m variances has 2/N of itself as its error, and there are two.
     let error = (4.0 * sums.squares / m as f64).sqrt() / sums.total;
-    Ok(Excess { factor: trace / m as f64, error })
+    Ok(ScoreVariance { factor: trace / m as f64, error })
 }
 
 impl LocalLikelihood {
@@ -207,7 +207,7 @@ mod tests {
             let chart = Chart { bounded: vec![false], frame: frame.clone() };
             let likelihood = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap().likelihood;
             let draws: Vec<f64> = (0..100).map(|i| 0.2 * (1.7 * f64::from(i)).sin()).collect();
-            excess(&likelihood, &frame, &rows, &draws, StreamKey::root(9)).unwrap()
+            score_variance(&likelihood, &frame, &rows, &draws, StreamKey::root(9)).unwrap()
         };
         let (right, wrong) = (found(false), found(true));
         assert!(right.significant() == 1.0 && (right.factor - 1.0).abs() < 3.0 * right.error, "{right:?}");

@@ -6,7 +6,7 @@
 use super::form::{Departure, Misfit};
 use super::frame::moments;
 use super::model::RefinedModel;
-use crate::precision::{cholesky, dot, lower_solve};
+use crate::small_matrix::{cholesky, dot, lower_solve};
 use serde::{Deserialize, Serialize};
 
 /// What one round did.

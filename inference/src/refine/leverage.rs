@@ -5,7 +5,7 @@
 //! the edges of what was simulated and, round by round, lose a part of itself.
 
 use super::local::LocalScratch;
-use crate::precision::{cholesky, lower_solve};
+use crate::small_matrix::{cholesky, lower_solve};
 use serde::{Deserialize, Serialize};
 
 /// The Cholesky factor of ΦᵀΦ of the rows that means were learned from, (p, p): its leading blocks are those of fewer polynomials.

@@ -10,7 +10,7 @@ use super::column::{Column, GaussianColumn};
 use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
 use super::spread::Spread;
-use crate::precision::{dot, multiply};
+use crate::small_matrix::{dot, multiply};
 use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
 use std::f64::consts::PI;

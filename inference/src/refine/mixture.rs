@@ -4,7 +4,7 @@
 
 use super::frame::Frame;
 use crate::model::density::log_sum_exp;
-use crate::precision::{dot, lower_transpose_solve, symmetric_eigen};
+use crate::small_matrix::{dot, lower_transpose_solve, symmetric_eigen};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};

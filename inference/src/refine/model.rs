@@ -11,7 +11,7 @@ use super::local::{LocalLikelihood, LocalScratch, Statistics};
 use super::scores::{FEWEST, Scores};
 use super::success::LocalSuccess;
 use crate::Result;
-use crate::precision::dot;
+use crate::small_matrix::dot;
 use crate::tempering::{Likelihood, Local};
 use ndarray::ArrayView2;
 use tallsbi_data::Symmetry;

@@ -4,7 +4,7 @@ use super::clusters::clusters;
 use super::frame::{Frame, moments};
 use super::options::RefineOptions;
 use crate::Result;
-use crate::precision::{cholesky, cholesky_inverse};
+use crate::small_matrix::{cholesky, cholesky_inverse};
 use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use tallsbi_data::StreamKey;

@@ -1,7 +1,7 @@
 //! Least squares with weights and held-out predictions: everything that is learned here is one, or a few in a row.
 
 use super::leverage::Leverage;
-use crate::precision::{cholesky, cholesky_solve, dot};
+use crate::small_matrix::{cholesky, cholesky_solve, dot};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;

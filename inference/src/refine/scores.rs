@@ -16,7 +16,7 @@ use super::fit::{Forms, Rows, fit};
 use super::frame::{Frame, moments};
 use super::local::{LocalLikelihood, LocalScratch, Statistics};
 use crate::Result;
-use crate::precision::{dot, multiply};
+use crate::small_matrix::{dot, multiply};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};

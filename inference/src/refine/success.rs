@@ -8,7 +8,7 @@ use super::chart::Chart;
 use super::column::Family;
 use super::fit::{Design, Rows};
 use crate::Result;
-use crate::precision::dot;
+use crate::small_matrix::dot;
 
 /// p(success|u) = 1/(1 + e^{-η}), η a polynomial of the chart's variables.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@
 use super::column::{Column, GaussianColumn};
 use super::local::{LocalLikelihood, LocalScratch, Statistics};
 use super::mixture::ResidualLaw;
-use crate::precision::{dot, multiply};
+use crate::small_matrix::{dot, multiply};
 use statrs::distribution::{ContinuousCDF, Normal};
 use std::f64::consts::PI;
 

@@ -235,14 +235,14 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         };
         let m = mean.len();
         let mut l = covariance.clone();
-        if !crate::precision::cholesky(&mut l, m) {
+        if !crate::small_matrix::cholesky(&mut l, m) {
             return Err(InferenceError::Option {
                 option: "method",
                 message: "the product of Gaussians has no density; use gauss".into(),
             });
         }
         let z: Vec<f64> = (0..m).map(|_| StandardNormal.sample(rng)).collect();
-        theta.extend((0..m).map(|i| mean[i] + crate::precision::dot(&l[i * m..=i * m + i], &z[..=i])));
+        theta.extend((0..m).map(|i| mean[i] + crate::small_matrix::dot(&l[i * m..=i * m + i], &z[..=i])));
         Ok(())
     }
 
@@ -260,11 +260,11 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         for i in 0..m {
             l[i * m + i] += level.variance;
         }
-        if !crate::precision::cholesky(&mut l, m) {
+        if !crate::small_matrix::cholesky(&mut l, m) {
             theta.extend(z);
             return;
         }
-        let row = |i: usize| crate::precision::dot(&l[i * m..=i * m + i], &z[..=i]);
+        let row = |i: usize| crate::small_matrix::dot(&l[i * m..=i * m + i], &z[..=i]);
         theta.extend((0..m).map(|i| level.alpha.sqrt() * mean[i] + row(i)));
     }
 

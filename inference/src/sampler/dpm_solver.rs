@@ -1,6 +1,6 @@
 //! DPM-Solver++(2M), deterministic and stochastic (Lu et al. 2022, arXiv 2211.01095, Alg. 2 and App. on SDE solvers; not in the paper).
 
-use super::grid::log_snr_times;
+use super::grid::half_log_snr_times;
 use super::{Control, Particles, Sampler, SamplerInfo, at_least_one_step};
 use crate::schedule::NoiseSchedule;
 use crate::score::PosteriorScore;
@@ -49,7 +49,7 @@ struct Coefficients {
 
 impl Coefficients {
     fn new(schedule: &dyn NoiseSchedule, (t, next): (f64, f64), eta: f64, previous_h: Option<f64>) -> Self {
-        let h = schedule.log_snr(next) - schedule.log_snr(t);
+        let h = schedule.half_log_snr(next) - schedule.half_log_snr(t);
         let v_next = schedule.variance(next);
         Self {
             keep: (v_next / schedule.variance(t)).sqrt() * (-eta * h).exp(),
@@ -68,7 +68,7 @@ impl Sampler for DpmSolver {
         particles: &mut Particles,
         control: &Control<'_>,
     ) -> Result<SamplerInfo> {
-        let times = log_snr_times(control.span, self.steps - 1, score.schedule());
+        let times = half_log_snr_times(control.span, self.steps - 1, score.schedule());
         let length = particles.theta.len();
         let (mut denoised, mut previous, mut z) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
         let mut previous_h = None;

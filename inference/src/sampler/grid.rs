@@ -17,7 +17,7 @@ pub struct Span {
 impl Span {
     /// From t = 1 to the time at which the noise ratio √(v/α) is `end_noise`.
     pub fn whole(schedule: &dyn NoiseSchedule, end_noise: f64) -> Self {
-        Self { start: 1.0, end: schedule.time_of_log_snr(-end_noise.ln()) }
+        Self { start: 1.0, end: schedule.time_of_half_log_snr(-end_noise.ln()) }
     }
 }
 
@@ -47,7 +47,7 @@ impl Grid {
         match self {
             Self::Time => (0..=steps).map(|i| span.start * ((steps - i) as f64 / steps as f64)).collect(),
             Self::LogSnr => {
-                let mut times = log_snr_times(span, steps.saturating_sub(1), schedule);
+                let mut times = half_log_snr_times(span, steps.saturating_sub(1), schedule);
                 times.push(0.0);
                 times
             }
@@ -56,10 +56,10 @@ impl Grid {
 }
 
 /// `steps` + 1 falling times from start to end, uniform in λ.
-pub fn log_snr_times(span: Span, steps: usize, schedule: &dyn NoiseSchedule) -> Vec<f64> {
-    let (first, last) = (schedule.log_snr(span.start), schedule.log_snr(span.end));
+pub fn half_log_snr_times(span: Span, steps: usize, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+    let (first, last) = (schedule.half_log_snr(span.start), schedule.half_log_snr(span.end));
     let mut times: Vec<f64> = (0..=steps)
-        .map(|i| schedule.time_of_log_snr(first + (last - first) * i as f64 / steps.max(1) as f64))
+        .map(|i| schedule.time_of_half_log_snr(first + (last - first) * i as f64 / steps.max(1) as f64))
         .collect();
     times[0] = span.start;
     times
@@ -67,12 +67,12 @@ pub fn log_snr_times(span: Span, steps: usize, schedule: &dyn NoiseSchedule) -> 
 
 /// `steps` + 1 falling times from start to end with σ^{1/ρ} uniform, σ = √(v/α) (Karras et al. 2022, eq. 5).
 pub fn karras_times(span: Span, steps: usize, rho: f64, schedule: &dyn NoiseSchedule) -> Vec<f64> {
-    let root = |t: f64| (-schedule.log_snr(t) / rho).exp();
+    let root = |t: f64| (-schedule.half_log_snr(t) / rho).exp();
     let (first, last) = (root(span.start), root(span.end));
     let mut times: Vec<f64> = (0..=steps)
         .map(|i| {
             let root = first + (last - first) * i as f64 / steps.max(1) as f64;
-            schedule.time_of_log_snr(-rho * root.ln())
+            schedule.time_of_half_log_snr(-rho * root.ln())
         })
         .collect();
     times[0] = span.start;

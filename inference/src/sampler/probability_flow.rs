@@ -55,7 +55,7 @@ impl System<f64, DVector<f64>> for Flow<'_, '_, '_> {
         if error.is_some() {
             return;
         }
-        let t = score.schedule().time_of_log_snr(self.start + tau);
+        let t = score.schedule().time_of_half_log_snr(self.start + tau);
         let (signal, v) = (score.schedule().signal_scale(t), score.schedule().variance(t));
         for (theta, y) in theta.iter_mut().zip(y.iter()) {
             *theta = signal * y;
@@ -113,7 +113,8 @@ impl Sampler for ProbabilityFlow {
         control: &Control<'_>,
     ) -> Result<SamplerInfo> {
         let length = particles.theta.len();
-        let (start, end) = (score.schedule().log_snr(control.span.start), score.schedule().log_snr(control.span.end));
+        let (start, end) =
+            (score.schedule().half_log_snr(control.span.start), score.schedule().half_log_snr(control.span.end));
         let signal = score.schedule().signal_scale(control.span.start);
         let signal_end = score.schedule().signal_scale(control.span.end);
         let y = DVector::from_iterator(length, particles.theta.iter().map(|theta| theta / signal));

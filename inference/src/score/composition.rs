@@ -13,11 +13,11 @@
 
 use super::composition_options::{CompositionOptions, Repair};
 use super::{Pair, PosteriorScore, ScoreContext, ScoreCounters, ScoreModel};
-use crate::precision::{
-    add_multiply, add_scaled, change_relative_eigenvalues, cholesky, cholesky_solve, general_solve,
-};
 use crate::prior_score::{Level, PriorScore};
 use crate::schedule::NoiseSchedule;
+use crate::small_matrix::{
+    add_multiply, add_scaled, change_relative_eigenvalues, cholesky, cholesky_solve, general_solve,
+};
 use crate::{InferenceError, Result};
 use rand::RngExt;
 use rand_pcg::Pcg64;

@@ -106,7 +106,7 @@ const DEFAULT_START_NOISE: f64 = 100.0;
 /// The first time of a sampler's run: where the noise ratio is `noise`; where that is not given, [`DEFAULT_START_NOISE`] or t = 1.
 pub(crate) fn start_time(schedule: &dyn NoiseSchedule, sampler: &SamplerOptions, noise: Option<f64>) -> f64 {
     let default = sampler.sampler().stops_at_end().then_some(DEFAULT_START_NOISE);
-    noise.or(default).map_or(1.0, |noise| schedule.time_of_log_snr(-noise.ln()).min(1.0))
+    noise.or(default).map_or(1.0, |noise| schedule.time_of_half_log_snr(-noise.ln()).min(1.0))
 }
 
 /// Samples of one factor are moved in pieces of this many particles, in parallel.

@@ -6,11 +6,11 @@
 use super::composition::{PrecisionRule, Source, Sums, TILE, Tile};
 use super::covariance::Moments;
 use super::{CompositionOptions, ScoreContext, ScoreModel};
-use crate::precision::{
+use crate::prior_score::{DiffusedPrior, Level};
+use crate::small_matrix::{
     add_multiply, add_scaled, change_relative_eigenvalues, cholesky, cholesky_inverse, cholesky_solve, dot,
     smallest_eigenvalue,
 };
-use crate::prior_score::{DiffusedPrior, Level};
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 

@@ -6,8 +6,8 @@
 use super::composition::{PrecisionRule, Sums, Tile};
 use super::{CompositionOptions, Repair, ScoreModel};
 use crate::Result;
-use crate::precision::{add_multiply, add_scaled, change_relative_eigenvalues, cholesky, general_solve, symmetrize};
 use crate::prior_score::{DiffusedPrior, Level, PriorScore};
+use crate::small_matrix::{add_multiply, add_scaled, change_relative_eigenvalues, cholesky, general_solve, symmetrize};
 use serde::{Deserialize, Serialize};
 
 /// Options of JAC.

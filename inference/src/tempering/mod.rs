@@ -2,25 +2,36 @@
 //! Chopin & Papaspiliopoulos 2020, ch. 17) in the prior-gaussian latent space.
 //!
 //! Particles start from the prior N(0, I) and follow π_β(z) ∝ N(z; 0, I) p(x_{1:n}|z)^β from β = 0 to 1. Each level is as far as
-//! the effective sample size allows, resamples, and moves the particles by Metropolis-adjusted Langevin steps in the metric
-//! G = I + β F(z), F the Fisher information (simplified manifold MALA, Girolami & Calderhead 2011): the metric makes a step
-//! as long as the posterior is wide, whatever n and whatever the mode. Since it starts from the prior, modes keep their weights. Where a
-//! cheaper likelihood is known ([`Likelihood::coarse`]), particles follow it first and are then reweighted.
+//! the effective sample size allows, resamples, and moves the particles (`moves.rs`): by Langevin steps in the
+//! metric G = I + β F(z), F the Fisher information, which makes a step as long as the posterior is wide, whatever n and whatever the mode;
+//! or, where there is a gradient alone, by Hamiltonian trajectories that are preconditioned by the population. Since it
+//! starts from the prior, modes keep their weights. Where a cheaper likelihood is known ([`Likelihood::coarse`]), particles follow it
+//! first and are then reweighted.
 
-mod kernel;
-mod run;
+mod affine;
+mod hamiltonian;
+mod langevin;
+mod moves;
+mod options;
+mod population;
+mod weights;
 mod worth;
+
+pub(crate) use affine::Affine;
+pub(crate) use hamiltonian::Hamiltonian;
+pub use options::TemperingOptions;
+pub(crate) use population::{Arrived, Population};
+pub use worth::Worth;
 
 use crate::sample::{DIVERGED, SampleInfo, SampleRequest, Samples};
 use crate::{InferenceError, Result};
+use langevin::Langevin;
 use ndarray::{Array3, ArrayView2};
 use rayon::prelude::*;
-use run::Run;
-use serde::{Deserialize, Serialize};
-use tallsbi_data::{Monitor, Purpose, Symmetry};
-pub use worth::Worth;
+use tallsbi_data::{Monitor, Purpose, StreamKey, Symmetry};
 
-/// A likelihood of many observations as a function of latent parameters.
+/// A likelihood of many observations as a function of latent parameters, with what particles need: values, gradients and a metric at many points
+/// at once.
 pub trait Likelihood: Sync {
     /// What is kept of a group's observations.
     type Context: Send + Sync;
@@ -79,67 +90,6 @@ impl Local {
         add(&mut self.gradients, &other.gradients);
         add(&mut self.informations, &other.informations);
     }
-
-    fn copy_row(&mut self, to: usize, from: &Self, row: usize, m: usize) {
-        self.values[to] = from.values[row];
-        self.gradients[to * m..(to + 1) * m].copy_from_slice(&from.gradients[row * m..(row + 1) * m]);
-        let square = m * m;
-        self.informations[to * square..(to + 1) * square]
-            .copy_from_slice(&from.informations[row * square..(row + 1) * square]);
-    }
-}
-
-/// Options of tempering.
-///
-/// | name | default | purpose | range |
-/// |---|---|---|---|
-/// | `min_particles` | 64 | particles a posterior, if fewer samples are asked for | 2 to 10⁸ |
-/// | `effective_fraction` | 0.5 | effective sample size after reweighting, as a fraction of the particles | (0, 1) |
-/// | `travel` | 1 | length of the moves of a level: sum over moves of acceptance × h²/2, in units of relaxation times | > 0 |
-/// | `final_travel` | 4 | the same at β = 1 | > 0 |
-/// | `max_moves` | 40 | moves of a level at most | 1 to 10⁶ |
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TemperingOptions {
-    /// Particles a posterior at least.
-    pub min_particles: usize,
-    /// Target of the effective sample size.
-    pub effective_fraction: f64,
-    /// Moves of a level.
-    pub travel: f64,
-    /// Moves at β = 1.
-    pub final_travel: f64,
-    /// Bound on the moves of a level.
-    pub max_moves: usize,
-}
-
-impl Default for TemperingOptions {
-    fn default() -> Self {
-        Self { min_particles: 64, effective_fraction: 0.5, travel: 1.0, final_travel: 4.0, max_moves: 40 }
-    }
-}
-
-impl TemperingOptions {
-    /// Checks ranges.
-    ///
-    /// # Errors
-    /// Naming the option that is out of range.
-    pub fn validate(&self) -> Result<()> {
-        let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
-        if !(2..=100_000_000).contains(&self.min_particles) {
-            return fail("min_particles", "must be at least 2, and at most 100000000 to fit into memory");
-        }
-        if !(self.effective_fraction > 0.0 && self.effective_fraction < 1.0) {
-            return fail("effective_fraction", "must lie strictly between 0 and 1");
-        }
-        if !(self.travel > 0.0 && self.final_travel > 0.0) {
-            return fail("travel", "travel and final_travel must be > 0");
-        }
-        if !(1..=1_000_000).contains(&self.max_moves) {
-            return fail("max_moves", "must be at least 1, and at most 1000000 for a level to end");
-        }
-        Ok(())
-    }
 }
 
 /// From the cheapest likelihood to `likelihood` itself, each with the observations' worth of it that particles follow it for.
@@ -150,6 +100,41 @@ fn ladder<L: Likelihood>(likelihood: &L) -> Vec<(&L, f64)> {
     }
     stages.reverse();
     stages
+}
+
+/// One posterior's particles, from the prior down the [`ladder`] to `likelihood` itself.
+fn follow<L: Likelihood>(
+    (likelihood, context): (&L, &L::Context),
+    observations: usize,
+    particles: usize,
+    options: &TemperingOptions,
+    key: &dyn Fn(Purpose) -> StreamKey,
+    monitor: &dyn Monitor,
+) -> Result<Arrived> {
+    let start =
+        |likelihood| Population::new((likelihood, context), Langevin::default(), particles, options, key, monitor);
+    let stages = ladder(likelihood);
+    let mut population = start(stages[0].0)?;
+    let mut spent = 0;
+    for (index, (_, worth)) in stages.iter().enumerate() {
+        population.anneal((worth / observations as f64).min(1.0))?;
+        let Some((finer, _)) = stages.get(index + 1) else { break };
+        if !population.switch(finer)? {
+            spent += population.evaluations;
+            population = start(finer)?;
+        }
+    }
+    population.settle()?;
+    let mut arrived = population.arrive();
+    arrived.evaluations += spent;
+    // Modes that a symmetry exchanges get their exact weights, which resampling has let drift.
+    if let Some(symmetry) = likelihood.symmetry().filter(|symmetry| symmetry.order() > 1) {
+        let key = key(Purpose::Symmetry);
+        for (p, theta) in arrived.theta.chunks_exact_mut(likelihood.dim_theta()).enumerate() {
+            symmetry.randomise(&mut key.rng(p as u64), theta);
+        }
+    }
+    Ok(arrived)
 }
 
 /// Samples the posteriors of all groups under the prior N(0, I), in latent space; also returns the log evidence of each up to the
@@ -183,6 +168,7 @@ pub(crate) fn sample_contexts<L: Likelihood>(
     options.validate()?;
     let m = likelihood.dim_theta();
     let total = request.groups.len() * samples;
+    let particles = samples.max(options.min_particles);
     let stage = monitor.stage("sample", "samples", total as u64);
     let groups: Result<Vec<_>> = request
         .groups
@@ -190,39 +176,22 @@ pub(crate) fn sample_contexts<L: Likelihood>(
         .enumerate()
         .map(|(index, x)| {
             let context = context(index)?;
-            let particles = samples.max(options.min_particles);
             let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
-            let start = |likelihood| Run::new(likelihood, &context, particles, options, &key, monitor);
-            let stages = ladder(likelihood);
-            let mut run = start(stages[0].0)?;
-            for (index, (_, observations)) in stages.iter().enumerate() {
-                run.anneal((observations / x.nrows() as f64).min(1.0))?;
-                let Some((finer, _)) = stages.get(index + 1) else { break };
-                if !run.switch(finer)? {
-                    let spent = run.evaluations;
-                    run = start(finer)?;
-                    run.evaluations += spent;
-                }
-            }
-            run.settle()?;
-            let fault = run.fault();
-            run.symmetrise(&key(Purpose::Symmetry));
+            let mut arrived = follow((likelihood, &context), x.nrows(), particles, options, &key, monitor)?;
             stage.advance(samples as u64);
-            match fault {
-                Some(error) if request.groups.len() == 1 => Err(error),
-                fault => Ok((run.take(samples), fault.is_some())),
-            }
+            arrived.fault.take_if(|_| request.groups.len() == 1).map_or(Ok(arrived), Err)
         })
         .collect();
-    let mut latent = Vec::with_capacity(total * m);
+    let mut latent: Vec<f64> = Vec::with_capacity(total * m);
     let mut evidences = Vec::with_capacity(request.groups.len());
     let mut info = SampleInfo::default();
-    for ((theta, evidence, evaluations), collapsed) in groups? {
-        info.collapsed += u64::from(collapsed);
-        latent.extend(theta);
-        evidences.push(evidence);
-        info.evaluations = info.evaluations.max(evaluations);
-        info.pairs += evaluations * samples.max(options.min_particles) as u64;
+    for arrived in groups? {
+        info.collapsed += u64::from(arrived.fault.is_some());
+        // Evenly spaced particles: resampling leaves relatives side by side.
+        latent.extend((0..samples).flat_map(|s| &arrived.theta[s * particles / samples * m..][..m]));
+        evidences.push(arrived.log_evidence);
+        info.evaluations = info.evaluations.max(arrived.evaluations / particles as u64);
+        info.pairs += arrived.evaluations;
     }
     info.diverged =
         latent.chunks_exact(m).filter(|row| row.iter().any(|z| z.is_nan() || z.abs() > DIVERGED)).count() as u64;

@@ -17,7 +17,7 @@ use crate::Result;
 use crate::model::anchored::{Anchors, anchor_outputs};
 use crate::model::trained::{Networks, TrainedModel};
 use crate::model::{AnchoredSettings, ConditionalNetwork, MixtureLayout};
-use crate::precision::{cholesky, cholesky_inverse, cholesky_solve};
+use crate::small_matrix::{cholesky, cholesky_inverse, cholesky_solve, dot};
 use rayon::prelude::*;
 use tallsbi_data::Purpose;
 use tallsbi_network::{Activation, Engine, LastLayer, Mlp, MlpSpec};
@@ -65,7 +65,7 @@ impl Run<'_> {
             let residual = scaled(&trained, factor);
             return Ok(self.model(Networks::Anchored { anchor, residual, settings }));
         }
-        self.done[first..].iter_mut().for_each(|(_, record)| record.kept = false);
+        self.keep(self.since(first), None);
         Ok(self.model(Networks::Anchored { anchor, residual: none, settings }))
     }
 
@@ -97,15 +97,14 @@ impl Run<'_> {
         };
         let jobs = options.search.variants(&options.anchor.optimizer).map(job).collect();
         let networks = self.fit("anchor", jobs)?;
-        let best = self.best(networks.clone());
+        let best = self.best(&networks);
         let margin = SIMPLER_ROW.min(SIMPLER / data.validation.len() as f64);
-        let loss = |run: &Self, index: usize| run.done[index].1.best_validation_loss;
-        if let Some(regression) = regression.filter(|_| loss(self, first) <= loss(self, best) + margin) {
-            self.keep(first..networks.end, first);
+        if let Some(regression) = regression.filter(|_| self.loss(first) <= self.loss(best) + margin) {
+            self.keep(self.since(first), first);
             return Ok(regression);
         }
-        self.keep(first..networks.end, best);
-        anchor.parameters_mut().copy_from_slice(&self.done[best].0);
+        self.keep(self.since(first), best);
+        anchor.parameters_mut().copy_from_slice(self.weights(best));
         Ok(anchor)
     }
 
@@ -294,10 +293,6 @@ impl Sums {
         }
         Ok(Mlp::from_parameters(spec, parameters)?)
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Adds a bᵀ to `sums`.

@@ -1,7 +1,9 @@
 //! The networks that are tried for a likelihood: their forms, layouts and first parameters.
 
+use super::networks::NetworkId;
 use super::options::{DensityForm, MOST_OUTPUTS};
 use super::run::Run;
+use super::streams::Stream;
 use crate::Result;
 use crate::model::cells::{Cells, Interval};
 use crate::model::density::MixtureScratch;
@@ -10,14 +12,11 @@ use crate::model::{Covariance, MixtureLayout};
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 use std::ops::Range;
-use tallsbi_data::Purpose;
+use tallsbi_data::{Purpose, StreamKey};
 use tallsbi_network::{Engine, ForwardWorkspace, LastLayer, Mlp, MlpSpec};
 
 /// Gaussians of each category, and whether real columns have edges: the forms that are tried where categories stand beside real numbers.
 const MIXED_FORMS: [(usize, bool); 3] = [(1, false), (1, true), (4, true)];
-
-/// Their streams start so many further.
-const MIXED_STREAMS: usize = 1000;
 
 /// Degrees of freedom that Student t's start with.
 const START_FREEDOM: f64 = 4.0;
@@ -42,9 +41,9 @@ pub(super) struct Candidate {
     /// Which rows are held out.
     pub(super) fold: usize,
     /// Which of the run's streams it is initialised and trained from.
-    pub(super) stream: usize,
-    /// The network of a single Gaussian that a mixture starts from, its number in the run.
-    pub(super) origin: Option<usize>,
+    pub(super) stream: Stream,
+    /// The network of a single Gaussian that a mixture starts from.
+    pub(super) origin: Option<NetworkId>,
 }
 
 impl Candidate {
@@ -59,11 +58,6 @@ impl Candidate {
 }
 
 impl Run<'_> {
-    /// The first stream that neither a form, the symmetric network nor a member has.
-    pub(super) fn spare_stream(&self) -> usize {
-        self.options.likelihood.candidates.len() + self.options.likelihood.members
-    }
-
     /// What is tried first, simple networks before others.
     pub(super) fn candidates(&self) -> Vec<Candidate> {
         let options = &self.options.likelihood;
@@ -85,17 +79,16 @@ impl Run<'_> {
             origin: None,
         };
         let linear = forms().filter(|(_, form)| options.linear && single(form));
-        let linear = linear.map(|(i, &form)| candidate(form, true, self.spare_stream() + i));
+        let linear = linear.map(|(i, &form)| candidate(form, true, self.other_stream(i)));
         let mut candidates: Vec<_> =
-            linear.chain(forms().map(|(stream, &form)| candidate(form, false, stream))).collect();
+            linear.chain(forms().map(|(i, &form)| candidate(form, false, self.form_stream(i)))).collect();
         if let (Some(categories), true) = (self.categories(), forms().count() > 1) {
             // Mixtures that are to find the categories by themselves are worse in all.
             candidates.retain(|candidate| candidate.form.components == 1);
             let mixed = |edges| Some(Mixed { categories: categories.count(), edges });
-            let first = MIXED_STREAMS + self.spare_stream();
             for (i, (components, edges)) in MIXED_FORMS.into_iter().enumerate() {
                 let form = DensityForm { components, covariance: Covariance::Full };
-                candidates.push(Candidate { mixed: mixed(edges), ..candidate(form, false, first + i) });
+                candidates.push(Candidate { mixed: mixed(edges), ..candidate(form, false, self.mixed_stream(i)) });
             }
             return candidates;
         }
@@ -103,8 +96,7 @@ impl Run<'_> {
         for (i, &form) in forms() {
             let start = DensityForm { components: 1, ..form };
             if candidates.iter().all(|candidate| candidate.linear || candidate.form != start) {
-                let stream = self.spare_stream() + i;
-                candidates.push(Candidate { eligible: false, ..candidate(start, false, stream) });
+                candidates.push(Candidate { eligible: false, ..candidate(start, false, self.other_stream(i)) });
             }
         }
         candidates
@@ -177,7 +169,7 @@ impl Run<'_> {
             layer_norm: options.layer_norm,
             residual: options.residual,
         };
-        let mut rng = self.key.child(Purpose::Initialization).rng(candidate.stream as u64);
+        let mut rng = self.key.child(Purpose::Initialization).rng(candidate.stream.of_weights());
         let mut network = Mlp::random(spec, LastLayer::Zero, &mut rng)?;
         let biases = network.parameters().len() - layout.outputs();
         layout.start_tails(&mut network.parameters_mut()[biases..], START_FREEDOM);
@@ -196,10 +188,22 @@ impl Run<'_> {
         Ok(network)
     }
 
+    /// A network of a candidate as it was trained.
+    pub(super) fn trained(&self, candidate: &Candidate, network: NetworkId) -> Result<Mlp<f32>> {
+        let mut trained = self.density(candidate)?;
+        trained.parameters_mut().copy_from_slice(self.weights(network));
+        Ok(trained)
+    }
+
+    /// The noise of a candidate's validation rows.
+    pub(super) fn validation_noise(&self, candidate: &Candidate) -> StreamKey {
+        self.key.indexed(candidate.stream.of_training()).child(Purpose::ValidationNoise)
+    }
+
     /// The trained network `origin`, whose outputs are of the layout `single`; `network` gets its hidden layers.
-    fn start_from(&self, network: &mut Mlp<f32>, single: MixtureLayout, origin: usize) -> Result<Mlp<f32>> {
+    fn start_from(&self, network: &mut Mlp<f32>, single: MixtureLayout, origin: NetworkId) -> Result<Mlp<f32>> {
         let spec = MlpSpec { output: single.outputs(), ..network.spec().clone() };
-        let source = Mlp::from_parameters(spec, self.done[origin].0.clone())?;
+        let source = Mlp::from_parameters(spec, self.weights(origin).to_vec())?;
         let hidden = network.layers()[network.layers().len() - 1].weight.start;
         network.parameters_mut()[..hidden].copy_from_slice(&source.parameters()[..hidden]);
         Ok(source)
@@ -207,7 +211,13 @@ impl Run<'_> {
 
     /// Makes the components of `network` copies of the Gaussian of the network `origin`, their means moved by its residuals at random
     /// training rows: where noise is narrow, components that start elsewhere never take part.
-    fn split(&self, network: &mut Mlp<f32>, layout: MixtureLayout, origin: usize, rng: &mut impl Rng) -> Result<()> {
+    fn split(
+        &self,
+        network: &mut Mlp<f32>,
+        layout: MixtureLayout,
+        origin: NetworkId,
+        rng: &mut impl Rng,
+    ) -> Result<()> {
         let d = layout.dim;
         let single = MixtureLayout { components: 1, ..layout };
         let source = self.start_from(network, single, origin)?;
@@ -252,7 +262,7 @@ impl Run<'_> {
         &self,
         network: &mut Mlp<f32>,
         layout: MixtureLayout,
-        origin: usize,
+        origin: NetworkId,
         rng: &mut impl Rng,
     ) -> Result<()> {
         let single = MixtureLayout { components: layout.components / layout.block(), ..layout };

@@ -18,7 +18,7 @@
 
 use super::data::{Split, TrainingData};
 use crate::model::Committee;
-use crate::precision::dot;
+use crate::small_matrix::dot;
 use rayon::prelude::*;
 use tallsbi_data::{Purpose, StreamKey};
 
@@ -129,7 +129,7 @@ fn averaged(rows: &[Row], members: usize) -> Averaged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::precision::{cholesky, cholesky_solve};
+    use crate::small_matrix::{cholesky, cholesky_solve};
     use rand_distr::{Distribution, StandardNormal};
 
     const FUNCTIONS: usize = 12;

@@ -12,7 +12,7 @@ use super::run::Run;
 use crate::Result;
 use crate::model::trained::Networks;
 use crate::model::{Covariance, MixtureLayout};
-use crate::precision::{cholesky, cholesky_solve};
+use crate::small_matrix::{cholesky, cholesky_solve};
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, Normal};
 use tallsbi_data::Symmetry;

@@ -1,35 +1,18 @@
-//! Which likelihood networks are trained: forms of the density, linear and deep ones, symmetries, members.
+//! The likelihood's networks: which is chosen, its symmetries, further members, and what else the model knows.
 
 use super::TrainedModel;
 use super::candidates::Candidate;
 use super::density::{DensityObjective, Direction, Input};
+use super::networks::NetworkId;
 use super::optimizer::OptimizerOptions;
-use super::options::DensityForm;
 use super::run::{Job, Run};
+use super::selection::Tried;
 use crate::Result;
-use crate::model::density::MAX_COMPONENTS;
 use crate::model::trained::Networks;
-use std::ops::Range;
 use tallsbi_network::Mlp;
-
-/// What a less simple network must gain, in nats: less is chance.
-pub(super) const WORTH: f64 = 0.01;
 
 /// How long further members are trained, relative to where the first was best.
 const OVERTIME: f64 = 1.2;
-
-/// Streams of networks with shared errors start so many further.
-const SHARED_STREAMS: usize = 3000;
-
-/// How many times the components of the largest mixture are tried next if it is the best.
-pub(super) const GROWTH: usize = 4;
-
-/// A candidate with its trained network.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tried {
-    pub(super) candidate: Candidate,
-    pub(super) network: usize,
-}
 
 impl<'a> Run<'a> {
     /// A linear model in closed form where the rows cannot be told from one; else networks of each form, Student t's where noise has heavy tails, the best of them with other learning rates, one with the symmetries that it shows, then more of the best.
@@ -52,20 +35,16 @@ impl<'a> Run<'a> {
             let mut jobs = Vec::new();
             for member in 1..options.members {
                 let name = format!("likelihood, member {} of {}", member + 1, options.members);
-                let member = Candidate { stream: options.candidates.len() + member, fold: member, ..candidate };
+                let member = Candidate { stream: self.member_stream(member), fold: member, ..candidate };
                 jobs.push(self.job(name, &member, input.clone(), &optimizer)?);
             }
-            kept.extend(self.fit("likelihood, more members", jobs)?);
+            kept.extend(self.fit("likelihood, more members", jobs)?.iter());
         }
         let success = self.success(&input)?;
-        let template = self.density(&candidate)?;
-        let member = |index: usize| {
-            let mut network = template.clone();
-            network.parameters_mut().copy_from_slice(&self.done[index].0);
-            network
-        };
         // Each further member holds out a fold of its own.
-        let mut folds: Vec<(Mlp<f32>, usize)> = kept.into_iter().map(member).zip(0..).collect();
+        let members = kept.into_iter().map(|network| self.trained(&candidate, network));
+        let mut folds: Vec<(Mlp<f32>, usize)> =
+            members.zip(0..).map(|(network, fold)| Ok((network?, fold))).collect::<Result<_>>()?;
         let layout = self.layout(&candidate);
         for (network, fold) in folds.iter_mut().filter(|_| layout.shared) {
             self.refit_shared(network, layout, &input, &self.data.fold(*fold).validation);
@@ -83,132 +62,11 @@ impl<'a> Run<'a> {
         Ok(model)
     }
 
-    /// Trains the form that was chosen with an error that observations share, where training sets have several of each parameter; the one to use.
-    fn share(&mut self, variants: &[(String, OptimizerOptions)], chosen: Tried) -> Result<Tried> {
-        let Tried { candidate, network } = chosen;
-        if candidate.shared || candidate.tails || candidate.mixed.is_some() || !self.may_share(&candidate.form) {
-            return Ok(chosen);
-        }
-        let stream = SHARED_STREAMS + candidate.stream;
-        let candidate = Candidate { shared: true, stream, ..candidate };
-        let networks = self.try_all(&[candidate], variants, f64::INFINITY)?;
-        let shared = self.best(networks.clone());
-        let loss = |index: usize| self.done[index].1.best_validation_loss;
-        let best = if loss(shared) < loss(network) + WORTH { Tried { candidate, network: shared } } else { chosen };
-        self.keep(network..network + 1, best.network);
-        self.keep(networks, best.network);
-        Ok(best)
-    }
-
-    /// Trains networks of each form with each of the optimisers: single Gaussians, then mixtures that start from them, and larger mixtures
-    /// as long as they are better; the best candidate, and all.
-    fn choose(&mut self, variants: &[(String, OptimizerOptions)]) -> Result<(Tried, Vec<Tried>)> {
-        let (mut candidates, mut mixtures): (Vec<_>, Vec<_>) =
-            self.candidates().into_iter().partition(|candidate| candidate.form.components == 1);
-        let tried = self.try_all(&candidates, variants, f64::INFINITY)?.start;
-        let networks = |index: usize| tried + index * variants.len()..tried + (index + 1) * variants.len();
-        let singles = candidates.clone();
-        loop {
-            for mixture in &mut mixtures {
-                let alike = |single: &Candidate| {
-                    !single.linear && single.form.covariance == mixture.form.covariance && single.mixed == mixture.mixed
-                };
-                mixture.origin = singles.iter().position(alike).map(|index| self.best(networks(index)));
-            }
-            let loss = |index: usize| self.done[self.best(networks(index))].1.best_validation_loss;
-            let eligible = (0..candidates.len()).filter(|&index| candidates[index].eligible);
-            let rival = eligible.map(loss).fold(f64::INFINITY, f64::min);
-            self.try_all(&mixtures, variants, rival)?;
-            candidates.append(&mut mixtures);
-            let loss = |index: usize| self.done[self.best(networks(index))].1.best_validation_loss;
-            let best = (0..candidates.len())
-                .filter(|&index| candidates[index].eligible)
-                .reduce(|best, next| if loss(next) < loss(best) - WORTH { next } else { best })
-                .expect("options have at least one form");
-            let (chosen, first) = (candidates[best], self.best(networks(best)));
-            // Where only mixtures were asked for, they are what is wanted.
-            let open = candidates.iter().any(|candidate| candidate.eligible && candidate.form.components == 1);
-            let largest = candidates.iter().map(|candidate| candidate.form.components).max();
-            let components = GROWTH * chosen.form.components;
-            if !open
-                || largest != Some(chosen.form.components)
-                || largest == Some(1)
-                || components * chosen.categories() > MAX_COMPONENTS
-            {
-                self.keep(tried..networks(candidates.len()).start, first);
-                let network = |index| self.best(networks(index));
-                let all = candidates.iter().enumerate();
-                let all = all.map(|(index, &candidate)| Tried { candidate, network: network(index) }).collect();
-                return Ok((Tried { candidate: chosen, network: first }, all));
-            }
-            let stream = self.spare_stream() + candidates.len();
-            mixtures.push(Candidate { form: DensityForm { components, ..chosen.form }, stream, ..chosen });
-        }
-    }
-
-    /// Trains the candidates with each of the optimisers, those that may be chosen as long as they can beat each other and the loss `rival`; returns
-    /// their networks.
-    pub(super) fn try_all(
-        &mut self,
-        candidates: &[Candidate],
-        variants: &[(String, OptimizerOptions)],
-        rival: f64,
-    ) -> Result<Range<usize>> {
-        let mut jobs = Vec::new();
-        for candidate in candidates {
-            for (variant, optimizer) in variants {
-                let name = format!("likelihood, {}{variant}", self.describe(candidate));
-                let rival = candidate.eligible.then_some(rival);
-                jobs.push(Job { rival, ..self.job(name, candidate, Input::Plain, optimizer)? });
-            }
-        }
-        let stage = match &jobs[..] {
-            [job] => job.name.clone(),
-            several => format!("likelihood, {} networks", several.len()),
-        };
-        self.fit(&stage, jobs)
-    }
-
-    /// Trains the network `first` again at other learning rates; the one to use.
-    fn other_rates(&mut self, candidate: &Candidate, first: usize) -> Result<usize> {
-        let factors = self.options.likelihood_rate_factors();
-        if factors.is_empty() {
-            return Ok(first);
-        }
-        let own = self.optimizer_of(first);
-        let mut jobs = Vec::new();
-        for factor in factors {
-            let optimizer = OptimizerOptions { learning_rate: factor * own.learning_rate, ..own.clone() };
-            // Without the last digits of a product.
-            let rate = optimizer.learning_rate as f32;
-            let name = format!("likelihood, {}, learning rate {rate}", self.describe(candidate));
-            let rival = Some(self.done[first].1.best_validation_loss);
-            jobs.push(Job { optional: true, rival, ..self.job(name, candidate, Input::Plain, &optimizer)? });
-        }
-        let tried = self.fit("likelihood, other learning rates", jobs)?;
-        let loss = |network: usize| self.done[network].1.best_validation_loss;
-        let best = self.best(tried.clone());
-        let best = if loss(best) < loss(first) - WORTH { best } else { first };
-        self.keep(first..first + 1, best);
-        self.keep(tried, best);
-        Ok(best)
-    }
-
-    /// The optimisation that a trained network had.
-    pub(super) fn optimizer_of(&self, network: usize) -> OptimizerOptions {
-        let record = &self.done[network].1;
-        OptimizerOptions {
-            learning_rate: record.learning_rate,
-            batch_size: record.batch_size,
-            ..self.options.likelihood.optimizer.clone()
-        }
-    }
-
     /// That of members beside the network `first`: where it was best long before its schedule ended, which is where it began to over-fit, theirs ends
     /// soon after that epoch.
-    fn member_optimizer(&self, first: usize) -> OptimizerOptions {
+    fn member_optimizer(&self, first: NetworkId) -> OptimizerOptions {
         let own = self.optimizer_of(first);
-        let record = &self.done[first].1;
+        let record = self.record(first);
         let end = (OVERTIME * record.best_epoch as f64).ceil() as usize;
         let planned = own.epochs_of(self.data.fold(0).training.len());
         if record.best_epoch == 0 || end >= planned {
@@ -230,7 +88,7 @@ impl<'a> Run<'a> {
         let objective = DensityObjective::new(self.data, &network, layout, Direction::Likelihood);
         Ok(Job {
             name,
-            stream: 1 + candidate.stream as u64,
+            stream: candidate.stream.of_training(),
             fold: candidate.fold,
             optional: false,
             rival: None,
@@ -245,7 +103,7 @@ impl<'a> Run<'a> {
 mod tests {
     use super::super::features::Features;
     use super::super::tests::{small, toy, toy_seen};
-    use super::super::{Architecture, LikelihoodOptions, TrainOptions, TrainingData, train};
+    use super::super::{Architecture, DensityForm, LikelihoodOptions, TrainOptions, TrainingData, train};
     use super::*;
     use crate::model::Covariance;
     use tallsbi_data::Silent;

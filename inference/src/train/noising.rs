@@ -42,7 +42,7 @@ impl Noising {
             Self::Noise { settings, levels, range } => {
                 let t = match levels {
                     NoiseLevels::UniformTime => level,
-                    NoiseLevels::LogUniform => settings.schedule.time_of_log_snr(-log_noise_ratio(range, level)),
+                    NoiseLevels::LogUniform => settings.schedule.time_of_half_log_snr(-log_noise_ratio(range, level)),
                 };
                 let (signal, noise) = (settings.schedule.signal_scale(t), settings.schedule.noise_scale(t));
                 for i in 0..z.len() {

@@ -2,10 +2,10 @@
 
 use super::candidates::Candidate;
 use super::density::{DensityObjective, Direction, Input};
+use super::networks::NetworkId;
 use super::run::Run;
 use crate::Result;
 use crate::notes::Note;
-use tallsbi_data::Purpose;
 
 /// Held-out rows that are looked at, and fewest to say anything from.
 const ROWS: (usize, usize) = (5000, 200);
@@ -22,17 +22,16 @@ const EDGE: f64 = 2.2;
 
 impl<'a> Run<'a> {
     /// Notes what the residuals of the trained network say.
-    pub(super) fn note_residuals(&mut self, candidate: &Candidate, trained: usize, input: &Input) -> Result<()> {
+    pub(super) fn note_residuals(&mut self, candidate: &Candidate, trained: NetworkId, input: &Input) -> Result<()> {
         let data = self.data;
         // Forms of categories with real numbers have edges of their own, and no mean in closed form.
         if candidate.mixed.is_some() {
             return Ok(());
         }
-        let mut network = self.density(candidate)?;
-        network.parameters_mut().copy_from_slice(&self.done[trained].0);
+        let network = self.trained(candidate, trained)?;
         let layout = self.layout(candidate);
         let objective = DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input.clone());
-        let noise = self.key.indexed(1 + candidate.stream as u64).child(Purpose::ValidationNoise);
+        let noise = self.validation_noise(candidate);
         let rows = &data.validation[..data.validation.len().min(ROWS.0)];
         if rows.len() < ROWS.1 {
             return Ok(());

@@ -2,6 +2,7 @@
 
 use super::data::Split;
 use super::denoising::DenoisingObjective;
+use super::networks::NetworkIds;
 use super::noising::Noising;
 use super::optimizer::OptimizerOptions;
 use super::options::TrainOptions;
@@ -12,7 +13,6 @@ use crate::model::{AnchoredSettings, ConditionalNetwork, NoiseSettings};
 use crate::notes::Note;
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
-use std::ops::Range;
 use tallsbi_data::{Cancelled, Monitor, Progress, Purpose, StreamKey};
 use tallsbi_network::{LastLayer, Mlp};
 
@@ -45,7 +45,7 @@ pub struct Run<'a> {
     /// States of the stage that an interrupted run was in.
     pub(super) interrupted: Vec<TrainerState>,
     /// Networks of the stages before the next one.
-    before: usize,
+    pub(super) before: usize,
     /// What the model's users should know.
     pub(super) notes: Vec<Note>,
 }
@@ -100,28 +100,10 @@ impl<'a> Run<'a> {
         };
         let jobs = options.search.variants(&options.optimizer).map(job).collect();
         let networks = self.fit(name, jobs)?;
-        let best = self.best(networks.clone());
+        let best = self.best(&networks);
         self.keep(networks, best);
-        network.set_flat_parameters(&self.done[best].0);
+        network.set_flat_parameters(self.weights(best));
         Ok(network)
-    }
-
-    /// Which of these networks has the lowest validation loss; the first of equal ones.
-    pub(super) fn best(&self, networks: Range<usize>) -> usize {
-        let loss = |index: usize| self.done[index].1.best_validation_loss;
-        networks.clone().fold(networks.start, |best, index| if loss(index) < loss(best) { index } else { best })
-    }
-
-    /// Notes that of these networks only `kept` is used.
-    pub(super) fn keep(&mut self, networks: Range<usize>, kept: usize) {
-        for index in networks {
-            self.done[index].1.kept = index == kept;
-        }
-    }
-
-    /// Where in `done` the next stage's networks will be.
-    pub(super) fn next_network(&self) -> usize {
-        self.before
     }
 
     /// Notes a network that was fitted in closed form, to all of its rows at once, before all others.
@@ -143,8 +125,8 @@ impl<'a> Run<'a> {
         self.before += 1;
     }
 
-    /// Trains the networks of a stage side by side, or takes them from those done; returns where in `done` they are.
-    pub(super) fn fit<O: Objective + Send>(&mut self, stage: &str, jobs: Vec<Job<O>>) -> Result<Range<usize>> {
+    /// Trains the networks of a stage side by side, or takes them from those done; returns which they are.
+    pub(super) fn fit<O: Objective + Send>(&mut self, stage: &str, jobs: Vec<Job<O>>) -> Result<NetworkIds> {
         let splits = jobs.iter().map(|job| self.data.fold(job.fold)).collect();
         self.fit_split(stage, jobs, splits)
     }
@@ -155,13 +137,14 @@ impl<'a> Run<'a> {
         stage: &str,
         jobs: Vec<Job<O>>,
         splits: Vec<Split>,
-    ) -> Result<Range<usize>> {
-        let range = self.before..self.before + jobs.len();
-        self.before = range.end;
-        if self.done.len() >= range.end {
-            let lengths = self.done[range.clone()].iter().map(|(parameters, _)| parameters.len());
+    ) -> Result<NetworkIds> {
+        let first = self.next_network();
+        self.before += jobs.len();
+        let networks = self.since(first);
+        if self.done.len() >= self.before {
+            let lengths = networks.iter().map(|network| self.weights(network).len());
             let fit = lengths.eq(jobs.iter().map(|job| job.initial.len()));
-            return if fit { Ok(range) } else { Err(other_networks()) };
+            return if fit { Ok(networks) } else { Err(other_networks()) };
         }
         let states = std::mem::take(&mut self.interrupted);
         if !states.is_empty() && states.len() != jobs.len() {
@@ -221,7 +204,7 @@ impl<'a> Run<'a> {
             };
             self.done.push((parameters, record));
         }
-        Ok(range)
+        Ok(networks)
     }
 
     /// Keeps a checkpoint of a run that was cancelled between the ends of epochs; the error to return.

@@ -7,6 +7,7 @@
 use super::TrainingData;
 use super::data::Split;
 use super::density::Input;
+use super::networks::NetworkId;
 use super::run::{Job, Run};
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use crate::Result;
@@ -158,12 +159,12 @@ impl<'a> Run<'a> {
         }
         let splits = vec![split; jobs.len()];
         let trained = self.fit_split("success", jobs, splits)?;
-        let loss = |network: usize| self.done[network].1.best_validation_loss;
-        let deep = loss(trained.start + 1) < loss(trained.start) - WORTH;
-        let best = usize::from(deep);
-        self.keep(trained.clone(), trained.start + best);
-        let mut network = networks.swap_remove(best);
-        network.parameters_mut().copy_from_slice(&self.done[trained.start + best].0);
+        let better = |best: (NetworkId, Mlp<f32>), next: (NetworkId, Mlp<f32>)| {
+            if self.loss(next.0) < self.loss(best.0) - WORTH { next } else { best }
+        };
+        let (best, mut network) = trained.iter().zip(networks).reduce(better).expect("two were trained");
+        self.keep(trained, best);
+        network.parameters_mut().copy_from_slice(self.weights(best));
         Ok(Some(Success { network, observations: data.n_obs }))
     }
 

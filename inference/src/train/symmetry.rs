@@ -13,14 +13,15 @@
 
 use super::candidates::Candidate;
 use super::density::{DensityObjective, Direction, Input};
-use super::likelihood::WORTH;
+use super::networks::NetworkId;
 use super::run::Run;
+use super::selection::WORTH;
 use super::trainer::{Batch, CHUNK_ROWS, Objective};
 use crate::notes::{Note, SymmetryGround};
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
 use statrs::distribution::{ContinuousCDF, Normal};
-use tallsbi_data::{Purpose, SignedPermutation, Symmetry};
+use tallsbi_data::{SignedPermutation, Symmetry};
 
 /// What a map of θ may cost a network that was trained without it, in nats, to be looked at: more than its errors on the two sides of a
 /// true symmetry.
@@ -56,7 +57,7 @@ const SUM_ROWS: usize = 64 * CHUNK_ROWS;
 impl<'a> Run<'a> {
     /// Trains a network with the symmetries that are declared or that the network `first` shows, puts it in its place unless it is worse or
     /// the rows contradict it, and notes why; the symmetries in use and the input that they mean.
-    pub(super) fn symmetric(&mut self, candidate: &Candidate, first: &mut usize) -> Result<(Symmetry, Input)> {
+    pub(super) fn symmetric(&mut self, candidate: &Candidate, first: &mut NetworkId) -> Result<(Symmetry, Input)> {
         let options = &self.options.likelihood;
         let m = self.data.map.dim();
         let none = (Symmetry::none(m), Input::Plain);
@@ -79,24 +80,24 @@ impl<'a> Run<'a> {
             }
             let input = Input::Canonical(symmetry.clone());
             let name = format!("likelihood, {}, with {} symmetries", self.describe(candidate), symmetry.order());
-            let own = Candidate { stream: options.candidates.len(), ..*candidate };
+            let own = Candidate { stream: self.symmetric_stream(), ..*candidate };
             let optimizer = self.optimizer_of(*first);
             let job = self.job(name, &own, input.clone(), &optimizer)?;
-            let trained = self.fit("likelihood, symmetric", vec![job])?.start;
-            let loss = |network: usize| self.done[network].1.best_validation_loss;
-            let worse = loss(*first) < loss(trained) - WORTH;
+            let trained = self.next_network();
+            self.fit("likelihood, symmetric", vec![job])?;
+            let worse = self.loss(*first) < self.loss(trained) - WORTH;
             let tested = maps.iter().map(|map| self.score_test(candidate, trained, &input, map));
             let p_values = tested.collect::<Result<Vec<f64>>>()?;
             let p_value = (p_values.iter().copied().fold(1.0, f64::min) * maps.len() as f64).min(1.0);
             let level = LEVELS[usize::from(declared)] / maps.len() as f64;
             if !worse && p_values.iter().all(|&p| p >= level) {
-                self.keep(*first..*first + 1, trained);
+                self.keep(*first, trained);
                 *first = trained;
                 let ground = if declared { SymmetryGround::Declared } else { SymmetryGround::Tested };
                 self.notes.push(Note::Symmetry { order: symmetry.order(), ground, rows, p_value });
                 return Ok((symmetry, input));
             }
-            self.keep(trained..trained + 1, *first);
+            self.keep(trained, *first);
             if declared {
                 self.notes.push(Note::SymmetryRefuted { p_value, rows });
             }
@@ -114,7 +115,7 @@ impl<'a> Run<'a> {
     }
 
     /// The changes of sign and exchanges of latent parameters that hardly change the loss of a trained network on held-out rows.
-    fn suspected(&self, candidate: &Candidate, trained: usize) -> Result<Vec<SignedPermutation>> {
+    fn suspected(&self, candidate: &Candidate, trained: NetworkId) -> Result<Vec<SignedPermutation>> {
         let own = self.row_losses(candidate, trained, Input::Plain, PAIRED_ROWS)?;
         let m = self.data.dim_theta;
         let mut maps = Vec::new();
@@ -141,14 +142,13 @@ impl<'a> Run<'a> {
     }
 
     /// The loss of each of at most `most` held-out rows under a trained network.
-    fn row_losses(&self, candidate: &Candidate, trained: usize, input: Input, most: usize) -> Result<Vec<f64>> {
+    fn row_losses(&self, candidate: &Candidate, trained: NetworkId, input: Input, most: usize) -> Result<Vec<f64>> {
         let data = self.data;
-        let mut network = self.density(candidate)?;
-        network.parameters_mut().copy_from_slice(&self.done[trained].0);
+        let network = self.trained(candidate, trained)?;
         let layout = self.layout(candidate);
         let objective = DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input);
         let rows = &data.validation[..data.validation.len().min(most)];
-        let noise = self.key.indexed(1 + candidate.stream as u64).child(Purpose::ValidationNoise);
+        let noise = self.validation_noise(candidate);
         let batch = Batch { rows, noise, level_offset: 0.0, validation: true };
         let losses = (0..rows.len())
             .into_par_iter()
@@ -157,13 +157,18 @@ impl<'a> Run<'a> {
     }
 
     /// The p-value of the test that `map` leaves the likelihood as it is, by the scores of a network that was trained with it.
-    fn score_test(&self, candidate: &Candidate, trained: usize, input: &Input, map: &SignedPermutation) -> Result<f64> {
+    fn score_test(
+        &self,
+        candidate: &Candidate,
+        trained: NetworkId,
+        input: &Input,
+        map: &SignedPermutation,
+    ) -> Result<f64> {
         let data = self.data;
-        let mut network = self.density(candidate)?;
-        network.parameters_mut().copy_from_slice(&self.done[trained].0);
+        let network = self.trained(candidate, trained)?;
         let layout = self.layout(candidate);
         let objective = DensityObjective::new(data, &network, layout, Direction::Likelihood).with_input(input.clone());
-        let noise = self.key.indexed(1 + candidate.stream as u64).child(Purpose::ValidationNoise);
+        let noise = self.validation_noise(candidate);
         let terms = odd_terms(map, data.dim_theta);
         let outputs = layout.outputs();
         let rows: Vec<u32> = (0..(data.training.len() + data.validation.len()) as u32).collect();

@@ -8,14 +8,13 @@
 
 use super::candidates::Candidate;
 use super::density::{DensityObjective, Direction, Input};
-use super::likelihood::{GROWTH, Tried, WORTH};
 use super::optimizer::OptimizerOptions;
 use super::options::DensityForm;
 use super::run::Run;
+use super::selection::{GROWTH, Tried, WORTH};
 use crate::Result;
 use crate::model::density::MAX_COMPONENTS;
 use statrs::distribution::{Continuous, Normal, StudentsT};
-use tallsbi_data::Purpose;
 
 /// Held-out rows that are looked at, and fewest to say anything from.
 const ROWS: (usize, usize) = (5000, 200);
@@ -29,9 +28,6 @@ const STEPS: usize = 40;
 
 /// Logarithm of a likelihood ratio that chance hardly has: twice that is beyond χ² of one degree of freedom once in 100 000.
 const CHANCE: f64 = 10.0;
-
-/// Their networks' streams start so many further than those of others.
-const TAIL_STREAMS: usize = 2000;
 
 /// A column's scores as a t.
 #[derive(Debug, Clone, Copy)]
@@ -59,18 +55,12 @@ impl<'a> Run<'a> {
         let simplest = chosen.candidate.form.components == 1;
         all.extend(simplest.then_some(chosen));
         loop {
-            let rival = |tried: &Tried| self.done[tried.network].1.best_validation_loss;
-            let rival = all.iter().map(rival).fold(f64::INFINITY, f64::min);
-            let networks = self.try_all(&next, variants, rival)?;
-            let best = |index: usize| {
-                let first = networks.start + index * variants.len();
-                self.best(first..first + variants.len())
-            };
-            all.extend(next.iter().enumerate().map(|(index, &candidate)| Tried { candidate, network: best(index) }));
+            let rival = all.iter().map(|tried: &Tried| self.loss(tried.network)).fold(f64::INFINITY, f64::min);
+            all.extend(self.try_all(&next, variants, rival)?);
             if !simplest && next[0].form.components == 1 {
                 all.push(chosen);
             }
-            let loss = |tried: &Tried| self.done[tried.network].1.best_validation_loss;
+            let loss = |tried: &Tried| self.loss(tried.network);
             let better = |best: Tried, next: Tried| if loss(&next) < loss(&best) - WORTH { next } else { best };
             let best = all.iter().copied().reduce(better).expect("some were trained");
             let largest = next.iter().map(|candidate| candidate.form.components).max().unwrap_or(1);
@@ -79,13 +69,13 @@ impl<'a> Run<'a> {
             let deep = all.iter().filter(|tried| tried.candidate.is_deep_tail());
             let origin = deep.min_by(|a, b| loss(a).total_cmp(&loss(b))).copied();
             let Some(origin) = origin.filter(|_| mixtures && grows && components <= MAX_COMPONENTS) else {
-                self.keep(chosen.network..chosen.network + 1, best.network);
-                self.keep(start..self.next_network(), best.network);
+                self.keep(chosen.network, best.network);
+                self.keep(self.since(start), best.network);
                 return Ok(best);
             };
             next = vec![Candidate {
                 form: DensityForm { components, ..origin.candidate.form },
-                stream: origin.candidate.stream + all.len(),
+                stream: origin.candidate.stream.grown(all.len()),
                 origin: Some(origin.network),
                 ..origin.candidate
             }];
@@ -102,8 +92,7 @@ impl<'a> Run<'a> {
                 other.linear == single.linear && (other.form == single.form || self.data.dim_x == 1)
             };
             if !found.iter().any(same) {
-                let stream = TAIL_STREAMS + self.spare_stream() + found.len();
-                found.push(Candidate { tails: true, stream, ..single });
+                found.push(Candidate { tails: true, stream: self.tails_stream(found.len()), ..single });
             }
         }
         found
@@ -130,11 +119,10 @@ impl<'a> Run<'a> {
     /// The tails of each column's scores that differ from a Gaussian's beyond chance.
     fn scores_tails(&self, tried: Tried) -> Result<Vec<Tails>> {
         let (data, candidate) = (self.data, tried.candidate);
-        let mut network = self.density(&candidate)?;
-        network.parameters_mut().copy_from_slice(&self.done[tried.network].0);
+        let network = self.trained(&candidate, tried.network)?;
         let objective = DensityObjective::new(data, &network, self.layout(&candidate), Direction::Likelihood)
             .with_input(Input::Plain);
-        let noise = self.key.indexed(1 + candidate.stream as u64).child(Purpose::ValidationNoise);
+        let noise = self.validation_noise(&candidate);
         let rows = &data.validation[..data.validation.len().min(ROWS.0)];
         let mut scores = vec![Vec::with_capacity(rows.len()); data.dim_x];
         objective.normal_scores(rows, noise, |row| {

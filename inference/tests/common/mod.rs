@@ -52,8 +52,8 @@ impl NoiseSchedule for PublishedSchedule {
         self.0.beta(t)
     }
 
-    fn time_of_log_snr(&self, log_snr: f64) -> f64 {
-        self.0.time_of_log_snr(log_snr)
+    fn time_of_half_log_snr(&self, half_log_snr: f64) -> f64 {
+        self.0.time_of_half_log_snr(half_log_snr)
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::density::MixtureLayout;
 use super::super::missing::Hidden;
 use super::super::shared::SharedTangent;
 use super::{LikelihoodModel, RowScratch};
-use crate::precision::dot;
+use crate::small_matrix::dot;
 use crate::tempering::Likelihood;
 use tallsbi_data::SignedPermutation;
 

@@ -1,6 +1,6 @@
 use super::super::density::Covariance;
 use super::*;
-use crate::precision::{cholesky, dot, lower_solve};
+use crate::small_matrix::{cholesky, dot, lower_solve};
 use rand_distr::StandardNormal;
 use statrs::function::gamma::ln_gamma;
 use tallsbi_data::StreamKey;

@@ -1,8 +1,9 @@
-//! Small symmetric positive definite matrices (m ≤ some tens) in row-major slices: what precisions of posteriors need,
-//! without an allocation a call.
+//! Small dense matrices (m ≤ some tens), most of them symmetric positive definite, in row-major slices: what covariances and precisions of
+//! posteriors need, without an allocation a call.
 //!
 //! A matrix of a few rows is a handful of cache lines; general linear algebra libraries spend more on their interface than on
-//! the arithmetic at this size. Everything runs in a fixed order, so results are the same bytes everywhere.
+//! the arithmetic at this size. Everything runs in a fixed order, so results are the same bytes everywhere. Priors and simulators factor
+//! their matrices once by `faer`, whose last digits are others.
 
 /// `out` = A x for A (m, m).
 pub fn multiply(a: &[f64], x: &[f64], out: &mut [f64]) {
