@@ -17,6 +17,7 @@ use ndarray::{Array3, ArrayView2};
 use rayon::prelude::*;
 use run::Run;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use tallsbi_data::{Monitor, Purpose, Symmetry};
 pub use worth::Worth;
 
@@ -184,12 +185,9 @@ pub(crate) fn sample_contexts<L: Likelihood>(
     let m = likelihood.dim_theta();
     let total = request.groups.len() * samples;
     let stage = monitor.stage("sample", "samples", total as u64);
-    let groups: Result<Vec<_>> = request
-        .groups
-        .par_iter()
-        .enumerate()
-        .map(|(index, x)| {
-            let context = context(index)?;
+    let several = |groups: Range<usize>| {
+        let of_one = |index: usize| {
+            let (x, context) = (&request.groups[index], context(index)?);
             let particles = samples.max(options.min_particles);
             let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
             let start = |likelihood| Run::new(likelihood, &context, particles, options, &key, monitor);
@@ -212,12 +210,14 @@ pub(crate) fn sample_contexts<L: Likelihood>(
                 Some(error) if request.groups.len() == 1 => Err(error),
                 fault => Ok((run.take(samples), fault.is_some())),
             }
-        })
-        .collect();
+        };
+        groups.into_par_iter().map(of_one).collect::<Result<Vec<_>>>()
+    };
+    let groups = monitor.share("sample tempered", request.groups.len(), several)?;
     let mut latent = Vec::with_capacity(total * m);
     let mut evidences = Vec::with_capacity(request.groups.len());
     let mut info = SampleInfo::default();
-    for ((theta, evidence, evaluations), collapsed) in groups? {
+    for ((theta, evidence, evaluations), collapsed) in groups.into_iter().flatten() {
         info.collapsed += u64::from(collapsed);
         latent.extend(theta);
         evidences.push(evidence);
