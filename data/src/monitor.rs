@@ -1,5 +1,7 @@
 //! How long work tells how far it is and is asked to stop: the libraries never print.
 
+use crate::cancelled::Cancelled;
+use crate::team::{Alone, Team};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How far a piece of work has come.
@@ -27,12 +29,12 @@ pub trait Monitor: Sync {
 
     /// Whether to stop.
     fn cancelled(&self) -> bool;
-}
 
-/// The caller's monitor asked to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("interrupted")]
-pub struct Cancelled;
+    /// The processes that do the work together; this one alone, unless it says otherwise.
+    fn team(&self) -> &dyn Team {
+        &Alone
+    }
+}
 
 impl dyn Monitor + '_ {
     /// Stops here if the caller wants it.
@@ -84,9 +86,14 @@ impl Stage<'_> {
     pub fn check(&self) -> Result<(), Cancelled> {
         self.monitor.check()
     }
+
+    /// Who hears of it.
+    pub fn monitor(&self) -> &dyn Monitor {
+        self.monitor
+    }
 }
 
-/// Passes on that work shall stop, but not how far it is.
+/// Passes on that work shall stop and who does it, but not how far it is.
 pub struct Quiet<'a>(pub &'a dyn Monitor);
 
 impl Monitor for Quiet<'_> {
@@ -94,6 +101,10 @@ impl Monitor for Quiet<'_> {
 
     fn cancelled(&self) -> bool {
         self.0.cancelled()
+    }
+
+    fn team(&self) -> &dyn Team {
+        self.0.team()
     }
 }
 

@@ -12,6 +12,7 @@ use ndarray::ArrayView2;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use tallsbi_data::{Monitor, Purpose, StreamKey};
 
 /// Options of [`c2st`].
@@ -115,10 +116,8 @@ pub fn c2st(
     let size = n.min(samples.nrows());
     let label = |row: usize| row >= n;
     let stage = monitor.stage("folds", "folds", (options.folds * options.seeds) as u64);
-    let accuracies = (0..options.folds * options.seeds)
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|task| {
+    let tasks = |tasks: Range<usize>| {
+        let one = |task: usize| {
             let (seed, fold) = (task / options.folds, task % options.folds);
             let key = key.indexed(seed as u64);
             let (mut training, mut testing) = fold_rows(2 * size, options.folds, fold, key);
@@ -136,8 +135,10 @@ pub fn c2st(
                 .count();
             stage.advance(1);
             Ok(right as f64 / testing.len() as f64)
-        })
-        .collect::<Result<Vec<f64>>>()?;
+        };
+        tasks.into_par_iter().with_max_len(1).map(one).collect::<Result<Vec<f64>>>()
+    };
+    let accuracies = monitor.share("c2st", options.folds * options.seeds, tasks)?.concat();
     Ok(summarize(accuracies.chunks(options.folds).map(<[f64]>::to_vec).collect(), size, counts))
 }
 

@@ -4,11 +4,12 @@
 //! derivative along any direction of state and inputs at once, which is all that is needed.
 
 use crate::Model;
+use crate::events::{Reset, Root};
 use diffsol::{
-    ConstantOp, ConstantOpSens, NalgebraContext, NalgebraMat, NalgebraVec, NonLinearOp, NonLinearOpJacobian,
-    NonLinearOpSens, OdeEquations, OdeEquationsRef, Op, ParameterisedOp, UnitCallable, Vector,
+    ConstantOp, ConstantOpSens, LinearOp, NalgebraContext, NalgebraMat, NalgebraVec, NonLinearOp, NonLinearOpJacobian,
+    NonLinearOpSens, OdeEquations, OdeEquationsRef, Op, Vector,
 };
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell, RefMut};
 
 pub(crate) type M = NalgebraMat<f64>;
 pub(crate) type V = NalgebraVec<f64>;
@@ -81,8 +82,35 @@ impl<'m> Equations<'m> {
         self.model.compiler().calc_out_grad(t, y, dy, &data, &mut direction.data, unread, changes);
     }
 
-    fn states(&self) -> usize {
+    pub(crate) fn states(&self) -> usize {
         self.model.states()
+    }
+
+    pub(crate) fn model(&self) -> &'m Model {
+        self.model
+    }
+
+    pub(crate) fn context(&self) -> &NalgebraContext {
+        &self.context
+    }
+
+    /// The number of inputs by which derivatives are taken.
+    pub(crate) fn derivatives(&self) -> usize {
+        self.directions.len()
+    }
+
+    /// What compiled functions work in.
+    pub(crate) fn memory(&self) -> RefMut<'_, Vec<f64>> {
+        self.data.borrow_mut()
+    }
+
+    /// What their derivatives work in, along the direction of an input, or where all inputs stay.
+    pub(crate) fn along(&self, direction: Option<usize>) -> (Ref<'_, Vec<f64>>, RefMut<'_, Vec<f64>>) {
+        let changes = match direction {
+            Some(direction) => RefMut::map(self.directions[direction].borrow_mut(), |direction| &mut direction.data),
+            None => self.still.borrow_mut(),
+        };
+        (self.data.borrow(), changes)
     }
 }
 
@@ -92,11 +120,12 @@ pub(crate) struct RightHandSide<'a, 'm>(&'a Equations<'m>);
 /// The initial state.
 pub(crate) struct Initial<'a, 'm>(&'a Equations<'m>);
 
-/// What is not there: mass matrices.
-type Absent<'a> = ParameterisedOp<'a, UnitCallable<M>>;
+/// The mass matrix.
+pub(crate) struct Mass<'a, 'm>(&'a Equations<'m>);
 
+/// The sizes of an operator with as many values as `$count` of its equations says.
 macro_rules! shape {
-    ($name:ty) => {
+    ($name:ty, $count:ident) => {
         impl Op for $name {
             type T = f64;
             type V = V;
@@ -108,19 +137,21 @@ macro_rules! shape {
             }
 
             fn nout(&self) -> usize {
-                self.equations().states()
+                self.equations().$count()
             }
 
             fn nparams(&self) -> usize {
-                self.equations().directions.len()
+                self.equations().derivatives()
             }
 
             fn context(&self) -> &NalgebraContext {
-                &self.equations().context
+                self.equations().context()
             }
         }
     };
 }
+
+pub(crate) use shape;
 
 impl Equations<'_> {
     fn equations(&self) -> &Self {
@@ -140,9 +171,27 @@ impl<'m> Initial<'_, 'm> {
     }
 }
 
-shape!(Equations<'_>);
-shape!(RightHandSide<'_, '_>);
-shape!(Initial<'_, '_>);
+impl<'m> Mass<'_, 'm> {
+    fn equations(&self) -> &Equations<'m> {
+        self.0
+    }
+}
+
+shape!(Equations<'_>, states);
+shape!(RightHandSide<'_, '_>, states);
+shape!(Initial<'_, '_>, states);
+shape!(Mass<'_, '_>, states);
+
+impl LinearOp for Mass<'_, '_> {
+    fn gemv_inplace(&self, change: &V, t: f64, beta: f64, out: &mut V) {
+        let mut data = self.0.data.borrow_mut();
+        let mut product = vec![0.0; self.0.states()];
+        out.for_each_batch_host([change], |out, [change], _| {
+            self.0.model.compiler().mass(t, change, &mut data, &mut product);
+            out.iter_mut().zip(&product).for_each(|(out, product)| *out = product + beta * *out);
+        });
+    }
+}
 
 impl NonLinearOp for RightHandSide<'_, '_> {
     fn call_inplace(&self, y: &V, t: f64, change: &mut V) {
@@ -167,7 +216,7 @@ impl NonLinearOpSens for RightHandSide<'_, '_> {
             change.fill(0.0);
             let mut one = vec![0.0; change.len()];
             for (at, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
-                self.0.along(t, y, at, &mut one);
+                self.0.change_along(t, y, (at, &self.0.zeros), &mut one);
                 change.iter_mut().zip(&one).for_each(|(sum, one)| *sum += weight * one);
             }
         });
@@ -175,11 +224,11 @@ impl NonLinearOpSens for RightHandSide<'_, '_> {
 }
 
 impl Equations<'_> {
-    /// The derivative of the right-hand side along a direction, the state as it is.
-    fn along(&self, t: f64, y: &[f64], direction: usize, change: &mut [f64]) {
+    /// The derivative of the right-hand side along a direction of the inputs and of the state.
+    pub fn change_along(&self, t: f64, y: &[f64], (direction, dy): (usize, &[f64]), change: &mut [f64]) {
         let mut direction = self.directions[direction].borrow_mut();
         let (data, unread) = (self.data.borrow(), &self.unread[..self.states()]);
-        self.model.compiler().rhs_grad(t, y, &self.zeros, &data, &mut direction.data, unread, change);
+        self.model.compiler().rhs_grad(t, y, dy, &data, &mut direction.data, unread, change);
     }
 }
 
@@ -202,12 +251,12 @@ impl ConstantOpSens for Initial<'_, '_> {
 }
 
 impl<'a, 'm> OdeEquationsRef<'a> for Equations<'m> {
-    type Mass = Absent<'a>;
+    type Mass = Mass<'a, 'm>;
     type Rhs = RightHandSide<'a, 'm>;
-    type Root = RightHandSide<'a, 'm>;
+    type Root = Root<'a, 'm>;
     type Init = Initial<'a, 'm>;
     type Out = RightHandSide<'a, 'm>;
-    type Reset = RightHandSide<'a, 'm>;
+    type Reset = Reset<'a, 'm>;
 }
 
 impl<'m> OdeEquations for Equations<'m> {
@@ -215,8 +264,16 @@ impl<'m> OdeEquations for Equations<'m> {
         RightHandSide(self)
     }
 
-    fn mass(&self) -> Option<Absent<'_>> {
-        None
+    fn mass(&self) -> Option<Mass<'_, 'm>> {
+        self.model.has_mass().then_some(Mass(self))
+    }
+
+    fn root(&self) -> Option<Root<'_, 'm>> {
+        (self.model.stops() > 0).then_some(Root(self))
+    }
+
+    fn reset(&self) -> Option<Reset<'_, 'm>> {
+        self.model.has_reset().then_some(Reset(self))
     }
 
     fn init(&self) -> Initial<'_, 'm> {

@@ -14,8 +14,12 @@
 //! assert!((derivatives[1] + 2.0 * (-0.5_f64).exp()).abs() < 1e-4);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Equations may have a mass matrix, singular too (differential-algebraic equations), and events: where an element of `stop` changes its sign, the state becomes `reset`, or stays what it is
+//! from there on where there is no `reset`. Derivatives are those through the event, whose time moves with the inputs (Rozenvasser 1967; Galán, Feehery & Barton 1999).
 
 mod equations;
+mod events;
 mod model;
 mod solver;
 

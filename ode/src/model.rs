@@ -21,6 +21,9 @@ pub struct Model {
     compiler: Compiler<CraneliftJitModule, f64>,
     inputs: Vec<String>,
     outputs: Vec<Option<String>>,
+    stops: usize,
+    has_mass: bool,
+    has_reset: bool,
 }
 
 impl std::fmt::Debug for Model {
@@ -31,10 +34,10 @@ impl std::fmt::Debug for Model {
 
 impl Model {
     /// The model that `code` states in DiffSL: `in_i` with the inputs by name, `u_i` with the initial state, `F_i` with its derivative by time, `out_i` with what is
-    /// observed.
+    /// observed. With `dudt_i` and `M_i`, a mass matrix, M du/dt = F; `stop_i` and `reset_i` are events.
     ///
     /// # Errors
-    /// What DiffSL has to say, with its line; inputs without a name, no `out`, and what is not supported: `M` (a mass matrix), `stop` and `reset`.
+    /// What DiffSL has to say, with its line; inputs without a name, no `out`, and what is not supported: a mass matrix that depends on inputs.
     pub fn compile(code: &str) -> Result<Self, CompileError> {
         let other = |message: String| CompileError { line: None, message };
         let parsed = parse_ds_string(code).map_err(|error| {
@@ -43,15 +46,6 @@ impl Model {
             CompileError { line: Some(line), message }
         })?;
         let model = DiscreteModel::build("model", &parsed).map_err(|error| first_of(&error.as_error_message(code)))?;
-        for (there, what) in [
-            (model.lhs().is_some(), "M: a mass matrix is not supported; write the equations as derivatives, du/dt = F"),
-            (model.stop().is_some(), "stop: events are not supported; leave it out"),
-            (model.reset().is_some(), "reset: events are not supported; leave it out"),
-        ] {
-            if there {
-                return Err(other(what.into()));
-            }
-        }
         let inputs = names(model.input()).into_iter().collect::<Option<Vec<_>>>();
         let inputs = inputs.ok_or_else(|| other("in: give each input a name, such as in_i { k = 1 }".into()))?;
         let states: Vec<String> = names(Some(model.state())).into_iter().flatten().collect();
@@ -66,7 +60,46 @@ impl Model {
         }
         let compiler = Compiler::from_discrete_model(&model, CompilerOptions::default(), Some(code))
             .map_err(|error| other(one_line(&error.to_string())))?;
-        Ok(Self { compiler, inputs, outputs })
+        let (.., stops, has_mass, has_reset) = compiler.get_dims();
+        let model = Self { compiler, inputs, outputs, stops, has_mass, has_reset };
+        if has_mass && model.mass_follows_inputs() {
+            return Err(other("M: the mass matrix depends on inputs; let F depend on them instead".into()));
+        }
+        Ok(model)
+    }
+
+    /// Whether the mass matrix depends on the inputs: solvers' derivatives by them would be wrong.
+    fn mass_follows_inputs(&self) -> bool {
+        let n = self.states();
+        let matrix = |input: f64| -> Vec<f64> {
+            let (mut data, mut matrix) = (self.compiler.get_new_data(), vec![0.0; n * n]);
+            // Numbers that are alike in nothing.
+            let inputs: Vec<f64> = (0..self.inputs.len()).map(|at| input + (at as f64 * input).sin()).collect();
+            self.compiler.set_inputs(&inputs, &mut data, 0);
+            self.compiler.set_u0(&mut vec![0.0; n], &mut data);
+            for (at, column) in matrix.chunks_exact_mut(n).enumerate() {
+                let mut unit = vec![0.0; n];
+                unit[at] = 1.0;
+                self.compiler.mass(0.0, &unit, &mut data, column);
+            }
+            matrix
+        };
+        matrix(1.3) != matrix(2.9)
+    }
+
+    /// Number of events that there can be.
+    pub fn stops(&self) -> usize {
+        self.stops
+    }
+
+    /// Whether there is a mass matrix: implicit methods alone solve such equations.
+    pub fn has_mass(&self) -> bool {
+        self.has_mass
+    }
+
+    /// Whether the state changes at events; else it stays what it is from there on.
+    pub fn has_reset(&self) -> bool {
+        self.has_reset
     }
 
     /// Names of the inputs.

@@ -2,8 +2,10 @@
 
 use crate::Model;
 use crate::equations::{Equations, M, V};
+use crate::events::Root;
 use diffsol::{
-    DiffsolError, NalgebraLU, OdeBuilder, OdeSolverMethod, OdeSolverProblem, Vector, VectorCommon, VectorView,
+    DiffsolError, NalgebraLU, NonLinearOp, NonLinearOpTimePartial, OdeBuilder, OdeEquations, OdeSolverMethod,
+    OdeSolverProblem, OdeSolverStopReason, Vector, VectorCommon, VectorView,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,10 +19,10 @@ const EXPLICIT_STEPS: usize = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// By [`Method::Tsit45`] and, where that takes more than 2000 steps or gives up, again by [`Method::Bdf`].
+    /// By [`Method::Tsit45`] and, where that takes more than 2000 steps or gives up, again by [`Method::Bdf`]; at once by that with a mass matrix.
     #[default]
     Auto,
-    /// Explicit Runge–Kutta of order 5(4) (Tsitouras 2011).
+    /// Explicit Runge–Kutta of order 5(4) (Tsitouras 2011). Not with a mass matrix.
     Tsit45,
     /// Backward differentiation of orders 1 to 5, for stiff equations.
     Bdf,
@@ -122,6 +124,7 @@ impl Solver {
             };
         }
         match self.method {
+            Method::Auto if model.has_mass() => by_method!(problem.bdf::<Lu>(), problem.bdf_sens::<Lu>(), most),
             Method::Tsit45 => by_method!(problem.tsit45(), problem.tsit45_sens(), most),
             Method::Bdf => by_method!(problem.bdf::<Lu>(), problem.bdf_sens::<Lu>(), most),
             Method::TrBdf2 => by_method!(problem.tr_bdf2::<Lu>(), problem.tr_bdf2_sens::<Lu>(), most),
@@ -131,7 +134,7 @@ impl Solver {
         }
     }
 
-    /// Steps from time to time.
+    /// Steps from time to time, and from event to event.
     fn march<'a, 'm: 'a, S: OdeSolverMethod<'a, Equations<'m>>>(
         &self,
         problem: &'a OdeSolverProblem<Equations<'m>>,
@@ -142,29 +145,96 @@ impl Solver {
         let mut steps = 0;
         let (mut state, mut changes) = (solver.state().y.clone(), solver.state().s.clone());
         let stopped = |time: f64, error: DiffsolError| SolveError::Stopped { time, reason: error.to_string() };
-        if let Some(&end) = self.times.last().filter(|&&end| end > self.start) {
+        let Some(&end) = self.times.last() else { return Ok(()) };
+        if end > self.start {
             solver.set_stop_time(end).map_err(|error| stopped(self.start, error))?;
         }
-        for (at, &time) in self.times.iter().enumerate() {
-            while solver.state().t < time {
-                let now = solver.state().t;
-                if steps == most {
-                    return Err(SolveError::Steps { steps, time: now });
+        let (mut at, mut event) = (0, None);
+        loop {
+            let now = solver.state().t;
+            let reached = event.map_or(now, |(time, _)| time);
+            while let Some(&time) = self.times.get(at).filter(|&&time| time <= reached) {
+                if now == time {
+                    state.copy_from(solver.state().y);
+                    changes.copy_from(solver.state().s);
+                } else {
+                    solver.interpolate_inplace(time, &mut state).map_err(|error| stopped(time, error))?;
+                    if to.derived() {
+                        solver.interpolate_sens_inplace(time, &mut changes).map_err(|error| stopped(time, error))?;
+                    }
                 }
-                steps += 1;
-                solver.step().map_err(|error| stopped(now, error))?;
+                to.write(&problem.eqn, at, time, &state, &changes);
+                at += 1;
             }
-            if solver.state().t == time {
+            if at == self.times.len() {
+                return Ok(());
+            }
+            if let Some((time, root)) = event.take() {
+                solver.state_mut_back(time).map_err(|error| stopped(time, error))?;
+                if problem.eqn.model().has_reset() {
+                    let mut state = solver.state_mut();
+                    let reset = match to.derived() {
+                        true => state.apply_reset_with_sens_mass::<Lu, _>(problem, root),
+                        false => state.apply_reset_with_mass::<Lu, _>(problem),
+                    };
+                    if to.derived() && !problem.eqn.model().has_mass() {
+                        // diffsol leaves it as it was before the event.
+                        let y = state.y.clone();
+                        let slopes = |ds: &mut [f64], [s]: [&[f64]; 1], direction: usize| {
+                            problem.eqn.change_along(time, y.inner().as_slice(), (direction, s), ds);
+                        };
+                        state.ds.for_each_batch_host([&*state.s], slopes);
+                    }
+                    reset.and_then(|()| solver.set_stop_time(end)).map_err(|error| stopped(time, error))?;
+                    continue;
+                }
                 state.copy_from(solver.state().y);
                 changes.copy_from(solver.state().s);
-            } else {
-                solver.interpolate_inplace(time, &mut state).map_err(|error| stopped(time, error))?;
-                if !to.derivatives.is_empty() {
-                    solver.interpolate_sens_inplace(time, &mut changes).map_err(|error| stopped(time, error))?;
-                }
+                let flow = solver.state().dy.clone();
+                self.hold(problem, (time, root), (&state, flow), &mut changes)?;
+                (at..self.times.len()).for_each(|at| to.write(&problem.eqn, at, self.times[at], &state, &changes));
+                return Ok(());
             }
-            to.write(&problem.eqn, at, time, &state, &changes);
+            if steps == most {
+                return Err(SolveError::Steps { steps, time: now });
+            }
+            steps += 1;
+            if let OdeSolverStopReason::RootFound(time, root) = solver.step().map_err(|error| stopped(now, error))? {
+                event = Some((time, root));
+            }
         }
+    }
+
+    /// The derivatives, by the inputs, of the state that an event ends at: its time t* solves g(y(t*), t*, p) = 0, hence dt*/dp = -(g_y s + g_p) / (g_y f + g_t) and dy/dp = s + f dt*/dp.
+    fn hold(
+        &self,
+        problem: &OdeSolverProblem<Equations<'_>>,
+        (time, root): (f64, usize),
+        (state, mut flow): (&V, V),
+        changes: &mut V,
+    ) -> Result<(), SolveError> {
+        let equations = &problem.eqn;
+        if equations.derivatives() == 0 {
+            return Ok(());
+        }
+        if !equations.model().has_mass() {
+            // More exact than what is interpolated.
+            equations.rhs().call_inplace(state, time, &mut flow);
+        }
+        let (y, f) = (state.inner().as_slice(), flow.inner().as_slice());
+        let event = Root(equations);
+        let mut change = vec![0.0; equations.model().stops()];
+        event.along((time, y, f), None, &mut change);
+        let speed = change[root] + event.time_derive(state, time).inner().as_slice()[root];
+        if speed.abs() <= 100.0 * f64::EPSILON {
+            let reason = "the condition of an event touches zero: the event's time has no derivative".into();
+            return Err(SolveError::Stopped { time, reason });
+        }
+        changes.for_each_batch_host([], |s, [], direction| {
+            event.along((time, y, s), Some(direction), &mut change);
+            let later = -change[root] / speed;
+            s.iter_mut().zip(f).for_each(|(s, f)| *s += f * later);
+        });
         Ok(())
     }
 }
@@ -178,6 +248,11 @@ struct Outputs<'a> {
 }
 
 impl Outputs<'_> {
+    /// Whether derivatives are wanted.
+    fn derived(&self) -> bool {
+        !self.derivatives.is_empty()
+    }
+
     /// The outputs of the time of index `at`, and the derivatives by every direction.
     fn write(&mut self, equations: &Equations<'_>, at: usize, time: f64, state: &V, changes: &V) {
         let count = equations.count();

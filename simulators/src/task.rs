@@ -9,6 +9,7 @@ use crate::{Result, SimulatorError};
 use ndarray::{Array2, ArrayView2, s};
 use rand_pcg::Pcg64;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tallsbi_data::{Location, Prior, SignalWindow, Stage, StreamKey, Symmetry, XTransform};
 
@@ -323,7 +324,7 @@ pub(crate) fn check_observations<T: Task + ?Sized>(task: &T, x: ArrayView2<'_, f
 }
 
 /// Simulates `rows` on all threads of the current rayon pool, in chunks of a fixed size: the same bytes for any number of
-/// threads. Returns the number of invalid rows.
+/// threads, and of processes, where several work together. Returns the number of invalid rows.
 ///
 /// `stage` counts rows.
 ///
@@ -342,7 +343,26 @@ pub fn simulate_parallel(
         valid.fill(1);
         return Ok(0);
     }
-    task.simulate_all(rows, x, valid, stage)
+    let (count, width) = (valid.len(), rows.n_obs * task.dim_x());
+    if stage.monitor().sharing() == 1 {
+        return task.simulate_all(rows, x, valid, stage);
+    }
+    let mut own = 0;
+    let simulate = |part: Range<usize>| {
+        own = part.len();
+        let (mut x, mut valid) = (vec![0.0; own * width], vec![0; own]);
+        let failed = task.simulate_all(&rows.slice(part.start, part.end), &mut x, &mut valid, stage)?;
+        Ok::<_, SimulatorError>((failed as u64, x, valid))
+    };
+    let (mut first, mut failed) = (0, 0);
+    for (part_failed, part_x, part_valid) in stage.monitor().share("simulate", count, simulate)? {
+        let end = first + part_valid.len();
+        x[first * width..end * width].copy_from_slice(&part_x);
+        valid[first..end].copy_from_slice(&part_valid);
+        (first, failed) = (end, failed + part_failed as usize);
+    }
+    stage.advance((count - own) as u64);
+    Ok(failed)
 }
 
 /// Simulates `rows` in batches on all threads of the current rayon pool.

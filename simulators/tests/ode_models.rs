@@ -159,6 +159,64 @@ noise = { dist = "normal", scale = 1 }
     assert!(task.log_likelihood().unwrap().log_likelihood_gradient(&[1.4], &[1.0], &mut [0.0]).is_nan());
 }
 
+/// log p(x | θ) of an example and its gradient.
+fn log_likelihood(task: &dyn Task, theta: &[f64], x: &[f32]) -> (f64, Vec<f64>) {
+    let mut gradient = vec![0.0; theta.len()];
+    (task.log_likelihood().unwrap().log_likelihood_gradient(theta, x, &mut gradient), gradient)
+}
+
+/// Doses every twelve hours are the sum of what each leaves, and so is the likelihood.
+#[test]
+fn events_have_the_likelihood_of_the_closed_form() {
+    let task = example("dosing.toml");
+    let (theta, x, invalid) = simulated(&*task, 20, 4);
+    assert_eq!(invalid, 0, "{}", task.failure().unwrap_or_default());
+    let times = [1.0, 6.0, 11.0, 13.0, 20.0, 25.0, 40.0, 47.0];
+    let exact = |theta: &[f64], x: &[f32]| -> f64 {
+        let [clearance, volume, sd] = *theta else { unreachable!() };
+        let of_time = |(&time, &x): (&f64, &f32)| {
+            let left = (0..4).map(|dose| time - 12.0 * f64::from(dose)).filter(|&since| since > 0.0);
+            let amount: f64 = left.map(|since| 100.0 * (-clearance / volume * since).exp()).sum();
+            let x = f64::from(x);
+            let z = (x.ln() - (amount / volume).ln()) / sd;
+            -0.5 * z * z - (x * sd * (2.0 * std::f64::consts::PI).sqrt()).ln()
+        };
+        times.iter().zip(x).map(of_time).sum()
+    };
+    for (theta, x) in theta.outer_iter().zip(x.outer_iter()) {
+        let (theta, x) = (theta.to_vec(), x.as_slice().unwrap());
+        let (value, gradient) = log_likelihood(&*task, &theta, x);
+        assert!((value - exact(&theta, x)).abs() < 1e-3, "{value} for {}", exact(&theta, x));
+        for at in 0..3 {
+            let shifted = |step: f64| {
+                let mut theta = theta.clone();
+                theta[at] += step;
+                exact(&theta, x)
+            };
+            let h = 1e-5 * theta[at];
+            let right = (shifted(h) - shifted(-h)) / (2.0 * h);
+            assert!((gradient[at] - right).abs() < 1e-2 * (1.0 + right.abs()), "{at}: {} for {right}", gradient[at]);
+        }
+    }
+}
+
+/// A conservation law in place of an equation changes neither simulations nor likelihoods.
+#[test]
+fn a_mass_matrix_has_the_likelihood_of_the_equations_without_it() {
+    let [ode, dae] = ["robertson.toml", "robertson_dae.toml"].map(example);
+    let ((theta, x, _), (_, same, invalid)) = (simulated(&*ode, 10, 5), simulated(&*dae, 10, 5));
+    assert_eq!(invalid, 0, "{}", dae.failure().unwrap_or_default());
+    x.iter().zip(&same).for_each(|(a, b)| assert!((a - b).abs() < 1e-3 * a, "{a}, {b}"));
+    for (theta, x) in theta.outer_iter().zip(x.outer_iter()) {
+        let (theta, x) = (theta.to_vec(), x.as_slice().unwrap());
+        let [(value, gradient), (found, by_dae)] = [&ode, &dae].map(|task| log_likelihood(&**task, &theta, x));
+        assert!((value - found).abs() < 1e-2 * (1.0 + value.abs()), "{found} for {value}");
+        for (slope, right) in by_dae.iter().zip(&gradient) {
+            assert!((slope - right).abs() < 2e-2 * (1.0 + right.abs()), "{slope} for {right}");
+        }
+    }
+}
+
 #[test]
 fn examples_and_template_simulate() {
     for task in [example("robertson.toml"), example("pharmacokinetics.toml"), written(ODE_TEMPLATE).unwrap()] {
@@ -192,10 +250,15 @@ scale = "s"
 #[test]
 fn mistakes_are_one_line() {
     written(GOOD).map(|_| ()).unwrap();
+    let mass = GOOD.replace("u { y = 1 }", "u { y = 1 } dudt { dy = 0 } M { dy }");
+    written(&mass).map(|_| ()).unwrap();
+    let explicit = mass.replace("times =", "method = \"tsit45\"\ntimes =");
+    let error = written(&explicit).map(|_| ()).unwrap_err();
+    assert!(error.contains("ode.method: tsit45 is explicit") && !error.contains('\n'), "{error}");
     let cases = [
         ("F { -k * y }", "F { -k * }", "m.toml: line 7: ode.code: column 10: expected"),
         ("F { -k * y }", "F { -q * y }", "m.toml: line 7: ode.code: column 6: cannot find variable q"),
-        ("u { y = 1 }", "u { y = 1 } stop { y - 0.5 }", "line 4: ode.code: stop: events are not supported"),
+        ("u { y = 1 }", "u { y = 1 } reset { 2 * y }", "line 6: ode.code: column 13: reset requires stop"),
         ("parameters = [", "parameters = [\"k = normal(0, 1)\", ", "line 2: parameters: \"k\" is named twice"),
         ("in { k = 1 }", "in_i { q = 1, k = 1 }", "line 4: ode: the code's input q is no parameter"),
         ("scale = \"s\"", "scale = 1", "line 2: parameters: s is used nowhere; the code's inputs are k"),

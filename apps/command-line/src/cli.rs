@@ -76,7 +76,7 @@ pub enum Command {
 impl Command {
     /// Whether it can run on the processes of an MPI job.
     pub fn is_distributed(&self) -> bool {
-        matches!(self, Self::Simulate(_))
+        matches!(self, Self::Simulate(_) | Self::Refine(_) | Self::Diagnose(_) | Self::Study(_))
     }
 
     /// Runs the command.

@@ -6,8 +6,10 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tallsbi::Session;
-use tallsbi::data::{Cancelled, Monitor, StreamKey};
+use tallsbi::data::{Cancelled, Monitor, StreamKey, Team};
 use tallsbi::diagnostics::DiagnosticsError;
 use tallsbi::files::Provenance;
 use tallsbi::inference::InferenceError;
@@ -44,7 +46,6 @@ pub fn resumable<T>(result: Result<T, impl Into<anyhow::Error>>, how: &str) -> R
 pub const RESUME: &str = "run the same command with --resume to go on";
 
 /// Global options and services.
-#[derive(Debug)]
 pub struct Context {
     /// The user's seed.
     pub seed: u64,
@@ -56,6 +57,10 @@ pub struct Context {
     pub command: String,
     /// Set when the user asked to stop.
     pub interrupt: Interrupt,
+    /// The processes that run this command together.
+    pub team: Arc<dyn Team + Send>,
+    /// Where those of them write that are not the first: what they write is removed with it.
+    pub scratch: Option<tempfile::TempDir>,
 }
 
 impl Context {
@@ -81,11 +86,27 @@ impl Context {
 
     /// Shows the progress of a library's work and stops it on Ctrl-C.
     pub fn monitor(&self) -> Bars {
-        Bars::new(self.quiet, self.interrupt)
+        Bars::new(self.quiet, self.interrupt, self.team.clone())
+    }
+
+    /// Whether this process writes and speaks: the first of those that run this command together.
+    pub fn leads(&self) -> bool {
+        self.team.rank() == 0
+    }
+
+    /// Where this process writes what the user wants at `path`.
+    pub fn place(&self, path: &Path) -> PathBuf {
+        match (&self.scratch, path.file_name()) {
+            (Some(scratch), Some(name)) => scratch.path().join(name),
+            _ => path.to_owned(),
+        }
     }
 
     /// Prints a result: the JSON with `--json`, else the text.
     pub fn print(&self, text: impl std::fmt::Display, json: impl FnOnce() -> Value) -> Result<()> {
+        if !self.leads() {
+            return Ok(());
+        }
         let out = if self.json { format!("{}\n", json()) } else { format!("{}\n", printable(&text.to_string())) };
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()) {

@@ -9,15 +9,19 @@ mod notes;
 mod progress;
 mod remedy;
 
+use anyhow::Context as _;
 use clap::Parser;
 use cli::Cli;
 use context::{Context, UsageError};
 use interrupt::Interrupt;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tallsbi::data::{Alone, Team};
 use tallsbi::diagnostics::DiagnosticsError;
+use tallsbi::distributed::{Leave, Processes};
 use tallsbi::inference::InferenceError;
 use tallsbi::simulators::SimulatorError;
 
@@ -27,6 +31,9 @@ pub fn main(arguments: &[OsString]) -> u8 {
     install_panic_hook();
     // The hook has told the user; here a panic only becomes an exit code. What a worker's panic stopped counts as failed too.
     let code = std::panic::catch_unwind(|| start(arguments)).unwrap_or(FAILED);
+    if PANICKED.load(Ordering::SeqCst) {
+        Processes::abort();
+    }
     // Nothing can be done about a closed pipe.
     let _ = std::io::stdout().flush();
     if PANICKED.load(Ordering::SeqCst) { FAILED } else { code }
@@ -59,9 +66,7 @@ fn start(arguments: &[OsString]) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             if !worker {
-                let remedy = remedy::remedy(&error).map(|remedy| format!("; {remedy}")).unwrap_or_default();
-                let message = tallsbi::one_line(error.as_ref());
-                progress::tell(&format!("error: {}{remedy}", context::printable(&message)));
+                progress::tell(&format!("error: {}", message(&error)));
             }
             exit_code(&error)
         }
@@ -72,17 +77,70 @@ fn run(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
     if let Some(threads) = cli.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     }
-    let context = Context {
+    if cfg!(feature = "mpi") && tallsbi::distributed::launched().is_some() && !cli.command.is_distributed() {
+        return Err(context::usage(
+            "only simulate, study, refine and diagnose run on several processes; start this command without mpirun",
+        ));
+    }
+    let interrupt = Interrupt::install()?;
+    let line = context::command_line(arguments);
+    let processes = if cli.command.is_distributed() { join(&line)?.map(Arc::new) } else { None };
+    let team: Arc<dyn Team + Send> = match &processes {
+        Some(processes) => processes.clone(),
+        None => Arc::new(Alone),
+    };
+    let rank = team.rank();
+    let of_scratch = |scratch| Context {
         seed: cli.seed,
         json: cli.json,
         quiet: cli.quiet || tallsbi::distributed::is_worker(),
-        command: context::command_line(arguments),
-        interrupt: Interrupt::install()?,
+        command: line,
+        interrupt,
+        team,
+        scratch,
     };
-    if cfg!(feature = "mpi") && tallsbi::distributed::launched().is_some() && !cli.command.is_distributed() {
-        return Err(context::usage("only simulate runs on several processes; start this command without mpirun"));
+    let scratch = (rank > 0).then(tempfile::tempdir).transpose().context("no temporary folder can be made");
+    let outcome = scratch.and_then(|scratch| cli.command.run(&of_scratch(scratch)));
+    match processes {
+        None => outcome,
+        Some(processes) => leave(&processes, outcome),
     }
-    cli.command.run(&context)
+}
+
+/// The processes that `mpirun` started, where they are of the same program.
+fn join(line: &str) -> anyhow::Result<Option<Processes>> {
+    if tallsbi::distributed::launched().is_none() {
+        return Ok(None);
+    }
+    let program = std::env::current_exe().context("this program's file is not known")?;
+    let greeting = format!("{} {} {line}", env!("CARGO_PKG_VERSION"), tallsbi::files::sha256_file(&program)?);
+    Ok(Processes::join(&greeting)?)
+}
+
+/// Ends the work of one of several processes: all hear of what went wrong in one of them, and the first tells it.
+fn leave(processes: &Processes, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
+    let message = outcome.as_ref().err().map(message);
+    let how = match (&outcome, &message) {
+        (Err(error), _) if context::is_cancelled(error) => Leave::Interrupted,
+        (_, Some(message)) => Leave::Failed(message),
+        _ => Leave::Done,
+    };
+    let give_up = || message.iter().for_each(|message| progress::tell(&format!("error: {message}")));
+    let reason = processes.leave(how, &give_up);
+    if processes.rank() > 0 {
+        return Ok(());
+    }
+    match (outcome, reason) {
+        (Err(error), Some(reason)) if context::is_cancelled(&error) => Err(reason.into()),
+        (Ok(()), Some(reason)) => Err(reason.into()),
+        (outcome, _) => outcome,
+    }
+}
+
+/// An error on one line, with what to do about it.
+fn message(error: &anyhow::Error) -> String {
+    let remedy = remedy::remedy(error).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    format!("{}{remedy}", context::printable(&tallsbi::one_line(error.as_ref())))
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

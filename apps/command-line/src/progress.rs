@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::{Duration, Instant};
-use tallsbi::data::{Monitor, Progress};
+use tallsbi::data::{Monitor, Progress, Team};
 
 /// Without a terminal, progress is logged this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -159,17 +159,18 @@ impl State {
     }
 }
 
-/// A bar for each stage of some work, which Ctrl-C stops.
+/// A bar for each stage of some work, which Ctrl-C stops, of one process or several.
 pub struct Bars {
     quiet: bool,
     interrupt: Interrupt,
+    team: Arc<dyn Team + Send>,
     bar: Mutex<Option<(String, Bar)>>,
 }
 
 impl Bars {
     /// No bar yet; none at all if `quiet`.
-    pub fn new(quiet: bool, interrupt: Interrupt) -> Self {
-        Self { quiet, interrupt, bar: Mutex::default() }
+    pub fn new(quiet: bool, interrupt: Interrupt, team: Arc<dyn Team + Send>) -> Self {
+        Self { quiet, interrupt, team, bar: Mutex::default() }
     }
 }
 
@@ -192,6 +193,10 @@ impl Monitor for Bars {
 
     fn cancelled(&self) -> bool {
         self.interrupt.is_set()
+    }
+
+    fn team(&self) -> &dyn Team {
+        &*self.team
     }
 }
 

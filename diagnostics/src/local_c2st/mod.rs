@@ -24,7 +24,8 @@ use rand::RngExt;
 use rayon::prelude::*;
 use rows::{JointRows, Scaling};
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{Monitor, Purpose, StreamKey};
+use std::ops::Range;
+use tallsbi_data::{InJson, Monitor, Purpose, StreamKey};
 
 pub use map::{MarginalMap, PairMap, ProbabilityMap, probability_map};
 pub use options::LocalC2stOptions;
@@ -179,10 +180,8 @@ fn train_trials(
     let classifier = options.classifier(dim_theta);
     let members = options.members();
     let stage = monitor.stage("classifiers", "networks", (members * (1 + options.trials)) as u64);
-    let fitted = (0..members * (1 + options.trials))
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|task| {
+    let tasks = |tasks: Range<usize>| {
+        let one = |task: usize| {
             let (trial, member) = (task / members, task % members);
             let exchanged = exchanges(trial, pairs, key);
             // Class 1 (true) is the joint: rows 0..N, unless the pair is exchanged.
@@ -192,8 +191,11 @@ fn train_trials(
             let fitted = classifier.fit_rows(rows, &indices, &label, key, monitor)?;
             stage.advance(1);
             Ok(fitted)
-        })
-        .collect::<Result<Vec<_>>>()?;
+        };
+        tasks.into_par_iter().with_max_len(1).map(one).collect::<Result<Vec<_>>>().map(InJson)
+    };
+    let fitted = monitor.share("local c2st", members * (1 + options.trials), tasks)?;
+    let fitted: Vec<FittedClassifier> = fitted.into_iter().flat_map(|InJson(fitted)| fitted).collect();
     Ok(fitted.chunks(members).map(<[FittedClassifier]>::to_vec).collect())
 }
 

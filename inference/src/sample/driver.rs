@@ -95,12 +95,11 @@ impl<'a, 'r, 'x, M: ScoreModel> Driver<'a, 'r, 'x, M> {
         let unit =
             Unit { context: &context, information: information.as_ref(), gaussians: &gaussians, first: groups.start };
         let particles = groups.len() * self.options.samples;
-        let chunks: Result<Vec<_>> = (0..particles.div_ceil(CHUNK))
-            .into_par_iter()
-            .map(|chunk| self.chunk(&unit, chunk * CHUNK..((chunk + 1) * CHUNK).min(particles)))
-            .collect();
+        let chunk = |chunk: usize| self.chunk(&unit, chunk * CHUNK..((chunk + 1) * CHUNK).min(particles));
+        let several = |chunks: Range<usize>| chunks.into_par_iter().map(chunk).collect::<Result<Vec<_>>>();
+        let chunks = self.monitor.share("sample particles", particles.div_ceil(CHUNK), several)?;
         let mut samples = Vec::with_capacity(particles * self.model.dim_theta());
-        for (theta, part) in chunks? {
+        for (theta, part) in chunks.into_iter().flatten() {
             samples.extend(theta);
             merge(&mut info, &part);
         }

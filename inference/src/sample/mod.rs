@@ -17,7 +17,8 @@ use driver::Driver;
 use ndarray::{Array3, ArrayView2};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tallsbi_data::{LatentMap, Monitor, Prior, StreamKey};
+use std::ops::Range;
+use tallsbi_data::{LatentMap, Monitor, Parcel, Prior, StreamKey};
 
 /// Which posteriors to sample.
 pub struct SampleRequest<'a, 'x> {
@@ -68,6 +69,35 @@ pub struct SampleInfo {
 
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+impl Parcel for SampleInfo {
+    fn pack(&self, to: &mut Vec<u8>) {
+        let Self { pairs, moment_pairs, evaluations, precisions, repaired, thresholded, .. } = *self;
+        let Self { clamped, diverged, collapsed, start_noise, end_noise, at_edge, worth, .. } = *self;
+        let counts =
+            [pairs, moment_pairs, evaluations, precisions, repaired, thresholded, clamped, diverged, collapsed];
+        counts.iter().for_each(|count| count.pack(to));
+        [start_noise, end_noise, at_edge, worth].iter().for_each(|value| value.pack(to));
+    }
+
+    fn unpack(from: &mut &[u8]) -> Option<Self> {
+        let mut count = || u64::unpack(from);
+        let counts = Self {
+            pairs: count()?,
+            moment_pairs: count()?,
+            evaluations: count()?,
+            precisions: count()?,
+            repaired: count()?,
+            thresholded: count()?,
+            clamped: count()?,
+            diverged: count()?,
+            collapsed: count()?,
+            ..Self::default()
+        };
+        let mut value = || f64::unpack(from);
+        Some(Self { start_noise: value()?, end_noise: value()?, at_edge: value()?, worth: value()?, ..counts })
+    }
 }
 
 /// Latent coordinates beyond this many prior standard deviations (about) count as diverged.
@@ -124,13 +154,18 @@ pub fn sample_posteriors<M: ScoreModel>(
     let groups = request.groups.len();
     // Whole groups, so that a context is built once; enough of them to fill a chunk.
     let width = CHUNK.div_ceil(options.samples);
-    let units: Result<Vec<_>> = (0..groups.div_ceil(width))
-        .into_par_iter()
-        .map(|unit| driver.unit(unit * width..((unit + 1) * width).min(groups)))
-        .collect();
+    let unit = |unit: usize| driver.unit(unit * width..((unit + 1) * width).min(groups));
+    let several = |units: Range<usize>| units.into_par_iter().map(unit).collect::<Result<Vec<_>>>();
+    let count = groups.div_ceil(width);
+    let units = if count < monitor.sharing() {
+        // Too few for all processes: they share the particles of each.
+        vec![(0..count).map(unit).collect::<Result<Vec<_>>>()?]
+    } else {
+        monitor.share("sample posteriors", count, several)?
+    };
     let mut latent = Vec::with_capacity(groups * options.samples * m);
     let mut info = driver.info;
-    for (samples, part) in units? {
+    for (samples, part) in units.into_iter().flatten() {
         latent.extend(samples);
         merge(&mut info, &part);
     }

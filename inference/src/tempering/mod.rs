@@ -28,6 +28,7 @@ use crate::{InferenceError, Result};
 use langevin::Langevin;
 use ndarray::{Array3, ArrayView2};
 use rayon::prelude::*;
+use std::ops::Range;
 use tallsbi_data::{Monitor, Purpose, StreamKey, Symmetry};
 
 /// A likelihood of many observations as a function of latent parameters, with what particles need: values, gradients and a metric at many points
@@ -170,28 +171,30 @@ pub(crate) fn sample_contexts<L: Likelihood>(
     let total = request.groups.len() * samples;
     let particles = samples.max(options.min_particles);
     let stage = monitor.stage("sample", "samples", total as u64);
-    let groups: Result<Vec<_>> = request
-        .groups
-        .par_iter()
-        .enumerate()
-        .map(|(index, x)| {
-            let context = context(index)?;
+    let several = |groups: Range<usize>| {
+        let of_one = |index: usize| {
+            let (x, context) = (&request.groups[index], context(index)?);
             let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
             let mut arrived = follow((likelihood, &context), x.nrows(), particles, options, &key, monitor)?;
             stage.advance(samples as u64);
-            arrived.fault.take_if(|_| request.groups.len() == 1).map_or(Ok(arrived), Err)
-        })
-        .collect();
-    let mut latent: Vec<f64> = Vec::with_capacity(total * m);
+            let arrived = arrived.fault.take_if(|_| request.groups.len() == 1).map_or(Ok(arrived), Err)?;
+            // Evenly spaced particles: resampling leaves relatives side by side.
+            let theta: Vec<f64> =
+                (0..samples).flat_map(|s| &arrived.theta[s * particles / samples * m..][..m]).copied().collect();
+            Ok(((theta, arrived.log_evidence, arrived.evaluations), arrived.fault.is_some()))
+        };
+        groups.into_par_iter().map(of_one).collect::<Result<Vec<_>>>()
+    };
+    let groups = monitor.share("sample tempered", request.groups.len(), several)?;
+    let mut latent = Vec::with_capacity(total * m);
     let mut evidences = Vec::with_capacity(request.groups.len());
     let mut info = SampleInfo::default();
-    for arrived in groups? {
-        info.collapsed += u64::from(arrived.fault.is_some());
-        // Evenly spaced particles: resampling leaves relatives side by side.
-        latent.extend((0..samples).flat_map(|s| &arrived.theta[s * particles / samples * m..][..m]));
-        evidences.push(arrived.log_evidence);
-        info.evaluations = info.evaluations.max(arrived.evaluations / particles as u64);
-        info.pairs += arrived.evaluations;
+    for ((theta, evidence, evaluations), collapsed) in groups.into_iter().flatten() {
+        info.collapsed += u64::from(collapsed);
+        latent.extend(theta);
+        evidences.push(evidence);
+        info.evaluations = info.evaluations.max(evaluations / particles as u64);
+        info.pairs += evaluations;
     }
     info.diverged =
         latent.chunks_exact(m).filter(|row| row.iter().any(|z| z.is_nan() || z.abs() > DIVERGED)).count() as u64;

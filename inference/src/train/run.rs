@@ -13,7 +13,8 @@ use crate::model::{AnchoredSettings, ConditionalNetwork, NoiseSettings};
 use crate::notes::Note;
 use crate::{InferenceError, Result};
 use rayon::prelude::*;
-use tallsbi_data::{Cancelled, Monitor, Progress, Purpose, StreamKey};
+use std::ops::Range;
+use tallsbi_data::{Cancelled, InJson, Monitor, Progress, Purpose, StreamKey};
 use tallsbi_network::{LastLayer, Mlp};
 
 /// A network to be fitted.
@@ -172,21 +173,17 @@ impl<'a> Run<'a> {
             // batches of the others.
             let going = trainers.iter().filter(|trainer| !trainer.is_finished());
             let next = going.map(|trainer| trainer.state().epoch).min();
-            let active = trainers.par_iter_mut().zip(&optional).with_max_len(1);
-            let active = active.filter(|(trainer, _)| !trainer.is_finished() && Some(trainer.state().epoch) == next);
-            let monitor = self.monitor;
-            let epoch = |(trainer, &optional): (&mut Trainer<'_, O>, &bool)| match trainer.epoch(monitor) {
-                Err(InferenceError::Diverged { .. }) if optional => {
-                    trainer.end(Ended::Diverged);
-                    Ok(())
+            let mut active: Vec<_> = trainers
+                .iter_mut()
+                .zip(optional.iter().copied())
+                .filter(|(trainer, _)| !trainer.is_finished() && Some(trainer.state().epoch) == next)
+                .collect();
+            match shared_epoch(stage, &mut active, self.monitor) {
+                Err(InferenceError::Cancelled(_)) => {
+                    return Err(self.stopped(&|| trainers.iter().map(|trainer| trainer.state().clone()).collect()));
                 }
-                other => other,
-            };
-            let outcomes: Vec<Result<()>> = active.map(epoch).collect();
-            if outcomes.iter().any(|outcome| matches!(outcome, Err(InferenceError::Cancelled(_)))) {
-                return Err(self.stopped(&|| trainers.iter().map(|trainer| trainer.state().clone()).collect()));
+                other => other?,
             }
-            outcomes.into_iter().collect::<Result<()>>()?;
             drop_out(&mut trainers, &rivals);
             self.tell(stage, &trainers)?;
         }
@@ -255,6 +252,47 @@ impl<'a> Run<'a> {
             },
         }
     }
+}
+
+/// A network in training, and whether the run goes on without it if it diverges.
+type Active<'t, 'a, O> = (&'t mut Trainer<'a, O>, bool);
+
+/// An epoch of each network. Where several processes work together, each trains a part of them and takes the states of the others.
+fn shared_epoch<O: Objective + Send>(
+    stage: &str,
+    active: &mut [Active<'_, '_, O>],
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    if monitor.sharing() == 1 || active.len() == 1 {
+        return epoch(active, monitor);
+    }
+    let count = active.len();
+    let part = |part: Range<usize>| -> Result<_> {
+        let own = &mut active[part];
+        epoch(own, monitor)?;
+        Ok(InJson(own.iter().map(|(trainer, _)| trainer.state().clone()).collect::<Vec<_>>()))
+    };
+    let label = format!("train {stage}");
+    let states = monitor.share(&label, count, part)?;
+    let states = states.into_iter().flat_map(|InJson(states)| states);
+    active.iter_mut().zip(states).for_each(|((trainer, _), state)| trainer.take(state));
+    Ok(())
+}
+
+/// An epoch of each network on the threads of this process: of errors, that it was cancelled comes first.
+fn epoch<O: Objective + Send>(active: &mut [Active<'_, '_, O>], monitor: &dyn Monitor) -> Result<()> {
+    let one = |(trainer, optional): &mut Active<'_, '_, O>| match trainer.epoch(monitor) {
+        Err(InferenceError::Diverged { .. }) if *optional => {
+            trainer.end(Ended::Diverged);
+            Ok(())
+        }
+        other => other,
+    };
+    let outcomes: Vec<Result<()>> = active.par_iter_mut().with_max_len(1).map(one).collect();
+    if outcomes.iter().any(|outcome| matches!(outcome, Err(InferenceError::Cancelled(_)))) {
+        return Err(Cancelled.into());
+    }
+    outcomes.into_iter().collect()
 }
 
 /// Ends the networks that can no longer beat their rivals: the loss given for each, and the best of those that have one.

@@ -233,6 +233,11 @@ impl<'a, O: Objective> Trainer<'a, O> {
         &self.state
     }
 
+    /// Goes on from the state that the same network has come to elsewhere.
+    pub fn take(&mut self, state: TrainerState) {
+        self.state = state;
+    }
+
     /// Epochs at most.
     pub fn epochs(&self) -> usize {
         self.epochs

@@ -1,23 +1,20 @@
-//! Without MPI: this process has all rows.
+//! Without MPI: there are no other processes.
 
-use super::{Block, Simulate, Simulated};
-use crate::{Error, Result, Session};
+use super::Leave;
+use crate::{Error, Result};
+use std::convert::Infallible;
+use tallsbi_data::{Cancelled, Team};
 
-/// This process alone.
+/// The processes of a job; there is none.
 #[derive(Debug)]
-pub struct Team(());
+pub struct Processes(Infallible);
 
-impl Team {
-    /// The only process there is.
-    pub fn alone() -> Self {
-        Self(())
-    }
-
+impl Processes {
     /// # Errors
-    /// When `mpirun` started several processes, which would all write the same file.
-    pub fn join() -> Result<Self> {
+    /// When `mpirun` started several processes, which would all write the same files.
+    pub fn join(_greeting: &str) -> Result<Option<Self>> {
         match super::launched() {
-            None => Ok(Self::alone()),
+            None => Ok(None),
             Some((_, size)) => Err(Error::Input {
                 origin: format!("started as {size} processes"),
                 message: "but this tallsbi was built without MPI; build it with the feature mpi, or give each process its shard"
@@ -26,35 +23,29 @@ impl Team {
         }
     }
 
-    /// How many processes there are.
-    pub fn size(&self) -> usize {
-        1
+    /// Ends the work of this process.
+    pub fn leave(&self, _: Leave<'_>, _: &dyn Fn()) -> Option<Error> {
+        match self.0 {}
     }
 
-    /// Whether another process leads. Never.
-    pub fn is_worker(&self) -> bool {
-        false
+    /// Ends all processes at once, where there are others.
+    pub fn abort() {}
+}
+
+impl Team for Processes {
+    fn size(&self) -> usize {
+        match self.0 {}
     }
 
-    /// What a worker does; there is none.
-    pub fn serve(
-        self,
-        _session: &Session<'_>,
-        _width: usize,
-        _simulate: std::result::Result<Simulate<'_>, String>,
-    ) -> Result<()> {
-        Ok(())
+    fn rank(&self) -> usize {
+        match self.0 {}
     }
 
-    /// Simulates a block.
-    pub fn simulate(
-        &self,
-        block: Block,
-        x: &mut [f32],
-        valid: &mut [u8],
-        _received: &dyn Fn(usize),
-        simulate: Simulate<'_>,
-    ) -> Result<Simulated> {
-        Ok(Simulated { invalid: simulate(block, x, valid)?, interrupted: false })
+    fn is_here(&self) -> bool {
+        match self.0 {}
+    }
+
+    fn exchange(&self, _: &str, _: Vec<u8>) -> std::result::Result<Vec<Vec<u8>>, Cancelled> {
+        match self.0 {}
     }
 }

@@ -1,182 +1,265 @@
 //! The processes of an MPI job.
 //!
-//! Each round the leader broadcasts a [`Header`]; for rows, every worker answers with a [`Report`] and, if it succeeded, its x and
-//! valid. All blocking, on the main thread. Whatever happens to the leader between rounds, dropping its [`Team`] tells the
-//! workers to stop; within a round it first takes in what they send. A panic ends the whole job: nothing else could free
-//! processes that wait for the one that died.
+//! There is one kind of communication: all give bytes to all. First a [`Header`] of each says where it is, then come the bytes. A process that leaves, be it
+//! that it is done, failed or was asked to stop, takes part in one last such exchange, which answers the one that the others wait in: so every process hears
+//! of the first failure at the first opportunity, and nobody waits for one that is gone. All calls are on the thread that joined.
 
-use super::{Block, Simulate, Simulated, part};
-use crate::{Error, Result, Session, one_line};
+use super::Leave;
+use crate::{Error, Result};
 use mpi::Threading;
+use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, Destination, Root, Source};
+use mpi::traits::{Communicator, CommunicatorCollectives};
+use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tallsbi_data::{Cancelled, Team};
 
-/// What the leader says: [`STOP`] or [`ROWS`], the first row, the number of rows.
+/// [`WORKING`] or how the process leaves, the number of bytes that follow, which exchange it is.
 type Header = [u64; 3];
-/// How a worker's part went: [`DONE`] or [`FAILED`], failed simulations (or bytes of the message), 1 if it was asked to stop.
-type Report = [u64; 3];
 
-const STOP: u64 = 0;
-const ROWS: u64 = 1;
-const DONE: u64 = 0;
-const FAILED: u64 = 1;
-const LEADER: i32 = 0;
+const WORKING: u64 = 0;
+const DONE: u64 = 1;
+const INTERRUPTED: u64 = 2;
+const FAILED: u64 = 3;
 
-/// Exit code of a job that a panic ended.
-const PANIC_CODE: i32 = 1;
+/// Bytes of each process that are exchanged at a time: MPI counts those of all in 31 bits.
+const ROUND_BYTES: usize = 1 << 28;
 
-/// The processes that simulate together.
-pub struct Team {
-    job: Option<Job>,
-}
+/// How long a process that failed or was asked to stop waits for the others to come to their next exchange.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Job {
-    world: SimpleCommunicator,
+/// Between looks at an exchange that others have not come to, at first and at most.
+const LOOKS: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(2)];
+
+/// Exit code of a job that one of its processes ended.
+const ABORTED: i32 = 1;
+
+struct World {
+    all: SimpleCommunicator,
     // Ends MPI when dropped.
     _universe: Universe,
 }
 
-impl Team {
-    /// This process alone.
-    pub fn alone() -> Self {
-        Self { job: None }
-    }
+thread_local! {
+    /// On the thread that joined.
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
 
-    /// The processes `mpirun` started, or this one alone. At most once in a process.
+/// The processes of a job, as one of them sees them.
+#[derive(Debug)]
+pub struct Processes {
+    size: usize,
+    rank: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Exchanges so far.
+    exchanges: u64,
+    /// Whether the last exchange has been: another process has left.
+    over: bool,
+    /// Why, if it is not that a process was asked to stop.
+    reason: Option<Error>,
+}
+
+/// What a process said in an exchange.
+struct Said {
+    header: Header,
+    bytes: Vec<u8>,
+}
+
+impl Processes {
+    /// The processes `mpirun` started; none if there is this one alone. At most once in a process. `greeting` is what the program
+    /// says of itself: all must say the same, of it and of their processors.
     ///
     /// # Errors
-    /// When MPI does not start.
-    pub fn join() -> Result<Self> {
+    /// When MPI does not start, or processes are of different kinds.
+    pub fn join(greeting: &str) -> Result<Option<Self>> {
         if super::launched().is_none() {
-            return Ok(Self::alone());
+            return Ok(None);
         }
-        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled).ok_or_else(|| Error::Input {
-            origin: "MPI".into(),
-            message: "does not start: it was started before".into(),
-        })?;
-        let world = universe.world();
-        Ok(Self { job: (world.size() > 1).then_some(Job { world, _universe: universe }) })
-    }
-
-    /// How many processes there are.
-    pub fn size(&self) -> usize {
-        self.job.as_ref().map_or(1, |job| job.world.size() as usize)
-    }
-
-    /// Whether another process leads.
-    pub fn is_worker(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| job.world.rank() != LEADER)
-    }
-
-    /// What a worker does until the leader says stop: simulate its part of every block, or say why it cannot. `width`: values
-    /// of x in a row.
-    pub fn serve(
-        self,
-        session: &Session<'_>,
-        width: usize,
-        simulate: std::result::Result<Simulate<'_>, String>,
-    ) -> Result<()> {
-        let Some(Job { world, .. }) = &self.job else { return Ok(()) };
-        let leader = world.process_at_rank(LEADER);
-        loop {
-            let mut header: Header = [STOP; 3];
-            leader.broadcast_into(&mut header);
-            let [kind, first, count] = header;
-            if kind == STOP {
-                return Ok(());
+        let failed = |message: String| Error::Input { origin: "MPI".into(), message };
+        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)
+            .ok_or_else(|| failed("does not start: it was started before".into()))?;
+        let all = universe.world();
+        let (size, rank) = (all.size() as usize, all.rank() as usize);
+        WORLD.set(Some(World { all, _universe: universe }));
+        let processes = Self { size, rank, state: Mutex::default() };
+        let greeting = format!("{greeting}, processor with {}", processor());
+        let said = processes.exchange("start", greeting.into_bytes());
+        match said.map(|said| said.iter().position(|other| *other != said[0])) {
+            Ok(None) => Ok(Some(processes)),
+            Ok(Some(other)) => {
+                WORLD.take();
+                Err(failed(format!(
+                    "process {other} has another program, other arguments or another kind of processor than process 0, and would not compute \
+                     the same; start the same on machines of one kind"
+                )))
             }
-            let rows = part(count as usize, world.rank() as usize, world.size() as usize);
-            let mut x = vec![0.0; rows.len() * width];
-            let mut valid = vec![0; rows.len()];
-            let block = Block { first: first + rows.start as u64, count: rows.len() };
-            let result = match &simulate {
-                Ok(simulate) => simulate(block, &mut x, &mut valid).map_err(|error| one_line(&error)),
-                Err(message) => Err(message.clone()),
-            };
-            let interrupted = u64::from(session.monitor.cancelled());
-            match result {
-                Ok(invalid) => {
-                    let report: Report = [DONE, invalid as u64, interrupted];
-                    leader.send(&report[..]);
-                    leader.send(&x[..]);
-                    leader.send(&valid[..]);
-                }
-                Err(error) => {
-                    let message = error.into_bytes();
-                    let report: Report = [FAILED, message.len() as u64, interrupted];
-                    leader.send(&report[..]);
-                    leader.send(&message[..]);
-                }
-            }
+            Err(Cancelled) => Err(failed("processes do not start the same program".into())),
         }
     }
 
-    /// Simulates a block on all processes; for the leader. `received` is told of rows that came from workers.
-    ///
-    /// # Errors
-    /// The first process's error, with its rank where it is a worker's.
-    pub fn simulate(
-        &self,
-        block: Block,
-        x: &mut [f32],
-        valid: &mut [u8],
-        received: &dyn Fn(usize),
-        simulate: Simulate<'_>,
-    ) -> Result<Simulated> {
-        let Some(Job { world, .. }) = &self.job else {
-            return Ok(Simulated { invalid: simulate(block, x, valid)?, interrupted: false });
+    /// Ends the work of this process: waits until all others do, and returns what ended it if that was elsewhere. If they do not, although this one has
+    /// something to end all for, `give_up` is called and all processes are ended.
+    pub fn leave(&self, how: Leave<'_>, give_up: &dyn Fn()) -> Option<Error> {
+        let (kind, message) = match how {
+            Leave::Done => (DONE, ""),
+            Leave::Interrupted => (INTERRUPTED, ""),
+            Leave::Failed(message) => (FAILED, message),
         };
-        let size = world.size() as usize;
-        let width = x.len() / block.count.max(1);
-        let mut header: Header = [ROWS, block.first, block.count as u64];
-        world.process_at_rank(LEADER).broadcast_into(&mut header);
-        let own = part(block.count, 0, size);
-        let own_block = Block { first: block.first, count: own.len() };
-        let mut total = simulate(own_block, &mut x[..own.len() * width], &mut valid[..own.len()])
-            .map(|invalid| Simulated { invalid, interrupted: false });
-        // Also after an error: workers wait until what they send is taken.
-        for rank in 1..size {
-            let rows = part(block.count, rank, size);
-            let x = &mut x[rows.start * width..rows.end * width];
-            let theirs = receive(world, rank as i32, x, &mut valid[rows.clone()]);
-            received(rows.len());
-            total = match (total, theirs) {
-                (Ok(a), Ok(b)) => {
-                    Ok(Simulated { invalid: a.invalid + b.invalid, interrupted: a.interrupted || b.interrupted })
-                }
-                (Err(error), _) | (_, Err(error)) => Err(error),
-            };
+        if !self.state().over {
+            let patience = (kind != DONE).then_some((PATIENCE, give_up));
+            let said = self.all(kind, "end", message.as_bytes(), patience);
+            self.understand(&said);
         }
-        total
+        WORLD.take();
+        self.state().reason.take()
+    }
+
+    /// Ends all processes at once, from the thread that joined.
+    pub fn abort() {
+        WORLD.with_borrow(|world| world.as_ref().map(|world| world.all.abort(ABORTED)));
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether all are where this process is, and work; else notes why the work is over.
+    fn understand(&self, said: &[Said]) -> bool {
+        let apart = said.iter().any(|other| other.header[2] != said[self.rank].header[2]);
+        let kinds = || said.iter().map(|other| other.header[0]);
+        let mut state = self.state();
+        if kinds().all(|kind| kind == WORKING) && !apart {
+            return true;
+        }
+        state.over = true;
+        state.reason = match kinds().position(|kind| kind == FAILED) {
+            Some(rank) => {
+                Some(Error::Process { rank, message: String::from_utf8_lossy(&said[rank].bytes).into_owned() })
+            }
+            None if kinds().all(|kind| kind == DONE) || kinds().any(|kind| kind == INTERRUPTED) => None,
+            None => Some(Error::Input {
+                origin: "MPI".into(),
+                message: "the processes do not do the same: do all machines see the same files?".into(),
+            }),
+        };
+        false
+    }
+
+    /// What all say.
+    fn all(&self, kind: u64, label: &str, own: &[u8], patience: Option<(Duration, &dyn Fn())>) -> Vec<Said> {
+        let place = {
+            let mut state = self.state();
+            state.exchanges += 1;
+            place(label, state.exchanges)
+        };
+        WORLD.with_borrow(|world| {
+            let all = &world.as_ref().expect("on the thread that joined, before it left").all;
+            let headers = headers(all, [kind, own.len() as u64, place], patience);
+            let lengths: Vec<usize> = headers.iter().map(|header| header[1] as usize).collect();
+            let bytes = contents(all, own, &lengths);
+            headers.into_iter().zip(bytes).map(|(header, bytes)| Said { header, bytes }).collect()
+        })
     }
 }
 
-/// Takes in a worker's part of a block.
-fn receive(world: &SimpleCommunicator, rank: i32, x: &mut [f32], valid: &mut [u8]) -> Result<Simulated> {
-    let worker = world.process_at_rank(rank);
-    let mut report: Report = [DONE; 3];
-    worker.receive_into(&mut report[..]);
-    let [outcome, number, interrupted] = report;
-    if outcome == FAILED {
-        let mut message = vec![0u8; number as usize];
-        worker.receive_into(&mut message[..]);
-        return Err(Error::Process { rank: rank as usize, message: String::from_utf8_lossy(&message).into_owned() });
+impl Team for Processes {
+    fn size(&self) -> usize {
+        self.size
     }
-    worker.receive_into(x);
-    worker.receive_into(valid);
-    Ok(Simulated { invalid: number as usize, interrupted: interrupted != 0 })
+
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn is_here(&self) -> bool {
+        WORLD.with_borrow(Option::is_some)
+    }
+
+    fn exchange(&self, label: &str, own: Vec<u8>) -> std::result::Result<Vec<Vec<u8>>, Cancelled> {
+        if self.state().over {
+            return Err(Cancelled);
+        }
+        let said = self.all(WORKING, label, &own, None);
+        if self.understand(&said) { Ok(said.into_iter().map(|said| said.bytes).collect()) } else { Err(Cancelled) }
+    }
 }
 
-impl Drop for Team {
-    fn drop(&mut self) {
-        let Some(Job { world, .. }) = &self.job else { return };
-        if std::thread::panicking() {
-            world.abort(PANIC_CODE);
+/// The headers of all. Looks now and then instead of waiting in MPI, which would keep a core busy that others compute on.
+fn headers(all: &SimpleCommunicator, own: Header, patience: Option<(Duration, &dyn Fn())>) -> Vec<Header> {
+    let mut flat = vec![0u64; own.len() * all.size() as usize];
+    mpi::request::scope(|scope| {
+        let started = Instant::now();
+        let mut look = LOOKS[0];
+        let mut request = all.immediate_all_gather_into(scope, &own[..], &mut flat[..]);
+        while let Err(pending) = request.test() {
+            request = pending;
+            if let Some((_, give_up)) = patience.filter(|(patience, _)| started.elapsed() > *patience) {
+                give_up();
+                all.abort(ABORTED);
+            }
+            std::thread::sleep(look);
+            look = (2 * look).min(LOOKS[1]);
         }
-        if world.rank() == LEADER {
-            let mut header: Header = [STOP; 3];
-            world.process_at_rank(LEADER).broadcast_into(&mut header);
+    });
+    flat.chunks_exact(own.len()).map(|header| [header[0], header[1], header[2]]).collect()
+}
+
+/// The bytes of all, of which all know the lengths.
+fn contents(all: &SimpleCommunicator, own: &[u8], lengths: &[usize]) -> Vec<Vec<u8>> {
+    let round_bytes = ROUND_BYTES / lengths.len();
+    let most = lengths.iter().max().copied().unwrap_or(0);
+    let mut contents: Vec<Vec<u8>> = lengths.iter().map(|&length| Vec::with_capacity(length)).collect();
+    for start in (0..most).step_by(round_bytes) {
+        let within = |length: usize| length.min(start)..length.min(start + round_bytes);
+        let counts: Vec<i32> = lengths.iter().map(|&length| within(length).len() as i32).collect();
+        let places: Vec<i32> = counts
+            .iter()
+            .scan(0, |end, count| {
+                *end += count;
+                Some(*end - count)
+            })
+            .collect();
+        let mut round = vec![0u8; counts.iter().sum::<i32>() as usize];
+        let mut partition = PartitionMut::new(&mut round[..], &counts[..], &places[..]);
+        all.all_gather_varcount_into(&own[within(own.len())], &mut partition);
+        for ((content, &count), &place) in contents.iter_mut().zip(&counts).zip(&places) {
+            content.extend_from_slice(&round[place as usize..(place + count) as usize]);
         }
+    }
+    contents
+}
+
+/// A number for the exchange `number`, of this label: FNV-1a.
+fn place(label: &str, number: u64) -> u64 {
+    let bytes = label.bytes().chain(number.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// What decides the rounding of this processor: kernels are chosen by it at run time.
+fn processor() -> String {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let known = [
+            ("sse4.1", is_x86_feature_detected!("sse4.1")),
+            ("avx", is_x86_feature_detected!("avx")),
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+            ("avx512bw", is_x86_feature_detected!("avx512bw")),
+            ("avx512cd", is_x86_feature_detected!("avx512cd")),
+            ("avx512dq", is_x86_feature_detected!("avx512dq")),
+            ("avx512vl", is_x86_feature_detected!("avx512vl")),
+        ];
+        known.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::env::consts::ARCH.into()
     }
 }

@@ -16,6 +16,6 @@ pub use observations::{ReadObservations, Taker, read_observations};
 pub use parameters::Parameters;
 pub use posterior::{convergence_attributes, posterior_attributes, reference_attributes, told_prior};
 pub use refined::{refined_posterior, write_refined};
-pub use simulate::{of_task, serve, simulate_file, training_set_spec};
+pub use simulate::{of_task, simulate_file, training_set_spec};
 pub use simulation_log::SimulationLog;
 pub use train::{Limits, train_file};

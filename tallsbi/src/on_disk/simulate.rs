@@ -1,13 +1,12 @@
 //! Simulation into a training set that survives interruptions.
 
 use super::Parameters;
-use crate::distributed::{Block, Team};
 use crate::simulate::simulate_rows;
-use crate::{Result, Session};
+use crate::{Error, Result, Session};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;
-use tallsbi_data::{Cancelled, Monitor, Progress, Stage};
+use tallsbi_data::{Cancelled, Monitor, Progress, Stage, Team};
 use tallsbi_files::{Existing, Opened, Provenance, RowRange, Summary, TrainingSet, TrainingSetSpec, TrainingSetWriter};
 use tallsbi_simulators::Task;
 use tallsbi_simulators::external::ModelSource;
@@ -71,19 +70,22 @@ pub(super) fn task_of(set: &TrainingSet) -> Option<Box<dyn Task>> {
 }
 
 /// Simulates a training set into `output`, or continues what an interrupted run left there. Returns what it holds, and rows
-/// a second if there was anything to do. All processes of `team` simulate, this one writes.
+/// a second if there was anything to do. Where several processes work together all simulate, and the first writes and says what it wrote.
 ///
 /// # Errors
 /// When the file cannot be written or is of another run, or the monitor asked to stop: what was simulated is kept then.
 pub fn simulate_file(
     session: &Session<'_>,
-    team: &Team,
     (task, parameters): (&dyn Task, &Parameters),
     spec: TrainingSetSpec,
     output: &Path,
     existing: Existing,
 ) -> Result<(Summary, Option<f64>)> {
     let (rows, n_obs) = (spec.rows, spec.n_obs.unwrap_or(1));
+    if !session.monitor.leads() {
+        let blocks = Blocks { session, task, parameters, rows, n_obs };
+        return Ok((blocks.follow()?, None));
+    }
     let mut provenance = of_task(session.provenance(task.name()), task)?;
     if let Parameters::Given { path, .. } = parameters {
         provenance = provenance.with_parent(path)?;
@@ -91,6 +93,7 @@ pub fn simulate_file(
     match TrainingSetWriter::open(output, existing, spec, provenance)? {
         Opened::Complete(summary) => {
             tracing::info!("{} is complete already", output.display());
+            say(session.monitor, Next::Complete(summary))?;
             Ok((summary, None))
         }
         Opened::Writing(mut writer) => {
@@ -98,38 +101,18 @@ pub fn simulate_file(
             if first > 0 {
                 tracing::info!("continuing at row {first} of {}", rows.count);
             }
-            Blocks { session, team, task, parameters, rows, n_obs }.simulate(&mut writer)?;
+            Blocks { session, task, parameters, rows, n_obs }.simulate(&mut writer)?;
             let rate = (rows.count - first) as f64 / started.elapsed().as_secs_f64().max(1e-9);
-            Ok((writer.finish()?, Some(rate)))
+            let summary = writer.finish()?;
+            say(session.monitor, Next::Complete(summary))?;
+            Ok((summary, Some(rate)))
         }
     }
-}
-
-/// What a process does that works for another: simulates its part of each block, or says why it cannot.
-///
-/// # Errors
-/// Of communication.
-pub fn serve(
-    session: &Session<'_>,
-    team: Team,
-    work: std::result::Result<(Box<dyn Task>, Parameters), String>,
-    n_obs: usize,
-) -> Result<()> {
-    let (task, parameters) = match work {
-        Ok(work) => work,
-        Err(error) => return team.serve(session, 0, Err(error)),
-    };
-    let simulate = |block: Block, x: &mut [f32], valid: &mut [u8]| {
-        let theta = parameters.rows(task.prior(), session.key(), block.first, block.count);
-        simulate_rows(task.as_ref(), n_obs, session.key(), block.first, &theta, (x, valid), &Stage::silent())
-    };
-    team.serve(session, n_obs * task.dim_x(), Ok(&simulate))
 }
 
 /// A run, block by block.
 struct Blocks<'a> {
     session: &'a Session<'a>,
-    team: &'a Team,
     task: &'a dyn Task,
     parameters: &'a Parameters,
     rows: RowRange,
@@ -138,57 +121,110 @@ struct Blocks<'a> {
 
 impl Blocks<'_> {
     fn simulate(&self, writer: &mut TrainingSetWriter) -> Result<()> {
-        let Self { session, team, task, parameters, rows, n_obs } = self;
+        let Self { session, task, rows, n_obs, .. } = self;
+        let processes = session.monitor.sharing();
         let (width, m) = (n_obs * task.dim_x(), task.prior().dim());
         let chunk = writer.chunk_rows();
         let most = (BLOCK_BYTES / (4 * (width + m)) / chunk).max(1) * chunk;
         let mut size = chunk;
-        let (mut invalid, mut interrupted) = (0, false);
-        if team.size() > 1 {
-            tracing::info!("simulating on {} processes", team.size());
+        let mut invalid = 0;
+        if processes > 1 {
+            tracing::info!("simulating on {processes} processes");
         }
         let (steady, name) = (Steady(session.monitor), format!("simulate {}", task.name()));
         // Blocks of a program of the user's may take long; those of several processes end together.
-        let long = task.source().is_some_and(|source| source.keep.is_some()) && team.size() == 1;
+        let long = task.source().is_some_and(|source| source.keep.is_some()) && processes == 1;
         let monitor = if long { session.monitor } else { &steady as &dyn Monitor };
         let stage = monitor.stage(&name, "rows", rows.count);
         stage.advance(writer.next_row());
         while writer.next_row() < rows.count {
-            if interrupted || session.monitor.cancelled() {
+            if session.monitor.cancelled() {
                 writer.checkpoint()?;
                 return Err(Cancelled.into());
             }
             let started = Instant::now();
             let next = writer.next_row();
-            let block = Block { first: rows.first + next, count: (rows.count - next).min(size as u64) as usize };
-            let theta = parameters.rows(task.prior(), session.key(), block.first, block.count);
-            let mut x = vec![0.0; block.count * width];
-            let mut valid = vec![0; block.count];
-            let part = |part: Block, x: &mut [f32], valid: &mut [u8]| {
-                let start = (part.first - block.first) as usize;
-                let theta = &theta[start * m..(start + part.count) * m];
-                simulate_rows(*task, *n_obs, session.key(), part.first, theta, (x, valid), &stage)
-            };
-            let received = |rows: usize| stage.advance(rows as u64);
-            let simulated = match team.simulate(block, &mut x, &mut valid, &received, &part) {
+            let count = (rows.count - next).min(size as u64) as usize;
+            let block = say(session.monitor, Next::Block { first: rows.first + next, count });
+            let block = match block.and_then(|()| self.block(rows.first + next, count, &stage)) {
                 Ok(simulated) => simulated,
                 Err(error) => {
                     writer.checkpoint()?;
                     return Err(error);
                 }
             };
-            interrupted = simulated.interrupted;
-            invalid += simulated.invalid;
+            invalid += block.failed;
             if invalid > 0 {
                 stage.advance_noting(0, &format!("{invalid} failed"));
             }
-            writer.append(&theta, &x, &valid)?;
-            let wanted = block.count as f64 * BLOCK_SECONDS / started.elapsed().as_secs_f64().max(1e-6);
+            writer.append(&block.theta, &block.x, &block.valid)?;
+            let wanted = count as f64 * BLOCK_SECONDS / started.elapsed().as_secs_f64().max(1e-6);
             size = ((wanted as usize / chunk).max(1) * chunk).min(most);
         }
         Ok(())
     }
+
+    /// The rows from number `first` on.
+    fn block(&self, first: u64, count: usize, stage: &Stage<'_>) -> Result<Block> {
+        let Self { session, task, parameters, n_obs, .. } = self;
+        let theta = parameters.rows(task.prior(), session.key(), first, count);
+        let (mut x, mut valid) = (vec![0.0; count * n_obs * task.dim_x()], vec![0; count]);
+        let failed = simulate_rows(*task, *n_obs, session.key(), first, &theta, (&mut x, &mut valid), stage)?;
+        Ok(Block { theta, x, valid, failed })
+    }
+
+    /// What a process does that does not write: its part of each block, until the first says what was written.
+    fn follow(&self) -> Result<Summary> {
+        let steady = Steady(self.session.monitor);
+        let stage = (&steady as &dyn Monitor).stage("", "rows", self.rows.count);
+        loop {
+            self.session.monitor.check()?;
+            match heard(self.session.monitor)? {
+                Next::Block { first, count } => self.block(first, count, &stage).map(|_| ())?,
+                Next::Complete(summary) => return Ok(summary),
+            }
+        }
+    }
 }
+
+/// Rows: θ, x, which are valid, and how many are not.
+struct Block {
+    theta: Vec<f32>,
+    x: Vec<f32>,
+    valid: Vec<u8>,
+    failed: usize,
+}
+
+/// What the process that writes does next.
+#[derive(Clone, Copy)]
+enum Next {
+    Block { first: u64, count: usize },
+    Complete(Summary),
+}
+
+/// Tells the other processes what comes next.
+fn say(monitor: &dyn Monitor, next: Next) -> Result<()> {
+    monitor.lead(NEXT, || {
+        Ok::<_, Error>(match next {
+            Next::Block { first, count } => (true, first, count as u64),
+            Next::Complete(Summary { rows, invalid }) => (false, rows, invalid),
+        })
+    })?;
+    Ok(())
+}
+
+/// Hears it.
+fn heard(monitor: &dyn Monitor) -> Result<Next> {
+    let (goes_on, a, b): (bool, u64, u64) = monitor.lead(NEXT, || Err(Error::from(Cancelled)))?;
+    Ok(if goes_on {
+        Next::Block { first: a, count: b as usize }
+    } else {
+        Next::Complete(Summary { rows: a, invalid: b })
+    })
+}
+
+/// What processes call this exchange.
+const NEXT: &str = "what to simulate";
 
 /// Tells progress but lets a block come to its end: what was simulated is kept, and the monitor is asked between blocks.
 struct Steady<'a>(&'a dyn Monitor);
@@ -200,5 +236,9 @@ impl Monitor for Steady<'_> {
 
     fn cancelled(&self) -> bool {
         false
+    }
+
+    fn team(&self) -> &dyn Team {
+        self.0.team()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use tallsbi_data::{Prior, XTransform};
+use tallsbi_data::{InJson, Prior, XTransform};
 use tallsbi_files::{Existing, FileError, OutputFile, Provenance, TrainingSet};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::TrainedModel;
@@ -51,7 +51,10 @@ pub fn train_file(
     let provenance = session.provenance(&set.provenance().task).with_parent(data)?;
     let parents: Vec<&str> = provenance.parents.iter().map(|parent| parent.sha256.as_str()).collect();
     let fingerprint = fingerprint(&json!(parents), limits.rows, options, session.seed);
-    let resume = if existing == Existing::Resume { read_checkpoint(&path)? } else { None };
+    // That of the process that writes, where several train together.
+    let left = || if existing == Existing::Resume { read_checkpoint(&path) } else { Ok(None) };
+    let resume = session.monitor.lead("checkpoint", || Ok::<_, Error>(left()?.map(InJson)))?;
+    let resume = resume.map(|InJson(checkpoint)| checkpoint);
     let storage = storage(&set, limits, output);
     let rows = FileRows { set: &set, limit: limits.rows };
     let prepared = TrainingData::read(&rows, options, session.key(), &storage)

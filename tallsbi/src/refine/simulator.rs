@@ -101,7 +101,15 @@ impl<'a> Simulator<'a> {
         let (mut x, mut valid) = (Vec::new(), Vec::new());
         for (index, theta) in theta.axis_chunks_iter(Axis(0), BLOCK).enumerate() {
             let first = first_row + (index * BLOCK) as u64;
-            let (values, flags) = match log.recall(first, theta) {
+            // Where several processes simulate together, the first remembers.
+            let known = || {
+                let block = log.recall(first, theta);
+                Ok::<_, InferenceError>(block.map(|(x, valid)| (x.into_iter().collect::<Vec<f32>>(), valid)))
+            };
+            let d = self.task.dim_x();
+            let shaped =
+                |(x, valid): (Vec<f32>, Vec<bool>)| Some((Array2::from_shape_vec((valid.len(), d), x).ok()?, valid));
+            let (values, flags) = match self.monitor.lead("simulations kept", known)?.and_then(shaped) {
                 Some(block) => block,
                 None => {
                     let (values, flags) = self.run(theta, first, key)?;

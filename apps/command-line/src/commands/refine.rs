@@ -115,7 +115,7 @@ impl RefineArguments {
 
     /// Where simulations are kept until the refinement is done.
     fn log(&self, context: &Context, named: &TaskArguments, task: &dyn Task) -> Result<SimulationLog> {
-        let output = &self.output.output;
+        let output = &context.place(&self.output.output);
         let left = SimulationLog::path(output);
         if left.exists() && self.output.existing() == Existing::Refuse {
             return Err(usage(format!(
@@ -136,7 +136,7 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     let named = arguments.task.of(base.as_ref())?;
     let task = named.build()?;
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
-        OutputFile::check(target, arguments.output.existing())?;
+        OutputFile::check(&context.place(target), arguments.output.existing())?;
     }
     let taker = Taker { dim_x: task.dim_x(), window: task.signal_window(), gaps: Gaps::Refused, comparable: false };
     let taken = (taker, &arguments.recording.options());
@@ -174,9 +174,9 @@ fn write(
     for parent in [&arguments.model, &arguments.simulations].into_iter().flatten() {
         provenance = provenance.with_parent(parent)?;
     }
-    write_refined(&arguments.output.output, existing, refined, options, &provenance)?;
+    write_refined(&context.place(&arguments.output.output), existing, refined, options, &provenance)?;
     if let Some(path) = &arguments.posterior {
-        refined_posterior(refined, x, options, seconds, provenance)?.write(path, existing)?;
+        refined_posterior(refined, x, options, seconds, provenance)?.write(&context.place(path), existing)?;
     }
     Ok(())
 }

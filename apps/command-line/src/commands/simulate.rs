@@ -8,9 +8,8 @@ use clap::Args;
 use serde_json::json;
 use std::num::NonZeroU64;
 use tallsbi::Task;
-use tallsbi::distributed::Team;
 use tallsbi::files::{RowRange, Summary, TrainingSetSpec};
-use tallsbi::on_disk::{Parameters, serve, simulate_file, training_set_spec};
+use tallsbi::on_disk::{Parameters, simulate_file, training_set_spec};
 
 /// Simulate a training set: parameters from the prior, observations from the simulator
 ///
@@ -41,22 +40,12 @@ pub struct SimulateArguments {
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &SimulateArguments) -> Result<()> {
-    let team = Team::join()?;
-    let work = arguments.work();
     let bars = context.monitor();
     let session = context.session(&bars);
-    if team.is_worker() {
-        return Ok(serve(
-            &session,
-            team,
-            work.map_err(|error| tallsbi::one_line(error.as_ref())),
-            arguments.n_obs.unwrap_or(1),
-        )?);
-    }
-    let (task, parameters) = work?;
+    let (task, parameters) = arguments.work()?;
     let spec = spec(arguments, task.as_ref(), &parameters)?;
     let (output, existing) = (&arguments.output.output, arguments.output.existing());
-    let written = simulate_file(&session, &team, (task.as_ref(), &parameters), spec, output, existing);
+    let written = simulate_file(&session, (task.as_ref(), &parameters), spec, output, existing);
     let (summary, rate) = resumable(written, &format!("what was simulated is kept, {RESUME}"))?;
     report(context, arguments, task.as_ref(), (summary, rate))
 }

@@ -84,10 +84,15 @@ pub fn run(context: &Context, arguments: &StudyArguments) -> Result<()> {
         _ => return Err(usage("--reference-data goes with benchmarks only")),
     }
     study.validate()?;
-    let _lock = prepare(output, arguments)?;
-    write(&output.join("study.toml"), toml::to_string(&study)?.as_bytes())?;
+    let _lock = if context.leads() { Some(prepare(output, arguments)?) } else { None };
+    if context.leads() {
+        write(&output.join("study.toml"), toml::to_string(&study)?.as_bytes())?;
+    }
     let bars = context.monitor();
     let results = resumable(study.run(&context.session(&bars), &preset, output), RESUME)?;
+    if !context.leads() {
+        return Ok(());
+    }
     write(&output.join(RESULTS), &serde_json::to_vec_pretty(&results)?)?;
     let path = report::write(&results, output)?;
     context.print(summary(&results, &path), || json!({ "report": path.display().to_string(), "results": results }))

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tallsbi::Session;
+use tallsbi::data::InJson;
 use tallsbi::files::sha256_file;
 
 /// Hexadecimal digits of a key that name its folder.
@@ -20,6 +21,9 @@ const KEY_DIGITS: usize = 12;
 
 /// What a finished step leaves beside its files.
 const RECORD: &str = "step.json";
+
+/// How long file systems may take to show other machines what was written.
+const SEEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Changes to what steps compute, between versions of the program, are counted here: old results are not taken for new ones.
 const REVISION: u32 = 1;
@@ -90,9 +94,9 @@ impl<'a> Graph<'a> {
         format!("steps/{}-{}", node.step.name, &node.key[..KEY_DIGITS])
     }
 
-    fn partial(&self, index: usize) -> PathBuf {
+    fn partial(&self, index: usize) -> String {
         let node = &self.nodes[index];
-        self.root.join(format!("steps/.{}-{}.partial", node.step.name, &node.key[..KEY_DIGITS]))
+        format!("steps/.{}-{}.partial", node.step.name, &node.key[..KEY_DIGITS])
     }
 
     /// The record of a step that is done, and whose files are as it left them.
@@ -114,9 +118,15 @@ impl<'a> Graph<'a> {
     /// # Errors
     /// The first step that fails, with its name; what was done before it stays.
     pub fn run(self, session: &Session<'_>) -> Result<Vec<StepRecord>> {
-        let steps = self.root.join("steps");
-        std::fs::create_dir_all(&steps).with_context(|| format!("{}: cannot be created", steps.display()))?;
-        let done: Vec<Option<StepRecord>> = (0..self.nodes.len()).map(|i| self.record(i)).collect();
+        let leads = session.monitor.leads();
+        let found = || -> Result<_> {
+            let steps = self.root.join("steps");
+            std::fs::create_dir_all(&steps).with_context(|| format!("{}: cannot be created", steps.display()))?;
+            Ok(InJson((0..self.nodes.len()).map(|i| self.record(i)).collect()))
+        };
+        let InJson(done): InJson<Vec<Option<StepRecord>>> = session.monitor.lead("steps that are done", found)?;
+        // Where several processes work together only the first leaves something: the others write into a folder of their own.
+        let own = (!leads).then(tempfile::tempdir).transpose().context("no temporary folder can be made")?;
         let mut clock =
             Clock::new(self.nodes.iter().zip(&done).filter(|(_, done)| done.is_none()).map(|(n, _)| n.step.cost));
         let total = self.nodes.len();
@@ -124,7 +134,9 @@ impl<'a> Graph<'a> {
         if reused > 0 {
             tracing::info!("{reused} of {total} steps are done already");
         }
-        let folders: Vec<(String, PathBuf)> = (0..total).map(|i| (self.relative(i), self.partial(i))).collect();
+        let at = own.as_ref().map_or(self.root.as_path(), tempfile::TempDir::path).to_owned();
+        let folders: Vec<(String, PathBuf)> =
+            (0..total).map(|i| (self.relative(i), at.join(self.partial(i)))).collect();
         let mut records = Vec::with_capacity(total);
         for (index, (node, done)) in self.nodes.into_iter().zip(done).enumerate() {
             if let Some(record) = done {
@@ -134,12 +146,45 @@ impl<'a> Graph<'a> {
             session.monitor.check()?;
             tracing::info!("step {} of {total}: {}{}", index + 1, node.step.name, clock.left());
             let (folder, partial) = &folders[index];
-            let record = execute(&self.root, folder, partial, node)?;
+            // All begin after the first has finished the step before.
+            session.monitor.lead(&node.step.name, || Ok::<_, anyhow::Error>(()))?;
+            let record = if leads {
+                execute(&self.root, folder, partial, node)?
+            } else {
+                let inputs = node.step.inputs.iter().map(|id| self.root.join(&folders[id.0].0));
+                inputs.into_iter().try_for_each(|folder| wait_for(&folder))?;
+                attend(folder, partial, node)?
+            };
             clock.finish(record.seconds);
             records.push(record);
         }
+        session.monitor.lead("all steps", || Ok::<_, anyhow::Error>(()))?;
         Ok(records)
     }
+}
+
+/// A step in a process that leaves nothing: its files are there for as long as the step itself reads them.
+fn attend(folder: &str, partial: &Path, node: Node<'_>) -> Result<StepRecord> {
+    let started = Instant::now();
+    std::fs::create_dir_all(partial).with_context(|| format!("{}: cannot be created", partial.display()))?;
+    (node.step.action)(partial).with_context(|| format!("step {}", node.step.name))?;
+    std::fs::remove_dir_all(partial).with_context(|| format!("{}: cannot be removed", partial.display()))?;
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(StepRecord { name: node.step.name, key: node.key, folder: folder.to_owned(), seconds })
+}
+
+/// Waits until a folder that another machine made is seen here, too.
+fn wait_for(folder: &Path) -> Result<()> {
+    let started = Instant::now();
+    while !folder.exists() {
+        anyhow::ensure!(
+            started.elapsed() < SEEN_WITHIN,
+            "{}: is not seen by all processes; use a folder that all machines share",
+            folder.display()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn execute(root: &Path, folder: &str, partial: &Path, node: Node<'_>) -> Result<StepRecord> {

@@ -16,7 +16,6 @@ use std::time::Instant;
 use tallsbi::calibration::Drawn;
 use tallsbi::data::{Prior, SignalWindow};
 use tallsbi::diagnostics::sbc::RankOptions;
-use tallsbi::distributed::Team;
 use tallsbi::files::{Existing, Gaps, Header, Observations, Posterior, RowRange, RunAttributes, TrainingSet};
 use tallsbi::inference::refine::Verdict;
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
@@ -87,8 +86,7 @@ pub fn units(task: Option<&dyn Task>, prior: &Prior) -> Vec<String> {
 /// Simulates `rows` rows of `n_obs` observations into a training set; continues where it was interrupted.
 pub fn simulation(session: &Session<'_>, task: &dyn Task, rows: u64, n_obs: usize, output: &Path) -> Result<()> {
     let spec = training_set_spec(task, RowRange::whole(rows), Some(n_obs), &Parameters::Prior, serde_json::Map::new());
-    Ok(simulate_file(session, &Team::alone(), (task, &Parameters::Prior), spec, output, Existing::Resume)
-        .map(|_| ())?)
+    Ok(simulate_file(session, (task, &Parameters::Prior), spec, output, Existing::Resume).map(|_| ())?)
 }
 
 /// Trains; continues where it was interrupted.

@@ -56,6 +56,10 @@ impl OdeSimulator {
             (span.clone(), message.into())
         })?;
         let (model, code, code_span) = compile(code, file, &span, place)?;
+        if model.has_mass() && method == Method::Tsit45 {
+            let message = "ode.method: tsit45 is explicit and solves no equations with a mass matrix; take bdf, tr_bdf2 or esdirk34";
+            return Err((span, message.into()));
+        }
         let default = Solver::default();
         let solver = Solver {
             method,

@@ -5,11 +5,12 @@ use crate::commands::reference::ChainArguments;
 use crate::context::Context;
 use anyhow::Result;
 use clap::Args;
-use ndarray::{Array2, Array3, Axis};
+use ndarray::{Array2, Array3};
 use rayon::prelude::*;
 use serde_json::json;
 use std::num::NonZeroUsize;
-use tallsbi::data::{Purpose, Quiet, Silent};
+use std::ops::Range;
+use tallsbi::data::{Monitor, Purpose, Quiet, Silent};
 use tallsbi::diagnostics::sbc::{RankOptions, sbc};
 use tallsbi::sample_reference;
 use tallsbi::simulators::Rows;
@@ -54,7 +55,7 @@ pub fn reference(context: &Context, arguments: &ReferenceCalibrationArguments) -
     let bar = context.bar("calibrate", "posteriors", pairs as u64);
     let bars = context.monitor();
     let monitor = Quiet(&bars);
-    let of_pair = |pair: usize| -> Result<(Array2<f64>, f64)> {
+    let of_pair = |pair: usize| -> Result<(Vec<f64>, f64)> {
         let rows = Rows {
             theta: theta.slice(ndarray::s![pair..=pair, ..]),
             n_obs,
@@ -67,14 +68,15 @@ pub fn reference(context: &Context, arguments: &ReferenceCalibrationArguments) -
         let posterior =
             sample_reference(task, x.view(), method, &options, retries, key.indexed(pair as u64), &monitor)?;
         bar.advance(1);
-        let (chains, draws, _) = posterior.samples.dim();
         let rhat = posterior.rhat();
-        Ok((posterior.samples.into_shape_with_order((chains * draws, m))?, rhat))
+        Ok((posterior.samples.into_iter().collect(), rhat))
     };
-    let results = (0..pairs).into_par_iter().map(of_pair).collect::<Result<Vec<_>>>()?;
+    let several = |pairs: Range<usize>| pairs.into_par_iter().map(of_pair).collect::<Result<Vec<_>>>();
+    let results: Vec<(Vec<f64>, f64)> =
+        (&bars as &dyn Monitor).share("reference posteriors", pairs, several)?.into_iter().flatten().collect();
     bar.finish();
-    let views: Vec<_> = results.iter().map(|(samples, _)| samples.view()).collect();
-    let draws: Array3<f64> = ndarray::stack(Axis(0), &views)?;
+    let all: Vec<f64> = results.iter().flat_map(|(samples, _)| samples.iter().copied()).collect();
+    let draws = Array3::from_shape_vec((pairs, all.len() / (pairs * m), m), all)?;
     let rhats: Vec<f64> = results.iter().map(|(_, rhat)| *rhat).collect();
     let largest = rhats.iter().copied().fold(1.0, f64::max);
     let result = sbc(theta.view(), draws.view(), &RankOptions::default(), key, &Silent)?;
