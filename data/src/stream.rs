@@ -73,6 +73,8 @@ pub enum Purpose {
     Replication = 31,
     /// Conditions that observations are simulated under.
     Condition = 32,
+    /// Location parameters given all others.
+    Location = 33,
 }
 
 /// A node in the tree of random streams.

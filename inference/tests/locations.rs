@@ -1,11 +1,12 @@
 //! Location parameters: likelihoods whose networks do not see what only moves observations.
 
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rand_distr::{Distribution, StandardNormal};
 use tallsbi_data::{LatentMap, Location, Prior, Purpose, Silent, StreamKey};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::{Covariance, LikelihoodModel, PreparedModel, TrainedModel};
-use tallsbi_inference::tempering::{Likelihood, Local};
+use tallsbi_inference::sample::{SampleRequest, Samples};
+use tallsbi_inference::tempering::{Likelihood, Local, TemperingOptions, sample_tempered};
 use tallsbi_inference::train::{
     Architecture, DensityForm, LikelihoodOptions, OptimizerOptions, TrainOptions, TrainingData, train,
 };
@@ -130,4 +131,72 @@ fn what_the_rows_contradict_is_refused() {
     assert!(message.contains("locations") && message.contains("contradicts"), "{message}");
     let twice = options(2, STEPS);
     assert!(data(1, &twice).is_err());
+}
+
+/// The integral over b by a fine sum of the likelihood with b in it.
+#[test]
+fn what_is_integrated_out_is_what_a_sum_gives_and_comes_back_with_its_law() {
+    for n_obs in [1, 2] {
+        let model = likelihood(&trained(n_obs, &options(1, STEPS)));
+        let collapsed = model.collapsed().unwrap();
+        // In the middle of the prior of b, and beyond its upper end.
+        for shift in [0.0, 6.0] {
+            let x = Array2::from_shape_fn((6, 2), |(j, column)| {
+                (0.1 * ((j * 5 + column * 3) % 7) as f64 + (1.0 + shift) * STEPS[column]) as f32
+            });
+            let context = model.context(x.view()).unwrap();
+            let at = |z: &[f64]| {
+                let mut local = Local::default();
+                collapsed.evaluate(&context, z, &mut collapsed.workspace(), &mut local);
+                local
+            };
+            let grid: Vec<f64> = (-6000..=6000).map(|k| 1e-3 * f64::from(k)).collect();
+            let logs = |a: f64| -> Vec<f64> {
+                let points: Vec<f64> = grid.iter().flat_map(|&b| [a, b]).collect();
+                let values = evaluate(&model, x.view(), &points).values;
+                values
+                    .iter()
+                    .zip(&grid)
+                    .map(|(value, b)| value - 0.5 * b * b - 0.5 * (std::f64::consts::TAU).ln())
+                    .collect()
+            };
+            let integral = |logs: &[f64]| {
+                let highest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                highest + (1e-3 * logs.iter().map(|log| (log - highest).exp()).sum::<f64>()).ln()
+            };
+            for a in [-0.8, 0.1, 1.2] {
+                let (local, exact) = (at(&[a, 7.0]), integral(&logs(a)));
+                assert!((local.values[0] - exact).abs() < 1e-3, "{a} {shift}: {} {exact}", local.values[0]);
+                let h = 1e-2;
+                let slope = (at(&[a + h, 0.0]).values[0] - at(&[a - h, 0.0]).values[0]) / (2.0 * h);
+                assert!((local.gradients[0] - slope).abs() < 0.02 * slope.abs().max(1.0), "{a}: {slope}");
+                assert_eq!((local.gradients[1], &local.informations[1..]), (0.0, &[0.0; 3][..]));
+                let with = evaluate(&model, x.view(), &[a, 0.0]).informations[0];
+                assert!(local.informations[0] > 0.0 && local.informations[0] <= with * (1.0 + 1e-6));
+            }
+            same_law(&model, x.view());
+        }
+    }
+}
+
+/// Means, widths and correlation of samples are those of the likelihood with all its parameters.
+fn same_law(model: &LikelihoodModel, x: ArrayView2<'_, f32>) {
+    let groups = [x];
+    let request = SampleRequest { groups: &groups, first_group: 0, key: StreamKey::root(8), covariances: None };
+    let options = TemperingOptions::default();
+    let moments = |samples: Samples| {
+        let latent = samples.latent.index_axis(Axis(0), 0).to_owned();
+        let mean = latent.mean_axis(Axis(0)).unwrap();
+        let spread = &latent - &mean;
+        (mean, spread.t().dot(&spread) / 8000.0)
+    };
+    let plain = moments(sample_tempered(model, &request, 8000, &options, &Silent).unwrap().0);
+    let collapsed = moments(model.collapsed().unwrap().sample(&request, 8000, &options, &Silent).unwrap());
+    for k in 0..2 {
+        let (sd, other) = (plain.1[[k, k]].sqrt(), collapsed.1[[k, k]].sqrt());
+        assert!((plain.0[k] - collapsed.0[k]).abs() < 0.06 * sd, "{k}: {} {} ± {sd}", plain.0[k], collapsed.0[k]);
+        assert!((other / sd - 1.0).abs() < 0.06, "{k}: {sd} {other}");
+    }
+    let correlation = |c: &Array2<f64>| c[[0, 1]] / (c[[0, 0]] * c[[1, 1]]).sqrt();
+    assert!((correlation(&plain.1) - correlation(&collapsed.1)).abs() < 0.05, "{} {}", plain.1, collapsed.1);
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use tallsbi_data::{Component, LatentMap, Monitor, Named, StreamKey};
 use tallsbi_inference::InferenceError;
 use tallsbi_inference::model::lapse::LAPSE;
-use tallsbi_inference::model::{Believed, Lapse, Lapsing, PreparedModel, Region, TrainedModel};
+use tallsbi_inference::model::{Believed, Lapse, Lapsing, LikelihoodModel, PreparedModel, Region, TrainedModel};
 use tallsbi_inference::notes::Note;
 use tallsbi_inference::refine::{Reach, sample_refined};
 use tallsbi_inference::sample::{
@@ -305,7 +305,7 @@ impl Model {
             PreparedModel::Noise(model) => sample_posteriors(model, &prior, &request, options, monitor),
             PreparedModel::Anchored(model) => sample_posteriors(model, &prior, &request, options, monitor),
             PreparedModel::Likelihood(model) => {
-                self.sample_likelihood(model, &request, options, monitor).map(|mut samples| {
+                self.sample_network(model, &request, options, monitor).map(|mut samples| {
                     let m = samples.latent.dim().2;
                     let edge = |region: &Region| {
                         let of = |u: ArrayView2<'_, f64>| region.at_edge(&u.iter().copied().collect::<Vec<_>>(), m);
@@ -323,6 +323,36 @@ impl Model {
         Ok((samples.to_parameters(&self.trained.latent), samples.info))
     }
 
+    /// Samples `model`, which is this one's: where it has a location parameter that can be integrated out, particles follow the others.
+    fn sample_network(
+        &self,
+        model: &LikelihoodModel,
+        request: &SampleRequest<'_, '_>,
+        options: &SampleOptions,
+        monitor: &dyn Monitor,
+    ) -> tallsbi_inference::Result<Samples> {
+        // A likelihood that counts for fewer observations than there are would count so within the integral.
+        let whole = self.trained.info.error.is_none() || options.network_error == ErrorOfNetworks::Ignore;
+        if let Some(collapsed) = model.collapsed().filter(|_| whole) {
+            let takes: tallsbi_inference::Result<Vec<bool>> =
+                request.groups.iter().map(|group| collapsed.takes(*group)).collect();
+            if takes?.into_iter().all(|takes| takes) {
+                self.check_error_option(options)?;
+                return collapsed.sample(request, options.samples, &options.tempering, monitor);
+            }
+        }
+        self.sample_likelihood(model, request, options, monitor)
+    }
+
+    /// Refuses to leave out an error that is a part of the likelihood.
+    fn check_error_option(&self, options: &SampleOptions) -> tallsbi_inference::Result<()> {
+        if !(self.trained.shares_error() && options.network_error == ErrorOfNetworks::Ignore) {
+            return Ok(());
+        }
+        let message = "the error is a part of this model's likelihood; train with shared_error = false to take networks for exact";
+        Err(InferenceError::Option { option: "network_error", message: message.into() })
+    }
+
     /// Samples `likelihood`, which is that of the model or one with further parameters, with the networks' error unless options leave it out.
     fn sample_likelihood<L: Likelihood>(
         &self,
@@ -332,10 +362,7 @@ impl Model {
         monitor: &dyn Monitor,
     ) -> tallsbi_inference::Result<Samples> {
         let (samples, tempering) = (options.samples, &options.tempering);
-        if self.trained.shares_error() && options.network_error == ErrorOfNetworks::Ignore {
-            let message = "the error is a part of this model's likelihood; train with shared_error = false to take networks for exact";
-            return Err(InferenceError::Option { option: "network_error", message: message.into() });
-        }
+        self.check_error_option(options)?;
         let error = self.trained.info.error.filter(|_| options.network_error == ErrorOfNetworks::Include);
         match (&self.prepared, error) {
             (PreparedModel::Likelihood(model), Some(error)) => {

@@ -46,7 +46,7 @@ pub struct LikelihoodModel {
     symmetry: Symmetry,
     maps: Conditioned,
     /// Parameters that the networks do not see.
-    moved: Vec<Moved>,
+    pub(super) moved: Vec<Moved>,
     /// The log-odds that a row of simulations succeeds, and how many observations a row had.
     success: Option<(Engine<f32>, f64)>,
     /// Where simulations were.
@@ -428,7 +428,7 @@ impl LikelihoodModel {
     }
 
     /// Σ_j log p(x_j|θ) of an expanded row; leaves its gradient with respect to the outputs in `row.slope`.
-    fn log_likelihood(&self, group: &Group, row: &mut RowScratch) -> f64 {
+    pub(super) fn log_likelihood(&self, group: &Group, row: &mut RowScratch) -> f64 {
         let mut value = 0.0;
         for (i, observed) in group.observed.iter().enumerate() {
             let part = self.log_likelihood_of(observed, row);

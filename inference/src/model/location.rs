@@ -33,6 +33,16 @@ impl Moved {
         locations.iter().enumerate().map(one).collect()
     }
 
+    /// By how much standardised observations move when the parameter grows by one, (d).
+    pub(super) fn steps(&self) -> &[f64] {
+        &self.steps
+    }
+
+    /// θ_k(z) - θ_k(0) and its derivative by z.
+    pub(super) fn moved(&self, z: f64) -> (f64, f64) {
+        self.latent.moved(z)
+    }
+
     /// k, from 0.
     pub(crate) fn parameter(&self) -> usize {
         self.latent.parameter

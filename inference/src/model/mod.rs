@@ -4,6 +4,7 @@ pub mod anchored;
 mod believed;
 pub mod cells;
 mod checks;
+mod collapsed;
 mod committee;
 pub mod conditional;
 pub mod density;
@@ -31,6 +32,7 @@ pub mod trained;
 
 pub use anchored::{AnchoredModel, AnchoredSettings};
 pub use believed::{Believed, NetworkError};
+pub use collapsed::Collapsed;
 pub use committee::Committee;
 pub(crate) use committee::{metric, whitened};
 pub use conditional::{ConditionalNetwork, ConditionalSpec, EmbeddingSpec};
