@@ -66,7 +66,7 @@ fn processes_write_what_one_writes() {
 #[test]
 fn interrupted_and_resumed_with_other_numbers_of_processes() {
     let place = Place::new();
-    let arguments = "simulate jrnmm -n 120000 --seed 1 -o set.h5 --resume";
+    let arguments = "simulate jrnmm -n 400000 --seed 1 -o set.h5 --resume";
     for (size, signal) in [(3, "-INT"), (2, "-KILL")] {
         let Some(mut command) = mpirun(&place, size, arguments) else { return };
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -78,7 +78,7 @@ fn interrupted_and_resumed_with_other_numbers_of_processes() {
         std::thread::sleep(Duration::from_secs(2));
     }
     place.run(&format!("{arguments} -q"));
-    place.run("simulate jrnmm -n 120000 --seed 1 -o whole.h5 -q");
+    place.run("simulate jrnmm -n 400000 --seed 1 -o whole.h5 -q");
     assert_eq!(place.digest("set.h5"), place.digest("whole.h5"));
 }
 
