@@ -171,7 +171,7 @@ impl Collapsed<'_> {
             };
             let second = (risen - first * apart) / (apart * apart);
             curvature = power.unwrap_or(2.0) * second;
-            if !(second > 0.0) {
+            if second.is_nan() || second <= 0.0 {
                 break;
             }
             delta -= 0.5 * first / second;
