@@ -77,14 +77,12 @@ fn compile(place: &Place) {
 const IN_C: (&str, &str) = ("worker.c", include_str!("workers/poisoned.c"));
 
 #[test]
-#[ignore = "half a minute"]
 fn a_python_worker() {
     let program = ("worker.py", include_str!("workers/poisoned.py"));
     survives("run = [\"python3\", \"worker.py\"]\nkeep = 500", program, |_| {});
 }
 
 #[test]
-#[ignore = "half a minute"]
 fn a_worker_in_c() {
     survives("run = [\"./worker\"]\nkeep = 500", IN_C, compile);
 }

@@ -199,3 +199,51 @@ fn transfer(of_means: &[f64], g: usize) -> Vec<f64> {
     }
     t
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Chart;
+    use super::super::fit::{Forms, fit};
+    use super::super::frame::Frame;
+    use super::*;
+    use rand_distr::{Distribution, Exp1, StandardNormal};
+    use tallsbi_data::{Silent, StreamKey};
+
+    /// Two values with exponential noise whose spread varies with u; the second follows the first.
+    fn rows() -> Rows {
+        let mut rng = StreamKey::root(6).rng(0);
+        let mut rows = Rows::default();
+        for _ in 0..4000 {
+            let u: f64 = StandardNormal.sample(&mut rng);
+            let [first, second]: [f64; 2] = std::array::from_fn(|_| Exp1.sample(&mut rng));
+            let x = 0.5 * u + (0.3 * u).exp() * first;
+            rows.u.push(u);
+            rows.x.extend([x as f32, (0.4 * x - u + (-0.2 * u).exp() * second) as f32]);
+        }
+        rows
+    }
+
+    #[test]
+    fn scores_are_derivatives_of_the_likelihood_in_means_and_spreads() {
+        let rows = rows();
+        let chart = Chart { bounded: vec![false], frame: Frame::standard(1, 1.0) };
+        let forms = Forms { mean: 1, variance: 1, coupling: Some(0) };
+        let plain = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap().likelihood;
+        let shaped = shape(&plain, &rows).expect("exponential noise is no Gaussian").0;
+        let law = shaped.residual.clone().unwrap();
+        let channels = Channels::new(&shaped, &law, &residuals(&shaped, &rows)).unwrap();
+        assert!(channels.spreads && channels.widths == [2, 2, 2, 2], "{:?}", channels.widths);
+        let (gradient, _) = system(&shaped, &law, &rows, &channels);
+        for (k, expected) in gradient.iter().enumerate() {
+            let at = |step: f64| {
+                let mut moved = shaped.clone();
+                let column = moved.gaussian_columns().nth(k / 2 % 2).unwrap();
+                let coefficients = if k < 4 { &mut column.mean } else { &mut column.log_variance };
+                coefficients[k % 2] += step;
+                law.mixture.total(&residuals(&moved, &rows)) - 0.5 * spreads(&moved, &rows)
+            };
+            let found = (at(1e-6) - at(-1e-6)) / 2e-6;
+            assert!((found - expected).abs() < 1e-3 * expected.abs().max(10.0), "{k}: {expected} {found}");
+        }
+    }
+}
