@@ -51,8 +51,19 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 /// How long other threads may go on after a panic of one.
 const AFTER_PANIC: Duration = Duration::from_secs(2);
 
+/// How long a process of a job that cannot join the others waits for the first one to say why: `mpirun` ends all as soon as one fails.
+const FIRST_SPEAKS: Duration = Duration::from_secs(10);
+
 fn start(arguments: &[OsString]) -> u8 {
     let worker = tallsbi::distributed::is_worker();
+    let code = start_one(arguments, worker);
+    if worker && code != 0 {
+        std::thread::sleep(FIRST_SPEAKS);
+    }
+    code
+}
+
+fn start_one(arguments: &[OsString], worker: bool) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         // All processes of a job have the same arguments: one says what is wrong with them.

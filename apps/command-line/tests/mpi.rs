@@ -11,7 +11,7 @@ fn mpirun(place: &Place, size: u32, arguments: &str) -> Option<Command> {
     mpirun_each(place, &vec![String::new(); size as usize], arguments)
 }
 
-/// The same with variables of its own for each process, `NAME=value`, or none.
+/// The same with variables of its own for each process, `NAME=value`, or a program that starts it, or neither.
 fn mpirun_each(place: &Place, variables: &[String], arguments: &str) -> Option<Command> {
     if !cfg!(feature = "mpi") {
         eprintln!("skipped: built without the feature mpi");
@@ -102,6 +102,23 @@ fn errors_are_told_once_and_end_the_job() {
         assert!(code.is_some_and(|code| code != 0), "{arguments}");
         assert_eq!(errors.len(), 1, "{arguments}: {errors:?}");
         assert!(errors[0].contains(expected), "{arguments}: {errors:?}");
+    }
+}
+
+/// `mpirun` ends all processes as soon as one fails: the others leave the first one time to tell why.
+#[cfg(unix)]
+#[test]
+fn a_first_process_that_is_late_tells_what_is_wrong() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    std::fs::write(place.at("late"), "#!/bin/sh\nsleep 0.5\nexec \"$@\"\n").unwrap();
+    std::fs::set_permissions(place.at("late"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (arguments, expected) in [("simulate slcp -o new.h5", "--rows"), ("tasks", "without mpirun")] {
+        let starts = ["./late", "", ""].map(String::from);
+        let Some(command) = mpirun_each(&place, &starts, arguments) else { return };
+        let (code, errors) = run(command);
+        assert_eq!(code, Some(2), "{arguments}");
+        assert!(errors.len() == 1 && errors[0].contains(expected), "{arguments}: {errors:?}");
     }
 }
 
