@@ -45,9 +45,16 @@ impl dyn Monitor + '_ {
         if self.cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 
-    /// Starts a stage of `total` units.
+    /// Starts a stage of `total` units, and says so.
     pub fn stage<'a>(&'a self, stage: &'a str, unit: &'static str, total: u64) -> Stage<'a> {
-        Stage { monitor: self, stage, unit, total, done: AtomicU64::new(0) }
+        self.stage_from(0, stage, unit, total)
+    }
+
+    /// The same where `done` of its units were there before: the first that is heard, so that rates are those of this run.
+    pub fn stage_from<'a>(&'a self, done: u64, stage: &'a str, unit: &'static str, total: u64) -> Stage<'a> {
+        let stage = Stage { monitor: self, stage, unit, total, done: AtomicU64::new(done) };
+        stage.advance(0);
+        stage
     }
 }
 

@@ -72,6 +72,7 @@ fn laws_that_depend_on_a_choice_are_learned_for_each_and_come_back_from_files() 
         symmetry: Symmetry::none(2),
         x: x.view(),
         log: false,
+        moving: 0,
         start: None,
         earlier: Rows::default(),
     };

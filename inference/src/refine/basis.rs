@@ -8,10 +8,11 @@ use crate::{InferenceError, Result};
 /// Highest degree that is offered.
 pub const MOST_DEGREE: usize = 4;
 
-/// All polynomials of `dim` variables up to a degree.
+/// All polynomials of `dim` variables up to a degree, of which the last `linear` variables enter by themselves only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Basis {
     dim: usize,
+    linear: usize,
     exponents: Vec<Vec<usize>>,
     /// Number of polynomials up to each degree.
     counts: Vec<usize>,
@@ -23,16 +24,27 @@ impl Basis {
     /// # Errors
     /// No variables, or a degree above [`MOST_DEGREE`].
     pub fn new(dim: usize, degree: usize) -> Result<Self> {
-        if dim == 0 || degree > MOST_DEGREE {
+        Self::partly_linear(dim, 0, degree)
+    }
+
+    /// The polynomials up to `degree` of all variables but the last `linear` ones, and those by themselves.
+    ///
+    /// # Errors
+    /// No variables that are not linear, or a degree above [`MOST_DEGREE`].
+    pub fn partly_linear(dim: usize, linear: usize, degree: usize) -> Result<Self> {
+        if linear >= dim || degree > MOST_DEGREE {
             let message = format!("needs at least one variable and a degree up to {MOST_DEGREE}");
             return Err(InferenceError::Option { option: "degree", message });
         }
         let (mut exponents, mut counts) = (Vec::new(), Vec::new());
         for total in 0..=degree {
-            extend(&mut vec![0; dim], 0, total, &mut exponents);
+            let of = if total == 1 { dim } else { dim - linear };
+            let first = exponents.len();
+            extend(&mut vec![0; of], 0, total, &mut exponents);
+            exponents[first..].iter_mut().for_each(|own| own.resize(dim, 0));
             counts.push(exponents.len());
         }
-        Ok(Self { dim, exponents, counts })
+        Ok(Self { dim, linear, exponents, counts })
     }
 
     /// Number of polynomials.
@@ -48,6 +60,11 @@ impl Basis {
     /// Number of variables.
     pub fn dim(&self) -> usize {
         self.dim
+    }
+
+    /// How many of the last variables enter by themselves only.
+    pub fn linear(&self) -> usize {
+        self.linear
     }
 
     /// The highest degree.
@@ -147,6 +164,22 @@ mod tests {
                 assert!(((up - down) / (2.0 * h) - gradients[j * 3 + i]).abs() < 1e-8, "{j} by {i}");
             }
         }
+    }
+
+    /// Those of the variables that are not linear are as they are alone, sorted by degree, and the others follow the linear ones.
+    #[test]
+    fn linear_variables_enter_by_themselves() {
+        let (partly, alone) = (Basis::partly_linear(3, 1, 3).unwrap(), Basis::new(2, 3).unwrap());
+        assert_eq!((0..=3).map(|k| partly.count(k)).collect::<Vec<_>>(), [1, 4, 7, 11]);
+        let v = [0.7, -1.3, 0.2];
+        let (mut values, mut slopes, mut expected) = (vec![0.0; 11], vec![0.0; 33], vec![0.0; 10]);
+        partly.evaluate_with_gradient(&v, &mut values, &mut slopes);
+        alone.evaluate(&v[..2], &mut expected);
+        expected.insert(3, 0.2);
+        assert_eq!(values, expected);
+        let by_last: Vec<f64> = slopes.iter().skip(2).step_by(3).copied().collect();
+        assert!(by_last.iter().enumerate().all(|(k, slope)| *slope == if k == 3 { 1.0 } else { 0.0 }), "{by_last:?}");
+        assert!(Basis::partly_linear(2, 2, 1).is_err());
     }
 
     /// Gauss–Hermite rules would do; a fine grid does too.

@@ -89,7 +89,7 @@ mod tests {
         let worth: f64 = 25.0;
         let draws: Vec<f64> = (0..500).map(|i| 0.5 + 0.1 * f64::from(i % 7 - 3)).collect();
         let found = |degree| {
-            let forms = Forms { mean: degree, variance: 0, coupling: None };
+            let forms = Forms { mean: degree, ..Forms::default() };
             let chart = Chart { bounded: vec![false], frame: frame.clone() };
             let fitted = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap();
             bias(&fitted.likelihood, &frame, &rows, &draws, worth).unwrap()

@@ -90,6 +90,20 @@ impl Column {
         }
     }
 
+    /// tᵀ S t of a Gaussian's residual tᵀ(y - a) whose couplings do not depend on the parameters, by the scatter S (d, d); `i` is its own index.
+    pub(super) fn known_square(&self, i: usize, scatter: &[f64]) -> Option<f64> {
+        let Self::Gaussian(own) = self else { return None };
+        let d = scatter.len().isqrt();
+        let constant = |(j, b): &(usize, Vec<f64>)| match b[..] {
+            [b] => Some((*j, -b)),
+            _ => None,
+        };
+        let mut t: Vec<(usize, f64)> = own.coupling.iter().map(constant).collect::<Option<_>>()?;
+        t.push((i, 1.0));
+        let along = |k: usize| t.iter().map(|&(j, b)| b * scatter[k * d + j]).sum::<f64>();
+        Some(t.iter().map(|&(k, b)| b * along(k)).sum())
+    }
+
     /// In a few words, for reports.
     pub fn describe(&self, basis: &Basis) -> String {
         let degree = |coefficients: &[f64]| basis.degree_of(coefficients.len()).unwrap_or(0);

@@ -3,8 +3,8 @@
 use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
 use super::{
-    Basis, ByCategory, Chart, Column, Component, Frame, LocalLikelihood, LocalSuccess, MOST_DEGREE, RefinedModel,
-    ScoreSummary, Scores,
+    Basis, ByCategory, Chart, Column, Component, Frame, LocalLikelihood, LocalSuccess, RefinedModel, ScoreSummary,
+    Scores,
 };
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ struct ComponentDescription {
     frame: Frame,
     chart: Chart,
     degree: usize,
+    #[serde(default, rename = "linear_parameters", skip_serializing_if = "is_none")]
+    linear: usize,
     log: bool,
     radius: f64,
     columns: Vec<Column>,
@@ -44,6 +46,11 @@ struct ComponentDescription {
     scores: Option<ScoresDescription>,
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     share: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 fn whole() -> f64 {
@@ -103,7 +110,8 @@ impl ByCategoryDescription {
     /// The laws of observations of `d` values, as `likelihood` says where they hold.
     fn of(self, likelihood: &LocalLikelihood, d: usize) -> Result<ByCategory> {
         let part = |PartDescription { degree, columns, residual, leverage }| {
-            let basis = checked(likelihood.chart.bounded.len(), degree, (&columns, d), leverage.as_ref())?;
+            let basis = Basis::partly_linear(likelihood.basis.dim(), likelihood.basis.linear(), degree);
+            let basis = checked(basis, (&columns, d), leverage.as_ref())?;
             let part = LocalLikelihood { basis, columns, residual, leverage, by_category: None, ..likelihood.clone() };
             let g = part.gaussians().len();
             match part.residual.as_ref().is_some_and(|law| !law.is_valid(g)) {
@@ -131,6 +139,7 @@ impl RefinedModel {
                 frame: component.frame.clone(),
                 chart: chart.clone(),
                 degree: basis.degree(),
+                linear: basis.linear(),
                 log: *log,
                 radius: *radius,
                 columns: columns.clone(),
@@ -173,6 +182,7 @@ impl RefinedDescription {
                 frame,
                 chart,
                 degree,
+                linear,
                 log,
                 radius,
                 columns,
@@ -187,7 +197,8 @@ impl RefinedDescription {
             if !(frames && weight > 0.0 && radius > 0.0 && radius.is_finite()) {
                 return Err(damaged("local coordinates"));
             }
-            let basis = checked(m, degree, (&columns, d), leverage.as_ref())?;
+            let basis = Basis::partly_linear(m, linear, degree);
+            let basis = checked(basis, (&columns, d), leverage.as_ref())?;
             let mut likelihood =
                 LocalLikelihood { chart, basis, log, columns, radius, residual, leverage, by_category: None };
             let g = likelihood.gaussians().len();
@@ -222,11 +233,8 @@ fn damaged(what: &str) -> InferenceError {
 }
 
 /// The polynomials of `d` columns, if these and their variances fit them.
-fn checked(m: usize, degree: usize, (columns, d): (&[Column], usize), leverage: Option<&Leverage>) -> Result<Basis> {
-    if degree > MOST_DEGREE {
-        return Err(damaged("degree"));
-    }
-    let basis = Basis::new(m, degree)?;
+fn checked(basis: Result<Basis>, (columns, d): (&[Column], usize), leverage: Option<&Leverage>) -> Result<Basis> {
+    let basis = basis.map_err(|_| damaged("degree"))?;
     if columns.len() != d || !(0..d).all(|i| columns[i].is_valid(i, columns, &basis)) {
         return Err(damaged("coefficients"));
     }
@@ -240,7 +248,7 @@ impl ScoresDescription {
     /// The law of scores of `likelihood`.
     fn of(self, likelihood: &LocalLikelihood, m: usize, d: usize) -> Result<Scores> {
         let Self { summary, degree, columns, leverage } = self;
-        let basis = checked(m, degree, (&columns, m), leverage.as_ref())?;
+        let basis = checked(Basis::new(m, degree), (&columns, m), leverage.as_ref())?;
         if !summary.is_valid(m, d) || likelihood.residual.is_some() {
             return Err(damaged("scores"));
         }

@@ -50,7 +50,7 @@ impl Rows {
 }
 
 /// Which forms are tried.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Forms {
     /// Highest degree of means.
     pub mean: usize,
@@ -58,6 +58,8 @@ pub struct Forms {
     pub variance: usize,
     /// Highest degree of couplings; none at all if there is none.
     pub coupling: Option<usize>,
+    /// How many of the last parameters only move observations, so that polynomials are linear in them and have no products with them.
+    pub linear: usize,
 }
 
 /// Rows a coefficient at least.
@@ -89,21 +91,23 @@ pub(super) struct Design {
 }
 
 impl Design {
-    /// Polynomials up to `degree`, or as many as the rows can carry.
+    /// Polynomials of the highest degree among `forms`, or as many as the rows can carry.
     ///
     /// # Errors
     /// When they cannot carry linear ones.
-    pub fn new(chart: &Chart, rows: &Rows, degree: usize) -> Result<Self> {
+    pub fn new(chart: &Chart, rows: &Rows, forms: Forms) -> Result<Self> {
         let m = chart.bounded.len();
+        let polynomials = |degree| Basis::partly_linear(m, forms.linear, degree);
+        let degree = forms.mean.max(forms.variance);
         let n = rows.u.len() / m;
         // The highest degree that the rows can carry.
         let degrees: Vec<usize> = (0..=degree)
             .filter(|&k| {
                 let carried = |b: Basis| b.len() <= MOST_POLYNOMIALS && b.len() * ROWS_A_COEFFICIENT <= n;
-                k < 2 || Basis::new(m, k).is_ok_and(carried)
+                k < 2 || polynomials(k).is_ok_and(carried)
             })
             .collect();
-        let basis = Basis::new(m, degrees[degrees.len() - 1])?;
+        let basis = polynomials(degrees[degrees.len() - 1])?;
         let p = basis.len();
         if n < ROWS_A_COEFFICIENT * basis.count(1) {
             let needed = ROWS_A_COEFFICIENT * basis.count(1);
@@ -113,7 +117,8 @@ impl Design {
         }
         let mut phi = vec![0.0; n * p];
         phi.par_chunks_mut(p).zip(rows.u.par_chunks(m)).for_each(|(phi, u)| basis.evaluate(&chart.at(u), phi));
-        let shared = SharedDesign::new(Features { values: &phi, stride: p, width: p });
+        let widths: Vec<usize> = (0..=basis.degree()).map(|degree| basis.count(degree)).collect();
+        let shared = SharedDesign::new(Features { values: &phi, stride: p, width: p }, &widths);
         Ok(Self { basis, phi, shared, rows: n })
     }
 
@@ -189,7 +194,7 @@ pub(super) struct Marginal {
 pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms, monitor: &dyn Monitor) -> Result<Fitted> {
     let m = chart.bounded.len();
     let d = rows.x.len() / (rows.u.len() / m).max(1);
-    let design = Design::new(&chart, rows, forms.mean.max(forms.variance))?;
+    let design = Design::new(&chart, rows, forms)?;
     let fits: Vec<(f64, Kind)> = (0..d)
         .into_par_iter()
         .map(|i| {
@@ -225,7 +230,7 @@ pub fn fit(chart: Chart, rows: &Rows, log: bool, radius: f64, forms: Forms, moni
         })
         .collect();
     let degree = columns.iter().map(|column| column.degree(&design.basis)).max().unwrap_or(0);
-    let basis = Basis::new(m, degree)?;
+    let basis = Basis::partly_linear(m, forms.linear, degree)?;
     let leverage = design.shared.leverage(basis.len());
     let likelihood =
         LocalLikelihood { chart, basis, log, columns, radius, residual: None, leverage, by_category: None };

@@ -325,7 +325,9 @@ mod tests {
 
     fn fitted(rows: &Rows) -> LocalLikelihood {
         let chart = Chart { bounded: vec![false; 2], frame: Frame::standard(2, 1.0) };
-        fit(chart, rows, false, 10.0, Forms { mean: 2, variance: 2, coupling: Some(1) }, &Silent).unwrap().likelihood
+        fit(chart, rows, false, 10.0, Forms { mean: 2, variance: 2, coupling: Some(1), linear: 0 }, &Silent)
+            .unwrap()
+            .likelihood
     }
 
     fn found(likelihood: &LocalLikelihood, (rows, observed): &(Rows, Vec<f32>)) -> Misfit {
@@ -369,7 +371,7 @@ mod tests {
             x[0] = (f64::from(x[0]) + 0.8 * (f64::from(x[0]) - u[0]) * u[0].tanh()) as f32;
         }
         let chart = Chart { bounded: vec![false; 2], frame: Frame::standard(2, 1.0) };
-        let forms = Forms { mean: 1, variance: 0, coupling: None };
+        let forms = Forms { mean: 1, ..Forms::default() };
         let likelihood = fit(chart, &data.0, false, 10.0, forms, &Silent).unwrap().likelihood;
         let worst = found(&likelihood, &data).worst.unwrap();
         assert!(worst.column == 0 && worst.varies && worst.z.abs() > 5.0, "{worst:?}");

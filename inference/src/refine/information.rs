@@ -203,7 +203,7 @@ mod tests {
             let u: Vec<f64> = (0..20_000).map(|i| 0.9 * (f64::from(i) / 10_000.0 - 1.0)).collect();
             let x = u.iter().map(|u| ((0.5 * u).exp() * noise()) as f32).collect();
             let (rows, frame) = (Rows { u, x, ..Rows::default() }, Frame::standard(1, 0.5));
-            let forms = Forms { mean: 2, variance: 2, coupling: None };
+            let forms = Forms { mean: 2, variance: 2, ..Forms::default() };
             let chart = Chart { bounded: vec![false], frame: frame.clone() };
             let likelihood = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap().likelihood;
             let draws: Vec<f64> = (0..100).map(|i| 0.2 * (1.7 * f64::from(i)).sin()).collect();

@@ -154,10 +154,13 @@ impl RoundRecord {
         let noise = self.predicted_error.hypot(before.predicted_error);
         // First: where they are unlike anything that was simulated, more rounds lead nowhere.
         if !(self.likeness >= -UNLIKE) {
+            let by = match self.likeness.is_finite() {
+                true => format!(", by {:.1} standard deviations", -self.likeness),
+                false => String::new(),
+            };
             return not(format!(
-                "the observations are less likely than simulations at the posterior, by {:.1} standard deviations: they are unlike what was simulated (their units?), \
-                 come from elsewhere (more simulations, another seed, a base model), or the simulator lacks something that they have",
-                -self.likeness
+                "the observations are less likely than simulations at the posterior{by}: they are unlike what was simulated (their units?), \
+                 come from elsewhere (more simulations, another seed, a base model), or the simulator lacks something that they have"
             ));
         }
         if self.worth < n as f64 {

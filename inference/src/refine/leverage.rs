@@ -74,7 +74,7 @@ mod tests {
         let x: Vec<f32> = u.iter().map(|u| (2.0 * u + normal()) as f32).collect();
         let (rows, frame) = (60.0, Frame::standard(1, 1.0));
         let chart = Chart { bounded: vec![false], frame: frame.clone() };
-        let forms = Forms { mean: 1, variance: 0, coupling: None };
+        let forms = Forms { mean: 1, ..Forms::default() };
         let mut known =
             fit(chart, &Rows { u: u.clone(), x, ..Rows::default() }, false, 10.0, forms, &Silent).unwrap().likelihood;
         let honest = known.clone();

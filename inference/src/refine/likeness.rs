@@ -75,7 +75,7 @@ mod tests {
         let x: Vec<f32> = u.iter().flat_map(|&u| see(u)).collect();
         let frame = Frame::new(vec![1.0], vec![0.16]).unwrap();
         let rows = Rows { u, x, ..Rows::default() };
-        let forms = Forms { mean: 2, variance: 0, coupling: None };
+        let forms = Forms { mean: 2, ..Forms::default() };
         let chart = Chart { bounded: vec![false], frame: frame.clone() };
         let fitted = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap();
         let draws: Vec<f64> = (0..400).map(|i| 1.0 + 0.04 * f64::from(i % 7 - 3)).collect();

@@ -10,7 +10,7 @@ use super::column::{Column, GaussianColumn};
 use super::leverage::Leverage;
 use super::mixture::ResidualLaw;
 use super::spread::Spread;
-use crate::small_matrix::{dot, multiply};
+use crate::small_matrix::{add_scaled, dot, multiply};
 use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
 use std::f64::consts::PI;
@@ -44,8 +44,10 @@ pub struct Statistics {
     count: f64,
     /// Means of the standardised Gaussian columns, sums of the counts, (d).
     first: Vec<f64>,
-    /// Scatter about the means, (d, d), of Gaussian columns.
+    /// Scatter about the means S, (d, d), of Gaussian columns.
     scatter: Vec<f64>,
+    /// tᵀ S t of the Gaussian columns whose couplings are the same everywhere, (d).
+    along: Vec<Option<f64>>,
     /// With a law of residuals, the standardised values of Gaussian columns themselves, (n, g).
     pub(super) points: Vec<f64>,
     /// What does not depend on the parameters.
@@ -58,6 +60,7 @@ impl Statistics {
     /// Those of the observations' mean alone, N(a, Σ/n), up to constants: no scatter, one square.
     pub(super) fn pooled(mut self) -> Self {
         self.scatter.fill(0.0);
+        self.along.iter_mut().flatten().for_each(|square| *square = 0.0);
         Self { count: 1.0, constant: 0.0, ..self }
     }
 }
@@ -140,7 +143,8 @@ impl LocalLikelihood {
         if self.residual.is_some() {
             let kept = |row: &[f64]| (0..d).filter(|&i| gaussian[i]).map(|i| row[i]).collect::<Vec<_>>();
             let points = values.chunks_exact(d).flat_map(kept).collect();
-            return Statistics { n, count: n, first, scatter: Vec::new(), points, constant, parts: Vec::new() };
+            let (scatter, along, parts) = (Vec::new(), Vec::new(), Vec::new());
+            return Statistics { n, count: n, first, scatter, along, points, constant, parts };
         }
         let mut scatter = vec![0.0; d * d];
         for row in values.chunks_exact(d) {
@@ -150,7 +154,8 @@ impl LocalLikelihood {
                 }
             }
         }
-        Statistics { n, count: n, first, scatter, points: Vec::new(), constant, parts: Vec::new() }
+        let along = self.columns.iter().enumerate().map(|(i, column)| column.known_square(i, &scatter)).collect();
+        Statistics { n, count: n, first, scatter, along, points: Vec::new(), constant, parts: Vec::new() }
     }
 
     /// Σ_j log p(x_j|u), its gradient (m) and a positive semi-definite metric (m, m) along the `directions` B (m, m), u = c + B z; -∞ where
@@ -293,30 +298,33 @@ fn gaussian_term(
     let s_slope = scratch.slope(&column.log_variance, m);
     let mut residual = scratch.residual[i];
     let mut slope: Vec<f64> = scratch.mean_slopes[i * m..(i + 1) * m].iter().map(|a| -a).collect();
-    let couplings: Vec<(usize, f64, Vec<f64>)> =
-        column.coupling.iter().map(|(j, b)| (*j, dot(b, &scratch.phi[..b.len()]), scratch.slope(b, m))).collect();
+    let coupling = |(j, b): &(usize, Vec<f64>)| -> (usize, f64, Option<Vec<f64>>) {
+        (*j, scratch.value(b), (b.len() > 1).then(|| scratch.slope(b, m)))
+    };
+    let couplings: Vec<_> = column.coupling.iter().map(coupling).collect();
     for (j, b, b_slope) in &couplings {
         residual -= b * scratch.residual[*j];
-        for a in 0..m {
-            slope[a] += b * scratch.mean_slopes[j * m + a] - b_slope[a] * scratch.residual[*j];
+        add_scaled(*b, &scratch.mean_slopes[j * m..(j + 1) * m], &mut slope);
+        if let Some(b_slope) = b_slope {
+            add_scaled(-scratch.residual[*j], b_slope, &mut slope);
         }
     }
-    // (S t)_k in the rows that matter, and tᵀ S t.
+    // (S t)_k, and tᵀ S t.
     let product = |row: usize| {
         let scatter = &statistics.scatter[row * d..(row + 1) * d];
         scatter[i] - couplings.iter().map(|(j, b, _)| b * scatter[*j]).sum::<f64>()
     };
-    let along: Vec<f64> = couplings.iter().map(|(j, _, _)| product(*j)).collect();
-    let scatter = product(i) - couplings.iter().zip(&along).map(|((_, b, _), along)| b * along).sum::<f64>();
+    let scatter = statistics.along[i]
+        .unwrap_or_else(|| product(i) - couplings.iter().map(|(j, b, _)| b * product(*j)).sum::<f64>());
     let (h, h_slope) = scratch.uncertainty(column.mean.len(), m);
     let known = 1.0 / (1.0 + n * h);
     let effective = n * known;
     let (h_spread, h_spread_slope) = scratch.uncertainty(column.log_variance.len(), m);
     let spread = Spread::new(statistics.count, scatter + effective * residual * residual, s, h_spread);
     let precision = spread.precision;
-    for ((j, _, b_slope), along) in couplings.iter().zip(along) {
+    for (j, b_slope) in couplings.iter().filter_map(|(j, _, slope)| slope.as_ref().map(|slope| (j, slope))) {
         // ∂Q = 2 n r̄ ∂r̄ - 2 Σ ∂b_ij (S t)_j; the metric has the diagonal of ∂bᵀ S ∂b.
-        scratch.add(b_slope, precision * along, precision * statistics.scatter[j * d + j]);
+        scratch.add(b_slope, precision * product(*j), precision * statistics.scatter[j * d + j]);
     }
     scratch.add(&slope, -precision * effective * residual, precision * effective);
     scratch.add(&h_slope, 0.5 * (precision * (effective * residual).powi(2) - effective), 0.0);
@@ -397,6 +405,27 @@ pub(super) mod tests {
             let one_by_one: f64 = x.outer_iter().map(|row| value(&model, row.insert_axis(ndarray::Axis(0)), &u)).sum();
             assert!((value(&model, x.view(), &u) - one_by_one).abs() < 1e-9);
         }
+    }
+
+    /// Couplings of degree 0 are polynomials of higher ones whose other coefficients are 0.
+    #[test]
+    fn couplings_that_are_the_same_everywhere_are_known_beforehand() {
+        let with = |b: Vec<f64>| {
+            let mut model = example();
+            let Column::Gaussian(third) = &mut model.columns[2] else { panic!("a Gaussian") };
+            third.coupling = vec![(0, b)];
+            model
+        };
+        let (known, general) = (with(vec![0.7]), with(vec![0.7, 0.0, 0.0]));
+        let (x, u, directions) = (observations(9), [0.4, -0.3], [0.8, 0.0, -0.2, 0.5]);
+        let [one, other] = [known, general].map(|model| {
+            let statistics = model.statistics(x.view()).unwrap();
+            let (mut gradient, mut information) = ([0.0; 2], [0.0; 4]);
+            let buffers = (&mut gradient[..], &mut information[..]);
+            let value = model.evaluate(&statistics, &u, &directions, &mut LocalScratch::default(), buffers);
+            [value, gradient[0], gradient[1]]
+        });
+        assert!(one.iter().zip(other).all(|(a, b)| (a - b).abs() < 1e-9 * b.abs()), "{one:?} {other:?}");
     }
 
     #[test]

@@ -106,7 +106,8 @@ impl RefineOptions {
         }
     }
 
-    pub(super) fn forms(&self) -> Forms {
-        Forms { mean: self.degree, variance: self.variance_degree, coupling: self.coupling_degree }
+    /// Of a problem whose last `linear` parameters only move observations.
+    pub(super) fn forms(&self, linear: usize) -> Forms {
+        Forms { mean: self.degree, variance: self.variance_degree, coupling: self.coupling_degree, linear }
     }
 }

@@ -1,7 +1,7 @@
 //! Least squares with weights and held-out predictions: everything that is learned here is one, or a few in a row.
 
 use super::leverage::Leverage;
-use crate::small_matrix::{cholesky, cholesky_solve, dot};
+use crate::small_matrix::{add_scaled, cholesky, cholesky_solve, dot};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
@@ -32,18 +32,19 @@ impl Weighted {
 
 /// Solves `gram` x = `right` with a penalty on all but the first unknown; none if it is singular all the same.
 pub(super) fn solve(gram: &[f64], right: &[f64], penalty: f64) -> Option<Vec<f64>> {
-    let width = right.len();
-    let trace: f64 = (0..width).map(|i| gram[i * width + i]).sum();
-    let mut factor = gram.to_vec();
-    for i in 0..width {
-        factor[i * width + i] += RIDGE * trace / width as f64 + if i > 0 { penalty } else { 0.0 };
-    }
-    if !cholesky(&mut factor, width) {
-        return None;
-    }
+    let factor = penalised_factor(gram.to_vec(), right.len(), penalty)?;
     let mut out = right.to_vec();
     cholesky_solve(&factor, &mut out);
     Some(out)
+}
+
+/// The Cholesky factor of a Gram matrix with a penalty on all but the first unknown; none if it is singular all the same.
+fn penalised_factor(mut gram: Vec<f64>, width: usize, penalty: f64) -> Option<Vec<f64>> {
+    let trace: f64 = (0..width).map(|i| gram[i * width + i]).sum();
+    for i in 0..width {
+        gram[i * width + i] += RIDGE * trace / width as f64 + if i > 0 { penalty } else { 0.0 };
+    }
+    cholesky(&mut gram, width).then_some(gram)
 }
 
 /// A regression on all rows, and each row's prediction by the regression on the other folds.
@@ -72,6 +73,13 @@ impl<'a> Features<'a> {
 
     fn matrix(&self) -> MatRef<'a, f64> {
         MatRef::from_row_major_slice_with_stride(self.values, self.rows(), self.width, self.stride)
+    }
+
+    /// The rows of a fold.
+    fn fold(&self, fold: usize) -> MatRef<'a, f64> {
+        let (values, rows) = (&self.values[fold * self.stride..], self.rows());
+        let own = if fold < rows { (rows - fold).div_ceil(FOLDS) } else { 0 };
+        MatRef::from_row_major_slice_with_stride(values, own, self.width, FOLDS * self.stride)
     }
 
     /// Φ β, (rows).
@@ -122,28 +130,15 @@ pub(super) fn grams(features: Features<'_>, weights: Option<&[f64]>) -> Vec<Vec<
     (0..FOLDS).into_par_iter().map(of).collect()
 }
 
-/// Σ r φ of each fold's rows, beside their `grams`.
-fn with_right(features: Features<'_>, grams: Vec<Vec<f64>>, right: impl Fn(usize) -> f64) -> Vec<Weighted> {
-    let mut folds: Vec<Weighted> =
-        grams.into_iter().map(|gram| Weighted { gram, right: vec![0.0; features.width] }).collect();
-    for i in 0..features.rows() {
-        let scaled = right(i);
-        let sums = &mut folds[i % FOLDS].right;
-        sums.iter_mut().zip(features.row(i)).for_each(|(sum, feature)| *sum += scaled * feature);
-    }
-    folds
-}
-
 /// Weighted least squares of `target` on the features; none where the design is singular.
 pub(super) fn cross_fit(features: Features<'_>, target: &[f64], weights: Option<&[f64]>) -> Option<CrossFit> {
-    let right = |i: usize| weights.map_or(1.0, |w| w[i]) * target[i];
-    let folds = with_right(features, grams(features, weights), right);
-    from_folds(features, &folds)
-}
-
-/// The fits of normal equations by fold.
-pub(super) fn from_folds(features: Features<'_>, folds: &[Weighted]) -> Option<CrossFit> {
-    let mut all = Weighted::new(features.width);
+    let width = features.width;
+    let grams = grams(features, weights);
+    let mut folds: Vec<Weighted> = grams.into_iter().map(|gram| Weighted { gram, right: vec![0.0; width] }).collect();
+    for (i, y) in target.iter().enumerate() {
+        add_scaled(weights.map_or(1.0, |w| w[i]) * y, features.row(i), &mut folds[i % FOLDS].right);
+    }
+    let mut all = Weighted::new(width);
     folds.iter().for_each(|fold| all.plus(fold, 1.0));
     let coefficients = solve(&all.gram, &all.right, 0.0)?;
     let others = |fold: &Weighted| {
@@ -156,33 +151,79 @@ pub(super) fn from_folds(features: Features<'_>, folds: &[Weighted]) -> Option<C
     Some(CrossFit { coefficients, held_out })
 }
 
-/// The same least squares for several targets at once: Gram matrices are shared.
+/// The same least squares for several targets at once: Gram matrices and their factors are shared.
 pub(super) struct SharedDesign {
-    grams: Vec<Vec<f64>>,
+    gram: Vec<f64>,
     width: usize,
+    /// Of as many leading features as a fit may use.
+    factors: Vec<(usize, Option<Factors>)>,
+}
+
+/// Cholesky factors of the normal equations of some leading features.
+struct Factors {
+    all: Vec<f64>,
+    /// Of all rows but those of a fold each.
+    others: Vec<Vec<f64>>,
+}
+
+impl Factors {
+    /// Of the first `width` features of Gram matrices (stride, stride) by fold; none where one is singular.
+    fn new(grams: &[Vec<f64>], all: &[f64], stride: usize, width: usize) -> Option<Self> {
+        let of = |gram: &dyn Fn(usize) -> f64| {
+            let leading: Vec<f64> = (0..width).flat_map(|a| (0..width).map(move |b| gram(a * stride + b))).collect();
+            penalised_factor(leading, width, 0.0)
+        };
+        let others = grams.iter().map(|fold| of(&|at| all[at] - fold[at])).collect::<Option<_>>()?;
+        Some(Self { all: of(&|at| all[at])?, others })
+    }
 }
 
 impl SharedDesign {
-    /// The Gram matrices of all features, by fold.
-    pub fn new(features: Features<'_>) -> Self {
-        Self { grams: grams(features, None), width: features.width }
+    /// The Gram matrices of all features, to be fitted on the first `widths` of them.
+    pub fn new(features: Features<'_>, widths: &[usize]) -> Self {
+        let (grams, width) = (grams(features, None), features.width);
+        let mut gram = vec![0.0; width * width];
+        grams.iter().for_each(|fold| add_scaled(1.0, fold, &mut gram));
+        let factors = widths.par_iter().map(|&own| (own, Factors::new(&grams, &gram, width, own))).collect();
+        Self { gram, width, factors }
     }
 
     /// How well means of the first `p` features are known.
     pub fn leverage(&self, p: usize) -> Option<Leverage> {
-        let mut all = vec![0.0; self.width * self.width];
-        self.grams.iter().for_each(|gram| all.iter_mut().zip(gram).for_each(|(sum, value)| *sum += value));
-        Leverage::new(&all, self.width, p)
+        Leverage::new(&self.gram, self.width, p)
+    }
+
+    fn factors(&self, width: usize) -> Option<&Factors> {
+        self.factors.iter().find(|(own, _)| *own == width)?.1.as_ref()
+    }
+
+    /// The coefficients of `target` on the first `features.width` features.
+    fn coefficients(&self, features: Features<'_>, target: &[f64]) -> Option<Vec<f64>> {
+        let mut out = features.transposed_times(target);
+        cholesky_solve(&self.factors(features.width)?.all, &mut out);
+        Some(out)
     }
 
     /// The fit of `target` on the first `features.width` features.
     pub fn fit(&self, features: Features<'_>, target: &[f64]) -> Option<CrossFit> {
-        let width = features.width;
-        let leading = |gram: &Vec<f64>| -> Vec<f64> {
-            (0..width).flat_map(|a| gram[a * self.width..a * self.width + width].iter().copied()).collect()
-        };
-        let folds = with_right(features, self.grams.iter().map(leading).collect(), |i| target[i]);
-        from_folds(features, &folds)
+        let factors = self.factors(features.width)?;
+        let by_fold: Vec<Vec<f64>> = (0..FOLDS)
+            .map(|fold| {
+                let own: Vec<f64> = target.iter().skip(fold).step_by(FOLDS).copied().collect();
+                product(features.fold(fold).transpose(), &own)
+            })
+            .collect();
+        let mut coefficients = vec![0.0; features.width];
+        by_fold.iter().for_each(|fold| add_scaled(1.0, fold, &mut coefficients));
+        let mut held_out = vec![0.0; target.len()];
+        for (fold, (own, factor)) in by_fold.iter().zip(&factors.others).enumerate() {
+            let mut others: Vec<f64> = coefficients.iter().zip(own).map(|(all, own)| all - own).collect();
+            cholesky_solve(factor, &mut others);
+            let predicted = product(features.fold(fold), &others);
+            held_out.iter_mut().skip(fold).step_by(FOLDS).zip(predicted).for_each(|(to, value)| *to = value);
+        }
+        cholesky_solve(&factors.all, &mut coefficients);
+        Some(CrossFit { coefficients, held_out })
     }
 }
 
@@ -193,31 +234,30 @@ const STEPS: usize = 12;
 const LEAST_RELATIVE: f64 = 1e-12;
 
 /// log E[e²] as a polynomial, by the maximum likelihood of N(0, e^s) (a gamma regression with logarithmic link), Fisher scoring with
-/// the shared Gram matrices; held-out values of s are in `held_out`.
+/// the shared Gram matrices; held-out values of s, of one more step each, are in `held_out`.
 pub(super) fn log_variance(design: &SharedDesign, features: Features<'_>, squares: &[f64]) -> Option<CrossFit> {
     let rows = squares.len() as f64;
     let mean = (squares.iter().sum::<f64>() / rows).max(f64::MIN_POSITIVE);
     let floor = mean * LEAST_RELATIVE;
-    let mut fit = CrossFit { coefficients: vec![0.0; features.width], held_out: vec![mean.ln(); squares.len()] };
-    fit.coefficients[0] = mean.ln();
+    let mut inside = vec![mean.ln(); squares.len()];
     if features.width == 1 {
-        return Some(fit);
+        return Some(CrossFit { coefficients: vec![mean.ln()], held_out: inside });
     }
-    let mut inside: Vec<f64> = fit.held_out.clone();
-    for _ in 0..STEPS {
-        // The working response s + e² e^{-s} - 1, bounded so that single outliers do not throw the first steps.
-        let response = |s: &[f64]| -> Vec<f64> {
-            s.iter().zip(squares).map(|(s, square)| s + (square.max(floor) * (-s).exp() - 1.0).min(20.0)).collect()
-        };
-        let next = design.fit(features, &response(&inside))?;
-        let predicted: Vec<f64> = (0..squares.len()).map(|i| dot(features.row(i), &next.coefficients)).collect();
+    // The working response s + e² e^{-s} - 1, bounded so that single outliers do not throw the first steps.
+    let response = |s: &[f64]| -> Vec<f64> {
+        s.iter().zip(squares).map(|(s, square)| s + (square.max(floor) * (-s).exp() - 1.0).min(20.0)).collect()
+    };
+    let mut target = response(&inside);
+    for _ in 1..STEPS {
+        let predicted = features.times(&design.coefficients(features, &target)?);
         let change = predicted.iter().zip(&inside).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        (inside, fit) = (predicted, next);
         if change < 1e-6 {
             break;
         }
+        inside = predicted;
+        target = response(&inside);
     }
-    Some(fit)
+    design.fit(features, &target)
 }
 
 #[cfg(test)]
@@ -243,7 +283,7 @@ mod tests {
     fn mean_and_log_variance_are_found() {
         let (phi, y) = rows();
         let features = Features { values: &phi, stride: 2, width: 2 };
-        let design = SharedDesign::new(features);
+        let design = SharedDesign::new(features, &[2]);
         let mean = design.fit(features, &y).unwrap();
         let direct = cross_fit(features, &y, None).unwrap();
         assert!(mean.coefficients.iter().zip(&direct.coefficients).all(|(a, b)| (a - b).abs() < 1e-9));

@@ -45,6 +45,9 @@ pub struct Problem<'a> {
     pub x: ArrayView2<'a, f32>,
     /// Whether Gaussians are those of log x.
     pub log: bool,
+    /// How many of the last parameters only move observations ([`Location`](tallsbi_data::Location)), by as much as they or their distribution functions grow: means are linear in them, and
+    /// nothing else depends on them.
+    pub moving: usize,
     /// Draws (rows, m) of a posterior to start from, latent; none starts from the prior.
     pub start: Option<Start<'a>>,
     /// Simulations made before: latent parameters (N, m) and x (N, d). They serve where they are near.
@@ -295,7 +298,8 @@ fn one_round(
     let failed = state.simulate(problem, simulator, &u, key)?;
     monitor.check()?;
     let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows());
-    let mut learned = learn(known, &proposal, &state.rows, problem.log, (options.forms(), options.failures), monitor)?;
+    let mut learned =
+        learn(known, &proposal, &state.rows, problem.log, (options.forms(problem.moving), options.failures), monitor)?;
     let groups = [problem.x];
     let request = SampleRequest { groups: &groups, first_group: 0, key, covariances: None };
     let sample = |model: &RefinedModel| -> Result<Posterior> {
@@ -308,7 +312,8 @@ fn one_round(
     monitor.check()?;
     let mut posterior = sample(&learned.model)?;
     let log_evidence = posterior.reach.log_evidence;
-    let calibrated = calibrate(&mut learned, &mut posterior, worth, options.forms(), key, monitor, sample)?;
+    let calibrated =
+        calibrate(&mut learned, &mut posterior, worth, options.forms(problem.moving), key, monitor, sample)?;
     monitor.check()?;
     let (model, used) = (&learned.model, learned.counts());
     let Posterior { draws, canonical, reach } = posterior;

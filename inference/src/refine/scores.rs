@@ -184,6 +184,8 @@ impl Scores {
         let m = likelihood.chart.bounded.len();
         let summary = ScoreSummary::new(likelihood, draws, m)?;
         let own = summary.rows(likelihood, rows)?;
+        // Scores are no observations: nothing only moves them.
+        let forms = Forms { linear: 0, ..forms };
         let fitted = fit(likelihood.chart.clone(), &own, false, likelihood.radius, forms, monitor)?;
         Ok(Self { summary, likelihood: fitted.likelihood })
     }

@@ -227,7 +227,7 @@ mod tests {
     fn scores_are_derivatives_of_the_likelihood_in_means_and_spreads() {
         let rows = rows();
         let chart = Chart { bounded: vec![false], frame: Frame::standard(1, 1.0) };
-        let forms = Forms { mean: 1, variance: 1, coupling: Some(0) };
+        let forms = Forms { mean: 1, variance: 1, coupling: Some(0), linear: 0 };
         let plain = fit(chart, &rows, false, 10.0, forms, &Silent).unwrap().likelihood;
         let shaped = shape(&plain, &rows).expect("exponential noise is no Gaussian").0;
         let law = shaped.residual.clone().unwrap();

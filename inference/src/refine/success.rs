@@ -6,7 +6,7 @@
 use super::basis::{Basis, MOST_DEGREE};
 use super::chart::Chart;
 use super::column::Family;
-use super::fit::{Design, Rows};
+use super::fit::{Design, Forms, Rows};
 use crate::Result;
 use crate::small_matrix::dot;
 
@@ -46,7 +46,8 @@ impl LocalSuccess {
         let valid = rows.u.len() / m;
         let all = Rows { u: [&rows.u[..], &rows.failed].concat(), ..Rows::default() };
         let succeeded: Vec<f64> = (0..all.u.len() / m).map(|row| f64::from(u8::from(row < valid))).collect();
-        let chosen = Design::new(chart, &all, degree)?.predictor(&succeeded, LAW, degree);
+        let chosen =
+            Design::new(chart, &all, Forms { mean: degree, ..Forms::default() })?.predictor(&succeeded, LAW, degree);
         Ok(chosen.filter(|(_, eta)| eta.len() > 1).and_then(|(_, eta)| Self::new(chart.clone(), eta)))
     }
 

@@ -135,8 +135,7 @@ impl Blocks<'_> {
         // Blocks of a program of the user's may take long; those of several processes end together.
         let long = task.source().is_some_and(|source| source.keep.is_some()) && processes == 1;
         let monitor = if long { session.monitor } else { &steady as &dyn Monitor };
-        let stage = monitor.stage(&name, "rows", rows.count);
-        stage.advance(writer.next_row());
+        let stage = monitor.stage_from(writer.next_row(), &name, "rows", rows.count);
         while writer.next_row() < rows.count {
             if session.monitor.cancelled() {
                 writer.checkpoint()?;

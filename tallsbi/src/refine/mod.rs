@@ -13,7 +13,7 @@ use self::refined::to_latent;
 use self::simulator::Simulator;
 use crate::{Error, Model, Posterior, Result, Simulations};
 use ndarray::{Array2, ArrayView2, Axis, s};
-use tallsbi_data::{LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
+use tallsbi_data::{Component, LatentMap, Monitor, Prior, Purpose, Quiet, StreamKey, Symmetry, XTransform};
 use tallsbi_inference::model::{Failures, ModelInfo, Networks, ObservationMap, PreparedModel, TrainedModel};
 use tallsbi_inference::notes::Note;
 use tallsbi_inference::refine::{self, Problem, RefineOptions, Refinement, Start};
@@ -95,6 +95,7 @@ pub fn refine(
         symmetry: symmetry.clone(),
         x: observations.view(),
         log: task.x_transform() == XTransform::Log,
+        moving: moving(task),
         start: start.as_ref().map(|(draws, worth)| Start { draws: draws.view(), worth: *worth }),
         earlier: from
             .simulations
@@ -131,6 +132,19 @@ pub fn refine(
         Some(network) => contest.network(network, refined),
         None => Ok(refined),
     }
+}
+
+/// How many of the last parameters only move observations, by as much as they grow, and are uniform or Gaussian: in coordinates of refinements means are linear in them.
+fn moving(task: &dyn Task) -> usize {
+    let (locations, names) = (task.locations(), task.prior().names());
+    let moves = |component: &&Component| {
+        let own = |k: usize| component.names() == std::slice::from_ref(&names[k]);
+        matches!(component, Component::Uniform { .. } | Component::Normal { .. })
+            && locations.iter().any(|location| own(location.parameter))
+    };
+    let last = task.prior().components().iter().rev().take_while(moves).count();
+    // One parameter at least is to be learned of.
+    last.min(names.len() - 1)
 }
 
 /// The symmetry that the base was found to have, or that of the task where it is one of the latent parameters too.

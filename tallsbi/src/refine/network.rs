@@ -8,6 +8,7 @@ use crate::{Model, Result, Simulations, declare, train as train_model};
 use ndarray::{Axis, concatenate, s};
 use tallsbi_data::{Monitor, Symmetry};
 use tallsbi_inference::model::{Networks, Region};
+use tallsbi_inference::notes::Note;
 use tallsbi_inference::refine::{Frame, radius};
 use tallsbi_inference::train::{Architecture, TrainOptions};
 use tallsbi_simulators::Task;
@@ -49,6 +50,8 @@ pub(super) fn train(
     let options = TrainOptions { architecture: Architecture::Likelihood, ..options.clone() };
     let options = declare(options, task, task.prior());
     let mut trained = train_model(&simulations, &options, seed, monitor)?.trained().clone();
+    // They were drawn where the posterior is, on purpose.
+    trained.info.notes.retain(|note| !matches!(note, Note::OtherPrior { .. }));
     if let Networks::Likelihood { region, .. } = &mut trained.networks {
         *region = Some(Region::new(proposed, radius(task.prior().dim()), symmetry.elements())?);
     }
