@@ -61,9 +61,12 @@ pub use conditional::{PosteriorSbcOptions, posterior_sbc};
 pub use error::{Error, Result, one_line};
 pub use mode::{Conditional, Laplace, Mode};
 pub use model::{Caution, Model, Posterior};
-pub use predict::{Predictions, predict};
+pub use predict::{PosteriorPredictions, Predictions, predict, predict_posterior};
 pub use recording::{RecordingOptions, WindowSummaries, summarise_recording, summarise_signal};
-pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference, task_log_posterior};
+pub use reference::{
+    ReferenceCalibration, ReferenceMethod, ReferencePosterior, Retries, calibrate_reference, sample_reference,
+    task_log_posterior,
+};
 pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, refine};
 pub use sensitivity::Sensitivity;
 #[cfg(feature = "files")]

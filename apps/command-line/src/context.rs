@@ -1,7 +1,7 @@
 //! What every command shares: global options, progress, interruption, output.
 
 use crate::interrupt::Interrupt;
-use crate::progress::{Bar, Bars};
+use crate::progress::Bars;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -72,11 +72,6 @@ impl Context {
     /// Provenance of a file this command makes.
     pub fn provenance(&self, task: &str) -> Provenance {
         Provenance::new(&self.command, self.seed, task)
-    }
-
-    /// A progress bar over `total` units; 0 where the total is not known.
-    pub fn bar(&self, label: &str, unit: &'static str, total: u64) -> Bar {
-        Bar::new(label, unit, total, self.quiet)
     }
 
     /// What work on files needs to know, watched by `monitor`.

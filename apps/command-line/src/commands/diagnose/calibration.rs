@@ -15,7 +15,7 @@ use tallsbi::calibration::{self, CheckOptions, Drawn};
 use tallsbi::data::Named;
 use tallsbi::diagnostics::classifier::{ClassifierKind, ClassifierParams};
 use tallsbi::diagnostics::local_c2st::{FEWEST_PAIRS, LocalC2stOptions, LocalC2stResult};
-use tallsbi::diagnostics::sbc::RankOptions;
+use tallsbi::diagnostics::sbc::{RankOptions, RankTest, Sbc};
 use tallsbi::files::{FileKind, Gaps, Matrix, MatrixSource, Posterior, kind_of, sha256_file};
 use tallsbi::on_disk::{ModelFile, Taker, read_pairs};
 use tallsbi::{Model, Simulations};
@@ -378,9 +378,7 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
     let result = drawn.sbc(&RankOptions::default(), context.seed, &context.monitor())?;
     warn_of_power(result.visible_shift, pairs, draws);
     let mut text = format!("SBC p = {:.4} (smallest of {} parameters, corrected)", result.p_value, names.len());
-    for (name, test) in names.iter().zip(&result.parameters) {
-        text += &format!("\n  {name}: p = {:.4} (ECDF), {:.4} (χ²)", test.ecdf.p_value, test.histogram.p_value);
-    }
+    text += &rank_lines(&names, &result);
     context.print(text, || {
         json!({
             "metric": "sbc",
@@ -392,6 +390,14 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
             "draws": draws,
         })
     })
+}
+
+/// The tests of each parameter, a line each.
+pub fn rank_lines(names: &[String], result: &Sbc) -> String {
+    let line = |(name, test): (&String, &RankTest)| {
+        format!("\n  {name}: p = {:.4} (ECDF), {:.4} (χ²)", test.ecdf.p_value, test.histogram.p_value)
+    };
+    names.iter().zip(&result.parameters).map(line).collect()
 }
 
 /// Expected coverage (TARP): do credible regions hold the truth as often as they say?
