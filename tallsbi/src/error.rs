@@ -50,6 +50,26 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+    /// Calibration pairs that are too few.
+    #[error("{origin}: {rows} valid rows are used, the method needs at least {fewest}")]
+    FewPairs {
+        /// Their file.
+        origin: String,
+        /// How many there are.
+        rows: usize,
+        /// How many are needed.
+        fewest: usize,
+    },
+    /// A posterior given another number of observations.
+    #[error("{origin}: is the posterior given {given} observations, but {found} are given here")]
+    OtherCount {
+        /// Its file.
+        origin: String,
+        /// Observations it was given.
+        given: usize,
+        /// Observations here.
+        found: usize,
+    },
     /// An error of a library about a file.
     #[error("{origin}: {source}")]
     About {

@@ -38,6 +38,7 @@ mod density;
 mod error;
 mod mode;
 mod model;
+mod notes;
 mod predict;
 mod recording;
 mod reference;
@@ -61,6 +62,7 @@ pub use conditional::{PosteriorSbcOptions, posterior_sbc};
 pub use error::{Error, Result, one_line};
 pub use mode::{Conditional, Laplace, Mode};
 pub use model::{Caution, Model, Posterior};
+pub use notes::in_names;
 pub use predict::{PosteriorPredictions, Predictions, predict, predict_posterior};
 pub use recording::{RecordingOptions, WindowSummaries, summarise_recording, summarise_signal};
 pub use reference::{

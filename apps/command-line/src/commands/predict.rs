@@ -92,7 +92,7 @@ impl PredictArguments {
             return Err(usage("--task: the posterior does not know its task; name the one to simulate"));
         };
         let (fix, condition) = (self.fix.clone(), self.condition.clone());
-        Ok(TaskArguments { fix, condition, record: self.record, ..TaskArguments::plain(task) })
+        Ok(TaskArguments { task, fix, condition, record: self.record, ..TaskArguments::default() })
     }
 }
 
