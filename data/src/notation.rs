@@ -4,7 +4,7 @@ use crate::{Component, DataError, Result, SignedPermutation};
 use serde_json::{Map, Value};
 
 /// Distributions of one parameter and the names of their values, in the order in which they are written.
-const DISTRIBUTIONS: [(&str, &[&str]); 13] = [
+const DISTRIBUTIONS: &[(&str, &[&str])] = &[
     ("uniform", &["low", "high"]),
     ("normal", &["loc", "scale"]),
     ("lognormal", &["loc", "scale"]),
