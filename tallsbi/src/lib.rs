@@ -59,7 +59,7 @@ mod session;
 
 pub use compare::{Confusion, Evidence, compare, confusion};
 pub use conditional::{PosteriorSbcOptions, posterior_sbc};
-pub use error::{Error, Result, one_line};
+pub use error::{Error, Result, is_cancelled, is_usage, one_line};
 pub use mode::{Conditional, Laplace, Mode};
 pub use model::{Caution, Model, Posterior};
 pub use notes::in_names;

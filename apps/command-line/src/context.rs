@@ -9,11 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tallsbi::Session;
-use tallsbi::data::{Cancelled, Monitor, StreamKey, Team};
-use tallsbi::diagnostics::DiagnosticsError;
+use tallsbi::data::{Monitor, StreamKey, Team};
 use tallsbi::files::Provenance;
-use tallsbi::inference::InferenceError;
-use tallsbi::simulators::SimulatorError;
 pub use tallsbi_studies::options_file::read_toml;
 pub use tallsbi_studies::{UsageError, usage};
 
@@ -24,14 +21,7 @@ pub struct Interrupted(pub String);
 
 /// Whether an error says that work was stopped because the user asked for it, whichever library says so.
 pub fn is_cancelled(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.is::<Interrupted>()
-            || cause.is::<Cancelled>()
-            || cause.downcast_ref().is_some_and(tallsbi::Error::is_cancelled)
-            || matches!(cause.downcast_ref(), Some(InferenceError::Cancelled(_)))
-            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Cancelled(_)))
-            || matches!(cause.downcast_ref(), Some(SimulatorError::Cancelled(_)))
-    })
+    error.chain().any(|cause| cause.is::<Interrupted>() || tallsbi::is_cancelled(cause))
 }
 
 /// Says how to go on where work was stopped.
