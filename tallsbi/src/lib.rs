@@ -6,14 +6,14 @@
 //! ```
 //! use tallsbi::{Silent, TrainOptions, calibration, observe, simulate, task, train};
 //!
-//! let task = task("gaussian_linear", &Default::default())?;
+//! let task = task("sir", &Default::default())?;
 //! let simulations = simulate(&*task, 2_000, 1, 0, &Silent)?;
 //! let mut options = TrainOptions::default();
 //! options.likelihood.members = 1;
 //! # options.likelihood.optimizer.epochs = 2;
 //! # options.likelihood.hidden = vec![16];
 //! let model = train(&simulations, &options, 0, &Silent)?;
-//! let observations = observe(&*task, &[0.1; 10], 30, 0, &Silent)?;
+//! let observations = observe(&*task, &[0.4, 0.125], 30, 0, &Silent)?;
 //! let posterior = model.sample(observations.view(), &Default::default(), 0, &Silent)?;
 //! println!("{:?}", posterior.theta.mean_axis(ndarray::Axis(0)));
 //! // Are the posteriors given 30 observations calibrated over the prior?

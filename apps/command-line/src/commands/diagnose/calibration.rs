@@ -26,7 +26,7 @@ const FEWEST_TRIALS: usize = 19;
 /// Pairs below which there is nothing to rank.
 const FEWEST_RANKS: usize = 2;
 
-/// Calibration pairs, and posteriors of a model, or of another tool, given each.
+/// Calibration pairs, and posteriors of a model, or of another tool, given each. The last of a command's arguments: what follows would be under the heading of the sampling.
 #[derive(Debug, Args)]
 pub struct CalibrationArguments {
     /// Model
@@ -165,8 +165,6 @@ fn warn_of_power(shift: f64, pairs: usize, draws: usize) {
 /// Another tool's posterior: tallsbi diagnose local-c2st --posterior-draws draws.npy --calibration cal.h5 --observations obs.h5 --posterior samples.csv
 #[derive(Debug, Args)]
 pub struct LocalC2stArguments {
-    #[command(flatten)]
-    calibration: CalibrationArguments,
     /// Observations the posterior is given
     #[arg(long, value_name = "SOURCE")]
     observations: String,
@@ -184,6 +182,8 @@ pub struct LocalC2stArguments {
     /// What tells joint and model apart
     #[arg(long, value_parser = choice::<ClassifierKind>(), default_value = ClassifierKind::Mlp.name())]
     classifier: ClassifierKind,
+    #[command(flatten)]
+    calibration: CalibrationArguments,
 }
 
 impl LocalC2stArguments {
@@ -304,11 +304,11 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
 /// Another tool's posterior: tallsbi diagnose sbc --posterior-draws draws.npy --calibration cal.h5
 #[derive(Debug, Args)]
 pub struct SbcArguments {
-    #[command(flatten)]
-    calibration: CalibrationArguments,
     /// Posterior samples for each pair
     #[arg(long, value_name = "L", default_value = "100", conflicts_with = "posterior_draws")]
     draws: NonZeroUsize,
+    #[command(flatten)]
+    calibration: CalibrationArguments,
 }
 
 pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
@@ -346,11 +346,11 @@ pub fn rank_lines(names: &[String], result: &Sbc) -> String {
 /// Another tool's posterior: tallsbi diagnose coverage --posterior-draws draws.npy --calibration cal.h5
 #[derive(Debug, Args)]
 pub struct CoverageArguments {
-    #[command(flatten)]
-    calibration: CalibrationArguments,
     /// Posterior samples for each pair
     #[arg(long, value_name = "L", default_value = "100", conflicts_with = "posterior_draws")]
     draws: NonZeroUsize,
+    #[command(flatten)]
+    calibration: CalibrationArguments,
 }
 
 pub fn coverage(context: &Context, arguments: &CoverageArguments) -> Result<()> {
