@@ -7,6 +7,9 @@ pub enum DataError {
     /// A prior that is not a proper distribution.
     #[error("prior: {0}")]
     Prior(String),
+    /// A symmetry that cannot be.
+    #[error("{0}")]
+    Symmetry(String),
     /// A transform of observations that there is not.
     #[error("x_transform is {0:?}, expected \"identity\" or \"log\"")]
     XTransform(String),

@@ -35,7 +35,7 @@ pub use latent::LatentMap;
 pub use location::{LatentLocation, Location};
 pub use monitor::{Monitor, Progress, Quiet, Silent, Stage};
 pub use named::{Choice, Named};
-pub use notation::parse_component;
+pub use notation::{parse_component, parse_symmetries};
 pub use parcel::{InJson, Parcel};
 pub use prior::{Component, Prior};
 pub use signal_window::SignalWindow;

@@ -1,10 +1,10 @@
-//! Distributions as people write them: `g=uniform(-60, 20)`.
+//! Distributions and symmetries as people write them: `g=uniform(-60, 20)`, `a=-b`.
 
-use crate::{Component, DataError, Result};
+use crate::{Component, DataError, Result, SignedPermutation};
 use serde_json::{Map, Value};
 
 /// Distributions of one parameter and the names of their values, in the order in which they are written.
-const DISTRIBUTIONS: [(&str, &[&str]); 13] = [
+const DISTRIBUTIONS: &[(&str, &[&str])] = &[
     ("uniform", &["low", "high"]),
     ("normal", &["loc", "scale"]),
     ("lognormal", &["loc", "scale"]),
@@ -78,6 +78,30 @@ pub fn parse_component(text: &str) -> Result<Component> {
     let component: Component =
         serde_json::from_value(Value::Object(object)).map_err(|error| fail(&format!("cannot be ({error})")))?;
     Ok(component)
+}
+
+/// The maps that `A,B=C,..` writes of the parameters `names`: `a` is the sign of a about its prior's centre, `a=b` exchanges two, `a=-b` with their signs.
+///
+/// # Errors
+/// When there is no such parameter, or one is exchanged with itself.
+pub fn parse_symmetries(text: &str, names: &[String]) -> Result<Vec<SignedPermutation>> {
+    let index = |name: &str| {
+        let unknown = || format!("there is no parameter {:?}; there are {}", name.trim(), names.join(", "));
+        names.iter().position(|known| known == name.trim()).ok_or_else(|| DataError::Symmetry(unknown()))
+    };
+    let map = |item: &str| {
+        let Some((a, b)) = item.split_once('=') else {
+            return Ok(SignedPermutation::flip(names.len(), &[index(item)?]));
+        };
+        let (b, negate) = b.trim().strip_prefix('-').map_or((b, false), |b| (b, true));
+        let (i, j) = (index(a)?, index(b)?);
+        if i == j {
+            let message = format!("{item:?} exchanges a parameter with itself; {a} alone is its sign");
+            return Err(DataError::Symmetry(message));
+        }
+        Ok(SignedPermutation::exchange(names.len(), (i, j), negate))
+    };
+    text.split(',').map(map).collect()
 }
 
 #[cfg(test)]

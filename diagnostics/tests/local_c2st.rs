@@ -25,14 +25,7 @@ fn published_classifiers_give_the_published_statistics() {
             parameters.extend(weight.t().iter().map(|&w| w as f32));
             parameters.extend(vector(&file, &format!("{case}/clf_seed5/b{layer}")).iter().map(|&b| b as f32));
         }
-        let spec = MlpSpec {
-            input: 4,
-            hidden: vec![20, 20],
-            output: 1,
-            activation: Activation::Relu,
-            layer_norm: false,
-            residual: false,
-        };
+        let spec = MlpSpec::plain(4, vec![20, 20], 1, Activation::Relu);
         let model = FittedClassifier::Mlp(FittedMlp::from_parameters(spec, parameters, 0).unwrap());
         let theta = matrix(&file, &format!("{case}/theta_o"));
         let x = x_o.broadcast((theta.nrows(), 2)).unwrap();

@@ -6,6 +6,7 @@ use super::{failed, file_error};
 use crate::Result;
 use ndarray::Array2;
 use std::path::Path;
+use tallsbi_data::{Choice, Named};
 
 /// Cells of missing values, beside NaN.
 const MISSING: [&str; 2] = ["", "NA"];
@@ -20,6 +21,16 @@ pub enum Header {
     Yes,
     /// It does not.
     No,
+}
+
+impl Named for Header {
+    fn choices() -> Vec<Choice<Self>> {
+        vec![
+            Choice::new("auto", "If no cell of it is a number", Self::Auto),
+            Choice::new("yes", "It does", Self::Yes),
+            Choice::new("no", "It does not", Self::No),
+        ]
+    }
 }
 
 /// Reads a table of numbers; infinities are refused, and NaN where values may not be missing.

@@ -23,14 +23,7 @@ fn score_spec(activation: Activation, layer_norm: bool) -> MlpSpec {
 }
 
 fn classifier_spec() -> MlpSpec {
-    MlpSpec {
-        input: 5,
-        hidden: vec![50; 2],
-        output: 1,
-        activation: Activation::Relu,
-        layer_norm: false,
-        residual: false,
-    }
+    MlpSpec::plain(5, vec![50; 2], 1, Activation::Relu)
 }
 
 fn network(spec: MlpSpec) -> Mlp<f32> {

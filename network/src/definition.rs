@@ -57,6 +57,11 @@ pub struct MlpSpec {
 }
 
 impl MlpSpec {
+    /// A network without layer normalisation and residual connections.
+    pub fn plain(input: usize, hidden: impl Into<Vec<usize>>, output: usize, activation: Activation) -> Self {
+        Self { input, hidden: hidden.into(), output, activation, layer_norm: false, residual: false }
+    }
+
     /// Checks that all widths are positive, at most [`MAX_WIDTH`], and that there are at most [`MAX_PARAMETERS`] parameters.
     ///
     /// # Errors

@@ -201,14 +201,7 @@ mod tests {
 
     #[test]
     fn other_networks_are_refused() {
-        let spec = MlpSpec {
-            input: 2,
-            hidden: vec![3],
-            output: 1,
-            activation: Activation::Relu,
-            layer_norm: false,
-            residual: false,
-        };
+        let spec = MlpSpec::plain(2, vec![3], 1, Activation::Relu);
         for (other, name) in [
             (MlpSpec { output: 2, ..spec.clone() }, "output"),
             (MlpSpec { activation: Activation::Silu, ..spec.clone() }, "activation"),

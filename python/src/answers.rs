@@ -18,18 +18,8 @@ use tallsbi::{RecordingOptions, SampleOptions};
 #[pyfunction]
 pub fn recording(py: Python<'_>, path: PathBuf) -> PyResult<String> {
     let found = py.detach(|| Recording::open(&path)).map_err(|error| exception(error.into()))?;
-    let channels = found.channels.iter().map(|channel| {
-        json!({ "label": channel.label, "rate": channel.rate, "unit": channel.unit, "samples": channel.samples })
-    });
-    let annotations = found.annotations.iter().map(
-        |annotation| json!({ "onset": annotation.onset, "duration": annotation.duration, "text": annotation.text }),
-    );
-    Ok(json!({
-        "format": found.format.to_string(),
-        "channels": channels.collect::<Vec<_>>(),
-        "annotations": annotations.collect::<Vec<_>>(),
-    })
-    .to_string())
+    let (channels, annotations) = (&found.channels, &found.annotations);
+    Ok(json!({ "format": found.format.to_string(), "channels": channels, "annotations": annotations }).to_string())
 }
 
 /// Observations (n, 33) of the windows of a recording, their starts, start and fault of those left out, and what is to be said of their order.

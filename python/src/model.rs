@@ -176,13 +176,13 @@ impl Model {
     /// (text, whether it calls results into question) of each note of training.
     #[getter]
     fn notes(&self) -> Vec<(String, bool)> {
-        self.0.trained().info.notes.iter().map(said).collect()
+        self.0.trained().info.notes.iter().map(|note| self.said(note)).collect()
     }
 
     /// The same about observations (n, d).
     fn examine<'py>(&self, x: PyReadonlyArray2<'py, f64>) -> PyResult<Vec<(String, bool)>> {
         let x = self.centred(x.as_array())?;
-        Ok(self.0.examine(x.view()).map_err(exception)?.iter().map(said).collect())
+        Ok(self.0.examine(x.view()).map_err(exception)?.iter().map(|note| self.said(note)).collect())
     }
 
     /// Samples (chain, draw, m) of the posterior given x (n, d), of independent runs, and what should be told of them.
@@ -353,9 +353,9 @@ impl Model {
             "a model of architecture {name} learned scores and has no density; train with architecture=\"likelihood\""
         )))
     }
-}
 
-/// A note's text, and whether it calls results into question.
-fn said(note: &Note) -> (String, bool) {
-    (note.to_string(), note.is_warning())
+    /// A note's text, and whether it calls results into question.
+    fn said(&self, note: &Note) -> (String, bool) {
+        (tallsbi::in_names(self.0.trained(), note), note.is_warning())
+    }
 }

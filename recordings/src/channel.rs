@@ -1,7 +1,7 @@
 //! Channels of a recording.
 
 /// One channel of a recording.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Channel {
     /// Its label, as the file has it.
     pub label: String,
@@ -12,6 +12,7 @@ pub struct Channel {
     /// Samples in the file.
     pub samples: u64,
     /// Smallest and largest value that the file can hold, in `unit`, where the format says so: values there are clipped.
+    #[serde(skip)]
     pub limits: Option<(f64, f64)>,
 }
 

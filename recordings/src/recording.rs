@@ -28,7 +28,7 @@ impl std::fmt::Display for Format {
 }
 
 /// A remark on a stretch of time.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Annotation {
     /// Seconds from the recording's start.
     pub onset: f64,

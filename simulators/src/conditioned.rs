@@ -1,7 +1,7 @@
 //! A task whose observations are made under conditions: known quantities, such as a stimulus, a dose or a time, each observation's own.
 
 use crate::external::ModelSource;
-use crate::task::on_all_threads;
+use crate::task::{as_inner, on_all_threads};
 use crate::{LogLikelihood, Result, Rows, SimulatorError, Task};
 use ndarray::{Array2, ArrayView2};
 use std::sync::Arc;
@@ -116,12 +116,13 @@ impl ConditionedTask {
 type Simulate<'a> = dyn FnMut(&Rows<'_>, &mut [f32], &mut [u8]) -> Result<()> + 'a;
 
 impl Task for ConditionedTask {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn description(&self) -> &str {
-        self.inner.description()
+    as_inner! {
+        name -> &str,
+        description -> &str,
+        x_transform -> XTransform,
+        source -> Option<&ModelSource>,
+        failure -> Option<String>,
+        preferred_batch -> usize,
     }
 
     fn prior(&self) -> &Prior {
@@ -160,10 +161,6 @@ impl Task for ConditionedTask {
         }))
     }
 
-    fn x_transform(&self) -> XTransform {
-        self.inner.x_transform()
-    }
-
     fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()> {
         self.simulate(rows, (x, valid), &mut |rows, x, valid| self.inner.simulate_batch(rows, x, valid))
     }
@@ -177,18 +174,6 @@ impl Task for ConditionedTask {
             self.inner.simulate_all(rows, x, valid, stage).map(|_| ())
         })?;
         Ok(valid.iter().filter(|&&valid| valid == 0).count())
-    }
-
-    fn preferred_batch(&self) -> usize {
-        self.inner.preferred_batch()
-    }
-
-    fn source(&self) -> Option<&ModelSource> {
-        self.inner.source()
-    }
-
-    fn failure(&self) -> Option<String> {
-        self.inner.failure()
     }
 
     fn log_likelihood(&self) -> Option<&dyn LogLikelihood> {

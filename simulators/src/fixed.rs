@@ -1,6 +1,7 @@
 //! A task with some of its parameters fixed, as when JRNMM is studied at gain 0.
 
 use crate::external::ModelSource;
+use crate::task::as_inner;
 use crate::{LogLikelihood, Result, Rows, TallLogLikelihood, Task};
 use ndarray::{Array2, ArrayView2};
 use tallsbi_data::{Location, Prior, SignalWindow, Stage, Symmetry, XTransform};
@@ -50,12 +51,19 @@ impl FixedParameters {
 }
 
 impl Task for FixedParameters {
-    fn name(&self) -> &str {
-        &self.name
+    as_inner! {
+        description -> &str,
+        dim_x -> usize,
+        observation_names -> Vec<String>,
+        x_transform -> XTransform,
+        signal_window -> Option<SignalWindow>,
+        source -> Option<&ModelSource>,
+        failure -> Option<String>,
+        preferred_batch -> usize,
     }
 
-    fn description(&self) -> &str {
-        self.inner.description()
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn prior(&self) -> &Prior {
@@ -67,22 +75,6 @@ impl Task for FixedParameters {
         self.free.iter().map(|&column| units[column].clone()).collect()
     }
 
-    fn dim_x(&self) -> usize {
-        self.inner.dim_x()
-    }
-
-    fn observation_names(&self) -> Vec<String> {
-        self.inner.observation_names()
-    }
-
-    fn x_transform(&self) -> XTransform {
-        self.inner.x_transform()
-    }
-
-    fn signal_window(&self) -> Option<SignalWindow> {
-        self.inner.signal_window()
-    }
-
     fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()> {
         rows.check(self, x, valid)?;
         self.inner.simulate_batch(&Rows { theta: self.full(rows).view(), ..*rows }, x, valid)
@@ -90,18 +82,6 @@ impl Task for FixedParameters {
 
     fn simulate_all(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8], stage: &Stage<'_>) -> Result<usize> {
         self.inner.simulate_all(&Rows { theta: self.full(rows).view(), ..*rows }, x, valid, stage)
-    }
-
-    fn source(&self) -> Option<&ModelSource> {
-        self.inner.source()
-    }
-
-    fn failure(&self) -> Option<String> {
-        self.inner.failure()
-    }
-
-    fn preferred_batch(&self) -> usize {
-        self.inner.preferred_batch()
     }
 
     fn log_likelihood(&self) -> Option<&dyn LogLikelihood> {

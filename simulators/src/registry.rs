@@ -35,7 +35,7 @@ const fn plain(name: &'static str, build: fn(&TaskOptions) -> Result<Box<dyn Tas
     Entry { name, takes: Takes::Nothing, conditions: &[], build }
 }
 
-const TASKS: [Entry; 17] = [
+const TASKS: &[Entry] = &[
     plain("slcp", |_| Ok(Box::new(slcp::slcp()?))),
     plain("sir", |_| Ok(Box::new(sir::sir()?))),
     plain("lotka_volterra", |_| Ok(Box::new(lotka_volterra::lotka_volterra()?))),

@@ -291,6 +291,16 @@ pub trait Task: Send + Sync {
     }
 }
 
+/// Methods of a task that are those of the task within it.
+macro_rules! as_inner {
+    ($($method:ident -> $type:ty,)+) => {
+        $(fn $method(&self) -> $type {
+            self.inner.$method()
+        })+
+    };
+}
+pub(crate) use as_inner;
+
 /// Checks observations (n, d) of a task before they are conditioned on.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! A task under another prior than its own.
 
 use crate::external::ModelSource;
+use crate::task::as_inner;
 use crate::{LogLikelihood, Result, Rows, Task};
 use tallsbi_data::{Component, DataError, Location, Prior, SignalWindow, Stage, XTransform};
 
@@ -39,36 +40,23 @@ impl WithPrior {
 }
 
 impl Task for WithPrior {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn description(&self) -> &str {
-        self.inner.description()
+    as_inner! {
+        name -> &str,
+        description -> &str,
+        parameter_units -> Vec<String>,
+        dim_x -> usize,
+        observation_names -> Vec<String>,
+        x_transform -> XTransform,
+        signal_window -> Option<SignalWindow>,
+        source -> Option<&ModelSource>,
+        failure -> Option<String>,
+        preferred_batch -> usize,
+        log_likelihood -> Option<&dyn LogLikelihood>,
+        locations -> Vec<Location>,
     }
 
     fn prior(&self) -> &Prior {
         &self.prior
-    }
-
-    fn parameter_units(&self) -> Vec<String> {
-        self.inner.parameter_units()
-    }
-
-    fn dim_x(&self) -> usize {
-        self.inner.dim_x()
-    }
-
-    fn observation_names(&self) -> Vec<String> {
-        self.inner.observation_names()
-    }
-
-    fn x_transform(&self) -> XTransform {
-        self.inner.x_transform()
-    }
-
-    fn signal_window(&self) -> Option<SignalWindow> {
-        self.inner.signal_window()
     }
 
     fn simulate_batch(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8]) -> Result<()> {
@@ -77,26 +65,6 @@ impl Task for WithPrior {
 
     fn simulate_all(&self, rows: &Rows<'_>, x: &mut [f32], valid: &mut [u8], stage: &Stage<'_>) -> Result<usize> {
         self.inner.simulate_all(rows, x, valid, stage)
-    }
-
-    fn source(&self) -> Option<&ModelSource> {
-        self.inner.source()
-    }
-
-    fn failure(&self) -> Option<String> {
-        self.inner.failure()
-    }
-
-    fn preferred_batch(&self) -> usize {
-        self.inner.preferred_batch()
-    }
-
-    fn log_likelihood(&self) -> Option<&dyn LogLikelihood> {
-        self.inner.log_likelihood()
-    }
-
-    fn locations(&self) -> Vec<Location> {
-        self.inner.locations()
     }
 }
 

@@ -3,20 +3,14 @@
 mod support;
 
 use ndarray::{Array2, ArrayView2, Axis};
-use support::observations;
-use tallsbi_data::StreamKey;
+use support::{built_in, observations, prior_draw};
 use tallsbi_simulators::{Task, TaskOptions, task};
 
 const TASKS: [&str; 3] = ["sir", "lotka_volterra", "ornstein_uhlenbeck"];
 
-fn built_in(name: &str) -> Box<dyn Task> {
-    task(name, &TaskOptions::default()).expect("built in")
-}
-
 /// Parameters, and three observations at them.
 fn drawn(task: &dyn Task) -> (Vec<f64>, Array2<f32>) {
-    let mut theta = vec![0.0; task.prior().dim()];
-    task.prior().sample(&mut StreamKey::root(3).rng(0), &mut theta);
+    let theta = prior_draw(3, task, 0);
     let row = Array2::from_shape_vec((1, theta.len()), theta.clone()).expect("one row");
     let x = observations(task, row.view(), 3, 0).index_axis_move(Axis(0), 0);
     (theta, x)

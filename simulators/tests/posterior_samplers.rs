@@ -3,23 +3,16 @@
 mod support;
 
 use ndarray::{Array2, ArrayView2, Axis};
-use support::observations;
+use support::{built_in, observations, prior_draw};
 use tallsbi_data::StreamKey;
 use tallsbi_simulators::{Task, TaskOptions, task, tasks};
 
-fn built_in(name: &str) -> Box<dyn Task> {
-    task(name, &TaskOptions::default()).expect("built in")
-}
-
-fn prior_draw(task: &dyn Task, index: u64) -> Vec<f64> {
-    let mut theta = vec![0.0; task.prior().dim()];
-    task.prior().sample(&mut StreamKey::root(21).rng(index), &mut theta);
-    theta
-}
+/// Of the draws of priors.
+const SEED: u64 = 21;
 
 /// n observations at a prior draw, with the draw.
 fn pair(task: &dyn Task, n: usize, index: u64) -> (Vec<f64>, Array2<f32>) {
-    let theta = prior_draw(task, index);
+    let theta = prior_draw(SEED, task, index);
     let row = Array2::from_shape_vec((1, theta.len()), theta.clone()).expect("one row");
     let x = observations(task, row.view(), n, index).index_axis_move(Axis(0), 0);
     (theta, x)

@@ -50,6 +50,26 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+    /// Calibration pairs that are too few.
+    #[error("{origin}: {rows} valid rows are used, the method needs at least {fewest}")]
+    FewPairs {
+        /// Their file.
+        origin: String,
+        /// How many there are.
+        rows: usize,
+        /// How many are needed.
+        fewest: usize,
+    },
+    /// A posterior given another number of observations.
+    #[error("{origin}: is the posterior given {given} observations, but {found} are given here")]
+    OtherCount {
+        /// Its file.
+        origin: String,
+        /// Observations it was given.
+        given: usize,
+        /// Observations here.
+        found: usize,
+    },
     /// An error of a library about a file.
     #[error("{origin}: {source}")]
     About {
@@ -113,16 +133,9 @@ impl Error {
     /// Whether an option or a name is at fault that the caller gave, rather than data or the machine.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Simulator(error) => {
-                matches!(
-                    error,
-                    SimulatorError::UnknownTask { .. }
-                        | SimulatorError::Option { .. }
-                        | SimulatorError::ModelFile { .. }
-                )
-            }
-            Self::Inference(error) => matches!(error, InferenceError::Option { .. }),
-            Self::Diagnostics(error) => matches!(error, DiagnosticsError::Setting { .. }),
+            Self::Simulator(error) => is_usage(error),
+            Self::Inference(error) => is_usage(error),
+            Self::Diagnostics(error) => is_usage(error),
             Self::Recording(error) => !matches!(error, RecordingError::File { .. }),
             #[cfg(feature = "files")]
             Self::File(error) => matches!(error, tallsbi_files::FileError::Interrupted { .. }),
@@ -135,6 +148,24 @@ impl Error {
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled(_))
     }
+}
+
+/// [`Error::is_usage`] of an error of this library or of those that simulate, infer and diagnose; false for others.
+pub fn is_usage(error: &(dyn std::error::Error + 'static)) -> bool {
+    use SimulatorError::{ModelFile, Option, UnknownTask};
+    error.downcast_ref().is_some_and(Error::is_usage)
+        || matches!(error.downcast_ref(), Some(UnknownTask { .. } | Option { .. } | ModelFile { .. }))
+        || matches!(error.downcast_ref(), Some(InferenceError::Option { .. }))
+        || matches!(error.downcast_ref(), Some(DiagnosticsError::Setting { .. }))
+}
+
+/// The same of [`Error::is_cancelled`].
+pub fn is_cancelled(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<Cancelled>()
+        || error.downcast_ref().is_some_and(Error::is_cancelled)
+        || matches!(error.downcast_ref(), Some(InferenceError::Cancelled(_)))
+        || matches!(error.downcast_ref(), Some(DiagnosticsError::Cancelled(_)))
+        || matches!(error.downcast_ref(), Some(SimulatorError::Cancelled(_)))
 }
 
 // Cancellation is one and the same, whichever library saw it first.

@@ -6,14 +6,14 @@
 //! ```
 //! use tallsbi::{Silent, TrainOptions, calibration, observe, simulate, task, train};
 //!
-//! let task = task("gaussian_linear", &Default::default())?;
+//! let task = task("sir", &Default::default())?;
 //! let simulations = simulate(&*task, 2_000, 1, 0, &Silent)?;
 //! let mut options = TrainOptions::default();
 //! options.likelihood.members = 1;
 //! # options.likelihood.optimizer.epochs = 2;
 //! # options.likelihood.hidden = vec![16];
 //! let model = train(&simulations, &options, 0, &Silent)?;
-//! let observations = observe(&*task, &[0.1; 10], 30, 0, &Silent)?;
+//! let observations = observe(&*task, &[0.4, 0.125], 30, 0, &Silent)?;
 //! let posterior = model.sample(observations.view(), &Default::default(), 0, &Silent)?;
 //! println!("{:?}", posterior.theta.mean_axis(ndarray::Axis(0)));
 //! // Are the posteriors given 30 observations calibrated over the prior?
@@ -38,6 +38,7 @@ mod density;
 mod error;
 mod mode;
 mod model;
+mod notes;
 mod predict;
 mod recording;
 mod reference;
@@ -58,12 +59,16 @@ mod session;
 
 pub use compare::{Confusion, Evidence, compare, confusion};
 pub use conditional::{PosteriorSbcOptions, posterior_sbc};
-pub use error::{Error, Result, one_line};
+pub use error::{Error, Result, is_cancelled, is_usage, one_line};
 pub use mode::{Conditional, Laplace, Mode};
 pub use model::{Caution, Model, Posterior};
-pub use predict::{Predictions, predict};
+pub use notes::in_names;
+pub use predict::{PosteriorPredictions, Predictions, predict, predict_posterior};
 pub use recording::{RecordingOptions, WindowSummaries, summarise_recording, summarise_signal};
-pub use reference::{ReferenceMethod, ReferencePosterior, Retries, sample_reference, task_log_posterior};
+pub use reference::{
+    ReferenceCalibration, ReferenceMethod, ReferencePosterior, Retries, calibrate_reference, sample_reference,
+    task_log_posterior,
+};
 pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, refine};
 pub use sensitivity::Sensitivity;
 #[cfg(feature = "files")]

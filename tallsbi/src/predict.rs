@@ -1,9 +1,10 @@
 //! What a fitted model predicts: new observations at draws of a posterior.
 
-use crate::simulate::simulate_rows;
+use crate::simulate::{draw_parameters, simulate_rows};
 use crate::{Error, Result};
-use ndarray::{Array2, Array3, ArrayView2};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, s};
 use tallsbi_data::{Monitor, Purpose, StreamKey};
+use tallsbi_diagnostics::predictive::{PredictiveCheck, predictive_checks};
 use tallsbi_simulators::Task;
 
 /// Observations simulated at parameters.
@@ -45,6 +46,54 @@ pub fn predict(
     let shape = |error: ndarray::ShapeError| Error::Input { origin: "predictions".into(), message: error.to_string() };
     let theta = Array2::from_shape_vec((rows, m), stored.iter().map(|&value| value.into()).collect()).map_err(shape)?;
     Ok(Predictions { theta, x: Array3::from_shape_vec((rows, n, task.dim_x()), x).map_err(shape)?, failed })
+}
+
+/// What a fitted model predicts at its posterior, beside what was observed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PosteriorPredictions {
+    /// Predictions at draws of the posterior.
+    pub posterior: Predictions,
+    /// Predictions at as many draws of the prior, if asked for.
+    pub prior: Option<Predictions>,
+    /// Statistics of the observations against those predicted; `None` where these are of another kind or number, or values of all columns are missing.
+    pub checks: Option<Vec<PredictiveCheck>>,
+}
+
+/// Simulates `n` observations at `draws` of the samples (S, m) of a posterior at most, evenly spaced, and at as many of the prior if `with_prior`, and compares them with
+/// the observations (n, d) it was given, under whose conditions they are made.
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_posterior(
+    task: &dyn Task,
+    (samples, observed): (ArrayView2<'_, f64>, Option<ArrayView2<'_, f32>>),
+    (draws, n): (usize, usize),
+    with_prior: bool,
+    seed: u64,
+    monitor: &dyn Monitor,
+) -> Result<PosteriorPredictions> {
+    let (conditions, d) = (task.conditions(), task.dim_x());
+    let known = observed.filter(|x| conditions > 0 && x.ncols() == d);
+    let under = known.map(|x| task.under(x.slice_move(s![.., ..conditions]))).transpose()?;
+    let task = under.as_deref().unwrap_or(task);
+    let draws = draws.min(samples.nrows());
+    let theta = Array2::from_shape_fn((draws, samples.ncols()), |(row, i)| samples[[row * samples.nrows() / draws, i]]);
+    let posterior = predict(task, theta.view(), n, seed, monitor)?;
+    let prior = with_prior.then(|| {
+        let key = StreamKey::root(seed).child(Purpose::Prior);
+        let drawn = draw_parameters(task.prior(), key, 0, draws);
+        let drawn = Array2::from_shape_fn(theta.dim(), |(row, i)| f64::from(drawn[row * theta.ncols() + i]));
+        predict(task, drawn.view(), n, key.seed(0), monitor)
+    });
+    let complete = |column: ArrayView1<'_, f32>| !column.iter().any(|value| value.is_nan());
+    let comparable = observed.filter(|x| x.dim() == (n, d) && x.columns().into_iter().any(complete));
+    let checks = comparable.map(|x| {
+        let (x, predicted) = (x.slice_move(s![.., conditions..]), posterior.x.slice(s![.., .., conditions..]));
+        let mut checks = predictive_checks(x, predicted)?;
+        checks.iter_mut().for_each(|check| check.column += conditions);
+        Ok::<_, Error>(checks)
+    });
+    Ok(PosteriorPredictions { prior: prior.transpose()?, checks: checks.transpose()?, posterior })
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! Reference posteriors of built-in tasks: which sampler, its chains, and whether they converged.
 
 use crate::{Error, Result};
-use ndarray::{Array3, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use rayon::prelude::*;
-use tallsbi_data::{Choice, Monitor, Named, Purpose, StreamKey, Symmetry};
+use std::ops::Range;
+use tallsbi_data::{Choice, Monitor, Named, Purpose, Quiet, Silent, StreamKey, Symmetry};
 use tallsbi_diagnostics::Convergence;
 use tallsbi_diagnostics::convergence::{LARGEST_RHAT, SMALLEST_ESS, convergence, largest_rhat, smallest_ess};
+use tallsbi_diagnostics::sbc::{RankOptions, Sbc, sbc};
 use tallsbi_inference::reference::{
     ChainInfo, Chains, LatentPosterior, ReferenceOptions, sample_chains, sample_nuts, sample_tempered,
 };
-use tallsbi_simulators::Task;
+use tallsbi_simulators::{Rows, Task};
 
 /// How a reference posterior is sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -210,6 +212,55 @@ pub fn task_log_posterior(task: &dyn Task, x: ArrayView2<'_, f32>, theta: ArrayV
         task.prior().log_density(&theta) + given.log_likelihood_gradient(&theta, &mut vec![0.0; theta.len()])
     };
     Some((0..theta.nrows()).into_par_iter().map(at).collect())
+}
+
+/// What [`calibrate_reference`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReferenceCalibration {
+    /// The tests of the ranks.
+    pub sbc: Sbc,
+    /// The largest R̂ of each posterior.
+    pub rhat: Vec<f64>,
+}
+
+/// Simulation-based calibration of reference posteriors: draws `pairs` parameters from the prior, simulates `n_obs` observations of each, and samples the reference
+/// posterior given them, as [`sample_reference`] does. Where it is exact, the parameters rank uniformly among the samples.
+///
+/// # Errors
+/// As [`sample_reference`].
+pub fn calibrate_reference(
+    task: &dyn Task,
+    (pairs, n_obs): (usize, usize),
+    method: ReferenceMethod,
+    options: &ReferenceOptions,
+    retries: Retries,
+    key: StreamKey,
+    monitor: &dyn Monitor,
+) -> Result<ReferenceCalibration> {
+    let (m, d) = (task.prior().dim(), task.dim_x());
+    let key = key.child(Purpose::Calibration);
+    let mut theta = Array2::zeros((pairs, m));
+    for (pair, mut row) in theta.outer_iter_mut().enumerate() {
+        let drawn = row.as_slice_mut().expect("rows are contiguous");
+        task.prior().sample(&mut key.child(Purpose::Prior).rng(pair as u64), drawn);
+    }
+    let (stage, quiet) = (monitor.stage("calibrate", "posteriors", pairs as u64), Quiet(monitor));
+    let of_pair = |pair: usize| -> Result<(Vec<f64>, f64)> {
+        let (theta, first_row) = (theta.slice(s![pair..=pair, ..]), pair as u64);
+        let rows = Rows { theta, n_obs, key: key.child(Purpose::Simulator), first_row };
+        let mut x = Array2::zeros((n_obs, d));
+        task.simulate_batch(&rows, x.as_slice_mut().expect("rows are contiguous"), &mut [0])?;
+        let posterior = sample_reference(task, x.view(), method, options, retries, key.indexed(first_row), &quiet)?;
+        stage.advance(1);
+        let rhat = posterior.rhat();
+        Ok((posterior.samples.into_iter().collect(), rhat))
+    };
+    let several = |pairs: Range<usize>| pairs.into_par_iter().map(of_pair).collect::<Result<Vec<_>>>();
+    let found = monitor.share("reference posteriors", pairs, several)?.into_iter().flatten();
+    let (draws, rhat): (Vec<Vec<f64>>, Vec<f64>) = found.unzip();
+    let draws = draws.concat();
+    let draws = Array3::from_shape_vec((pairs, draws.len() / (pairs * m), m), draws).expect("as many of each");
+    Ok(ReferenceCalibration { sbc: sbc(theta.view(), draws.view(), &RankOptions::default(), key, &Silent)?, rhat })
 }
 
 /// Thins the chains, measures their convergence up to the symmetry, and gives modes that it exchanges equal weights.

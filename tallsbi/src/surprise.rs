@@ -52,7 +52,28 @@ impl Surprise {
     }
 }
 
+/// So many observations are judged for a misfit.
+const JUDGED: usize = 200;
+
 impl Model {
+    /// Whether the first of the observations (n, d) are such as the fitted model has, by their [p-values](Self::surprise) at samples (S, m) of the posterior; nothing of models that
+    /// learned no likelihood.
+    ///
+    /// # Errors
+    /// As [`Model::surprise`].
+    pub fn misfit(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        theta: ArrayView2<'_, f64>,
+        seed: u64,
+    ) -> Result<Option<Note>> {
+        if self.trained().architecture() != "likelihood" {
+            return Ok(None);
+        }
+        let first = observations.slice(s![..observations.nrows().min(JUDGED), ..]);
+        Ok(self.surprise(first, theta, seed)?.misfit())
+    }
+
     /// The posterior predictive p-value of each observation (n, d), [centred](Model::centre): the share of replications, drawn from the learned likelihood at
     /// samples (S, m) of the posterior, that are no more probable. Of samples with a rate of lapses it is about observations that are none.
     ///

@@ -1,7 +1,7 @@
 //! What every command shares: global options, progress, interruption, output.
 
 use crate::interrupt::Interrupt;
-use crate::progress::{Bar, Bars};
+use crate::progress::Bars;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -9,11 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tallsbi::Session;
-use tallsbi::data::{Cancelled, Monitor, StreamKey, Team};
-use tallsbi::diagnostics::DiagnosticsError;
+use tallsbi::data::{Monitor, StreamKey, Team};
 use tallsbi::files::Provenance;
-use tallsbi::inference::InferenceError;
-use tallsbi::simulators::SimulatorError;
 pub use tallsbi_studies::options_file::read_toml;
 pub use tallsbi_studies::{UsageError, usage};
 
@@ -24,14 +21,7 @@ pub struct Interrupted(pub String);
 
 /// Whether an error says that work was stopped because the user asked for it, whichever library says so.
 pub fn is_cancelled(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.is::<Interrupted>()
-            || cause.is::<Cancelled>()
-            || cause.downcast_ref().is_some_and(tallsbi::Error::is_cancelled)
-            || matches!(cause.downcast_ref(), Some(InferenceError::Cancelled(_)))
-            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Cancelled(_)))
-            || matches!(cause.downcast_ref(), Some(SimulatorError::Cancelled(_)))
-    })
+    error.chain().any(|cause| cause.is::<Interrupted>() || tallsbi::is_cancelled(cause))
 }
 
 /// Says how to go on where work was stopped.
@@ -72,11 +62,6 @@ impl Context {
     /// Provenance of a file this command makes.
     pub fn provenance(&self, task: &str) -> Provenance {
         Provenance::new(&self.command, self.seed, task)
-    }
-
-    /// A progress bar over `total` units; 0 where the total is not known.
-    pub fn bar(&self, label: &str, unit: &'static str, total: u64) -> Bar {
-        Bar::new(label, unit, total, self.quiet)
     }
 
     /// What work on files needs to know, watched by `monitor`.

@@ -20,10 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tallsbi::data::{Alone, Team};
-use tallsbi::diagnostics::DiagnosticsError;
 use tallsbi::distributed::{Leave, Processes};
-use tallsbi::inference::InferenceError;
-use tallsbi::simulators::SimulatorError;
 
 /// Runs the program with its arguments, of which the first is its own name, and returns its exit code. Once in a process: it has the
 /// process's signals, panics, log and threads to itself.
@@ -155,21 +152,7 @@ fn message(error: &anyhow::Error) -> String {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    let any = |is: &dyn Fn(&(dyn std::error::Error + 'static)) -> bool| error.chain().any(is);
-    let wrong_usage = any(&|cause| {
-        cause.is::<UsageError>()
-            || cause.downcast_ref().is_some_and(tallsbi::Error::is_usage)
-            || matches!(
-                cause.downcast_ref(),
-                Some(
-                    SimulatorError::UnknownTask { .. }
-                        | SimulatorError::Option { .. }
-                        | SimulatorError::ModelFile { .. }
-                )
-            )
-            || matches!(cause.downcast_ref(), Some(InferenceError::Option { .. }))
-            || matches!(cause.downcast_ref(), Some(DiagnosticsError::Setting { .. }))
-    });
+    let wrong_usage = error.chain().any(|cause| cause.is::<UsageError>() || tallsbi::is_usage(cause));
     match (context::is_cancelled(error), wrong_usage) {
         (true, _) => interrupt::EXIT_CODE,
         (false, true) => WRONG_USAGE,

@@ -1,11 +1,12 @@
 //! Progress on standard error: a bar on a terminal, a log line now and then elsewhere.
 
 use crate::interrupt::Interrupt;
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle, WeakProgressBar,
+};
 use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, Weak};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 use tallsbi::data::{Monitor, Progress, Team};
 
@@ -26,136 +27,47 @@ static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS)));
 
 /// Bars that are logged, looked at every [`TICK`].
-static LOGGED: LazyLock<Mutex<Vec<Weak<State>>>> = LazyLock::new(|| {
+static LOGGED: LazyLock<Mutex<Vec<Logged>>> = LazyLock::new(|| {
     std::thread::spawn(log_regularly);
     Mutex::default()
 });
 
-/// Progress of one piece of work; may be advanced from any thread.
-#[derive(Debug)]
-pub struct Bar(Arc<State>);
-
-#[derive(Debug)]
-struct State {
-    label: String,
+/// A bar that is not drawn.
+struct Logged {
+    bar: WeakProgressBar,
     unit: &'static str,
-    total: u64,
-    done: AtomicU64,
-    note: Mutex<String>,
-    sink: Sink,
+    recent: Recent,
 }
 
-#[derive(Debug)]
-enum Sink {
-    Silent,
-    Terminal(ProgressBar),
-    Log(Mutex<Recent>),
-}
-
-impl Bar {
-    /// Starts progress over `total` units (0: not known).
-    pub fn new(label: &str, unit: &'static str, total: u64, quiet: bool) -> Self {
-        let sink = if quiet {
-            Sink::Silent
-        } else if std::io::stderr().is_terminal() {
-            Sink::Terminal(terminal_bar(label, unit, total))
-        } else {
-            Sink::Log(Mutex::new(Recent::new(Instant::now())))
-        };
-        let state = Arc::new(State { label: label.into(), unit, total, done: 0.into(), note: Mutex::default(), sink });
-        if let (Sink::Log(_), Ok(mut logged)) = (&state.sink, LOGGED.lock()) {
-            logged.push(Arc::downgrade(&state));
+impl Logged {
+    /// A line if it is time for one.
+    fn tick(&mut self, bar: &ProgressBar, now: Instant) -> Option<String> {
+        let (done, total) = (bar.position(), bar.length().unwrap_or(0));
+        self.recent.see(now, done);
+        if !self.recent.is_due(now) {
+            return None;
         }
-        Self(state)
-    }
-
-    /// Says that `done` units were there before this run.
-    pub fn resume_at(&self, done: u64) {
-        self.0.done.store(done, Ordering::Relaxed);
-        match &self.0.sink {
-            Sink::Silent => {}
-            Sink::Terminal(bar) => {
-                bar.set_position(done);
-                bar.reset_eta();
-            }
-            Sink::Log(recent) => {
-                if let Ok(mut recent) = recent.lock() {
-                    recent.resume(Instant::now(), done);
-                }
-            }
-        }
-    }
-
-    /// Counts `units` more.
-    pub fn advance(&self, units: u64) {
-        let done = self.0.done.fetch_add(units, Ordering::Relaxed) + units;
-        self.show(done);
-    }
-
-    /// Sets the number of finished units.
-    pub fn set(&self, done: u64) {
-        self.0.done.store(done, Ordering::Relaxed);
-        self.show(done);
-    }
-
-    /// Shows a note beside the progress: a loss, a count.
-    pub fn note(&self, note: impl Into<String>) {
-        let note = note.into();
-        if let Sink::Terminal(bar) = &self.0.sink {
-            bar.set_message(note.clone());
-        }
-        if let Ok(mut held) = self.0.note.lock() {
-            *held = note;
-        }
-    }
-
-    /// Removes the bar.
-    pub fn finish(&self) {
-        if let Sink::Terminal(bar) = &self.0.sink {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn show(&self, done: u64) {
-        if let Sink::Terminal(bar) = &self.0.sink {
-            bar.set_position(done);
-        }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.finish();
-    }
-}
-
-impl State {
-    /// Logs a line if it is time for one.
-    fn tick(&self, now: Instant) {
-        let Sink::Log(recent) = &self.sink else { return };
-        let Ok(mut recent) = recent.lock() else { return };
-        let done = self.done.load(Ordering::Relaxed);
-        recent.see(now, done);
-        if recent.is_due(now) {
-            tracing::info!("{}", self.line(done, recent.rate(now, done)));
-        }
-    }
-
-    fn line(&self, done: u64, rate: f64) -> String {
-        let total = self.total;
-        let mut line = format!("{}: {done}", self.label);
-        if total > 0 {
-            line += &format!(" of {total}");
-        }
-        line += &format!(" {}, {}/s", self.unit, readable(rate));
+        let rate = self.recent.rate(now, done);
+        let of = if total > 0 { format!(" of {total}") } else { String::new() };
+        let mut line = format!("{}: {done}{of} {}, {}/s", bar.prefix(), self.unit, readable(rate));
         if total > done && rate > 0.0 {
             let left = Duration::from_secs_f64(((total - done) as f64 / rate).min(1e9));
             line += &format!(", {} left", HumanDuration(left));
         }
-        match self.note.lock() {
-            Ok(note) if !note.is_empty() => format!("{line}, {note}"),
-            _ => line,
-        }
+        let note = bar.message();
+        Some(if note.is_empty() { line } else { format!("{line}, {note}") })
+    }
+}
+
+/// Logs all bars that need it, for ever.
+fn log_regularly() {
+    loop {
+        std::thread::sleep(TICK);
+        let Ok(mut logged) = LOGGED.lock() else { return };
+        let (now, mut lines) = (Instant::now(), Vec::new());
+        logged.retain_mut(|one| one.bar.upgrade().map(|bar| lines.extend(one.tick(&bar, now))).is_some());
+        drop(logged);
+        lines.iter().for_each(|line| tracing::info!("{line}"));
     }
 }
 
@@ -164,7 +76,7 @@ pub struct Bars {
     quiet: bool,
     interrupt: Interrupt,
     team: Arc<dyn Team + Send>,
-    bar: Mutex<Option<(String, Bar)>>,
+    bar: Mutex<Option<(String, ProgressBar)>>,
 }
 
 impl Bars {
@@ -177,17 +89,17 @@ impl Bars {
 impl Monitor for Bars {
     fn progress(&self, progress: &Progress<'_>) {
         let Ok(mut held) = self.bar.lock() else { return };
+        if self.quiet {
+            return;
+        }
         if held.as_ref().is_none_or(|(stage, _)| stage != progress.stage) {
-            let bar = Bar::new(progress.stage, progress.unit, progress.total, self.quiet);
-            // What an earlier run has done is not this one's rate.
-            bar.resume_at(progress.done.saturating_sub(1));
-            *held = Some((progress.stage.to_owned(), bar));
+            *held = Some((progress.stage.to_owned(), start(progress)));
         }
         if let Some((_, bar)) = held.as_ref() {
             if !progress.note.is_empty() {
-                bar.note(progress.note);
+                bar.set_message(progress.note.to_owned());
             }
-            bar.set(progress.done);
+            bar.set_position(progress.done);
         }
     }
 
@@ -200,20 +112,29 @@ impl Monitor for Bars {
     }
 }
 
-/// Logs all bars that need it, for ever.
-fn log_regularly() {
-    loop {
-        std::thread::sleep(TICK);
-        let Ok(mut logged) = LOGGED.lock() else { return };
-        logged.retain(|state| state.strong_count() > 0);
-        let bars: Vec<Arc<State>> = logged.iter().filter_map(Weak::upgrade).collect();
-        drop(logged);
-        bars.iter().for_each(|state| state.tick(Instant::now()));
+/// The bar of a stage that begins: drawn on a terminal, logged elsewhere. What an earlier run has done is not this one's rate.
+fn start(progress: &Progress<'_>) -> ProgressBar {
+    let (total, before) = ((progress.total > 0).then_some(progress.total), progress.done.saturating_sub(1));
+    let terminal = std::io::stderr().is_terminal();
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
+    let bar = if terminal { BARS.add(bar) } else { bar };
+    let template = match total {
+        Some(_) => "{prefix} {wide_bar:.cyan/dim} {human_pos}/{human_len} UNIT {per_sec} {eta} {msg}",
+        None => "{prefix} {spinner} {human_pos} UNIT {per_sec} {elapsed} {msg}",
+    };
+    let style = ProgressStyle::with_template(&template.replace("UNIT", progress.unit));
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+    bar.set_prefix(progress.stage.to_owned());
+    bar.set_position(before);
+    bar.reset_eta();
+    if let (false, Ok(mut logged)) = (terminal, LOGGED.lock()) {
+        let recent = Recent::new(Instant::now(), before);
+        logged.push(Logged { bar: bar.downgrade(), unit: progress.unit, recent });
     }
+    bar
 }
 
 /// When lines were logged, and the counts of the last minute.
-#[derive(Debug)]
 struct Recent {
     logged: Instant,
     /// Times at which the count was seen to have changed, and the count: the first at the beginning of [`WINDOW`] or before.
@@ -221,13 +142,9 @@ struct Recent {
 }
 
 impl Recent {
-    fn new(now: Instant) -> Self {
-        Self { logged: now, seen: VecDeque::from([(now, 0)]) }
-    }
-
     /// Counts from `done` on.
-    fn resume(&mut self, now: Instant, done: u64) {
-        self.seen = VecDeque::from([(now, done)]);
+    fn new(now: Instant, done: u64) -> Self {
+        Self { logged: now, seen: VecDeque::from([(now, done)]) }
     }
 
     fn see(&mut self, now: Instant, done: u64) {
@@ -267,21 +184,6 @@ fn readable(rate: f64) -> String {
     if rate >= 100.0 { format!("{rate:.0}") } else { format!("{rate:.3}") }
 }
 
-fn terminal_bar(label: &str, unit: &str, total: u64) -> ProgressBar {
-    let template = if total > 0 {
-        "{prefix} {wide_bar:.cyan/dim} {human_pos}/{human_len} UNIT {per_sec} {eta} {msg}"
-    } else {
-        "{prefix} {spinner} {human_pos} UNIT {per_sec} {elapsed} {msg}"
-    };
-    let style = ProgressStyle::with_template(&template.replace("UNIT", unit))
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━╸─");
-    let bar = BARS.add(if total > 0 { ProgressBar::new(total) } else { ProgressBar::new_spinner() });
-    bar.set_style(style);
-    bar.set_prefix(label.to_owned());
-    bar
-}
-
 /// Standard error for log lines, kept clear of the bars.
 #[derive(Debug, Clone, Copy)]
 pub struct LogWriter;
@@ -305,7 +207,7 @@ mod tests {
     /// Counts as they are seen second by second; the rate at the end.
     fn rate(counts: impl IntoIterator<Item = (u64, u64)>) -> f64 {
         let start = Instant::now();
-        let mut recent = Recent::new(start);
+        let mut recent = Recent::new(start, 0);
         let (mut now, mut last) = (start, 0);
         for (second, done) in counts {
             now = start + Duration::from_secs(second);
@@ -330,7 +232,7 @@ mod tests {
     #[test]
     fn a_line_is_due_every_ten_seconds_whether_or_not_anything_moved() {
         let start = Instant::now();
-        let mut recent = Recent::new(start);
+        let mut recent = Recent::new(start, 0);
         let due = |s: &u64| recent.is_due(start + Duration::from_secs(*s));
         assert_eq!((1..=45).filter(due).collect::<Vec<u64>>(), [10, 20, 30, 40]);
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Place;
+use common::{Place, results};
 use ndarray::{Array2, Array3, Axis};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -32,19 +32,11 @@ seeds = 1
 samplers = ["gauss-50", "gauss-1000", "langevin-20"]
 "#;
 
-fn results(out: &Path) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(out.join("results.json")).expect("results")).expect("JSON")
-}
-
-fn write(place: &Place, name: &str, text: &str) {
-    std::fs::write(place.at(name), text).expect("written");
-}
-
 #[test]
 fn a_toy_study_compares_samplers_with_the_exact_posterior() {
     let place = Place::new();
     let out = place.at("out");
-    write(&place, "toy.toml", TOY);
+    place.write("toy.toml", TOY);
     place.run("study toy.toml -o out");
     let found = results(&out);
     assert_eq!(found["kind"], "toy");
@@ -74,9 +66,8 @@ fn a_toy_study_compares_samplers_with_the_exact_posterior() {
 
     // Nothing is done twice, one more grid runs alone, and the report can be made again.
     let more = TOY.replace("amplitudes = [0.0, 0.01]", "amplitudes = [0.0, 0.01, 0.1]");
-    write(&place, "toy.toml", &more);
-    let output = place.command("study toy.toml -o out --resume").output().expect("runs");
-    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    place.write("toy.toml", &more);
+    let log = place.log("study toy.toml -o out --resume");
     assert!(log.contains("18 of 26 steps are done already"), "{log}");
     assert_eq!(results(&out)["cells"][0]["runs"][0]["distances"], cells[0]["runs"][0]["distances"]);
     assert!(place.run("report out").contains("report.html"));
@@ -91,10 +82,10 @@ fn mistakes_in_a_toy_study_are_one_line() {
         (TOY.replace("samples = 200", "sample = 200"), "line 4: unknown field `sample`"),
         (TOY.replace("\"toy\"", "\"toys\""), "line 2: unknown variant `toys`"),
     ] {
-        write(&place, "wrong.toml", &text);
+        place.write("wrong.toml", &text);
         place.fails("study wrong.toml -o out", 2, expected);
     }
-    write(&place, "toy.toml", TOY);
+    place.write("toy.toml", TOY);
     place.fails("study toy.toml -o out --observations x.csv", 2, "--observations goes with studies of models");
     place.fails("study toy.toml -o out --reference-data x", 2, "--reference-data goes with benchmarks");
     assert!(place.run("study --print-default toy").contains("[[grids]]"));
@@ -155,10 +146,10 @@ fn reference(path: &Path, sets: usize) {
 fn a_benchmark_compares_with_the_users_reference() {
     let place = Place::new();
     let out = place.at("out");
-    write(&place, "mine.toml", BENCHMARK);
+    place.write("mine.toml", BENCHMARK);
     std::fs::create_dir(place.at("data")).expect("created");
     reference(&place.at("data/gaussian_toy.h5"), 3);
-    write(&place, "data/ignore_nums.json", r#"{"ignore_nums_per_task_main": {"gaussian_toy": [2]}}"#);
+    place.write("data/ignore_nums.json", r#"{"ignore_nums_per_task_main": {"gaussian_toy": [2]}}"#);
     assert!(place.run("study mine.toml -o out --reference-data data").contains("C2ST"));
     let found = results(&out);
     let task = &found["tasks"][0];
@@ -193,9 +184,8 @@ fn a_benchmark_compares_with_the_users_reference() {
     std::fs::rename(place.at("elsewhere"), place.at("data")).expect("moved");
 
     // Another set is drawn without sampling anything again.
-    write(&place, "mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 2"));
-    let output = place.command("study mine.toml -o out --reference-data data --resume").output().expect("runs");
-    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    place.write("mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 2"));
+    let log = place.log("study mine.toml -o out --reference-data data --resume");
     assert!(log.contains("20 of 21 steps are done already"), "{log}");
     assert!(std::fs::read(out.join("figures/gaussian_toy-pairs.svg")).expect("drawn again") != before);
     // A trained model in place of training; only sampling and metrics are done.
@@ -206,7 +196,7 @@ fn a_benchmark_compares_with_the_users_reference() {
         .expect("a model");
     let path = model.path().join("model.safetensors");
     let given = BENCHMARK.replace("name = \"gaussian_toy\"", &format!("name = \"gaussian_toy\"\nmodel = {path:?}"));
-    write(&place, "given.toml", &given);
+    place.write("given.toml", &given);
     // The folder around the reference data will do as well.
     std::fs::create_dir(place.at("around")).expect("created");
     std::fs::rename(place.at("data"), place.at("around/reference")).expect("moved");
@@ -250,7 +240,7 @@ fn distances_to_the_truth(reference: &Path, task: &serde_json::Value, out: &Path
 #[test]
 fn a_benchmark_without_reference_says_what_to_give() {
     let place = Place::new();
-    write(&place, "mine.toml", BENCHMARK);
+    place.write("mine.toml", BENCHMARK);
     let fails = |arguments: &str, expected: &str| {
         let output = place.command(arguments).env_remove("TALLSBI_REFERENCE_DATA").output().expect("runs");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -262,15 +252,15 @@ fn a_benchmark_without_reference_says_what_to_give() {
     fails("study mine.toml -o out --reference-data nowhere", "gaussian_toy.h5 does not exist");
     std::fs::create_dir(place.at("data")).expect("created");
     reference(&place.at("data/gaussian_toy.h5"), 1);
-    write(&place, "mine.toml", &BENCHMARK.replace("n_obs = [1, 4]", "n_obs = [1, 9]"));
+    place.write("mine.toml", &BENCHMARK.replace("n_obs = [1, 4]", "n_obs = [1, 9]"));
     fails("study mine.toml -o out --reference-data data", "has 4 observations a set, n_obs asks for 9");
-    write(&place, "mine.toml", &BENCHMARK.replace("n_obs = [1, 4]", "n_obs = [1, 3]"));
+    place.write("mine.toml", &BENCHMARK.replace("n_obs = [1, 4]", "n_obs = [1, 3]"));
     fails("study mine.toml -o out --reference-data data", "has no data set posterior/n3");
-    write(&place, "mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 2"));
+    place.write("mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 2"));
     fails("study mine.toml -o out --reference-data data", "has 1 observation sets, shown_set asks for number 2");
-    write(&place, "mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 3"));
+    place.write("mine.toml", &BENCHMARK.replace("sets = 2", "sets = 2\nshown_set = 3"));
     fails("study mine.toml -o out", "mine.toml: line 6: shown_set: must be one of the sets 1 to 2, got 3");
-    write(&place, "mine.toml", &BENCHMARK.replace("dimension = 2", "dimension = 3"));
+    place.write("mine.toml", &BENCHMARK.replace("dimension = 2", "dimension = 3"));
     fails("study mine.toml -o out --reference-data data", "observations of 2 values, the training set of 3");
 }
 
@@ -283,14 +273,14 @@ fn a_benchmark_trains_for_partial_factorisation() {
     let sets = BENCHMARK
         .replace("simulations = [500, 600]", "simulations = [500]\nn_max = [1, 3]")
         .replace("\"gauss-dpm-10\", \"langevin-20-clip\"", "\"gauss-dpm-10\"");
-    write(&place, "anchored.toml", &sets);
+    place.write("anchored.toml", &sets);
     let expected = "anchored.toml: line 7: n_max: sets of observations is not for the architecture anchored";
     place.fails("study anchored.toml -o out --reference-data data", 2, expected);
-    write(&place, "likelihood.toml", &sets.replace("gauss-dpm-10", "likelihood"));
+    place.write("likelihood.toml", &sets.replace("gauss-dpm-10", "likelihood"));
     let expected = "line 7: n_max: is for score networks that the benchmark trains";
     place.fails("study likelihood.toml -o out --reference-data data", 2, expected);
 
-    write(&place, "mine.toml", &sets.replace("[train.network]", "[train]\narchitecture = \"noise\"\n[train.network]"));
+    place.write("mine.toml", &sets.replace("[train.network]", "[train]\narchitecture = \"noise\"\n[train.network]"));
     place.run("study mine.toml -o out --reference-data data");
     let out = place.at("out");
     let task = &results(&out)["tasks"][0];
@@ -361,7 +351,7 @@ fn lasting(out: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
 fn an_interrupted_benchmark_writes_the_same_bytes() {
     let place = Place::new();
     let text = BENCHMARK.replace("epochs = 10", "epochs = 150").replace("sets = 2", "sets = 3");
-    write(&place, "mine.toml", &text);
+    place.write("mine.toml", &text);
     std::fs::create_dir(place.at("data")).expect("created");
     reference(&place.at("data/gaussian_toy.h5"), 3);
     let study = |out: &str| format!("study mine.toml -o {out} --reference-data data");

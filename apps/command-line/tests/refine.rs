@@ -31,9 +31,8 @@ fn a_refined_posterior_is_the_exact_one_and_the_model_says_where_it_ends() {
     let check = place.json("diagnose posterior-sbc refined.safetensors --observations obs.h5 --pairs 50 --draws 50 -q");
     assert!(check["p_value"].as_f64().unwrap() > 1e-3, "{check}");
     place.run("observe sir --from-prior -n 30 -o other.h5 --seed 5 -q");
-    let output = place.command("sample refined.safetensors --observations other.h5 -o other.nc").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && said.contains("edge of what the refined model knows"), "{said}");
+    let said = place.log("sample refined.safetensors --observations other.h5 -o other.nc");
+    assert!(said.contains("edge of what the refined model knows"), "{said}");
     // A model without tensors has a digest of its own.
     place.run("refine --task sir --observations other.h5 --budget 2000 -o other.safetensors -q");
     assert_ne!(place.digest("refined.safetensors"), place.digest("other.safetensors"));
@@ -125,9 +124,8 @@ fn where_local_forms_do_not_settle_a_network_serves() {
     place.run(&format!("{refine} -o again.safetensors --threads 3"));
     assert_eq!(place.digest("m.safetensors"), place.digest("again.safetensors"));
     place.run("observe slcp --from-prior -n 30 -o other.h5 --seed 9 -q");
-    let output = place.command("sample m.safetensors --observations other.h5 -o other.nc").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && said.contains("edge of what the refined model knows"), "{said}");
+    let said = place.log("sample m.safetensors --observations other.h5 -o other.nc");
+    assert!(said.contains("edge of what the refined model knows"), "{said}");
 }
 
 /// A program that writes -9999 where it fails, at large a more often: P(success) = Φ(-2a), x ~ N(a, 1), 20 observations around 0 of variance 1. Exact: N(a; 0, 1) Φ(-2a)²⁰ N(0; a, 1/20), on a grid.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Place;
+use common::{Place, results};
 use std::path::Path;
 use tallsbi::files::Observations;
 
@@ -39,18 +39,6 @@ hidden = [16]
 epochs = 2
 "#;
 
-/// Runs it; it must succeed. Returns standard error.
-fn log(place: &Place, arguments: &str) -> String {
-    let output = place.command(arguments).output().expect("runs");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "tallsbi {arguments}: {text}");
-    text
-}
-
-fn write(place: &Place, name: &str, text: &str) {
-    std::fs::write(place.at(name), text).expect("written");
-}
-
 fn folders(out: &Path) -> Vec<String> {
     let mut names: Vec<String> = out
         .join("steps")
@@ -63,10 +51,6 @@ fn folders(out: &Path) -> Vec<String> {
     names
 }
 
-fn results(out: &Path) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(out.join("results.json")).expect("results")).expect("JSON")
-}
-
 fn marginals(out: &Path) -> Vec<serde_json::Value> {
     let results = results(out);
     let posteriors = results["runs"][0]["posteriors"].as_array().expect("a list");
@@ -77,7 +61,7 @@ fn marginals(out: &Path) -> Vec<serde_json::Value> {
 fn a_study_makes_a_report_and_is_not_done_twice() {
     let place = Place::new();
     let out = place.at("out");
-    write(&place, "small.toml", SMALL);
+    place.write("small.toml", SMALL);
     assert!(place.run("study small.toml -o out").contains("n = 4"));
     for file in ["report.html", "results.json", "study.toml", "figures/toy-pairs.svg", "figures/toy-pairs.png"] {
         assert!(out.join(file).exists(), "{file}");
@@ -90,24 +74,24 @@ fn a_study_makes_a_report_and_is_not_done_twice() {
     assert!(made.iter().all(|name| !name.starts_with('.')), "nothing half-done is left: {made:?}");
 
     place.fails("study small.toml -o out", 2, "--resume");
-    assert!(log(&place, "study small.toml -o out --resume").contains("13 of 13 steps are done already"));
+    assert!(place.log("study small.toml -o out --resume").contains("13 of 13 steps are done already"));
     assert_eq!(results(&out)["runs"], first["runs"]);
 
     // Only what depends on a change is made again: posteriors, ℓ-C2ST (it looks at them), not the network.
-    write(&place, "small.toml", &SMALL.replace("posterior_samples = 200", "posterior_samples = 300"));
-    assert!(log(&place, "study small.toml -o out --resume").contains("8 of 13 steps are done already"));
+    place.write("small.toml", &SMALL.replace("posterior_samples = 200", "posterior_samples = 300"));
+    assert!(place.log("study small.toml -o out --resume").contains("8 of 13 steps are done already"));
     assert_eq!(folders(&out).len(), made.len() + 5);
 
     // What the posterior predicts is a step of its own, which nothing depends on.
-    write(&place, "small.toml", &SMALL.replace("[coverage]", "[predictive]\ndraws = 0\n\n[coverage]"));
-    assert!(log(&place, "study small.toml -o out --resume").contains("12 of 12 steps are done already"));
+    place.write("small.toml", &SMALL.replace("[coverage]", "[predictive]\ndraws = 0\n\n[coverage]"));
+    assert!(place.log("study small.toml -o out --resume").contains("12 of 12 steps are done already"));
     assert!(results(&out)["runs"][0]["predictive"].is_null());
-    write(&place, "small.toml", &SMALL.replace("[coverage]", "[predictive]\ndraws = 50\n\n[coverage]"));
-    assert!(log(&place, "study small.toml -o out --resume").contains("12 of 13 steps are done already"));
+    place.write("small.toml", &SMALL.replace("[coverage]", "[predictive]\ndraws = 50\n\n[coverage]"));
+    assert!(place.log("study small.toml -o out --resume").contains("12 of 13 steps are done already"));
     let predictive = &results(&out)["runs"][0]["predictive"];
     assert_eq!((&predictive["draws"], &predictive["n_obs"]), (&50.into(), &4.into()));
-    write(&place, "small.toml", &SMALL.replace("posterior_samples = 200", "posterior_samples = 300"));
-    assert!(log(&place, "study small.toml -o out --resume").contains("13 of 13 steps are done already"));
+    place.write("small.toml", &SMALL.replace("posterior_samples = 200", "posterior_samples = 300"));
+    assert!(place.log("study small.toml -o out --resume").contains("13 of 13 steps are done already"));
 
     // The study's own options give the same study; the report can be made again.
     place.run("study out/study.toml -o again");
@@ -121,11 +105,11 @@ fn a_study_makes_a_report_and_is_not_done_twice() {
 fn studies_of_the_users_observations_and_training_set() {
     let place = Place::new();
     place.run("simulate gaussian_toy --dimension 2 -n 600 -o train.h5");
-    write(&place, "mine.csv", "0.1,0.2\n0.0,0.3\n30.0,-30.0\n0.2,0.1\n31.0,-29.0\n");
+    place.write("mine.csv", "0.1,0.2\n0.0,0.3\n30.0,-30.0\n0.2,0.1\n31.0,-29.0\n");
     let task = "task = \"gaussian_toy\"\ntheta_true = [0.5, -0.5]\n[runs.options]\ndimension = 2";
     let text =
         SMALL.replace(task, "training_set = \"train.h5\"").replace("title", "observations = \"mine.csv\"\ntitle");
-    write(&place, "mine.toml", &text);
+    place.write("mine.toml", &text);
     place.run("study mine.toml -o out");
     let run = &results(&place.at("out"))["runs"][0];
     assert_eq!(run["observations"]["support"]["outside"], 2, "two observations are far out");
@@ -143,7 +127,7 @@ fn mistakes_are_one_line() {
         (SMALL.replace("[0.5, -0.5]", "[0.5]"), "1 values for the 2 parameters"),
         (SMALL.replace("epochs = 2", "epochs = 0"), "epochs"),
     ] {
-        write(&place, "wrong.toml", &text);
+        place.write("wrong.toml", &text);
         place.fails("study wrong.toml -o out", 2, expected);
         assert!(!place.at("out/steps").exists(), "no work before the mistake is found");
         let _ = std::fs::remove_dir_all(place.at("out"));
@@ -158,7 +142,7 @@ fn mistakes_are_one_line() {
 fn a_killed_study_continues_to_the_same_result() {
     let place = Place::new();
     let longer = SMALL.replace("epochs = 2", "epochs = 200\npatience = 200").replace("= 600", "= 4000");
-    write(&place, "long.toml", &longer);
+    place.write("long.toml", &longer);
     let is_model = |entry: std::io::Result<std::fs::DirEntry>| {
         entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".toy-model"))
     };
@@ -184,7 +168,7 @@ fn a_study_refines_at_its_observations_where_it_can_simulate() {
     let place = Place::new();
     let refine = "[refine]\npairs = 20\ndraws = 20\n[refine.options]\nbudget = 3000\n\n[[runs]]";
     let text = SMALL.replace("[[runs]]", refine).replace("posterior_samples = 200", "posterior_samples = 400");
-    write(&place, "refined.toml", &text);
+    place.write("refined.toml", &text);
     let said = place.run("study refined.toml -o out");
     let line = said.lines().filter(|line| line.trim_start().starts_with("n = 4 ")).nth(1).expect("after the network's");
     assert!(["simulations more", "kept", "not settled"].iter().any(|end| line.contains(end)), "{said}");
@@ -201,12 +185,12 @@ fn a_study_refines_at_its_observations_where_it_can_simulate() {
     assert!(left.into_iter().all(|entry| !entry.file_name().to_string_lossy().ends_with(".simulations")));
     let page = std::fs::read_to_string(out.join("report.html")).expect("a report");
     assert!(page.contains("Refined at the 4 observations") && out.join("figures/toy-refined.svg").exists());
-    assert!(log(&place, "study refined.toml -o out --resume").contains("15 of 15 steps are done already"));
+    assert!(place.log("study refined.toml -o out --resume").contains("15 of 15 steps are done already"));
     // What the refinement does redoes it and its check alone.
-    write(&place, "refined.toml", &text.replace("budget = 3000", "budget = 2000"));
-    assert!(log(&place, "study refined.toml -o out --resume").contains("12 of 15 steps are done already"));
+    place.write("refined.toml", &text.replace("budget = 3000", "budget = 2000"));
+    assert!(place.log("study refined.toml -o out --resume").contains("12 of 15 steps are done already"));
 
-    write(&place, "bad.toml", &text.replace("pairs = 20", "pairs = 3"));
+    place.write("bad.toml", &text.replace("pairs = 20", "pairs = 3"));
     place.fails("study bad.toml -o bad", 2, "refine.pairs: must be 0");
 }
 
@@ -222,12 +206,12 @@ fn a_study_tells_what_its_model_does_not_reproduce() {
             values.collect::<Vec<_>>().join(",")
         };
         let rows: Vec<String> = x.outer_iter().enumerate().map(row).collect();
-        write(&place, &format!("{name}.csv"), &rows.join("\n"));
+        place.write(&format!("{name}.csv"), &rows.join("\n"));
         let text = format!(
             "observations = \"{name}.csv\"\nn_obs = [20]\nsimulations = 2000\nposterior_samples = 400\nlocal_c2st.pairs = 0\n\
              coverage.pairs = 0\n[[runs]]\nname = \"linear\"\ntask = \"gaussian_linear\"\n"
         );
-        write(&place, &format!("{name}.toml"), &text);
+        place.write(&format!("{name}.toml"), &text);
         let said = place.run(&format!("study {name}.toml -o {name}"));
         let cautious = said.replace('\u{a0}', " ").contains("caution: The fitted model does not reproduce");
         assert_eq!(cautious, name != "right", "{said}");

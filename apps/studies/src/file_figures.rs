@@ -158,12 +158,14 @@ pub fn contraction(posteriors: &[(usize, Vec<f64>)], names: &[String], prior: Op
     sorted.sort_by_key(|(n, _)| *n);
     let counts: Vec<f64> = sorted.iter().map(|(n, _)| *n as f64).collect();
     let whole = prior.unwrap_or_else(|| sorted.first().map_or(&[][..], |(_, sd)| sd));
-    let line = |(i, name): (usize, &String)| Series {
-        label: pretty_name(name),
-        color: CATEGORICAL[i % CATEGORICAL.len()],
-        points: sorted.iter().map(|(n, sd)| (*n as f64, sd[i] / whole[i])).collect(),
-        dots: true,
-        dashed: i >= CATEGORICAL.len(),
+    let line = |(i, name): (usize, &String)| {
+        Series::new(
+            pretty_name(name),
+            CATEGORICAL[i % CATEGORICAL.len()],
+            sorted.iter().map(|(n, sd)| (*n as f64, sd[i] / whole[i])).collect(),
+        )
+        .with_dots(true)
+        .with_dashes(i >= CATEGORICAL.len())
     };
     let mut series: Vec<Series> = names.iter().enumerate().map(line).collect();
     series.push(root_n(&series, &counts));
@@ -193,12 +195,12 @@ pub struct RankCurves {
 pub fn ranks(curves: &[RankCurves], names: &[String]) -> Result<Figure> {
     let chart = |i: usize| {
         let own = curves.iter().filter_map(|curve| Some((curve, curve.tests.get(i)?)));
-        let line = |(k, (curve, test)): (usize, (&RankCurves, &EcdfTest))| Series {
-            label: curve.label.clone(),
-            color: CATEGORICAL[k % CATEGORICAL.len()],
-            points: test.points.iter().zip(&test.observed).map(|(at, share)| (*at, share - at)).collect(),
-            dots: false,
-            dashed: false,
+        let line = |(k, (curve, test)): (usize, (&RankCurves, &EcdfTest))| {
+            Series::new(
+                curve.label.clone(),
+                CATEGORICAL[k % CATEGORICAL.len()],
+                test.points.iter().zip(&test.observed).map(|(at, share)| (*at, share - at)).collect(),
+            )
         };
         // The widest band holds for all.
         let widest = own.clone().max_by(|a, b| (a.1.high[0] - a.1.points[0]).total_cmp(&(b.1.high[0] - b.1.points[0])));
@@ -304,13 +306,7 @@ pub fn predictions(predicted: ArrayView3<'_, f32>, observed: Option<ArrayView2<'
             color,
             limits: columns.iter().enumerate().map(|(i, c)| (i as f64, level(c, *low), level(c, *high))).collect(),
         });
-    let line = |label: &str, color, points: Vec<(f64, f64)>, dots| Series {
-        label: label.into(),
-        color,
-        points,
-        dots,
-        dashed: false,
-    };
+    let line = |label: &str, color, points: Vec<(f64, f64)>, dots| Series::new(label, color, points).with_dots(dots);
     let mut series = vec![line(
         "predicted, middle",
         CATEGORICAL[4],

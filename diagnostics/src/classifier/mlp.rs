@@ -224,14 +224,7 @@ struct Trainer {
 
 impl Trainer {
     fn new(params: &MlpClassifierValidParams, width: usize, rows: usize, key: StreamKey) -> Result<Self> {
-        let spec = MlpSpec {
-            input: width,
-            hidden: params.hidden(width),
-            output: 1,
-            activation: Activation::Relu,
-            layer_norm: false,
-            residual: false,
-        };
+        let spec = MlpSpec::plain(width, params.hidden(width), 1, Activation::Relu);
         let layout = spec.layout();
         let mut parameters = vec![0.0; spec.parameter_count()];
         let mut rng = key.child(Purpose::Initialization).rng(0);

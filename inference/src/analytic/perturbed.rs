@@ -85,14 +85,7 @@ impl<M: ScoreModel> Perturbed<M> {
             return Err(InferenceError::Option { option: "amplitude", message: "must be finite and ≥ 0".into() });
         }
         let m = inner.dim_theta();
-        let spec = MlpSpec {
-            input: m + inner.dim_x() + 1,
-            hidden: vec![5 * m],
-            output: m,
-            activation: Activation::Relu,
-            layer_norm: false,
-            residual: false,
-        };
+        let spec = MlpSpec::plain(m + inner.dim_x() + 1, vec![5 * m], m, Activation::Relu);
         let network = Mlp::random(spec, LastLayer::Random, &mut key.child(Purpose::Initialization).rng(0))?;
         Ok(Self { inner, perturbation, engine: Engine::new(&network) })
     }

@@ -1,9 +1,8 @@
 //! DDIM (Song, Meng & Ermon 2021; paper Sec. 2.2 and App. C; factors of α^{-1/2} corrected).
 
-use super::{Control, Grid, Particles, Sampler, SamplerInfo, at_least_one_step};
+use super::{Grid, Run, Sampler, Span, at_least_one_step, fraction};
+use crate::Result;
 use crate::schedule::NoiseSchedule;
-use crate::score::PosteriorScore;
-use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 
 /// Denoising diffusion implicit models: with θ̂_0 = (θ + v s)/√α,
@@ -61,39 +60,33 @@ impl DdimCoefficients {
         let direction = (v_next - noise * noise).max(0.0).sqrt();
         Self { theta: ratio, score: ratio * v - direction * v.sqrt(), noise }
     }
+
+    /// Moves the particles, whose scores and noise are there.
+    pub(super) fn apply(&self, run: &mut Run<'_>) {
+        for ((theta, s), z) in run.particles.theta.iter_mut().zip(&run.s).zip(&run.z) {
+            *theta = self.theta * *theta + self.score * s + self.noise * z;
+        }
+    }
 }
 
 impl Sampler for Ddim {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
-        let times = self.grid.times(control.span, self.steps, score.schedule());
-        let mut s = vec![0.0; particles.theta.len()];
-        let mut z = vec![0.0; particles.theta.len()];
-        for pair in times.windows(2) {
-            control.check()?;
-            let step = DdimCoefficients::new(score.schedule(), pair[0], pair[1], self.eta);
-            score.score(&particles.theta, pair[0], &mut s)?;
-            if self.eta > 0.0 {
-                particles.noise.fill(&mut z);
-            }
-            for ((theta, s), z) in particles.theta.iter_mut().zip(&s).zip(&z) {
-                *theta = step.theta * *theta + step.score * s + step.noise * z;
-            }
-            control.clip(&mut particles.theta);
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+        self.grid.times(span, self.steps, schedule)
+    }
+
+    fn step(&self, run: &mut Run<'_>, t: f64, next: f64) -> Result<u64> {
+        run.score(t)?;
+        let step = DdimCoefficients::new(run.score.schedule(), t, next, self.eta);
+        if self.eta > 0.0 {
+            run.particles.noise.fill(&mut run.z);
         }
-        Ok(SamplerInfo { evaluations: self.steps as u64 })
+        step.apply(run);
+        Ok(1)
     }
 
     fn validate(&self) -> Result<()> {
         at_least_one_step(self.steps)?;
-        if !(0.0..=1.0).contains(&self.eta) {
-            return Err(InferenceError::Option { option: "eta", message: "must be in [0, 1]".into() });
-        }
-        Ok(())
+        fraction("eta", self.eta)
     }
 
     fn stops_at_end(&self) -> bool {

@@ -1,10 +1,10 @@
 //! DPM-Solver++(2M), deterministic and stochastic (Lu et al. 2022, arXiv 2211.01095, Alg. 2 and App. on SDE solvers; not in the paper).
 
 use super::grid::half_log_snr_times;
-use super::{Control, Particles, Sampler, SamplerInfo, at_least_one_step};
+use super::{Run, Sampler, Span, at_least_one_step, fraction};
+use crate::Result;
 use crate::schedule::NoiseSchedule;
 use crate::score::PosteriorScore;
-use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 
 /// Second-order multistep solver in the denoised mean θ̂_0 = (θ + v s)/√α, uniform in λ = ½ log(α/v):
@@ -62,47 +62,32 @@ impl Coefficients {
 }
 
 impl Sampler for DpmSolver {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
-        let times = half_log_snr_times(control.span, self.steps - 1, score.schedule());
-        let length = particles.theta.len();
-        let (mut denoised, mut previous, mut z) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
-        let mut previous_h = None;
-        for pair in times.windows(2) {
-            control.check()?;
-            let t = pair[0];
-            score.score(&particles.theta, t, &mut denoised)?;
-            let (signal, v) = (score.schedule().signal_scale(t), score.schedule().variance(t));
-            let step = Coefficients::new(score.schedule(), (t, pair[1]), self.eta, previous_h);
-            if self.eta > 0.0 {
-                particles.noise.fill(&mut z);
-            }
-            let numbers = denoised.iter_mut().zip(&previous).zip(&z);
-            for (theta, ((denoised, previous), z)) in particles.theta.iter_mut().zip(numbers) {
-                *denoised = (*theta + v * *denoised) / signal;
-                let d = (1.0 + step.extrapolation) * *denoised - step.extrapolation * previous;
-                *theta = step.keep * *theta + step.gain * d + step.noise * z;
-            }
-            control.clip(&mut particles.theta);
-            std::mem::swap(&mut denoised, &mut previous);
-            previous_h = Some(step.h);
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+        half_log_snr_times(span, self.steps - 1, schedule)
+    }
+
+    fn step(&self, run: &mut Run<'_>, t: f64, next: f64) -> Result<u64> {
+        run.score(t)?;
+        let Run { score, particles, s: denoised, other: previous, z, .. } = run;
+        let (signal, v) = (score.schedule().signal_scale(t), score.schedule().variance(t));
+        let step = Coefficients::new(score.schedule(), (t, next), self.eta, run.previous_h);
+        if self.eta > 0.0 {
+            particles.noise.fill(z);
         }
-        control.check()?;
-        finish(score, &mut particles.theta, times[times.len() - 1], &mut denoised)?;
-        control.clip(&mut particles.theta);
-        Ok(SamplerInfo { evaluations: self.steps as u64 })
+        let numbers = denoised.iter_mut().zip(&*previous).zip(&*z);
+        for (theta, ((denoised, previous), z)) in particles.theta.iter_mut().zip(numbers) {
+            *denoised = (*theta + v * *denoised) / signal;
+            let d = (1.0 + step.extrapolation) * *denoised - step.extrapolation * previous;
+            *theta = step.keep * *theta + step.gain * d + step.noise * z;
+        }
+        std::mem::swap(denoised, previous);
+        run.previous_h = Some(step.h);
+        Ok(1)
     }
 
     fn validate(&self) -> Result<()> {
         at_least_one_step(self.steps)?;
-        if !(0.0..=1.0).contains(&self.eta) {
-            return Err(InferenceError::Option { option: "eta", message: "must be in [0, 1]".into() });
-        }
-        Ok(())
+        fraction("eta", self.eta)
     }
 
     fn stops_at_end(&self) -> bool {

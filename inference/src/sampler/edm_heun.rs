@@ -1,10 +1,9 @@
 //! Heun's method on Karras et al.'s grid (2022, arXiv 2206.00364, Alg. 1; not in the paper).
 
-use super::dpm_solver::finish;
 use super::grid::karras_times;
-use super::{Control, Particles, Sampler, SamplerInfo, at_least_one_step, positive};
+use super::{Run, Sampler, Span, at_least_one_step, positive};
 use crate::Result;
-use crate::score::PosteriorScore;
+use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
 
 /// The probability-flow ODE in θ̃ = θ/√α and σ = √(v/α), dθ̃/dσ = (θ̃ - θ̂_0)/σ, by Heun's second-order method on
@@ -27,37 +26,27 @@ impl Default for EdmHeun {
 }
 
 impl Sampler for EdmHeun {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
-        let times = karras_times(control.span, self.steps - 1, self.rho, score.schedule());
-        let length = particles.theta.len();
-        let (mut first, mut second, mut trial) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
-        for pair in times.windows(2) {
-            control.check()?;
-            let [(signal, slope, noise), (signal_next, slope_next, noise_next)] = [pair[0], pair[1]].map(|t| {
-                let (signal, v) = (score.schedule().signal_scale(t), score.schedule().variance(t));
-                // dθ̃/dσ = -σ √α s = -√v s.
-                (signal, -v.sqrt(), v.sqrt() / signal)
-            });
-            let step = noise_next - noise;
-            score.score(&particles.theta, pair[0], &mut first)?;
-            for ((trial, theta), s) in trial.iter_mut().zip(&particles.theta).zip(&first) {
-                *trial = signal_next * (theta / signal + step * slope * s);
-            }
-            score.score(&trial, pair[1], &mut second)?;
-            for ((theta, s), s_next) in particles.theta.iter_mut().zip(&first).zip(&second) {
-                *theta = signal_next * (*theta / signal + 0.5 * step * (slope * s + slope_next * s_next));
-            }
-            control.clip(&mut particles.theta);
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+        karras_times(span, self.steps - 1, self.rho, schedule)
+    }
+
+    fn step(&self, run: &mut Run<'_>, t: f64, next: f64) -> Result<u64> {
+        run.score(t)?;
+        let Run { score, particles, s: first, z: second, other: trial, .. } = run;
+        let [(signal, slope, noise), (signal_next, slope_next, noise_next)] = [t, next].map(|t| {
+            let (signal, v) = (score.schedule().signal_scale(t), score.schedule().variance(t));
+            // dθ̃/dσ = -σ √α s = -√v s.
+            (signal, -v.sqrt(), v.sqrt() / signal)
+        });
+        let step = noise_next - noise;
+        for ((trial, theta), s) in trial.iter_mut().zip(&particles.theta).zip(&*first) {
+            *trial = signal_next * (theta / signal + step * slope * s);
         }
-        control.check()?;
-        finish(score, &mut particles.theta, times[times.len() - 1], &mut first)?;
-        control.clip(&mut particles.theta);
-        Ok(SamplerInfo { evaluations: 2 * self.steps as u64 - 1 })
+        score.score(trial, next, second)?;
+        for ((theta, s), s_next) in particles.theta.iter_mut().zip(&*first).zip(&*second) {
+            *theta = signal_next * (*theta / signal + 0.5 * step * (slope * s + slope_next * s_next));
+        }
+        Ok(2)
     }
 
     fn validate(&self) -> Result<()> {

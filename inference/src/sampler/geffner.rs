@@ -1,8 +1,8 @@
 //! The deterministic-Gaussian sampler of Geffner et al. (2023), their App. D: a Gaussian step for the product of the factors' own
 //! reverse kernels.
 
-use super::{Control, Grid, Particles, Sampler, SamplerInfo, at_least_one_step};
-use crate::score::PosteriorScore;
+use super::{Grid, Run, Sampler, Span, at_least_one_step};
+use crate::schedule::NoiseSchedule;
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
 
@@ -25,38 +25,32 @@ impl Default for Geffner {
 }
 
 impl Sampler for Geffner {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
-        let m = score.dim();
-        let times = Grid::Time.times(control.span, self.steps, score.schedule());
-        let length = particles.theta.len();
-        let (mut sums, mut prior, mut z) = (vec![0.0; length], vec![0.0; length], vec![0.0; length]);
-        let mut counts = vec![0.0; length / m];
-        for pair in times.windows(2) {
-            control.check()?;
-            let gamma = score.schedule().alpha(pair[0]) / score.schedule().alpha(pair[1]);
-            let root = gamma.sqrt();
-            if !score.parts(&particles.theta, pair[0], &mut sums, &mut prior, &mut counts)? {
-                return Err(InferenceError::Option {
-                    option: "sampler",
-                    message: "Geffner's sampler composes scores itself: use it with method fnpe".into(),
-                });
-            }
-            particles.noise.fill(&mut z);
-            for (k, theta) in particles.theta.iter_mut().enumerate() {
-                let n = counts[k / m];
-                let q = n - gamma * (n - 1.0);
-                let mean = ((n * *theta + (1.0 - gamma) * sums[k]) / root - (n - 1.0) * root * *theta) / q;
-                let correction = (1.0 - gamma) / q * (1.0 - n) * prior[k];
-                *theta = mean + correction + ((1.0 - gamma) / q).sqrt() * z[k];
-            }
-            control.clip(&mut particles.theta);
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+        Grid::Time.times(span, self.steps, schedule)
+    }
+
+    fn step(&self, run: &mut Run<'_>, t: f64, next: f64) -> Result<u64> {
+        run.control.check()?;
+        let m = run.score.dim();
+        let Run { score, particles, s: sums, other: prior, z, .. } = run;
+        let gamma = score.schedule().alpha(t) / score.schedule().alpha(next);
+        let root = gamma.sqrt();
+        let mut counts = vec![0.0; particles.theta.len() / m];
+        if !score.parts(&particles.theta, t, sums, prior, &mut counts)? {
+            return Err(InferenceError::Option {
+                option: "sampler",
+                message: "Geffner's sampler composes scores itself: use it with method fnpe".into(),
+            });
         }
-        Ok(SamplerInfo { evaluations: self.steps as u64 })
+        particles.noise.fill(z);
+        for (k, theta) in particles.theta.iter_mut().enumerate() {
+            let n = counts[k / m];
+            let q = n - gamma * (n - 1.0);
+            let mean = ((n * *theta + (1.0 - gamma) * sums[k]) / root - (n - 1.0) * root * *theta) / q;
+            let correction = (1.0 - gamma) / q * (1.0 - n) * prior[k];
+            *theta = mean + correction + ((1.0 - gamma) / q).sqrt() * z[k];
+        }
+        Ok(1)
     }
 
     fn validate(&self) -> Result<()> {

@@ -1,9 +1,8 @@
 //! Annealed Langevin dynamics, unadjusted (Song & Ermon 2019; Geffner et al. 2023; the paper's LANGEVIN).
 
-use super::{Control, Grid, Particles, Sampler, SamplerInfo, at_least_one_step, positive};
+use super::{Grid, Run, Sampler, Span, at_least_one_step, positive};
 use crate::Result;
 use crate::schedule::NoiseSchedule;
-use crate::score::PosteriorScore;
 use serde::{Deserialize, Serialize};
 
 /// At each time t of a uniform grid, `rounds` times θ ← θ + δ s(θ, t) + √(2δ) z with δ = τ (1-γ)/√γ, γ = α_t/α_{t'}, t' the next time.
@@ -35,29 +34,21 @@ impl Langevin {
 }
 
 impl Sampler for Langevin {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
-        let times = Grid::Time.times(control.span, self.steps, score.schedule());
-        let mut s = vec![0.0; particles.theta.len()];
-        let mut z = vec![0.0; particles.theta.len()];
-        for pair in times.windows(2) {
-            let delta = self.step_size(score.schedule(), pair[0], pair[1]);
-            let noise = (2.0 * delta).sqrt();
-            for _ in 0..self.rounds {
-                control.check()?;
-                particles.noise.fill(&mut z);
-                score.score(&particles.theta, pair[0], &mut s)?;
-                for ((theta, s), z) in particles.theta.iter_mut().zip(&s).zip(&z) {
-                    *theta += delta * s + noise * z;
-                }
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+        Grid::Time.times(span, self.steps, schedule)
+    }
+
+    fn step(&self, run: &mut Run<'_>, t: f64, next: f64) -> Result<u64> {
+        let delta = self.step_size(run.score.schedule(), t, next);
+        let noise = (2.0 * delta).sqrt();
+        for _ in 0..self.rounds {
+            run.particles.noise.fill(&mut run.z);
+            run.score(t)?;
+            for ((theta, s), z) in run.particles.theta.iter_mut().zip(&run.s).zip(&run.z) {
+                *theta += delta * s + noise * z;
             }
-            control.clip(&mut particles.theta);
         }
-        Ok(SamplerInfo { evaluations: (self.steps * self.rounds) as u64 })
+        Ok(self.rounds as u64)
     }
 
     fn validate(&self) -> Result<()> {

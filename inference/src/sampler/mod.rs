@@ -14,8 +14,10 @@ pub mod probability_flow;
 pub mod reverse_sde;
 pub mod tamed_langevin;
 
+use crate::schedule::NoiseSchedule;
 use crate::score::PosteriorScore;
 use crate::{InferenceError, Result};
+use dpm_solver::finish;
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
@@ -84,9 +86,47 @@ pub struct SamplerInfo {
     pub evaluations: u64,
 }
 
+/// A run of a sampler under way: what a step works on, and what it leaves for the next one.
+pub struct Run<'a> {
+    /// The score to follow.
+    pub score: &'a mut dyn PosteriorScore,
+    /// The particles (P, m).
+    pub particles: &'a mut Particles,
+    /// What the caller wants.
+    pub control: &'a Control<'a>,
+    /// Scores (P, m).
+    pub s: Vec<f64>,
+    /// Noise (P, m).
+    pub z: Vec<f64>,
+    /// As many numbers more.
+    pub other: Vec<f64>,
+    /// Length of the step before, in λ = ½ log(α/v), for samplers of several steps.
+    pub previous_h: Option<f64>,
+}
+
+impl Run<'_> {
+    /// Evaluates the score of the particles at time `t` into `s`.
+    ///
+    /// # Errors
+    /// When cancelled, or from the score.
+    pub fn score(&mut self, t: f64) -> Result<()> {
+        self.control.check()?;
+        self.score.score(&self.particles.theta, t, &mut self.s)
+    }
+}
+
 /// An algorithm that moves particles from noise to data.
 pub trait Sampler: Send + Sync {
-    /// Moves `particles` from `control.span.start` to data.
+    /// The falling times that it goes through, from the span's start on.
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64>;
+
+    /// Moves the particles from time `t` to the earlier `next`; returns the number of evaluations of the score.
+    ///
+    /// # Errors
+    /// When cancelled, or from the score.
+    fn step(&self, run: &mut Run<'_>, t: f64, next: f64) -> Result<u64>;
+
+    /// Moves `particles` from `control.span.start` to data: step by step and, where the times stop above 0, with the score held constant from there on.
     ///
     /// # Errors
     /// When cancelled, or from the score.
@@ -95,7 +135,23 @@ pub trait Sampler: Send + Sync {
         score: &mut dyn PosteriorScore,
         particles: &mut Particles,
         control: &Control<'_>,
-    ) -> Result<SamplerInfo>;
+    ) -> Result<SamplerInfo> {
+        let times = self.times(control.span, score.schedule());
+        let [s, z, other] = std::array::from_fn(|_| vec![0.0; particles.theta.len()]);
+        let mut run = Run { score, particles, control, s, z, other, previous_h: None };
+        let mut evaluations = 0;
+        for pair in times.windows(2) {
+            evaluations += self.step(&mut run, pair[0], pair[1])?;
+            control.clip(&mut run.particles.theta);
+        }
+        if let Some(&last) = times.last().filter(|last| **last > 0.0) {
+            control.check()?;
+            finish(run.score, &mut run.particles.theta, last, &mut run.s)?;
+            control.clip(&mut run.particles.theta);
+            evaluations += 1;
+        }
+        Ok(SamplerInfo { evaluations })
+    }
 
     /// Checks ranges.
     ///
@@ -169,6 +225,13 @@ fn at_least_one_step(steps: usize) -> Result<()> {
 fn positive(option: &'static str, value: f64) -> Result<()> {
     if !(value > 0.0 && value.is_finite()) {
         return Err(InferenceError::Option { option, message: "must be > 0".into() });
+    }
+    Ok(())
+}
+
+fn fraction(option: &'static str, value: f64) -> Result<()> {
+    if !(0.0..=1.0).contains(&value) {
+        return Err(InferenceError::Option { option, message: "must be in [0, 1]".into() });
     }
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use super::ddim::DdimCoefficients;
 use super::tamed_langevin::tamed_rounds;
-use super::{Control, Grid, Particles, Sampler, SamplerInfo, at_least_one_step, positive};
-use crate::score::PosteriorScore;
-use crate::{InferenceError, Result};
+use super::{Grid, Run, Sampler, Span, at_least_one_step, fraction, positive};
+use crate::Result;
+use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
 
 /// The step along the diffusion.
@@ -43,41 +43,27 @@ impl Default for PredictorCorrector {
 }
 
 impl Sampler for PredictorCorrector {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
-        let times = self.grid.times(control.span, self.steps, score.schedule());
-        let mut s = vec![0.0; particles.theta.len()];
-        let mut z = vec![0.0; particles.theta.len()];
-        let mut info = SamplerInfo::default();
-        for pair in times.windows(2) {
-            if let Predictor::Ddim { eta } = self.predictor {
-                control.check()?;
-                let step = DdimCoefficients::new(score.schedule(), pair[0], pair[1], eta);
-                score.score(&particles.theta, pair[0], &mut s)?;
-                particles.noise.fill(&mut z);
-                for ((theta, s), z) in particles.theta.iter_mut().zip(&s).zip(&z) {
-                    *theta = step.theta * *theta + step.score * s + step.noise * z;
-                }
-                info.evaluations += 1;
-            }
-            info.evaluations +=
-                tamed_rounds(score, particles, control, pair[1], self.rounds, self.ratio, (&mut s, &mut z))?;
-            control.clip(&mut particles.theta);
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+        self.grid.times(span, self.steps, schedule)
+    }
+
+    fn step(&self, run: &mut Run<'_>, t: f64, next: f64) -> Result<u64> {
+        let mut evaluations = 0;
+        if let Predictor::Ddim { eta } = self.predictor {
+            run.score(t)?;
+            let step = DdimCoefficients::new(run.score.schedule(), t, next, eta);
+            run.particles.noise.fill(&mut run.z);
+            step.apply(run);
+            evaluations += 1;
         }
-        Ok(info)
+        Ok(evaluations + tamed_rounds(run, next, self.rounds, self.ratio)?)
     }
 
     fn validate(&self) -> Result<()> {
         at_least_one_step(self.steps)?;
         at_least_one_step(self.rounds)?;
-        if let Predictor::Ddim { eta } = self.predictor
-            && !(0.0..=1.0).contains(&eta)
-        {
-            return Err(InferenceError::Option { option: "eta", message: "must be in [0, 1]".into() });
+        if let Predictor::Ddim { eta } = self.predictor {
+            fraction("eta", eta)?;
         }
         positive("ratio", self.ratio)
     }

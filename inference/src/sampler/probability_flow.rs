@@ -1,7 +1,8 @@
 //! The probability-flow ODE (Song et al. 2021) by an adaptive Runge–Kutta method.
 
 use super::dpm_solver::finish;
-use super::{Control, Particles, Sampler, SamplerInfo, positive};
+use super::{Control, Run, Sampler, Span, positive};
+use crate::schedule::NoiseSchedule;
 use crate::score::PosteriorScore;
 use crate::{InferenceError, Result};
 use ode_solvers::{DVector, Dopri5, OutputType, System};
@@ -106,12 +107,13 @@ impl ProbabilityFlow {
 }
 
 impl Sampler for ProbabilityFlow {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
+    fn times(&self, span: Span, _: &dyn NoiseSchedule) -> Vec<f64> {
+        vec![span.start, 0.0]
+    }
+
+    /// The one step there is: to the span's end as the tolerances ask, and on to 0.
+    fn step(&self, run: &mut Run<'_>, _t: f64, _next: f64) -> Result<u64> {
+        let Run { score, particles, control, .. } = run;
         let length = particles.theta.len();
         let (start, end) =
             (score.schedule().half_log_snr(control.span.start), score.schedule().half_log_snr(control.span.end));
@@ -119,7 +121,7 @@ impl Sampler for ProbabilityFlow {
         let signal_end = score.schedule().signal_scale(control.span.end);
         let y = DVector::from_iterator(length, particles.theta.iter().map(|theta| theta / signal));
         let state = RefCell::new(FlowState {
-            score: &mut *score,
+            score: &mut **score,
             theta: vec![0.0; length],
             s: vec![0.0; length],
             failed: particles.theta.iter().map(|theta| !theta.is_finite()).collect(),
@@ -136,9 +138,8 @@ impl Sampler for ProbabilityFlow {
             None => particles.theta.fill(f64::NAN),
         }
         particles.theta.iter_mut().zip(&failed).filter(|(_, failed)| **failed).for_each(|(theta, _)| *theta = f64::NAN);
-        finish(score, &mut particles.theta, control.span.end, &mut s)?;
-        control.clip(&mut particles.theta);
-        Ok(SamplerInfo { evaluations: evaluations + 1 })
+        finish(*score, &mut particles.theta, control.span.end, &mut s)?;
+        Ok(evaluations + 1)
     }
 
     fn validate(&self) -> Result<()> {

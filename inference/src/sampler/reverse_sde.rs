@@ -1,8 +1,8 @@
 //! The reverse-time SDE by Euler–Maruyama (Song et al. 2021, "Score-based generative modeling through SDEs").
 
-use super::{Control, Grid, Particles, Sampler, SamplerInfo, at_least_one_step};
+use super::{Grid, Run, Sampler, Span, at_least_one_step};
 use crate::Result;
-use crate::score::PosteriorScore;
+use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
 
 /// θ ← θ + β (½ θ + s) Δt + √(β Δt) z. Weak order one; larger errors than DDIM at the same number of steps.
@@ -22,26 +22,18 @@ impl Default for ReverseSde {
 }
 
 impl Sampler for ReverseSde {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
-        let times = self.grid.times(control.span, self.steps, score.schedule());
-        let mut s = vec![0.0; particles.theta.len()];
-        let mut z = vec![0.0; particles.theta.len()];
-        for pair in times.windows(2) {
-            control.check()?;
-            let rate = score.schedule().beta(pair[0]) * (pair[0] - pair[1]);
-            score.score(&particles.theta, pair[0], &mut s)?;
-            particles.noise.fill(&mut z);
-            for ((theta, s), z) in particles.theta.iter_mut().zip(&s).zip(&z) {
-                *theta += rate * (0.5 * *theta + s) + rate.sqrt() * z;
-            }
-            control.clip(&mut particles.theta);
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+        self.grid.times(span, self.steps, schedule)
+    }
+
+    fn step(&self, run: &mut Run<'_>, t: f64, next: f64) -> Result<u64> {
+        run.score(t)?;
+        let rate = run.score.schedule().beta(t) * (t - next);
+        run.particles.noise.fill(&mut run.z);
+        for ((theta, s), z) in run.particles.theta.iter_mut().zip(&run.s).zip(&run.z) {
+            *theta += rate * (0.5 * *theta + s) + rate.sqrt() * z;
         }
-        Ok(SamplerInfo { evaluations: self.steps as u64 })
+        Ok(1)
     }
 
     fn validate(&self) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Annealed tamed unadjusted Langevin (Brosse et al. 2019, "The tamed unadjusted Langevin algorithm"): steps that cannot overshoot
 //! where scores are large.
 
-use super::{Control, Grid, Particles, Sampler, SamplerInfo, at_least_one_step, positive};
+use super::{Grid, Run, Sampler, Span, at_least_one_step, positive};
 use crate::Result;
-use crate::score::PosteriorScore;
+use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
 
 /// At each time t' of a uniform grid without its first point, `rounds` times
@@ -26,21 +26,12 @@ impl Default for TamedLangevin {
 }
 
 impl Sampler for TamedLangevin {
-    fn run(
-        &self,
-        score: &mut dyn PosteriorScore,
-        particles: &mut Particles,
-        control: &Control<'_>,
-    ) -> Result<SamplerInfo> {
-        let times = Grid::Time.times(control.span, self.steps, score.schedule());
-        let mut s = vec![0.0; particles.theta.len()];
-        let mut z = vec![0.0; particles.theta.len()];
-        let mut info = SamplerInfo::default();
-        for &t in &times[1..] {
-            info.evaluations += tamed_rounds(score, particles, control, t, self.rounds, self.ratio, (&mut s, &mut z))?;
-            control.clip(&mut particles.theta);
-        }
-        Ok(info)
+    fn times(&self, span: Span, schedule: &dyn NoiseSchedule) -> Vec<f64> {
+        Grid::Time.times(span, self.steps, schedule)
+    }
+
+    fn step(&self, run: &mut Run<'_>, _t: f64, next: f64) -> Result<u64> {
+        tamed_rounds(run, next, self.rounds, self.ratio)
     }
 
     fn validate(&self) -> Result<()> {
@@ -55,26 +46,17 @@ impl Sampler for TamedLangevin {
 }
 
 /// `rounds` tamed steps at time `t`; the number of evaluations.
-pub(super) fn tamed_rounds(
-    score: &mut dyn PosteriorScore,
-    particles: &mut Particles,
-    control: &Control<'_>,
-    t: f64,
-    rounds: usize,
-    ratio: f64,
-    (s, z): (&mut [f64], &mut [f64]),
-) -> Result<u64> {
-    let m = score.dim();
-    let epsilon = ratio * score.schedule().signal_scale(t) * score.schedule().variance(t);
+pub(super) fn tamed_rounds(run: &mut Run<'_>, t: f64, rounds: usize, ratio: f64) -> Result<u64> {
+    let m = run.score.dim();
+    let epsilon = ratio * run.score.schedule().signal_scale(t) * run.score.schedule().variance(t);
     if epsilon <= 0.0 {
         return Ok(0);
     }
     let noise = (2.0 * epsilon).sqrt();
     for _ in 0..rounds {
-        control.check()?;
-        particles.noise.fill(z);
-        score.score(&particles.theta, t, s)?;
-        let rows = particles.theta.chunks_exact_mut(m).zip(s.chunks_exact(m)).zip(z.chunks_exact(m));
+        run.particles.noise.fill(&mut run.z);
+        run.score(t)?;
+        let rows = run.particles.theta.chunks_exact_mut(m).zip(run.s.chunks_exact(m)).zip(run.z.chunks_exact(m));
         for ((theta, s), z) in rows {
             let norm = s.iter().map(|value| value * value).sum::<f64>().sqrt();
             let step = epsilon / (1.0 + epsilon * norm);

@@ -98,14 +98,7 @@ impl PublishedNetwork {
         };
         let parameters =
             (0..4).flat_map(|k| [values(&format!("net.{k}.weight")), values(&format!("net.{k}.bias"))].concat());
-        let spec = MlpSpec {
-            input: m + d + 6,
-            hidden: vec![256; 3],
-            output: m,
-            activation: Activation::Relu,
-            layer_norm: false,
-            residual: false,
-        };
+        let spec = MlpSpec::plain(m + d + 6, vec![256; 3], m, Activation::Relu);
         let network = Mlp::from_parameters(spec, parameters.collect()).expect("the published architecture");
         Self { m, d, engine: Engine::new(&network), schedule: PublishedSchedule(LinearSchedule::default()) }
     }

@@ -12,14 +12,7 @@ pub const NAN: f32 = f32::NAN;
 pub const THETA: [f64; 2] = [0.4, -0.3];
 
 pub fn spec(layout: MixtureLayout, hidden: Vec<usize>) -> MlpSpec {
-    MlpSpec {
-        input: 2,
-        hidden,
-        output: layout.outputs(),
-        activation: Activation::Silu,
-        layer_norm: false,
-        residual: false,
-    }
+    MlpSpec::plain(2, hidden, layout.outputs(), Activation::Silu)
 }
 
 fn model(layout: MixtureLayout, map: ObservationMap) -> LikelihoodModel {

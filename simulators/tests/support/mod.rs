@@ -7,7 +7,7 @@ pub mod compare;
 use ndarray::{Array2, Array3, ArrayView2};
 use std::path::PathBuf;
 use tallsbi_data::{Purpose, Stage, StreamKey};
-use tallsbi_simulators::{Rows, Task, simulate_parallel};
+use tallsbi_simulators::{Rows, Task, TaskOptions, simulate_parallel, task};
 
 /// The folder of reference data; `None`, with the reason printed, where there is none (never on CI).
 pub fn reference_data() -> Option<PathBuf> {
@@ -36,6 +36,18 @@ impl Reference {
         let x = file.dataset(observed).expect("observations").read().expect("three dimensions");
         Some(Self { theta: theta.mapv(f64::from), x })
     }
+}
+
+/// A built-in task as it is.
+pub fn built_in(name: &str) -> Box<dyn Task> {
+    task(name, &TaskOptions::default()).expect("built in")
+}
+
+/// A draw of its prior with a seed.
+pub fn prior_draw(seed: u64, task: &dyn Task, index: u64) -> Vec<f64> {
+    let mut theta = vec![0.0; task.prior().dim()];
+    task.prior().sample(&mut StreamKey::root(seed).rng(index), &mut theta);
+    theta
 }
 
 /// Simulates `n` observations at each row of `theta`: (P, n, d), all valid.

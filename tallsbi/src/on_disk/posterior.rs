@@ -1,10 +1,11 @@
 //! What posterior files say of the run they are from.
 
-use crate::{Model, ReferencePosterior, Result};
-use serde_json::Value;
+use crate::{Laplace, Mode, Model, ReferencePosterior, Result};
+use serde_json::{Value, json};
 use tallsbi_data::Prior;
 use tallsbi_diagnostics::Convergence;
 use tallsbi_files::RunAttributes;
+use tallsbi_inference::notes::Note;
 use tallsbi_inference::sample::{SampleInfo, SampleOptions};
 
 /// Settings and counters of a sampling run, for its posterior file.
@@ -47,6 +48,32 @@ fn prior_attribute(prior: &Prior) -> Option<(String, Value)> {
 pub fn told_prior(run: &RunAttributes) -> Result<Option<Prior>> {
     let text = run.get("prior").map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
     Ok(text.map(|text| Prior::from_json(&text)).transpose()?)
+}
+
+/// What was missing among the observations, if anything was; `n_obs` counts observations that were not left out.
+pub fn missing_attributes<'a>(notes: impl IntoIterator<Item = &'a Note>) -> RunAttributes {
+    let mut run = RunAttributes::new();
+    for note in notes {
+        if let Note::Missing { values, incomplete, left_out, of } = note {
+            run.insert("n_obs".into(), (of - left_out).into());
+            run.insert("missing_values".into(), (*values).into());
+            run.insert("incomplete_observations".into(), (*incomplete).into());
+            run.insert("missing_observations".into(), (*left_out).into());
+        }
+    }
+    run
+}
+
+/// The mode, and the curvature there where it is known.
+pub fn mode_attributes(mode: &Mode, laplace: Option<&Laplace>) -> RunAttributes {
+    let mut run = RunAttributes::new();
+    run.insert("map".into(), json!(mode.theta));
+    run.insert("map_log_posterior".into(), mode.log_posterior.into());
+    if let Some(laplace) = laplace {
+        let rows: Vec<Vec<f64>> = laplace.hessian.outer_iter().map(|row| row.to_vec()).collect();
+        run.insert("map_hessian".into(), json!(rows));
+    }
+    run
 }
 
 /// R̂ and effective sample sizes of each parameter, for a posterior file.

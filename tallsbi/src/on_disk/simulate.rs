@@ -8,8 +8,9 @@ use std::path::Path;
 use std::time::Instant;
 use tallsbi_data::{Cancelled, Monitor, Progress, Stage, Team};
 use tallsbi_files::{Existing, Opened, Provenance, RowRange, Summary, TrainingSet, TrainingSetSpec, TrainingSetWriter};
-use tallsbi_simulators::Task;
 use tallsbi_simulators::external::ModelSource;
+use tallsbi_simulators::jansen_rit::{Recording, Solver};
+use tallsbi_simulators::{Task, TaskOptions};
 
 /// Bytes of rows that are simulated before they are written.
 const BLOCK_BYTES: usize = 32 << 20;
@@ -20,14 +21,15 @@ const GIVEN: &str = "theta";
 /// A block should take about this long, s: what an interruption loses, and how soon it is obeyed.
 const BLOCK_SECONDS: f64 = 1.0;
 
-/// What a training set of `task` at `parameters` holds, `n_obs` observations a row; `settings` are the task's options where they are not its own.
+/// What a training set of `task` at `parameters` holds, `n_obs` observations a row; it keeps the options of the task that are not its own.
 pub fn training_set_spec(
     task: &dyn Task,
     rows: RowRange,
     n_obs: Option<usize>,
     parameters: &Parameters,
-    mut settings: Map<String, Value>,
+    options: &TaskOptions,
 ) -> TrainingSetSpec {
+    let mut settings = settings(options);
     settings.extend(parameters.digest().map(|digest| (GIVEN.to_owned(), digest.into())));
     let source = task.source();
     if let Some(ModelSource { name, digest, keep, .. }) = source {
@@ -48,6 +50,16 @@ pub fn training_set_spec(
         keep: source.and_then(|source| source.keep),
         settings,
     }
+}
+
+/// The options that are given and differ from the task's own.
+fn settings(options: &TaskOptions) -> Map<String, Value> {
+    let mut options = options.clone();
+    options.solver = options.solver.filter(|solver| *solver != Solver::default());
+    options.recording = options.recording.filter(|recording| *recording != Recording::default());
+    let Ok(Value::Object(mut settings)) = serde_json::to_value(options) else { return Map::new() };
+    settings.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+    settings
 }
 
 /// `provenance` with the model file of `task` as a parent, where it is of one.

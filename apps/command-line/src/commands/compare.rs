@@ -1,6 +1,6 @@
 //! `tallsbi compare`.
 
-use super::{HeaderChoice, RecordingArguments, TaskArguments, mark_missing, observed, observed_by, taken_by};
+use super::{TableArguments, observed_by};
 use crate::context::{Context, resumable, usage};
 use anyhow::Result;
 use clap::Args;
@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tallsbi::on_disk::ModelFile;
 use tallsbi::simulators::Task;
-use tallsbi::{Confusion, Evidence, Model, SampleOptions, compare, confusion};
+use tallsbi::{Confusion, Evidence, Model, SampleOptions, TaskOptions, compare, confusion};
 
 /// Which of several models do the observations prefer?
 ///
@@ -24,26 +24,14 @@ pub struct CompareArguments {
     /// Models, two or more
     #[arg(required = true, num_args = 2..)]
     pub models: Vec<PathBuf>,
-    /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
-    #[arg(long, value_name = "SOURCE")]
-    pub observations: String,
-    /// Whether the first line of a table of observations names its columns
-    #[arg(long, value_enum, default_value_t)]
-    pub header: HeaderChoice,
-    /// Condition on the first N observations [default: all]
-    #[arg(long, value_name = "N")]
-    pub n_obs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub given: TableArguments,
     /// Particles of a run of tempering; four runs tell the error
     #[arg(long, value_name = "S", default_value = "1000")]
     pub samples: NonZeroUsize,
     /// Simulate so many data sets of each model's task, and tell how often each is preferred
     #[arg(long, value_name = "N")]
     pub check: Option<NonZeroUsize>,
-    /// A number that stands for a missing value, beside NaN and empty cells
-    #[arg(long, value_name = "VALUE")]
-    pub missing: Option<f64>,
-    #[command(flatten)]
-    pub recording: RecordingArguments,
 }
 
 /// Runs the command.
@@ -51,11 +39,9 @@ pub fn run(context: &Context, arguments: &CompareArguments) -> Result<()> {
     let files = arguments.models.iter().map(|path| ModelFile::load(path)).collect::<tallsbi::Result<Vec<_>>>()?;
     let models: Vec<&Model> = files.iter().map(|file| &file.model).collect();
     let tasks = arguments.check.map(|_| files.iter().map(task).collect::<Result<Vec<_>>>()).transpose()?;
-    let taken = (taken_by(models[0]), &arguments.recording.options());
-    let (mut matrix, _) = observed(&arguments.observations, arguments.n_obs, arguments.header, taken)?;
-    mark_missing(&mut matrix, arguments.missing);
+    let (matrix, _) = arguments.given.read(models[0])?;
     let centred: Vec<Array2<f32>> =
-        models.iter().map(|model| observed_by(model, &arguments.observations, &matrix)).collect::<Result<_>>()?;
+        models.iter().map(|model| observed_by(model, &arguments.given.of.source, &matrix)).collect::<Result<_>>()?;
     let views: Vec<ArrayView2<'_, f32>> = centred.iter().map(Array2::view).collect();
     let options = SampleOptions { samples: arguments.samples.get(), ..SampleOptions::default() };
     let monitor = context.monitor();
@@ -87,7 +73,7 @@ fn task(file: &ModelFile) -> Result<Box<dyn Task>> {
     if name.is_empty() {
         return Err(refused("the model does not know its task, and cannot be simulated"));
     }
-    let task = TaskArguments::plain(name.clone()).build()?;
+    let task = tallsbi::task(name, &TaskOptions::default())?;
     if task.prior() != file.model.trained().latent.prior() {
         return Err(refused(&format!("was trained on another prior than that of {name}")));
     }

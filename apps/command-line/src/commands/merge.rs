@@ -1,11 +1,12 @@
 //! `tallsbi merge`.
 
 use super::output_arguments::ResumableOutputArguments;
-use crate::context::{Context, Interrupted};
+use crate::context::{Context, Interrupted, RESUME};
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
+use tallsbi::Monitor;
 use tallsbi::files::{TrainingSet, merge};
 
 /// Put the shards of a simulation run together
@@ -31,16 +32,16 @@ pub fn run(context: &Context, arguments: &MergeArguments) -> Result<()> {
         total += TrainingSet::open(shard)?.rows();
         provenance = provenance.with_parent(shard)?;
     }
-    let bar = context.bar("merge", "rows", total);
-    let mut progress = |rows| {
-        bar.advance(rows);
-        !context.interrupt.is_set()
+    let merged = {
+        let bars = context.monitor();
+        let stage = (&bars as &dyn Monitor).stage("merge", "rows", total);
+        let mut progress = |rows| {
+            stage.advance(rows);
+            stage.check().is_ok()
+        };
+        merge(&arguments.shards, output, arguments.output.existing(), provenance, &mut progress)?
     };
-    let merged = merge(&arguments.shards, output, arguments.output.existing(), provenance, &mut progress)?;
-    bar.finish();
-    let Some((summary, rows)) = merged else {
-        return Err(Interrupted("run the same command with --resume to go on".into()).into());
-    };
+    let (summary, rows) = merged.ok_or_else(|| Interrupted(RESUME.into()))?;
     if !rows.is_whole() {
         tracing::warn!(
             "these are rows {}..{} of the {} of the whole run; merge the result with the other shards",

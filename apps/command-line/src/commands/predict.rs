@@ -6,18 +6,17 @@ use crate::choice::choice;
 use crate::context::{Context, resumable, usage};
 use anyhow::Result;
 use clap::Args;
-use ndarray::{Array2, ArrayView1, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, s};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use tallsbi::data::{Purpose, StreamKey};
-use tallsbi::diagnostics::predictive::{PredictiveCheck, predictive_checks};
+use tallsbi::diagnostics::predictive::PredictiveCheck;
 use tallsbi::files::{Companions, OutputFile, Posterior};
 use tallsbi::inference::model::lapse::LAPSE;
 use tallsbi::on_disk::of_task;
 use tallsbi::simulators::Task;
 use tallsbi::simulators::jansen_rit::Output;
-use tallsbi::{Predictions, draw_parameters, predict};
+use tallsbi::{Predictions, predict_posterior};
 
 /// Simulate what a fitted model predicts, and compare it with the observations
 ///
@@ -74,39 +73,16 @@ pub fn run(context: &Context, arguments: &PredictArguments) -> Result<()> {
     let Some(n) = arguments.n_obs.map(NonZeroUsize::get).or(observed.map(Array2::nrows)) else {
         return Err(usage("--n-obs: the posterior's file holds no observations; say how many to simulate"));
     };
-    let conditions = task.conditions();
-    let known = observed.filter(|x| conditions > 0 && x.ncols() == task.dim_x());
-    let task = match known {
-        Some(x) => task.under(x.slice(s![.., ..conditions]))?,
-        None => task,
-    };
-    let theta = spaced(posterior.matrix().view(), arguments.draws.get());
-    let monitor = context.monitor();
-    let simulated = |theta: ArrayView2<'_, f64>, seed| {
-        resumable(predict(task.as_ref(), theta, n, seed, &monitor), "nothing was written")
-    };
-    let predicted = simulated(theta.view(), context.seed)?;
-    let mut companions = Companions { posterior_predictive: Some(predicted.x.clone()), ..Companions::default() };
-    if arguments.prior {
-        let key = StreamKey::root(context.seed).child(Purpose::Prior);
-        let drawn = draw_parameters(task.prior(), key, 0, theta.nrows());
-        let drawn =
-            Array2::from_shape_fn((theta.nrows(), theta.ncols()), |(row, i)| f64::from(drawn[row * theta.ncols() + i]));
-        let prior = simulated(drawn.view(), key.seed(0))?;
-        companions.prior = Some(prior.theta);
-        companions.prior_predictive = Some(prior.x);
-    }
-    let checks = match observed.filter(|x| x.dim() == (n, task.dim_x()) && x.columns().into_iter().any(complete)) {
-        Some(x) => {
-            let columns = s![.., conditions..];
-            let mut checks = predictive_checks(x.slice(columns), predicted.x.slice(s![.., .., conditions..]))?;
-            checks.iter_mut().for_each(|check| check.column += conditions);
-            Some(checks)
-        }
-        None => None,
-    };
-    write(context, arguments, &posterior, (predicted.theta.view(), companions), task.as_ref())?;
-    report(context, arguments, task.as_ref(), &predicted, checks.as_deref())
+    let (samples, x) = (posterior.matrix(), observed.map(|x| x.view()));
+    let (draws, monitor) = (arguments.draws.get(), context.monitor());
+    let task = task.as_ref();
+    let found = predict_posterior(task, (samples.view(), x), (draws, n), arguments.prior, context.seed, &monitor);
+    let mut found = resumable(found, "nothing was written")?;
+    let (prior, prior_predictive) = found.prior.take().map(|prior| (prior.theta, prior.x)).unzip();
+    let posterior_predictive = Some(found.posterior.x.clone());
+    let companions = Companions { posterior_predictive, prior, prior_predictive, ..Companions::default() };
+    write(context, arguments, &posterior, (found.posterior.theta.view(), companions), task)?;
+    report(context, arguments, task, &found.posterior, found.checks.as_deref())
 }
 
 impl PredictArguments {
@@ -116,7 +92,7 @@ impl PredictArguments {
             return Err(usage("--task: the posterior does not know its task; name the one to simulate"));
         };
         let (fix, condition) = (self.fix.clone(), self.condition.clone());
-        Ok(TaskArguments { fix, condition, record: self.record, ..TaskArguments::plain(task) })
+        Ok(TaskArguments { task, fix, condition, record: self.record, ..TaskArguments::default() })
     }
 }
 
@@ -142,18 +118,6 @@ fn check_names(posterior: &Posterior, task: &dyn Task, arguments: &PredictArgume
         task.name(),
         wanted.join(", ")
     )))
-}
-
-/// Whether no value of a column is missing.
-fn complete(column: ArrayView1<'_, f32>) -> bool {
-    !column.iter().any(|value| value.is_nan())
-}
-
-/// `count` rows at most, evenly spaced.
-fn spaced(samples: ArrayView2<'_, f64>, count: usize) -> Array2<f64> {
-    let (rows, m) = samples.dim();
-    let count = count.min(rows);
-    Array2::from_shape_fn((count, m), |(row, i)| samples[[row * rows / count, i]])
 }
 
 fn write(

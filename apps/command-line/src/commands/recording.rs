@@ -40,15 +40,9 @@ pub fn run(context: &Context, arguments: &RecordingArguments) -> Result<()> {
         format!("  annotation {text:?}: {count} times{lasting}")
     }));
     context.print(lines.join("\n"), || {
-        let channels = recording.channels.iter().map(|channel| {
-            json!({ "label": channel.label, "rate": channel.rate, "unit": channel.unit, "samples": channel.samples })
-        });
-        let annotations = recording.annotations.iter().map(
-            |annotation| json!({ "onset": annotation.onset, "duration": annotation.duration, "text": annotation.text }),
-        );
         json!({
             "path": recording.path.display().to_string(), "format": recording.format.to_string(), "seconds": seconds,
-            "channels": channels.collect::<Vec<_>>(), "annotations": annotations.collect::<Vec<_>>(),
+            "channels": recording.channels, "annotations": recording.annotations,
         })
     })
 }

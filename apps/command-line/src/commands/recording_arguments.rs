@@ -3,37 +3,39 @@
 use clap::Args;
 use tallsbi::RecordingOptions;
 
+/// What help calls these options; said of each, as a heading of all would be that of what follows them too.
+const HEADING: &str = "Recordings (EDF, BDF, BrainVision, a signal in a table)";
+
 /// Options of recordings, for commands that read observations.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Recordings (EDF, BDF, BrainVision, a signal in a table)")]
 pub struct RecordingArguments {
     /// Channel; `tallsbi recording FILE` lists them [default: the only one]
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, help_heading = HEADING, value_name = "LABEL")]
     pub channel: Option<String>,
     /// Samples per second of a signal in a table [default: the model's]
-    #[arg(long, value_name = "HZ")]
+    #[arg(long, help_heading = HEADING, value_name = "HZ")]
     pub rate: Option<f64>,
     /// Unit of the values, in place of the file's: V, mV, uV, nV
-    #[arg(long, value_name = "UNIT")]
+    #[arg(long, help_heading = HEADING, value_name = "UNIT")]
     pub unit: Option<String>,
     /// Where to start, s
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, help_heading = HEADING, value_name = "SECONDS")]
     pub start: Option<f64>,
     /// Where to end, s
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, help_heading = HEADING, value_name = "SECONDS")]
     pub end: Option<f64>,
     /// Only where annotations of this text last
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, help_heading = HEADING, value_name = "TEXT")]
     pub annotation: Option<String>,
     /// Take out the mains at this frequency (50 or 60)
-    #[arg(long, value_name = "HZ")]
+    #[arg(long, help_heading = HEADING, value_name = "HZ")]
     pub notch: Option<f64>,
     /// Use the power at these frequencies only, without training again, such as 1..30 [default: 0..30 of a signal at another rate
     /// than the model's, where values may be missing; else all]
-    #[arg(long, value_name = "LOW..HIGH", value_parser = range)]
+    #[arg(long, help_heading = HEADING, value_name = "LOW..HIGH", value_parser = range)]
     pub frequencies: Option<[f64; 2]>,
     /// Leave out windows with a sample so many robust standard deviations from the median [default: 20]
-    #[arg(long, value_name = "SD")]
+    #[arg(long, help_heading = HEADING, value_name = "SD")]
     pub largest: Option<f64>,
 }
 

@@ -1,8 +1,7 @@
 //! `tallsbi reference`.
 
 use super::output_arguments::OutputArguments;
-use super::sample::add_missing;
-use super::{HeaderChoice, TaskArguments, mark_missing, observed};
+use super::{TaskArguments, mark_missing, observed};
 use crate::choice::choice;
 use crate::context::{Context, resumable};
 use anyhow::{Result, bail};
@@ -12,11 +11,10 @@ use serde_json::json;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 use tallsbi::RecordingOptions;
-use tallsbi::files::{Companions, Gaps, OutputFile, Posterior};
+use tallsbi::files::{Companions, Gaps, Header, OutputFile, Posterior};
 use tallsbi::inference::notes::Note;
 use tallsbi::inference::reference::ReferenceOptions;
-use tallsbi::on_disk::Taker;
-use tallsbi::on_disk::reference_attributes;
+use tallsbi::on_disk::{Taker, missing_attributes, reference_attributes};
 use tallsbi::{ReferenceMethod, ReferencePosterior, Retries, sample_reference, task_log_posterior};
 
 /// Sample the exact posterior of a task with a known likelihood, to judge approximate ones by
@@ -113,7 +111,7 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
     let (mut matrix, source) = observed(
         &arguments.observations,
         arguments.n_obs,
-        HeaderChoice::Auto,
+        Header::Auto,
         (Taker { dim_x: task.dim_x(), window: None, gaps, comparable: false }, &RecordingOptions::default()),
     )?;
     mark_missing(&mut matrix, arguments.missing);
@@ -138,7 +136,7 @@ pub fn run(context: &Context, arguments: &ReferenceArguments) -> Result<()> {
         None => {}
     }
     let mut run = reference_attributes(&reference, task.prior(), x.nrows(), seconds, objection.is_none());
-    add_missing(&mut run, &missing);
+    run.extend(missing_attributes(&missing));
     let theta = reference.samples.to_shape((reference.samples.len() / names.len(), names.len()))?;
     let log_posterior = task_log_posterior(task.as_ref(), x.view(), theta.view());
     let posterior = Posterior {

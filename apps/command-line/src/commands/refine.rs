@@ -1,7 +1,7 @@
 //! `tallsbi refine`.
 
 use super::output_arguments::ResumableOutputArguments;
-use super::{HeaderChoice, ModelTaskArguments, RecordingArguments, TaskArguments, observed};
+use super::{ModelTaskArguments, ObservationsArguments, TaskArguments};
 use crate::context::{Context, RESUME, read_toml, resumable, usage};
 use crate::notes::{tell, words};
 use anyhow::{Result, bail};
@@ -29,14 +29,10 @@ use tallsbi::{RefineFrom, RefineOptions, Refined, TrainOptions};
 pub struct RefineArguments {
     /// Model to start from [default: the prior]
     pub model: Option<PathBuf>,
-    /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
-    #[arg(long, value_name = "SOURCE")]
-    pub observations: String,
+    #[command(flatten)]
+    pub given: ObservationsArguments,
     #[command(flatten)]
     pub task: ModelTaskArguments,
-    /// Condition on the first N observations [default: all]
-    #[arg(long, value_name = "N")]
-    pub n_obs: Option<NonZeroUsize>,
     /// Simulations a round
     #[arg(short = 'n', long, value_name = "N", default_value = "auto")]
     pub per_round: Auto,
@@ -67,8 +63,6 @@ pub struct RefineArguments {
     /// File for the posterior
     #[arg(long, value_name = "FILE")]
     pub posterior: Option<PathBuf>,
-    #[command(flatten)]
-    pub recording: RecordingArguments,
     #[command(flatten)]
     pub output: ResumableOutputArguments,
 }
@@ -139,12 +133,11 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
         OutputFile::check(&context.place(target), arguments.output.existing())?;
     }
     let taker = Taker { dim_x: task.dim_x(), window: task.signal_window(), gaps: Gaps::Refused, comparable: false };
-    let taken = (taker, &arguments.recording.options());
-    let (matrix, source) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
+    let (matrix, source) = arguments.given.read(taker)?;
     let x = matrix.values.mapv(|value| value as f32);
     if x.ncols() != task.dim_x() {
         let (wanted, found) = (task.dim_x(), x.ncols());
-        bail!("{}: observations of {found} values, {} has {wanted}", arguments.observations, named.task);
+        bail!("{}: observations of {found} values, {} has {wanted}", arguments.given.source, named.task);
     }
     let simulations = arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?;
     let log = arguments.log(context, &named, task.as_ref())?;

@@ -1,13 +1,11 @@
 //! `tallsbi report`.
 
-use super::study::RESULTS;
 use crate::context::Context;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use tallsbi_studies::report;
-use tallsbi_studies::study::Results;
+use tallsbi_studies::{report, study_folder};
 
 /// Make the report of a finished study again: OUT/report.html and OUT/figures
 ///
@@ -21,11 +19,7 @@ pub struct ReportArguments {
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &ReportArguments) -> Result<()> {
-    let path = arguments.study.join(RESULTS);
-    let bytes = std::fs::read(&path)
-        .with_context(|| format!("{}: cannot be read; is it the folder of a finished study?", path.display()))?;
-    let results =
-        Results::from_json(&bytes).with_context(|| format!("{}: is not what a study writes", path.display()))?;
+    let results = study_folder::results(&arguments.study)?;
     let report = report::write(&results, &arguments.study)?;
     context.print(report.display(), || json!({ "report": report.display().to_string() }))
 }

@@ -3,7 +3,7 @@
 use super::model;
 use super::output_arguments::OutputArguments;
 use super::sampling_arguments::SamplingArguments;
-use super::{HeaderChoice, RecordingArguments, mark_missing, observed, observed_by, taken_by};
+use super::{TableArguments, observed_by};
 use crate::context::{Context, resumable, usage};
 use crate::notes::{tell, words};
 use anyhow::Result;
@@ -15,10 +15,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 use tallsbi::diagnostics::Convergence;
 use tallsbi::diagnostics::convergence::{FEWEST_DRAWS, LARGEST_RHAT, convergence, largest_rhat, smallest_ess};
-use tallsbi::files::{Companions, Matrix, OutputFile, Posterior, RunAttributes};
-use tallsbi::inference::notes::Note;
+use tallsbi::files::{Companions, Matrix, OutputFile, Posterior};
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
-use tallsbi::on_disk::{ModelFile, convergence_attributes, posterior_attributes};
+use tallsbi::on_disk::{ModelFile, convergence_attributes, missing_attributes, mode_attributes, posterior_attributes};
 use tallsbi::{Laplace, Mode, Model, Surprise};
 
 /// Sample the posterior given many observations
@@ -33,18 +32,8 @@ use tallsbi::{Laplace, Mode, Model, Surprise};
 pub struct SampleArguments {
     /// Model
     pub model: PathBuf,
-    /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
-    #[arg(long, value_name = "SOURCE")]
-    pub observations: String,
-    /// Whether the first line of a table of observations names its columns
-    #[arg(long, value_enum, default_value_t)]
-    pub header: HeaderChoice,
-    /// A number that stands for a missing value, beside NaN and empty cells
-    #[arg(long, value_name = "VALUE")]
-    pub missing: Option<f64>,
-    /// Condition on the first N observations [default: all]
-    #[arg(long, value_name = "N")]
-    pub n_obs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub given: TableArguments,
     /// Number of samples, over all chains (rounded up to a multiple of them)
     #[arg(long, value_name = "S", default_value = "1000")]
     pub samples: NonZeroUsize,
@@ -67,8 +56,6 @@ pub struct SampleArguments {
     #[command(flatten)]
     pub output: OutputArguments,
     #[command(flatten)]
-    pub recording: RecordingArguments,
-    #[command(flatten)]
     pub sampling: SamplingArguments,
 }
 
@@ -80,9 +67,6 @@ const P_VALUE: &str = "p_value";
 const LIKELY: f64 = 0.5;
 const SHOWN: usize = 5;
 
-/// So many observations are judged for a misfit.
-const JUDGED: usize = 200;
-
 /// Runs the command.
 pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let mut file = ModelFile::load(&arguments.model)?;
@@ -90,9 +74,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     arguments.check(&file)?;
     let output = &arguments.output.output;
     OutputFile::check(output, arguments.output.existing())?;
-    let taken = (taken_by(&file.model), &arguments.recording.options());
-    let (mut matrix, source) = observed(&arguments.observations, arguments.n_obs, arguments.header, taken)?;
-    mark_missing(&mut matrix, arguments.missing);
+    let (matrix, source) = arguments.given.read(&file.model)?;
     if let Some(folder) = &arguments.covariance_cache {
         if !file.model.estimates_covariances(&options) {
             return Err(usage(
@@ -101,7 +83,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         }
         file.keep_covariances(folder, &options)?;
     }
-    let x = observed_by(&file.model, &arguments.observations, &matrix)?;
+    let x = observed_by(&file.model, &arguments.given.of.source, &matrix)?;
     let examined = file.model.examine(x.view())?;
     tell(file.model.trained(), &examined);
     let started = Instant::now();
@@ -109,7 +91,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     let samples = drawn.to_shape((arguments.chains.get() * options.samples, drawn.len_of(Axis(2))))?;
     let misfit = match options.lapse {
-        None => misfit(&file.model, x.view(), samples.view(), context.seed)?,
+        None => file.model.misfit(x.view(), samples.view(), context.seed)?,
         Some(_) => None,
     };
     if let Some(note) = &misfit {
@@ -121,16 +103,14 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let provenance =
         context.provenance(&file.model.trained().info.task).with_parent(&arguments.model)?.with_parent(&source)?;
     let mut run = posterior_attributes(&file.model, &options, &info, x.nrows(), seconds);
-    add_missing(&mut run, &examined);
+    run.extend(missing_attributes(&examined));
     let convergence = convergence_of(drawn.view());
     if arguments.chains.get() > 1 {
         run.insert("chains".into(), arguments.chains.get().into());
         run.extend(convergence_attributes(&convergence));
     }
-    let mode = match arguments.map {
-        true => Some(mode(&file.model, (x.view(), samples.view()), &options, &mut run)?),
-        false => None,
-    };
+    let mode = arguments.map.then(|| mode(&file.model, (x.view(), samples.view()), &options)).transpose()?;
+    run.extend(mode.iter().flat_map(|(mode, laplace)| mode_attributes(mode, laplace.as_ref())));
     let (companions, said) = beside(context, arguments, &file.model, (x.view(), samples.view()), &options)?;
     let names = file.model.sampled_names(&options);
     let posterior = Posterior::from_chains(names, drawn.clone(), Some(conditioned(&matrix)), run, provenance)?;
@@ -189,27 +169,16 @@ fn convergence_of(drawn: ArrayView3<'_, f64>) -> Vec<Convergence> {
     found
 }
 
-/// The mode, with the Gaussian around it where there is one; both also among the attributes of the file.
+/// The mode, with the Gaussian around it where there is one.
 fn mode(
     model: &Model,
     (x, samples): (ArrayView2<'_, f32>, ArrayView2<'_, f64>),
     options: &SampleOptions,
-    run: &mut RunAttributes,
 ) -> Result<(Mode, Option<Laplace>)> {
     let mode = model.mode(x, samples, options)?;
-    run.insert("map".into(), json!(mode.theta));
-    run.insert("map_log_posterior".into(), mode.log_posterior.into());
-    let laplace = match model.laplace(x, &mode, options) {
-        Ok(laplace) => laplace,
-        // The mode stands; what cannot be had is told.
-        Err(error) => {
-            tracing::warn!("{error}");
-            return Ok((mode, None));
-        }
-    };
-    let rows: Vec<Vec<f64>> = laplace.hessian.outer_iter().map(|row| row.to_vec()).collect();
-    run.insert("map_hessian".into(), json!(rows));
-    Ok((mode, Some(laplace)))
+    // The mode stands; what cannot be had is told.
+    let laplace = model.laplace(x, &mode, options).inspect_err(|error| tracing::warn!("{error}")).ok();
+    Ok((mode, laplace))
 }
 
 /// The mode, a line a parameter.
@@ -289,15 +258,6 @@ fn told(
     )
 }
 
-/// Whether the first observations are such as the fitted model has, where it knows a likelihood.
-fn misfit(model: &Model, x: ArrayView2<'_, f32>, theta: ArrayView2<'_, f64>, seed: u64) -> Result<Option<Note>> {
-    if model.trained().architecture() != "likelihood" {
-        return Ok(None);
-    }
-    let first = x.slice(s![..x.nrows().min(JUDGED), ..]);
-    Ok(model.surprise(first, theta, seed)?.misfit())
-}
-
 /// How many observations are lapses, and which.
 fn said_of_lapses(probabilities: &[f64]) -> String {
     let mut likely: Vec<(usize, f64)> =
@@ -329,18 +289,6 @@ fn named(list: impl ExactSizeIterator<Item = String>) -> String {
     match list.len() {
         0 => "none".into(),
         _ => list.take(SHOWN).collect::<Vec<_>>().join(", ") + more,
-    }
-}
-
-/// Says in a posterior's attributes what was missing, if anything was; `n_obs` counts observations that were not left out.
-pub fn add_missing<'a>(run: &mut RunAttributes, notes: impl IntoIterator<Item = &'a Note>) {
-    for note in notes {
-        if let Note::Missing { values, incomplete, left_out, of } = note {
-            run.insert("n_obs".into(), (of - left_out).into());
-            run.insert("missing_values".into(), (*values).into());
-            run.insert("incomplete_observations".into(), (*incomplete).into());
-            run.insert("missing_observations".into(), (*left_out).into());
-        }
     }
 }
 

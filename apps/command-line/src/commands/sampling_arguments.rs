@@ -68,6 +68,10 @@ pub struct SamplingArguments {
     pub config: Option<PathBuf>,
 }
 
+/// Those of the options for scores that say how these are composed and followed.
+const OF_COMPOSITIONS: [&str; 7] =
+    ["--sampler", "--steps", "--grid", "--bridge", "--clip", "--mini-batch", "--damping"];
+
 impl SamplingArguments {
     /// The options for `samples` samples a posterior of `model`.
     pub fn options(&self, model: &ModelFile, samples: usize) -> Result<SampleOptions> {
@@ -124,19 +128,31 @@ impl SamplingArguments {
         }
     }
 
-    /// The product of Gaussians is drawn without scores.
-    fn refuse_for_gaussian(&self) -> Result<()> {
-        let of_scores = [
+    /// The options that were given and that models of scores alone have.
+    fn given_for_scores(&self) -> Vec<&'static str> {
+        let options = [
+            ("--method", self.method.is_some()),
             ("--sampler", self.sampler.is_some()),
             ("--steps", self.steps.is_some()),
+            ("--eta", self.eta.is_some()),
             ("--grid", self.grid.is_some()),
+            ("--tau", self.tau.is_some()),
+            ("--rounds", self.rounds.is_some()),
             ("--bridge", self.bridge.is_some()),
             ("--clip", self.clip.is_some()),
+            ("--learned-prior", self.learned_prior),
             ("--mini-batch", self.mini_batch.is_some()),
             ("--damping", self.damping.is_some()),
+            ("--shrinkage", self.shrinkage.is_some()),
         ];
-        match of_scores.iter().find(|(_, given)| *given) {
-            Some((option, _)) => {
+        options.into_iter().filter(|(_, given)| *given).map(|(option, _)| option).collect()
+    }
+
+    /// The product of Gaussians is drawn without scores.
+    fn refuse_for_gaussian(&self) -> Result<()> {
+        let given = |option: &&str| OF_COMPOSITIONS.contains(option);
+        match self.given_for_scores().into_iter().find(given) {
+            Some(option) => {
                 Err(usage(format!("{option} is for compositions of scores; --method gaussian is drawn exactly")))
             }
             None => Ok(()),
@@ -195,23 +211,8 @@ impl SamplingArguments {
         if !model.model.is_likelihood() {
             return Ok(());
         }
-        let for_scores = [
-            ("--method", self.method.is_some()),
-            ("--sampler", self.sampler.is_some()),
-            ("--steps", self.steps.is_some()),
-            ("--eta", self.eta.is_some()),
-            ("--grid", self.grid.is_some()),
-            ("--tau", self.tau.is_some()),
-            ("--rounds", self.rounds.is_some()),
-            ("--bridge", self.bridge.is_some()),
-            ("--clip", self.clip.is_some()),
-            ("--learned-prior", self.learned_prior),
-            ("--mini-batch", self.mini_batch.is_some()),
-            ("--damping", self.damping.is_some()),
-            ("--shrinkage", self.shrinkage.is_some()),
-        ];
-        match for_scores.iter().find(|(_, given)| *given) {
-            Some((option, _)) => Err(usage(format!(
+        match self.given_for_scores().into_iter().next() {
+            Some(option) => Err(usage(format!(
                 "{option} is for score models, but {path} is a likelihood: it is sampled by tempering (options: --sampling-config)"
             ))),
             None => Ok(()),

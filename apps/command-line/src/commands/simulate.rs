@@ -93,7 +93,7 @@ fn spec(arguments: &SimulateArguments, task: &dyn Task, parameters: &Parameters)
             range
         }
     };
-    Ok(training_set_spec(task, rows, arguments.n_obs, parameters, arguments.task.settings()?))
+    Ok(training_set_spec(task, rows, arguments.n_obs, parameters, &arguments.task.options()?))
 }
 
 fn report(

@@ -6,12 +6,11 @@ use crate::context::{Context, RESUME, resumable, usage};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use tallsbi::data::Named;
-use tallsbi::files::{Existing, OutputFile};
-use tallsbi_studies::report;
-use tallsbi_studies::study::{Marginal, Preset, Results, RunResults, Study, StudyResults};
+use tallsbi::files::Existing;
+use tallsbi_studies::study::{Preset, Study};
+use tallsbi_studies::study_folder::run_in;
 
 /// Simulate, train, sample, validate and report, from one command
 ///
@@ -54,12 +53,6 @@ pub struct StudyArguments {
     pub print_default: Option<String>,
 }
 
-/// What a study leaves in its folder, besides its steps and figures.
-const OURS: [&str; 6] = ["steps", "figures", "tables", RESULTS, "report.html", "study.toml"];
-
-/// All results as data.
-pub const RESULTS: &str = "results.json";
-
 /// Runs the command.
 pub fn run(context: &Context, arguments: &StudyArguments) -> Result<()> {
     if let Some(name) = &arguments.print_default {
@@ -84,18 +77,18 @@ pub fn run(context: &Context, arguments: &StudyArguments) -> Result<()> {
         _ => return Err(usage("--reference-data goes with benchmarks only")),
     }
     study.validate()?;
-    let _lock = if context.leads() { Some(prepare(output, arguments)?) } else { None };
-    if context.leads() {
-        write(&output.join("study.toml"), toml::to_string(&study)?.as_bytes())?;
-    }
+    let existing = match (arguments.force, arguments.resume) {
+        (true, _) => Existing::Overwrite,
+        (_, true) => Existing::Resume,
+        _ => Existing::Refuse,
+    };
     let bars = context.monitor();
-    let results = resumable(study.run(&context.session(&bars), &preset, output), RESUME)?;
-    if !context.leads() {
+    let Some((results, path)) = resumable(run_in(output, existing, &study, &preset, &context.session(&bars)), RESUME)?
+    else {
         return Ok(());
-    }
-    write(&output.join(RESULTS), &serde_json::to_vec_pretty(&results)?)?;
-    let path = report::write(&results, output)?;
-    context.print(summary(&results, &path), || json!({ "report": path.display().to_string(), "results": results }))
+    };
+    let text = format!("{}{}", path.display(), results.lines());
+    context.print(text, || json!({ "report": path.display().to_string(), "results": results }))
 }
 
 /// The study and what to call its options.
@@ -108,78 +101,4 @@ fn chosen(study: &str, preset: Preset) -> Result<(Study, String)> {
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("{study}: cannot be read"))?;
     Ok((Study::parse(&text, study)?, study.to_owned()))
-}
-
-/// Makes the folder, or checks that it may be used, and locks it against a second study.
-fn prepare(output: &Path, arguments: &StudyArguments) -> Result<std::fs::File> {
-    let shown = output.display();
-    // A study that was refused before its first step leaves nothing that could be lost.
-    let lost = |name: &std::ffi::OsStr| name != ".lock" && name != "study.toml";
-    let occupied = output.read_dir().is_ok_and(|entries| entries.flatten().any(|entry| lost(&entry.file_name())));
-    if occupied && !arguments.resume && !arguments.force {
-        return Err(usage(format!("{shown}: exists and is not empty; --resume continues in it, --force starts over")));
-    }
-    std::fs::create_dir_all(output).with_context(|| format!("{shown}: cannot be created"))?;
-    let lock = output.join(".lock");
-    let file = std::fs::File::create(&lock).with_context(|| format!("{}: cannot be written", lock.display()))?;
-    if file.try_lock().is_err() {
-        anyhow::bail!("{shown}: another study is running in it; wait for it or choose another folder");
-    }
-    if arguments.force {
-        for name in OURS {
-            let path = output.join(name);
-            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-            if let Err(error) = removed
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                return Err(error).with_context(|| format!("{}: cannot be removed", path.display()));
-            }
-        }
-    }
-    Ok(file)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    Ok(OutputFile::write(path, Existing::Overwrite, bytes)?)
-}
-
-/// A few lines for the terminal.
-fn summary(results: &Results, report: &Path) -> String {
-    let lines = match results {
-        Results::Inference(results) => posteriors(results),
-        Results::Benchmark(results) => results.lines(),
-        Results::Toy(results) => results.lines(),
-    };
-    format!("{}{lines}", report.display())
-}
-
-fn posteriors(results: &StudyResults) -> String {
-    let mut text = String::new();
-    for run in &results.runs {
-        let _ = write!(text, "\n{}", run.label);
-        for posterior in &run.posteriors {
-            let _ = write!(text, "\n  n = {:<3}{}", posterior.n_obs, moments(run, &posterior.marginals));
-            if let Some(test) = &posterior.local_c2st {
-                let _ = write!(text, "  local C2ST p = {:.3}", test.p_value);
-            }
-        }
-        if let Some(refined) = &run.refined {
-            let settled = match (&refined.work.not_settled, refined.work.base_kept) {
-                (Some(reason), _) => format!("not settled: {reason}"),
-                (None, true) => "the network's posterior kept".into(),
-                (None, false) => format!("refined with {} simulations more", refined.work.simulations),
-            };
-            let _ = write!(text, "\n  n = {:<3}{}  {settled}", refined.n_obs, moments(run, &refined.marginals));
-        }
-        for caution in report::cautions(run) {
-            let _ = write!(text, "\n  caution: {caution}");
-        }
-    }
-    text
-}
-
-fn moments(run: &RunResults, marginals: &[Marginal]) -> String {
-    let moments =
-        |(name, marginal): (&String, &Marginal)| format!("  {name} {:.5} ± {:.4}", marginal.mean, marginal.sd);
-    run.prior.names().iter().zip(marginals).map(moments).collect()
 }

@@ -4,14 +4,13 @@ use crate::choice::choice;
 use crate::context::usage;
 use anyhow::Result;
 use clap::Args;
-use serde_json::{Map, Value};
 use tallsbi::Model;
 use tallsbi::data::parse_component;
 use tallsbi::simulators::jansen_rit::{Output, Recording, Solver};
 use tallsbi::simulators::{Task, TaskOptions, task};
 
 /// A task and its options.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(allow_negative_numbers = true)]
 pub struct TaskArguments {
     /// Name of the task, which `tallsbi tasks` lists, or a model file (.toml)
@@ -79,75 +78,41 @@ impl ModelTaskArguments {
             fix: self.fix.clone(),
             prior: self.prior.clone(),
             condition: self.condition.clone(),
-            ..TaskArguments::plain(task)
+            task,
+            ..TaskArguments::default()
         })
     }
 }
 
 impl TaskArguments {
-    /// The task of this name as it is.
-    pub fn plain(task: String) -> Self {
-        Self {
-            task,
-            fix: Vec::new(),
-            prior: Vec::new(),
-            condition: Vec::new(),
-            dimension: None,
-            correlation: None,
-            solver: None,
-            step: None,
-            burn_in: None,
-            duration: None,
-            sampling_rate: None,
-            record: None,
-        }
-    }
-
     /// The task's options; ones that are given at their default are left out.
     pub fn options(&self) -> Result<TaskOptions> {
         let default = Recording::default();
-        let given = self.step.is_some()
-            || self.burn_in.is_some()
-            || self.duration.is_some()
-            || self.sampling_rate.is_some()
-            || self.record.is_some();
-        let recording = given.then(|| Recording {
+        let recording = Recording {
             step: self.step.unwrap_or(default.step),
             burn_in: self.burn_in.unwrap_or(default.burn_in),
             duration: self.duration.unwrap_or(default.duration),
             sampling_rate: self.sampling_rate.unwrap_or(default.sampling_rate),
             output: self.record.unwrap_or(default.output),
-        });
+        };
+        let times = [self.step, self.burn_in, self.duration, self.sampling_rate];
+        let given = self.record.is_some() || times.iter().any(Option::is_some);
+        let prior: Result<Vec<_>, _> = self.prior.iter().map(|text| parse_component(text)).collect();
         let fix = self.fix.iter().map(|text| fixed(text)).collect::<Result<Vec<_>>>()?;
         Ok(TaskOptions {
             solver: self.solver,
-            recording,
+            recording: given.then_some(recording),
             dimension: self.dimension,
             correlation: self.correlation,
             fix,
             condition: self.condition.clone(),
-            prior: self
-                .prior
-                .iter()
-                .map(|text| parse_component(text))
-                .collect::<Result<_, _>>()
-                .map_err(|error| usage(format!("--prior: {error}")))?,
+            prior: prior.map_err(|error| usage(format!("--prior: {error}")))?,
         })
     }
 
     /// Builds the task.
     pub fn build(&self) -> Result<Box<dyn Task>> {
         Ok(task(&self.task, &self.options()?)?)
-    }
-
-    /// The options that differ from the task's own, for the file.
-    pub fn settings(&self) -> Result<Map<String, Value>> {
-        let mut options = self.options()?;
-        options.solver = options.solver.filter(|solver| *solver != Solver::default());
-        options.recording = options.recording.filter(|recording| *recording != Recording::default());
-        let Value::Object(mut settings) = serde_json::to_value(options)? else { return Ok(Map::new()) };
-        settings.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
-        Ok(settings)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::context::{read_toml, usage};
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
-use tallsbi::data::SignedPermutation;
+use tallsbi::data::parse_symmetries;
 use tallsbi::files::TrainingSet;
 use tallsbi::inference::model::Covariance;
 use tallsbi::inference::train::{
@@ -159,28 +159,8 @@ impl TrainArguments {
         if matches!(self.symmetry.as_str(), "auto" | "off") {
             return Ok(());
         }
-        let set = TrainingSet::open(&self.data)?;
-        let names = set.prior().names();
-        let index = |name: &str| {
-            let known = names.iter().position(|known| known == name.trim());
-            known.ok_or_else(|| {
-                usage(format!("--symmetry: there is no parameter {:?}; there are {}", name.trim(), names.join(", ")))
-            })
-        };
-        let map = |item: &str| {
-            let Some((a, b)) = item.split_once('=') else {
-                return Ok(SignedPermutation::flip(names.len(), &[index(item)?]));
-            };
-            let (b, negate) = b.trim().strip_prefix('-').map_or((b, false), |b| (b, true));
-            let (i, j) = (index(a)?, index(b)?);
-            if i == j {
-                return Err(usage(format!(
-                    "--symmetry: {item:?} exchanges a parameter with itself; {a} alone is its sign"
-                )));
-            }
-            Ok(SignedPermutation::exchange(names.len(), (i, j), negate))
-        };
-        options.likelihood.declared = self.symmetry.split(',').map(map).collect::<Result<_>>()?;
+        let maps = parse_symmetries(&self.symmetry, TrainingSet::open(&self.data)?.prior().names());
+        options.likelihood.declared = maps.map_err(|error| usage(format!("--symmetry: {error}")))?;
         Ok(())
     }
 }

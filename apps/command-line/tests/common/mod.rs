@@ -29,6 +29,11 @@ pub fn signal(child: &Child, name: &str) -> bool {
     kill.unwrap().success()
 }
 
+/// The results of a study in its folder.
+pub fn results(out: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap()
+}
+
 /// A temporary folder to run the program in.
 pub struct Place(tempfile::TempDir);
 
@@ -76,6 +81,19 @@ impl Place {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "tallsbi {arguments}: {error}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs it; it must succeed. Returns standard error.
+    pub fn log(&self, arguments: &str) -> String {
+        let output = self.command(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "tallsbi {arguments}: {text}");
+        text
+    }
+
+    /// Writes a file.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.at(name), text).unwrap();
     }
 
     /// Runs it with `--json`; it must succeed and print one JSON value.

@@ -24,6 +24,25 @@ pub struct Series {
     pub dashed: bool,
 }
 
+impl Series {
+    /// A solid curve without dots.
+    pub fn new(label: impl Into<String>, color: RGBColor, points: Vec<(f64, f64)>) -> Self {
+        Self { label: label.into(), color, points, dots: false, dashed: false }
+    }
+
+    /// The same with dots or without.
+    #[must_use]
+    pub fn with_dots(self, dots: bool) -> Self {
+        Self { dots, ..self }
+    }
+
+    /// The same in dashes or solid.
+    #[must_use]
+    pub fn with_dashes(self, dashed: bool) -> Self {
+        Self { dashed, ..self }
+    }
+}
+
 /// A shaded region between two curves.
 #[derive(Debug, Clone)]
 pub struct Band {

@@ -137,13 +137,7 @@ fn line_charts() {
 fn legends_of_many_charts() {
     let first = chart(&[1.0, 0.2, 0.05]);
     let mut second = first.clone();
-    second.series.push(Series {
-        label: "only here".into(),
-        color: CATEGORICAL[1],
-        points: vec![(8.0, 0.5)],
-        dots: true,
-        dashed: false,
-    });
+    second.series.push(Series::new("only here", CATEGORICAL[1], vec![(8.0, 0.5)]).with_dots(true));
     let grid = ChartGrid { columns: 2, panels: vec![("one".into(), first), ("two".into(), second)] };
     let figure = grid.figure("grid", "Many").expect("draws");
     check(&figure, &["only here", "one", "two"]);

@@ -261,12 +261,8 @@ fn chart(metric: Metric, x: Axis, series: Vec<Series>) -> LineChart {
 
 /// One curve a sampler.
 fn curves(task: &TaskResults, points: impl Fn(Variant) -> Vec<(f64, f64)>) -> Vec<Series> {
-    let one = |(index, sampler): (usize, Variant)| Series {
-        label: sampler.label(),
-        color: CATEGORICAL[index % CATEGORICAL.len()],
-        points: points(sampler),
-        dots: true,
-        dashed: false,
+    let one = |(index, sampler): (usize, Variant)| {
+        Series::new(sampler.label(), CATEGORICAL[index % CATEGORICAL.len()], points(sampler)).with_dots(true)
     };
     samplers(task).into_iter().enumerate().map(one).collect()
 }
@@ -287,13 +283,12 @@ fn dirac(task: &TaskResults, size: Option<u64>) -> Result<Option<Figure>> {
         let kept: Vec<f64> = kept.collect();
         kept.iter().sum::<f64>() / kept.len() as f64
     };
-    let reference = Series {
-        label: "reference posterior".into(),
-        color: THEIRS[0],
-        points: task.reference_dirac.iter().map(|(n, distances)| (*n as f64, mean(distances))).collect(),
-        dots: false,
-        dashed: true,
-    };
+    let reference = Series::new(
+        "reference posterior",
+        THEIRS[0],
+        task.reference_dirac.iter().map(|(n, distances)| (*n as f64, mean(distances))).collect(),
+    )
+    .with_dashes(true);
     let mut series = against_n_curves(task, size, Metric::Dirac);
     series.push(reference);
     let alternative = format!("Root of the MMD to the true values in prior standard deviations: {}.", ends(&series));
@@ -347,18 +342,18 @@ fn against_n(task: &TaskResults, size: Option<u64>) -> Result<Option<Figure>> {
     let panels = Metric::ALL.map(|metric| {
         let ours = against_n_curves(task, size, metric);
         let methods: Vec<&str> = printed(&task.name, metric, 1).iter().map(|printed| printed.method).collect();
-        let theirs = methods.into_iter().enumerate().map(|(index, method)| Series {
-            label: format!("paper: {method}"),
-            color: THEIRS[index % THEIRS.len()],
-            points: n
-                .iter()
-                .filter_map(|&n| {
-                    let all = printed(&task.name, metric, n);
-                    Some((n as f64, all.into_iter().find(|printed| printed.method == method)?.mean))
-                })
-                .collect(),
-            dots: false,
-            dashed: true,
+        let theirs = methods.into_iter().enumerate().map(|(index, method)| {
+            Series::new(
+                format!("paper: {method}"),
+                THEIRS[index % THEIRS.len()],
+                n.iter()
+                    .filter_map(|&n| {
+                        let all = printed(&task.name, metric, n);
+                        Some((n as f64, all.into_iter().find(|printed| printed.method == method)?.mean))
+                    })
+                    .collect(),
+            )
+            .with_dashes(true)
         });
         (metric.name().to_owned(), chart(metric, Axis::at("n", &positions), ours.into_iter().chain(theirs).collect()))
     });

@@ -159,12 +159,14 @@ fn ranges(run: &RunResults, marginals: &[Marginal]) -> String {
 
 /// One curve a parameter against n.
 fn by_parameter(run: &RunResults, value: impl Fn(&PosteriorResults, usize) -> Option<f64>) -> Vec<Series> {
-    let one = |(i, name): (usize, String)| Series {
-        label: name,
-        color: CATEGORICAL[i % CATEGORICAL.len()],
-        points: run.posteriors.iter().filter_map(|p| Some((p.n_obs as f64, value(p, i)?))).collect(),
-        dots: true,
-        dashed: i >= CATEGORICAL.len(),
+    let one = |(i, name): (usize, String)| {
+        Series::new(
+            name,
+            CATEGORICAL[i % CATEGORICAL.len()],
+            run.posteriors.iter().filter_map(|p| Some((p.n_obs as f64, value(p, i)?))).collect(),
+        )
+        .with_dots(true)
+        .with_dashes(i >= CATEGORICAL.len())
     };
     names(run).into_iter().enumerate().map(one).collect()
 }
@@ -192,13 +194,12 @@ pub fn against_n(counts: &[f64], y: &str, series: Vec<Series>) -> LineChart {
 pub fn root_n(series: &[Series], counts: &[f64]) -> Series {
     let first = counts.first().copied().unwrap_or(1.0);
     let start = series.iter().filter_map(|s| s.points.first()).map(|p| p.1).fold(f64::INFINITY, f64::min);
-    Series {
-        label: "proportional to 1/√n".into(),
-        color: CATEGORICAL[5],
-        points: counts.iter().map(|&n| (n, 0.7 * start * (first / n).sqrt())).collect(),
-        dots: false,
-        dashed: true,
-    }
+    Series::new(
+        "proportional to 1/√n",
+        CATEGORICAL[5],
+        counts.iter().map(|&n| (n, 0.7 * start * (first / n).sqrt())).collect(),
+    )
+    .with_dashes(true)
 }
 
 fn dirac(run: &RunResults) -> Result<Option<Figure>> {
@@ -241,15 +242,16 @@ fn sensitivity(run: &RunResults) -> Result<Option<Figure>> {
     let series: Vec<Series> = names(run)
         .into_iter()
         .enumerate()
-        .map(|(i, label)| Series {
-            label,
-            color: CATEGORICAL[i % CATEGORICAL.len()],
-            points: (0..)
-                .zip(&found.values)
-                .map(|(at, value)| (f64::from(at) * width, value.get(i).map_or(0.0, |f| f.sqrt())))
-                .collect(),
-            dots: found.values.len() <= MANY_VALUES,
-            dashed: false,
+        .map(|(i, label)| {
+            Series::new(
+                label,
+                CATEGORICAL[i % CATEGORICAL.len()],
+                (0..)
+                    .zip(&found.values)
+                    .map(|(at, value)| (f64::from(at) * width, value.get(i).map_or(0.0, |f| f.sqrt())))
+                    .collect(),
+            )
+            .with_dots(found.values.len() <= MANY_VALUES)
         })
         .collect();
     let heights = series.iter().flat_map(|series| series.points.iter().map(|point| point.1));
@@ -277,13 +279,7 @@ fn local_c2st(run: &RunResults) -> Result<Option<Figure>> {
     if tested.is_empty() {
         return Ok(None);
     }
-    let line = |label: &str, points: Vec<(f64, f64)>| Series {
-        label: label.into(),
-        color: CATEGORICAL[0],
-        points,
-        dots: true,
-        dashed: false,
-    };
+    let line = |label: &str, points: Vec<(f64, f64)>| Series::new(label, CATEGORICAL[0], points).with_dots(true);
     let limits: Vec<(f64, f64, f64)> = tested
         .iter()
         .map(|(n, test)| {
@@ -343,12 +339,12 @@ pub fn coverage_chart(curves: &[CoverageCurve]) -> LineChart {
     let width = |level: f64| 1.96 * (level * (1.0 - level) / pairs).sqrt();
     let levels = curves.first().map(|curve| curve.levels.clone()).unwrap_or_default();
     let limits = levels.iter().map(|&level| (level, (level - width(level)).max(0.0), (level + width(level)).min(1.0)));
-    let series = curves.iter().map(|curve| Series {
-        label: curve.label.clone(),
-        color: curve.color,
-        points: curve.levels.iter().copied().zip(curve.coverage.iter().copied()).collect(),
-        dots: false,
-        dashed: false,
+    let series = curves.iter().map(|curve| {
+        Series::new(
+            curve.label.clone(),
+            curve.color,
+            curve.levels.iter().copied().zip(curve.coverage.iter().copied()).collect(),
+        )
     });
     LineChart {
         x: Axis::linear("credibility level", 0.0, 1.0, 5),
@@ -430,12 +426,9 @@ fn observations(run: &RunResults) -> Result<Option<Figure>> {
     let limits =
         |rows: &[[f64; 3]]| rows.iter().enumerate().map(|(i, row)| (i as f64, row[0], row[2])).collect::<Vec<_>>();
     let all = support.quantiles.iter().chain(&support.observed).flatten().copied();
-    let middle = |label: &str, color, rows: &[[f64; 3]], dashed| Series {
-        label: label.into(),
-        color,
-        points: rows.iter().enumerate().map(|(i, row)| (i as f64, row[1])).collect(),
-        dots: false,
-        dashed,
+    let middle = |label: &str, color, rows: &[[f64; 3]], dashed| {
+        Series::new(label, color, rows.iter().enumerate().map(|(i, row)| (i as f64, row[1])).collect())
+            .with_dashes(dashed)
     };
     let (x, y) = match run.observations.bin_hz {
         Some(width) => (format!("frequency bin ({width:.2} Hz each)"), "log₁₀ power"),

@@ -129,12 +129,8 @@ fn charts(task: &TaskResults) -> Vec<Chart<'_>> {
 fn series(curves: &[&LossCurves]) -> Vec<Series> {
     let kept = || curves.iter().filter(|curves| curves.kept);
     let tried = curves.iter().filter(|curves| !curves.kept);
-    let dot = |curves: &LossCurves| Series {
-        label: "weights that are used".into(),
-        color: CATEGORICAL[5],
-        points: kept_at(curves).into_iter().collect(),
-        dots: true,
-        dashed: false,
+    let dot = |curves: &LossCurves| {
+        Series::new("weights that are used", CATEGORICAL[5], kept_at(curves).into_iter().collect()).with_dots(true)
     };
     let tried = tried.map(|curves| curve("validation of networks tried and not used", NOT_USED, &curves.validation));
     let training = kept().map(|curves| curve("training", TRAINING, &curves.training));

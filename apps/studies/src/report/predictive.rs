@@ -157,14 +157,16 @@ pub fn figure(run: &RunResults) -> Result<Option<Figure>> {
     if n > 1 {
         bands.push(scale.band(format!("mean of {n} predicted, 95 %"), CATEGORICAL[4], &found.mean));
     }
-    let observed = |statistic: Statistic, label: &str, dashed: bool| Series {
-        label: label.into(),
-        color: CATEGORICAL[0],
-        points: (found.checks.iter().filter(|one| one.check.statistic == statistic))
-            .map(|one| (scale.x(one.check.column), scale.y(one.check.column, one.check.observed)))
-            .collect(),
-        dots: !dashed && d <= MANY_VALUES,
-        dashed,
+    let observed = |statistic: Statistic, label: &str, dashed: bool| {
+        Series::new(
+            label,
+            CATEGORICAL[0],
+            (found.checks.iter().filter(|one| one.check.statistic == statistic))
+                .map(|one| (scale.x(one.check.column), scale.y(one.check.column, one.check.observed)))
+                .collect(),
+        )
+        .with_dots(!dashed && d <= MANY_VALUES)
+        .with_dashes(dashed)
     };
     let mut series = vec![observed(Statistic::Mean, if n > 1 { "observed, mean" } else { "observed" }, false)];
     if n > 1 {
@@ -173,12 +175,13 @@ pub fn figure(run: &RunResults) -> Result<Option<Figure>> {
     }
     let off = departing(found);
     // Each a curve of its own: they are not joined.
-    series.extend(off.iter().filter(|one| one.check.statistic != Statistic::Sd).map(|one| Series {
-        label: "not reproduced".into(),
-        color: TRUTH,
-        points: vec![(scale.x(one.check.column), scale.y(one.check.column, one.check.observed))],
-        dots: true,
-        dashed: false,
+    series.extend(off.iter().filter(|one| one.check.statistic != Statistic::Sd).map(|one| {
+        Series::new(
+            "not reproduced",
+            TRUTH,
+            vec![(scale.x(one.check.column), scale.y(one.check.column, one.check.observed))],
+        )
+        .with_dots(true)
     }));
     let (x, y) = match run.observations.bin_hz {
         Some(_) => ("frequency, Hz", "log₁₀ power"),

@@ -25,7 +25,7 @@ use tallsbi::on_disk::{
     read_observations, read_pairs, refined_posterior, simulate_file, train_file, training_set_spec, write_refined,
 };
 use tallsbi::simulators::{Task, task};
-use tallsbi::{Model, PosteriorSbcOptions, RefineFrom, RefineOptions, Session};
+use tallsbi::{Model, PosteriorSbcOptions, RefineFrom, RefineOptions, Session, TaskOptions};
 use tallsbi::{calibration, draw_truth, observe};
 
 /// Files in the steps' folders.
@@ -85,7 +85,7 @@ pub fn units(task: Option<&dyn Task>, prior: &Prior) -> Vec<String> {
 
 /// Simulates `rows` rows of `n_obs` observations into a training set; continues where it was interrupted.
 pub fn simulation(session: &Session<'_>, task: &dyn Task, rows: u64, n_obs: usize, output: &Path) -> Result<()> {
-    let spec = training_set_spec(task, RowRange::whole(rows), Some(n_obs), &Parameters::Prior, serde_json::Map::new());
+    let spec = training_set_spec(task, RowRange::whole(rows), Some(n_obs), &Parameters::Prior, &TaskOptions::default());
     Ok(simulate_file(session, (task, &Parameters::Prior), spec, output, Existing::Resume).map(|_| ())?)
 }
 

@@ -3,21 +3,21 @@
 use super::two_sample::named;
 use crate::choice::choice;
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{HeaderChoice, RecordingArguments, check_columns, observed, observed_by, wholly_taken_by};
+use crate::commands::{RecordingArguments, check_columns, observed, observed_by, wholly_taken_by};
 use crate::context::{Context, usage};
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use ndarray::{Axis, s};
 use serde_json::json;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tallsbi::calibration::{self, CheckOptions, Drawn};
 use tallsbi::data::Named;
 use tallsbi::diagnostics::classifier::{ClassifierKind, ClassifierParams};
 use tallsbi::diagnostics::local_c2st::{FEWEST_PAIRS, LocalC2stOptions, LocalC2stResult};
-use tallsbi::diagnostics::sbc::RankOptions;
-use tallsbi::files::{FileKind, Gaps, Matrix, MatrixSource, Posterior, kind_of, sha256_file};
-use tallsbi::on_disk::{ModelFile, Taker, read_pairs};
+use tallsbi::diagnostics::sbc::{RankOptions, RankTest, Sbc};
+use tallsbi::files::{Gaps, Header, Matrix, MatrixSource};
+use tallsbi::on_disk::{ModelFile, Taker, check_given, is_parent, read_calibration};
 use tallsbi::{Model, Simulations};
 
 /// Null trials below which p = 0.05 cannot be reached.
@@ -26,7 +26,7 @@ const FEWEST_TRIALS: usize = 19;
 /// Pairs below which there is nothing to rank.
 const FEWEST_RANKS: usize = 2;
 
-/// Calibration pairs, and posteriors of a model, or of another tool, given each.
+/// Calibration pairs, and posteriors of a model, or of another tool, given each. The last of a command's arguments: what follows would be under the heading of the sampling.
 #[derive(Debug, Args)]
 pub struct CalibrationArguments {
     /// Model
@@ -78,44 +78,17 @@ impl CalibrationArguments {
 
     /// The pairs; refuses what the checks would refuse after samples were drawn for each.
     fn read(&self, subject: &Subject<'_>, fewest: usize) -> Result<Simulations> {
-        let path = self.calibration.display();
-        let pairs = read_pairs(&self.calibration, self.pairs)?;
-        if let Some(model) = subject.model() {
-            self.check_model(model, &pairs)?;
-        }
-        let all = pairs.valid.len();
-        if pairs.invalid() > 0 {
-            tracing::warn!("{path}: {} of {all} rows are not valid and are left out", pairs.invalid());
-        }
-        let rows = all - pairs.invalid();
-        if rows < fewest {
-            bail!(
-                "{path}: {rows} valid rows are used, the method needs at least {fewest}; simulate more or raise --pairs"
-            );
-        }
-        for (name, column) in pairs.prior.names().iter().zip(pairs.theta.columns()) {
-            let mut values = column.iter().zip(&pairs.valid).filter_map(|(value, &valid)| valid.then_some(value));
-            let first = values.next().copied().unwrap_or_default();
-            if values.all(|&value| value == first) {
-                bail!("{path}: {name} is {first} in every row; draw the parameters from the prior");
-            }
-        }
-        Ok(pairs)
-    }
-
-    fn check_model(&self, model: &Model, pairs: &Simulations) -> Result<()> {
-        let path = self.calibration.display();
-        let digest = sha256_file(&self.calibration)?;
-        if parents(model).any(|parent| parent == digest) {
+        let (path, model) = (self.calibration.display(), subject.model());
+        let pairs = read_calibration(&self.calibration, self.pairs, model, fewest)?;
+        if model.map(|model| is_parent(&self.calibration, model)).transpose()? == Some(true) {
             tracing::warn!(
                 "{path}: is what the model was trained on: it knows these pairs, use others (another --seed)"
             );
         }
-        calibration::check_pairs(model, pairs).map_err(|error| {
-            let text = error.to_string();
-            let text = text.strip_prefix("calibration pairs: ").unwrap_or(&text);
-            anyhow!("{path}: {text}; simulate it with the model's task")
-        })
+        if pairs.invalid() > 0 {
+            tracing::warn!("{path}: {} of {} rows are not valid and are left out", pairs.invalid(), pairs.valid.len());
+        }
+        Ok(pairs)
     }
 
     /// The pairs with their first `n` observations, or all.
@@ -173,40 +146,6 @@ fn about_draws(source: &str, error: tallsbi::Error) -> anyhow::Error {
     }
 }
 
-/// Digests of the files that a model was made from.
-fn parents(model: &Model) -> impl Iterator<Item = &str> {
-    let parents = model.trained().info.provenance["parents"].as_array();
-    parents.into_iter().flatten().filter_map(|parent| parent["sha256"].as_str())
-}
-
-/// Refuses a posterior that its own file says is of another model or given other observations.
-fn check_posterior(source: &str, model: Option<&Path>, observed: &Matrix) -> Result<()> {
-    let path = MatrixSource::parse(source).path;
-    if !matches!(kind_of(&path), Ok(Some(FileKind::Posterior))) {
-        return Ok(());
-    }
-    let posterior = Posterior::read(&path)?;
-    if let Some(x) = &posterior.observations {
-        let (n, given) = (observed.values.nrows(), x.nrows());
-        if n != given {
-            bail!("{source}: is the posterior given {given} observations, but {n} are given here; use --n-obs {given}");
-        }
-        let same = x.dim() == observed.values.dim()
-            && x.iter().zip(&observed.values).all(|(&theirs, &ours)| theirs == ours as f32);
-        if !same {
-            bail!("{source}: is the posterior given other observations; give the ones that it was sampled with");
-        }
-    }
-    let Some(model) = model else { return Ok(()) };
-    let digest = sha256_file(model)?;
-    let parents = &posterior.provenance.parents;
-    let of_a_model = parents.iter().any(|parent| parent.path.ends_with(".safetensors"));
-    if of_a_model && !parents.iter().any(|parent| parent.sha256 == digest) {
-        bail!("{source}: was sampled from another model than {}; give the one it was sampled from", model.display());
-    }
-    Ok(())
-}
-
 /// Says where pairs and draws are too few to tell anything.
 fn warn_of_power(shift: f64, pairs: usize, draws: usize) {
     if shift > 1.0 {
@@ -226,8 +165,6 @@ fn warn_of_power(shift: f64, pairs: usize, draws: usize) {
 /// Another tool's posterior: tallsbi diagnose local-c2st --posterior-draws draws.npy --calibration cal.h5 --observations obs.h5 --posterior samples.csv
 #[derive(Debug, Args)]
 pub struct LocalC2stArguments {
-    #[command(flatten)]
-    calibration: CalibrationArguments,
     /// Observations the posterior is given
     #[arg(long, value_name = "SOURCE")]
     observations: String,
@@ -245,6 +182,8 @@ pub struct LocalC2stArguments {
     /// What tells joint and model apart
     #[arg(long, value_parser = choice::<ClassifierKind>(), default_value = ClassifierKind::Mlp.name())]
     classifier: ClassifierKind,
+    #[command(flatten)]
+    calibration: CalibrationArguments,
 }
 
 impl LocalC2stArguments {
@@ -260,12 +199,12 @@ impl LocalC2stArguments {
     /// The observations that `taker` takes.
     fn observed(&self, taker: Taker) -> Result<Matrix> {
         let taken = (taker, &self.recording.options());
-        Ok(observed(&self.observations, self.calibration.n_obs, HeaderChoice::Auto, taken)?.0)
+        Ok(observed(&self.observations, self.calibration.n_obs, Header::Auto, taken)?.0)
     }
 
     /// Samples of the posterior given `observed`, of m parameters.
     fn posterior(&self, observed: &Matrix, m: usize) -> Result<Matrix> {
-        check_posterior(&self.posterior, self.calibration.model.as_deref(), observed)?;
+        check_given(&self.posterior, self.calibration.model.as_deref(), observed.values.view())?;
         let posterior = MatrixSource::parse(&self.posterior).read()?;
         let columns = posterior.values.ncols();
         if columns != m {
@@ -365,11 +304,11 @@ pub fn local_c2st(context: &Context, arguments: &LocalC2stArguments) -> Result<(
 /// Another tool's posterior: tallsbi diagnose sbc --posterior-draws draws.npy --calibration cal.h5
 #[derive(Debug, Args)]
 pub struct SbcArguments {
-    #[command(flatten)]
-    calibration: CalibrationArguments,
     /// Posterior samples for each pair
     #[arg(long, value_name = "L", default_value = "100", conflicts_with = "posterior_draws")]
     draws: NonZeroUsize,
+    #[command(flatten)]
+    calibration: CalibrationArguments,
 }
 
 pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
@@ -378,9 +317,7 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
     let result = drawn.sbc(&RankOptions::default(), context.seed, &context.monitor())?;
     warn_of_power(result.visible_shift, pairs, draws);
     let mut text = format!("SBC p = {:.4} (smallest of {} parameters, corrected)", result.p_value, names.len());
-    for (name, test) in names.iter().zip(&result.parameters) {
-        text += &format!("\n  {name}: p = {:.4} (ECDF), {:.4} (χ²)", test.ecdf.p_value, test.histogram.p_value);
-    }
+    text += &rank_lines(&names, &result);
     context.print(text, || {
         json!({
             "metric": "sbc",
@@ -394,6 +331,14 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
     })
 }
 
+/// The tests of each parameter, a line each.
+pub fn rank_lines(names: &[String], result: &Sbc) -> String {
+    let line = |(name, test): (&String, &RankTest)| {
+        format!("\n  {name}: p = {:.4} (ECDF), {:.4} (χ²)", test.ecdf.p_value, test.histogram.p_value)
+    };
+    names.iter().zip(&result.parameters).map(line).collect()
+}
+
 /// Expected coverage (TARP): do credible regions hold the truth as often as they say?
 ///
 /// Example: tallsbi diagnose coverage model.safetensors --calibration cal.h5 --pairs 500
@@ -401,11 +346,11 @@ pub fn sbc(context: &Context, arguments: &SbcArguments) -> Result<()> {
 /// Another tool's posterior: tallsbi diagnose coverage --posterior-draws draws.npy --calibration cal.h5
 #[derive(Debug, Args)]
 pub struct CoverageArguments {
-    #[command(flatten)]
-    calibration: CalibrationArguments,
     /// Posterior samples for each pair
     #[arg(long, value_name = "L", default_value = "100", conflicts_with = "posterior_draws")]
     draws: NonZeroUsize,
+    #[command(flatten)]
+    calibration: CalibrationArguments,
 }
 
 pub fn coverage(context: &Context, arguments: &CoverageArguments) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `tallsbi diagnose posterior-sbc`.
 
 use crate::commands::sampling_arguments::SamplingArguments;
-use crate::commands::{HeaderChoice, ModelTaskArguments, RecordingArguments, observed, observed_by, wholly_taken_by};
+use crate::commands::{ModelTaskArguments, ObservationsArguments, observed_by, wholly_taken_by};
 use crate::context::Context;
 use anyhow::Result;
 use clap::Args;
@@ -21,14 +21,8 @@ use tallsbi::on_disk::ModelFile;
 pub struct PosteriorSbcArguments {
     /// Model
     model: PathBuf,
-    /// Observations: FILE, FILE.h5:DATASET or FILE.h5:DATASET:INDEX
-    #[arg(long, value_name = "SOURCE")]
-    observations: String,
     #[command(flatten)]
-    recording: RecordingArguments,
-    /// Condition on the first N observations [default: all]
-    #[arg(long, value_name = "N")]
-    n_obs: Option<NonZeroUsize>,
+    given: ObservationsArguments,
     #[command(flatten)]
     task: ModelTaskArguments,
     /// Parameters drawn from the posterior
@@ -48,9 +42,8 @@ pub struct PosteriorSbcArguments {
 pub fn posterior_sbc(context: &Context, arguments: &PosteriorSbcArguments) -> Result<()> {
     let file = ModelFile::load(&arguments.model)?;
     let task = arguments.task.of(Some(&file.model))?.build()?;
-    let taken = (wholly_taken_by(&file.model), &arguments.recording.options());
-    let (matrix, _) = observed(&arguments.observations, arguments.n_obs, HeaderChoice::Auto, taken)?;
-    let x = observed_by(&file.model, &arguments.observations, &matrix)?;
+    let (matrix, _) = arguments.given.read(wholly_taken_by(&file.model))?;
+    let x = observed_by(&file.model, &arguments.given.source, &matrix)?;
     let draws = arguments.draws.get();
     let options = PosteriorSbcOptions {
         pairs: arguments.pairs.get(),

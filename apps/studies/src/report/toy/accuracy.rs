@@ -93,13 +93,7 @@ fn accuracy_figure(study: &Study<'_>, cells: &[&CellResults]) -> Result<Option<F
             .map(|sampler| (spread(&time_ratios(cells, sampler, steps)).mean, spread(&max_sliced(cells, sampler)).mean))
             .collect();
         if points.iter().any(|point| point.1.is_finite()) {
-            series.push(Series {
-                label: method.label().into(),
-                color: color(method),
-                points,
-                dots: true,
-                dashed: false,
-            });
+            series.push(Series::new(method.label(), color(method), points).with_dots(true));
         }
     }
     if series.is_empty() {

@@ -27,21 +27,16 @@ fn against_n(study: &Study<'_>, m: usize, amplitude: f64, compared: &[NamedSampl
     });
     let mut series: Vec<Series> = compared
         .iter()
-        .map(|&sampler| Series {
-            label: sampler.label(),
-            color: color(sampler.method),
-            points: at(sampler).into_iter().map(|(n, spread)| (n, spread.mean)).collect(),
-            dots: true,
-            dashed: false,
+        .map(|&sampler| {
+            Series::new(
+                sampler.label(),
+                color(sampler.method),
+                at(sampler).into_iter().map(|(n, spread)| (n, spread.mean)).collect(),
+            )
+            .with_dots(true)
         })
         .collect();
-    series.push(Series {
-        label: "two exact samples".into(),
-        color: RGBColor(0x88, 0x88, 0x88),
-        points: floor.collect(),
-        dots: false,
-        dashed: true,
-    });
+    series.push(Series::new("two exact samples", RGBColor(0x88, 0x88, 0x88), floor.collect()).with_dashes(true));
     let limits = |sampler: NamedSampler| {
         let known = at(sampler).into_iter().filter(|(_, spread)| spread.sd.is_finite());
         // A logarithmic axis has no place for a lower limit below zero.
