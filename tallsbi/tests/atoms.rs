@@ -3,7 +3,9 @@
 use ndarray::{Array2, Array3, arr2};
 use rand_distr::{Distribution, StandardNormal};
 use tallsbi::data::{Prior, XTransform};
-use tallsbi::{Model, Silent, Simulations, StreamKey, TrainOptions, train};
+use tallsbi::{
+    Model, RefineFrom, RefineOptions, Silent, Simulations, StreamKey, TaskOptions, TrainOptions, refine, task, train,
+};
 
 /// x = min(e^(θ + noise), 1) beside e^noise, hardly trained.
 fn model(x_transform: XTransform) -> Model {
@@ -46,4 +48,15 @@ fn probabilities_of_an_atom_and_of_the_rest_sum_to_one() {
             assert!(atom / total > 0.1 && (sum - 1.0).abs() < 2e-3, "{transform:?} {second}: {atom} {rest} {sum}");
         }
     }
+}
+
+/// Local likelihoods know no atoms.
+#[test]
+fn refinement_of_atoms_is_refused() {
+    let model = model(XTransform::Identity);
+    let task = task("gaussian_linear", &TaskOptions::default()).unwrap();
+    let x = Array2::zeros((1, task.dim_x()));
+    let from = RefineFrom { base: Some(&model), ..RefineFrom::default() };
+    let Err(error) = refine(&*task, x.view(), from, &RefineOptions::default(), 0, &Silent) else { panic!("refused") };
+    assert!(error.to_string().contains("learned the probability of single values of column 0 of x apart"), "{error}");
 }
