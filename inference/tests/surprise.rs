@@ -35,7 +35,8 @@ fn draws_follow_the_density() {
                 let mut sorted: Vec<f64> = (0..DRAWS).map(|row| value(row, column)).collect();
                 sorted.sort_by(f64::total_cmp);
                 let quantile = sorted[(at * DRAWS as f64) as usize];
-                let bound = if whole { quantile.round() + 0.5 } else { quantile };
+                // Behind a quantile that is an atom.
+                let bound = if whole { quantile.round() + 0.5 } else { quantile + 1e-4 };
                 let found = sorted.partition_point(|value| *value < bound) as f64 / DRAWS as f64;
                 let wanted = case.below(column, bound);
                 // Four standard errors, and a step of the sum.

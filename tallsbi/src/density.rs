@@ -172,7 +172,7 @@ impl Model {
     }
 
     /// What makes log densities of standardised observations those of the simulator's: the networks leave out ½ log 2π, work on z =
-    /// (f(x) - mean)/sd, and know masses of cells as they are.
+    /// (f(x) - mean)/sd, and know masses of cells and of atoms as they are.
     fn units(&self, observations: ArrayView2<'_, f32>) -> Result<f64> {
         let map = &self.trained().measured_map();
         let observed = observations.slice(s![.., self.trained().info.conditions..]);
@@ -184,6 +184,14 @@ impl Model {
             Networks::Likelihood { layout, .. } => layout.mixed.and_then(|_| Categories::new(map)),
             _ => None,
         };
+        let mut observed = observed.to_owned();
+        if let Some(categories) = &categories {
+            let features: Vec<f64> = map.features_or_missing(observed.view())?.into_iter().map(f64::from).collect();
+            for (mut row, features) in observed.outer_iter_mut().zip(features.chunks_exact(map.dim())) {
+                let (dense, _) = categories.apart(features);
+                row.iter_mut().zip(dense).filter(|(_, dense)| dense.is_nan()).for_each(|(x, _)| *x = f32::NAN);
+            }
+        }
         let mut units = 0.0;
         for (column, values) in observed.axis_iter(Axis(1)).enumerate() {
             let n = values.iter().filter(|value| !value.is_nan()).count() as f64;

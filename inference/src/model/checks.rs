@@ -97,6 +97,9 @@ pub(super) fn check_layout(layout: &MixtureLayout, map: &ObservationMap) -> Resu
         }
         (Some(_), None) => false,
     };
+    if layout.mixed.is_none() && !map.atoms.is_empty() {
+        return Err(unfit("layout.mixed", "a category for each pattern of atoms"));
+    }
     if layout.tails && (layout.cells || layout.mixed.is_some()) {
         return Err(unfit("layout.tails", "real numbers only"));
     }
@@ -115,7 +118,7 @@ pub(super) fn check_layout(layout: &MixtureLayout, map: &ObservationMap) -> Resu
 /// When it has not, or not finite numbers.
 pub(super) fn check_map(map: &ObservationMap, what: &'static str) -> Result<()> {
     let d = map.dim();
-    let ObservationMap { log: _, mean, sd, counts, lowest, highest, offset } = map;
+    let ObservationMap { log: _, mean, sd, counts, lowest, highest, offset, atoms } = map;
     let optional = [counts.len(), lowest.len(), highest.len()];
     let fitting = optional == [0; 3] || optional == [d; 3];
     if sd.len() != d || !fitting || !(offset.is_empty() || offset.len() == d) {
@@ -133,6 +136,10 @@ pub(super) fn check_map(map: &ObservationMap, what: &'static str) -> Result<()> 
         && sd.iter().all(|&sd| sd >= 0.0))
     {
         return Err(unfit(what, "finite numbers, no negative sd, and no lowest above highest"));
+    }
+    let spread = (0..d).all(|column| sd[column] > 0.0 || !atoms.has(column));
+    if !(atoms.is_empty() || atoms.are_of(d) && spread) {
+        return Err(unfit(what, "atoms of columns that vary, and their patterns"));
     }
     Ok(())
 }

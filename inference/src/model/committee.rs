@@ -42,9 +42,11 @@ impl Committee {
         z: &[f64],
         condition: &[f32],
         features: &[f32],
+        rng: &mut impl Rng,
     ) -> Option<(Vec<f64>, Vec<f64>)> {
         let local = evaluate(&self.members[own], z, condition, 1, features);
-        let factor = metric(&local.informations, z.len())?;
+        let information = expected_information(&self.members[own], z, condition, &local.informations, rng);
+        let factor = metric(&information, z.len())?;
         Some((whitened(&factor, &local.gradients, f64::INFINITY)?, factor))
     }
 
@@ -94,6 +96,23 @@ fn evaluate(model: &LikelihoodModel, z: &[f64], condition: &[f32], n: usize, fea
     let mut local = Local::default();
     model.evaluate(&context, z, &mut model.workspace(), &mut local);
     local
+}
+
+/// The Fisher information (m, m) of one observation at z, given what an evaluation of one `found`. Of likelihoods with atoms that is the square of the observation's own score, by
+/// which scores of unequal sizes, as those of whether a value is at an atom, would all become ones; the mean over draws takes its place.
+pub(crate) fn expected_information(
+    model: &LikelihoodModel,
+    z: &[f64],
+    condition: &[f32],
+    found: &[f64],
+    rng: &mut impl Rng,
+) -> Vec<f64> {
+    if model.columns().0.atoms.is_empty() {
+        return found.to_vec();
+    }
+    let drawn: Vec<f32> = model.draws(z, condition, 2 * DRAWS, rng).iter().map(|&x| x as f32).collect();
+    let local = evaluate(model, z, condition, 2 * DRAWS, &drawn);
+    local.informations.iter().map(|information| information / (2 * DRAWS) as f64).collect()
 }
 
 /// The Cholesky factor of the Fisher information (m, m) of one observation and the prior's share.

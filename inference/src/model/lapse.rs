@@ -3,7 +3,7 @@
 //!   p_ε(x|θ) = (1 - ε) p(x|θ) + ε b(x)  (Box & Tiao 1968; lapse rates of psychometric functions, Wichmann & Hill 2001).
 //!
 //! b is as wide as the training set, in the space that the networks see: of a real column, a Student t of 2 degrees of freedom about the mean of the
-//! training set with its standard deviation as scale; of a column of counts the masses that it has in their cells; of categories equal probabilities;
+//! training set with its standard deviation as scale; of a column of counts the masses that it has in their cells; of categories and patterns of atoms equal probabilities;
 //! columns are independent, and missing values are left out. With a constant ε nothing else is to be inferred; else ε has the prior Beta(1, 9) and is one
 //! more latent parameter, the last.
 //!
@@ -123,6 +123,7 @@ enum Column {
 struct Broad {
     columns: Vec<Column>,
     cells: Option<Cells>,
+    categories: Option<Categories>,
 }
 
 impl Broad {
@@ -133,11 +134,13 @@ impl Broad {
             None if map.sd[i] > 0.0 => Column::Real,
             None => Column::Constant,
         };
-        Self { columns: (0..map.dim()).map(column).collect(), cells: cells.cloned() }
+        Self { columns: (0..map.dim()).map(column).collect(), cells: cells.cloned(), categories: categories.cloned() }
     }
 
     /// log b of what is not NaN among standardised values (d), in the units of the networks' densities: masses as they are, densities less -½ log 2π.
     fn log_density(&self, features: &[f64]) -> f64 {
+        let apart = |categories: &Categories| categories.apart(features);
+        let (features, share) = self.categories.as_ref().map_or_else(|| (features.to_vec(), 1.0), apart);
         let term = |(i, (column, &z)): (usize, (&Column, &f64))| match (column, &self.cells) {
             _ if z.is_nan() => 0.0,
             (Column::Category(values), _) => -(*values as f64).ln(),
@@ -146,7 +149,7 @@ impl Broad {
             (Column::Constant, _) => 0.5 * 12f64.ln(),
             (Column::Real | Column::Cell, _) => student(z).ln() + HALF_LN_2PI,
         };
-        self.columns.iter().zip(features).enumerate().map(term).sum()
+        self.columns.iter().zip(&features).enumerate().map(term).sum::<f64>() + share.ln()
     }
 }
 
@@ -300,10 +303,8 @@ impl<'a> Lapsing<'a> {
             return None;
         }
         let points: Vec<f64> = known.iter().flat_map(|(_, row)| row.iter().copied()).collect();
-        let patterns: Vec<Hidden> = match categories {
-            Some(_) => Vec::new(),
-            None => patterns(&points, d).into_iter().map(|(hidden, _)| hidden).collect(),
-        };
+        let patterns = if categories.is_some() { Vec::new() } else { patterns(&points, d) };
+        let patterns: Vec<Hidden> = patterns.into_iter().map(|(hidden, _)| hidden).collect();
         let alone = |(row, features): (usize, &[f64])| {
             let mut hidden = Hidden::default();
             hidden.find(features);

@@ -1,12 +1,14 @@
 //! Categories together with real numbers: p(c, y | θ) = p(c | θ) p(y | c, θ), in one softmax over all components of all categories.
 //!
 //! Choices with response times, responses with confidences: columns of few whole numbers say which block of components the real columns y
-//! of the same observation come from, so that the category's probability is the sum of its block's weights and y depends on it in any way.
+//! of the same observation come from, so that the category's probability is the sum of its block's weights and y depends on it in any way. Which real columns are at an
+//! [atom](super::atoms) is a part of the category, the last one.
 //!
 //! Real columns may be seen through z = sinh(κ u)/κ with u = log softplus((y - s)/δ), whose edge s, width δ and power κ are outputs of the network
 //! like means and precisions are: log-normal for small κ with an onset that moves with θ, a Birnbaum–Saunders distribution (that of a first
 //! passage, nearly) at κ = ½. Softplus in place of y - s keeps a density, if next to none, beyond an edge that is not quite where the network has it.
 
+use super::atoms::SeenAtoms;
 use super::density::{Block, MixtureLayout, MixtureScratch};
 use super::observation_map::ObservationMap;
 use crate::{InferenceError, Result};
@@ -49,14 +51,15 @@ pub struct Mixed {
 pub struct Categories {
     /// Lowest value and number of values of each column of categories.
     columns: Vec<Option<(f64, usize)>>,
+    atoms: Option<SeenAtoms>,
     mean: Vec<f64>,
     sd: Vec<f64>,
     constant: f64,
 }
 
 impl Categories {
-    /// Of a training set with both kinds of columns, and no more categories than can have components of their own; none otherwise. Counts of many
-    /// values beside them are spread over their cells, and taken for real numbers.
+    /// Of a training set with both kinds of columns, or with atoms, and no more categories than can have components of their own; none otherwise. Counts of
+    /// many values beside them are spread over their cells, and taken for real numbers.
     pub fn new(map: &ObservationMap) -> Option<Self> {
         let column = |i: usize| {
             let values = map.highest.get(i)? - map.lowest.get(i)? + 1.0;
@@ -64,25 +67,26 @@ impl Categories {
             few.then(|| (f64::from(map.lowest[i]), values as usize))
         };
         let columns: Vec<_> = (0..map.dim()).map(column).collect();
-        let categories: usize = columns.iter().flatten().map(|(_, values)| values).product();
+        let atoms = SeenAtoms::new(map);
+        let some = columns.iter().any(Option::is_some) || atoms.is_some();
         let real = (0..map.dim()).any(|i| map.sd[i] > 0.0 && !map.counts.get(i).copied().unwrap_or(false));
         // Masses in units of the density of standardised, spread numbers without ½ log 2π, as those of cells.
         let unit = |sd: f32| f64::from(sd).ln() + 0.5 * (2.0 * PI).ln();
         let constant =
             columns.iter().zip(&map.sd).filter(|(column, _)| column.is_some()).map(|(_, &sd)| unit(sd)).sum();
         let widen = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect();
-        let some = columns.iter().any(Option::is_some);
-        (some && real && categories <= MOST_CATEGORIES).then(|| Self {
-            columns,
-            mean: widen(&map.mean),
-            sd: widen(&map.sd),
-            constant,
-        })
+        let categories = Self { columns, atoms, mean: widen(&map.mean), sd: widen(&map.sd), constant };
+        (some && real && categories.count() <= MOST_CATEGORIES).then_some(categories)
     }
 
     /// Number of categories.
     pub fn count(&self) -> usize {
-        self.columns.iter().flatten().map(|(_, values)| values).product()
+        self.columns.iter().flatten().map(|(_, values)| values).product::<usize>() * self.patterns()
+    }
+
+    /// Patterns of atoms.
+    fn patterns(&self) -> usize {
+        self.atoms.as_ref().map_or(1, SeenAtoms::patterns)
     }
 
     /// d.
@@ -105,22 +109,41 @@ impl Categories {
         (0..self.columns.len()).filter(|&column| !self.has(column))
     }
 
+    /// Standardised values (d) of which those at an atom are missing, NaN, and the share of the patterns of atoms that are possible.
+    pub fn apart(&self, features: &[f64]) -> (Vec<f64>, f64) {
+        let Some(atoms) = &self.atoms else { return (features.to_vec(), 1.0) };
+        (atoms.apart(features), atoms.possible(features).len() as f64 / atoms.patterns() as f64)
+    }
+
+    /// The real columns among standardised values (d), as far as they are at no atom; those that end above with the other sign, so that their edge is below.
+    pub fn real_values(&self, features: &[f64]) -> Vec<f64> {
+        match &self.atoms {
+            None => self.real().map(|column| features[column]).collect(),
+            Some(atoms) => {
+                let apart = atoms.apart(features);
+                self.real().map(|column| self.sign(column) * apart[column]).collect()
+            }
+        }
+    }
+
+    /// -1 for a column that ends above.
+    fn sign(&self, column: usize) -> f64 {
+        if self.atoms.as_ref().is_some_and(|atoms| atoms.above(column)) { -1.0 } else { 1.0 }
+    }
+
+    /// Where each real column starts, given the `ranges` of standardised values (d).
+    pub fn starts(&self, ranges: &[[f32; 2]]) -> impl Iterator<Item = f32> {
+        self.real().map(|column| if self.sign(column) < 0.0 { -ranges[column][1] } else { ranges[column][0] })
+    }
+
     /// What makes the logarithm of a category's probability comparable with the density of its standardised values.
     pub fn constant(&self) -> f64 {
         self.constant
     }
 
-    /// The category of standardised values (d); numbers not in the training set count as the nearest.
-    pub fn category(&self, features: &[f64]) -> usize {
-        let columns = self.columns.iter().enumerate().filter_map(|(i, column)| column.map(|column| (i, column)));
-        columns.fold(0, |category, (i, (lowest, values))| {
-            let value = (features[i] * self.sd[i] + self.mean[i] - lowest).round();
-            category * values + value.clamp(0.0, (values - 1) as f64) as usize
-        })
-    }
-
-    /// The components of `layout` that standardised values (d) may come from: one category's, or those of all that missing values leave possible.
-    pub fn possible(&self, layout: &MixtureLayout, features: &[f64]) -> Block {
+    /// The categories that standardised values (d) may be of: one, or all that missing values leave possible. Numbers not in the training set count as the
+    /// nearest.
+    fn categories(&self, features: &[f64]) -> Vec<usize> {
         let columns = self.columns.iter().enumerate().filter_map(|(i, column)| column.map(|column| (i, column)));
         let categories = columns.fold(vec![0], |categories, (i, (lowest, values))| {
             let value = (features[i] * self.sd[i] + self.mean[i] - lowest).round();
@@ -133,15 +156,26 @@ impl Categories {
             };
             categories.iter().flat_map(|category| seen.clone().map(move |value| category * values + value)).collect()
         });
+        let Some(atoms) = &self.atoms else { return categories };
+        let patterns = atoms.possible(features);
+        let with = |category: usize| patterns.iter().map(move |pattern| category * atoms.patterns() + pattern);
+        categories.into_iter().flat_map(with).collect()
+    }
+
+    /// The components of `layout` that standardised values (d) may come from.
+    pub fn possible(&self, layout: &MixtureLayout, features: &[f64]) -> Block {
         let block = |category: usize| layout.block_of(category).0;
-        Block(categories.into_iter().fold(0, |bits, category| bits | block(category)))
+        Block(self.categories(features).into_iter().fold(0, |bits, category| bits | block(category)))
     }
 
     /// Standardised values (d) of a category and real columns.
     pub fn complete(&self, category: usize, real: &[f64]) -> Vec<f64> {
         let mut features = vec![0.0; self.dim()];
-        self.real().zip(real).for_each(|(column, &value)| features[column] = value);
-        let mut left = category;
+        self.real().zip(real).for_each(|(column, &value)| features[column] = self.sign(column) * value);
+        if let Some(atoms) = &self.atoms {
+            atoms.put(category % self.patterns(), &mut features);
+        }
+        let mut left = category / self.patterns();
         for (i, column) in self.columns.iter().enumerate().rev() {
             if let Some((lowest, values)) = column {
                 features[i] = ((left % values) as f64 + lowest - self.mean[i]) / self.sd[i];
@@ -382,7 +416,9 @@ mod tests {
         assert_eq!((categories.count(), categories.real().collect::<Vec<_>>()), (6, vec![1, 3]));
         let category = |row: [f32; 4]| {
             let features = map.features(ndarray::arr2(&[row]).view()).unwrap();
-            categories.category(&features.into_iter().map(f64::from).collect::<Vec<_>>())
+            let found = categories.categories(&features.into_iter().map(f64::from).collect::<Vec<_>>());
+            assert_eq!(found.len(), 1);
+            found[0]
         };
         assert_eq!(category([-1.0, 0.0, 0.0, 0.3]), 0);
         assert_eq!(category([0.0, 5.0, 1.0, 0.3]), 3);

@@ -1,6 +1,7 @@
 //! Score networks: their definition, their evaluation, their files.
 
 pub mod anchored;
+pub mod atoms;
 mod believed;
 pub mod cells;
 mod checks;
@@ -34,7 +35,7 @@ pub use anchored::{AnchoredModel, AnchoredSettings};
 pub use believed::{Believed, NetworkError};
 pub use collapsed::Collapsed;
 pub use committee::Committee;
-pub(crate) use committee::{metric, whitened};
+pub(crate) use committee::{expected_information, metric, whitened};
 pub use conditional::{ConditionalNetwork, ConditionalSpec, EmbeddingSpec};
 pub use density::{Covariance, MixtureLayout};
 pub use failures::Failures;

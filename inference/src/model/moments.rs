@@ -1,9 +1,10 @@
 //! What an [`ObservationMap`] is fitted to: sums over the training outputs, block by block.
 
+use super::atoms::Atoms;
 use super::observation_map::ObservationMap;
 use crate::notes::Note;
 use crate::{InferenceError, Result};
-use ndarray::ArrayView3;
+use ndarray::{Array3, ArrayView3};
 
 /// Variance of a uniform distribution over a cell of width 1.
 const CELL_VARIANCE: f64 = 1.0 / 12.0;
@@ -241,6 +242,33 @@ impl Moments {
         map
     }
 
+    /// The same with the atoms of `values` (d), values of f(x), taken apart in these `patterns`: their columns are standardised by the kept values that are at none, so
+    /// that an atom far from the others does not hide what they differ by.
+    ///
+    /// # Errors
+    /// None but those of an internal fault.
+    pub fn finish_apart(self, mut values: Vec<Vec<f64>>, patterns: Vec<Vec<usize>>) -> Result<ObservationMap> {
+        let (kept, log) = (self.kept_columns(), self.log);
+        let mut map = self.finish_robust();
+        for (i, atoms) in values.iter_mut().enumerate().filter(|(_, atoms)| !atoms.is_empty()) {
+            let rest: Vec<f64> = kept[i].iter().copied().filter(|value| !atoms.contains(value)).collect();
+            let mut own = Self::new(1, false);
+            own.add(Array3::from_shape_fn((rest.len(), 1, 1), |(row, ..)| rest[row]).view())?;
+            let own = own.finish_robust();
+            let offset = own.offset.first().copied().unwrap_or(0.0);
+            // Of logarithms nothing is subtracted before.
+            let mean = f64::from(own.mean[0]) + if log { offset } else { 0.0 };
+            (map.mean[i], map.sd[i]) = (mean as f32, own.sd[0]);
+            if !log && (offset != 0.0 || !map.offset.is_empty()) {
+                map.offset.resize(map.mean.len(), 0.0);
+                map.offset[i] = offset;
+                atoms.iter_mut().for_each(|value| *value -= offset);
+            }
+        }
+        map.atoms = Atoms { values, patterns };
+        Ok(map)
+    }
+
     /// The map that standardises what was seen.
     pub fn finish(self) -> ObservationMap {
         let scales: Vec<Scale> = self.columns.iter().map(|column| self.scale(column)).collect();
@@ -255,6 +283,6 @@ impl Moments {
             }
         }
         let offset = if offset.iter().all(|&value| value == 0.0) { Vec::new() } else { offset };
-        ObservationMap { log: self.log, mean, sd, counts, lowest, highest, offset }
+        ObservationMap { log: self.log, mean, sd, counts, lowest, highest, offset, atoms: Atoms::default() }
     }
 }

@@ -1,5 +1,6 @@
 //! From simulator outputs to network inputs: transform, then z-score.
 
+use super::atoms::Atoms;
 use super::moments::{FEW_UNITS, Moments};
 use crate::{InferenceError, Result};
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3};
@@ -34,12 +35,24 @@ pub struct ObservationMap {
     /// What is subtracted from x before it becomes single precision, (d); empty if nothing is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offset: Vec<f64>,
+    /// Values that many rows share exactly and whose probability is learned apart from the density of the others.
+    #[serde(default, skip_serializing_if = "Atoms::is_empty")]
+    pub atoms: Atoms,
 }
 
 impl ObservationMap {
     /// z = (x - mean)/sd.
     pub fn standardize(mean: Vec<f32>, sd: Vec<f32>) -> Self {
-        Self { log: false, mean, sd, counts: Vec::new(), lowest: Vec::new(), highest: Vec::new(), offset: Vec::new() }
+        Self {
+            log: false,
+            mean,
+            sd,
+            counts: Vec::new(),
+            lowest: Vec::new(),
+            highest: Vec::new(),
+            offset: Vec::new(),
+            atoms: Atoms::default(),
+        }
     }
 
     /// Fits mean and standard deviation on the training outputs `x` (N, K, d): K observations of each of N parameters. Without
@@ -106,6 +119,7 @@ impl ObservationMap {
             lowest: bounds(&self.lowest),
             highest: bounds(&self.highest),
             offset: part(&self.offset, &range),
+            atoms: self.atoms.columns(&range),
             counts: if counts.contains(&true) { counts } else { Vec::new() },
         }
     }

@@ -173,7 +173,7 @@ impl Observed {
 
     pub(super) fn mixed(points: &[f64], layout: MixtureLayout, categories: &Categories) -> Self {
         let rows = || points.chunks(categories.dim());
-        let real = rows().flat_map(|row| categories.real().map(|column| row[column])).collect();
+        let real = rows().flat_map(|row| categories.real_values(row)).collect();
         Self::Mixed(rows().map(|row| categories.possible(&layout, row)).collect(), real)
     }
 }

@@ -1,5 +1,6 @@
 //! Observations that a model knows nothing about.
 
+use super::atoms::SeenAtoms;
 use super::trained::{Networks, TrainedModel};
 use crate::Result;
 use crate::notes::{Note, Outside, SymmetryGround};
@@ -38,7 +39,7 @@ impl TrainedModel {
         let mut notes: Vec<Note> = missing.into_iter().collect();
         notes.extend(self.unlike(x, &features));
         notes.extend(self.constant_differs(x));
-        notes.extend(self.copies(x));
+        notes.extend(self.copies(x, &features));
         notes.extend(self.many(x.nrows() - left_out));
         Ok(notes)
     }
@@ -50,18 +51,21 @@ impl TrainedModel {
 
     fn unlike(&self, x: ArrayView2<'_, f32>, features: &[f32]) -> Option<Note> {
         let d = x.ncols();
+        let atoms = SeenAtoms::new(&self.observation_map);
+        let at_atom = |column: usize, z: f32| atoms.as_ref().is_some_and(|atoms| atoms.at(column, z.into()) > 0);
         let mut outside = Vec::new();
         let mut unlike = 0;
         for (observation, row) in features.chunks_exact(d).enumerate() {
             let worst = row
                 .iter()
                 .zip(&self.info.range)
-                .map(|(&z, &[low, high])| {
+                .enumerate()
+                .map(|(column, (&z, &[low, high]))| {
                     let beyond = f64::from((z - high).max(low - z));
                     // What differs from a constant is told apart.
-                    if high > low && beyond > BEYOND + SHARE * f64::from(high - low) { beyond } else { 0.0 }
+                    let far = high > low && beyond > BEYOND + SHARE * f64::from(high - low);
+                    (column, if far && !at_atom(column, z) { beyond } else { 0.0 })
                 })
-                .enumerate()
                 .max_by(|a, b| a.1.total_cmp(&b.1));
             if let Some((column, beyond)) = worst.filter(|(_, beyond)| *beyond > 0.0) {
                 unlike += 1;
@@ -97,15 +101,20 @@ impl TrainedModel {
         })
     }
 
-    fn copies(&self, x: ArrayView2<'_, f32>) -> Option<Note> {
+    fn copies(&self, x: ArrayView2<'_, f32>, features: &[f32]) -> Option<Note> {
         let map = &self.observation_map;
         let real = |column: usize| map.sd[column] > 0.0 && !map.counts.get(column).copied().unwrap_or(false);
         if !(0..x.ncols()).any(real) {
             return None;
         }
-        let bits = |row: ndarray::ArrayView1<'_, f32>| row.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
-        let distinct = x.outer_iter().map(bits).collect::<HashSet<_>>().len();
-        let copies = x.nrows() - distinct;
+        let atoms = SeenAtoms::new(map);
+        // Observations that are at atoms in all real columns are alike without being copies.
+        let varies = |row: &[f32]| {
+            atoms.as_ref().is_none_or(|atoms| (0..row.len()).any(|i| real(i) && atoms.at(i, row[i].into()) == 0))
+        };
+        let rows = x.outer_iter().zip(features.chunks_exact(x.ncols())).filter(|(_, features)| varies(features));
+        let bits: Vec<Vec<u32>> = rows.map(|(row, _)| row.iter().map(|value| value.to_bits()).collect()).collect();
+        let copies = bits.len() - bits.iter().collect::<HashSet<_>>().len();
         (copies > 0).then_some(Note::Copies { copies, of: x.nrows() })
     }
 

@@ -95,7 +95,16 @@ pub enum Note {
         /// Of so many rows.
         rows: usize,
     },
-    /// A column of real numbers in which many rows have one and the same value.
+    /// A column of real numbers in which many rows have one and the same value, whose probability is learned.
+    Atom {
+        /// From 0.
+        column: usize,
+        /// The value.
+        value: f64,
+        /// The share of rows that have it.
+        share: f64,
+    },
+    /// The same where it is not.
     SharedValue {
         /// From 0.
         column: usize,

@@ -17,6 +17,7 @@ impl Note {
             Self::Symmetry { .. }
                 | Self::Location { .. }
                 | Self::Success { .. }
+                | Self::Atom { .. }
                 | Self::Trusted { .. }
                 | Self::Missing { .. }
         )
@@ -105,6 +106,12 @@ impl Note {
             Self::Unrelated { rows } => write!(
                 f,
                 "nothing in x follows any parameter, as far as level and spread of {rows} rows tell: do the rows of theta and x belong together?"
+            ),
+            Self::Atom { column, value, share } => write!(
+                f,
+                "column {column} of x is exactly {} in {:.0} % of the rows: its probability is learned apart from the density of the rest",
+                number(*value),
+                (100.0 * share).max(1.0)
             ),
             Self::SharedValue { column, value, share } => write!(
                 f,
@@ -267,6 +274,7 @@ impl Note {
             | Self::CopiedRows { .. }
             | Self::OtherPrior { .. }
             | Self::Unrelated { .. }
+            | Self::Atom { .. }
             | Self::SharedValue { .. }
             | Self::Stepped { .. }
             | Self::ManyDecades { .. }

@@ -6,7 +6,7 @@ use super::run::Run;
 use super::streams::Stream;
 use crate::Result;
 use crate::model::cells::{Cells, Interval};
-use crate::model::density::MixtureScratch;
+use crate::model::density::{MAX_COMPONENTS, MixtureScratch};
 use crate::model::mixed::{Categories, Mixed};
 use crate::model::{Covariance, MixtureLayout};
 use rand::{Rng, RngExt};
@@ -82,13 +82,15 @@ impl Run<'_> {
         let linear = linear.map(|(i, &form)| candidate(form, true, self.other_stream(i)));
         let mut candidates: Vec<_> =
             linear.chain(forms().map(|(i, &form)| candidate(form, false, self.form_stream(i)))).collect();
-        if let (Some(categories), true) = (self.categories(), forms().count() > 1) {
-            // Mixtures that are to find the categories by themselves are worse in all.
-            candidates.retain(|candidate| candidate.form.components == 1);
-            let mixed = |edges| Some(Mixed { categories: categories.count(), edges });
-            for (i, (components, edges)) in MIXED_FORMS.into_iter().enumerate() {
-                let form = DensityForm { components, covariance: Covariance::Full };
-                candidates.push(Candidate { mixed: mixed(edges), ..candidate(form, false, self.mixed_stream(i)) });
+        if let Some(categories) = self.categories().filter(|_| self.has_atoms() || forms().count() > 1) {
+            // Mixtures that are to find the categories by themselves are worse in all, and have no density at atoms.
+            candidates.retain(|candidate| candidate.form.components == 1 && !self.has_atoms());
+            let asked: Vec<DensityForm> = forms().map(|(_, &form)| form).collect();
+            for (i, (form, edges)) in self.mixed_forms(&asked, categories.count()).into_iter().enumerate() {
+                let mixed = Some(Mixed { categories: categories.count(), edges });
+                // A single form that was asked for may need another to start from.
+                let eligible = asked.len() > 1 || i == 0;
+                candidates.push(Candidate { mixed, eligible, ..candidate(form, false, self.mixed_stream(i)) });
             }
             return candidates;
         }
@@ -100,6 +102,22 @@ impl Run<'_> {
             }
         }
         candidates
+    }
+
+    /// Forms of each category, and whether real columns have edges: the form that was asked for, with a single Gaussian to start from, or those that are usual.
+    fn mixed_forms(&self, asked: &[DensityForm], categories: usize) -> Vec<(DensityForm, bool)> {
+        if let [form] = asked {
+            let components = form.components.min(MAX_COMPONENTS / categories);
+            let forms = [components, 1].map(|components| (DensityForm { components, ..*form }, false));
+            return forms[..if components > 1 { 2 } else { 1 }].to_vec();
+        }
+        let full = MixtureLayout::gaussian(self.data.dim_x).outputs() * categories <= MOST_OUTPUTS;
+        let covariance = if full || !self.has_atoms() { Covariance::Full } else { Covariance::Diagonal };
+        MIXED_FORMS.map(|(components, edges)| (DensityForm { components, covariance }, edges)).to_vec()
+    }
+
+    fn has_atoms(&self) -> bool {
+        !self.data.observation_map.atoms.is_empty()
     }
 
     fn categories(&self) -> Option<Categories> {
@@ -137,7 +155,7 @@ impl Run<'_> {
     pub(super) fn may_share(&self, form: &DensityForm) -> bool {
         let data = self.data;
         let real = !data.observation_map.counts.contains(&true);
-        self.options.likelihood.shared_error && form.components == 1 && data.n_obs > 1 && real
+        self.options.likelihood.shared_error && form.components == 1 && data.n_obs > 1 && real && !self.has_atoms()
     }
 
     pub(super) fn describe(&self, candidate: &Candidate) -> String {
@@ -179,8 +197,8 @@ impl Run<'_> {
             (Some(origin), ..) => self.split(&mut network, layout, origin, &mut rng)?,
             (None, Some(mixed), Some(categories)) => {
                 if mixed.edges {
-                    let lowest = categories.real().map(|column| self.data.range[column][0]);
-                    layout.start_edges(&mut network.parameters_mut()[biases..], lowest);
+                    let starts = categories.starts(&self.data.range);
+                    layout.start_edges(&mut network.parameters_mut()[biases..], starts);
                 }
             }
             _ => layout.spread_means(&mut network.parameters_mut()[biases..], || StandardNormal.sample(&mut rng)),

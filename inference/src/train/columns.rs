@@ -1,16 +1,10 @@
-//! Columns of real numbers that a density does not fit: values that many rows share, steps, many decades, functions of other columns.
+//! Columns of real numbers that a density does not fit: steps, many decades, functions of other columns.
 
 use crate::model::moments::Moments;
 use crate::notes::Note;
 
 /// Rows that are needed to tell.
 const ENOUGH: usize = 500;
-
-/// A value that this share of the rows has is none that a density gives.
-const SHARED: f64 = 0.01;
-
-/// Where more than this share of the other values have a copy too, all are rounded.
-const ROUNDED: f64 = 0.5;
 
 /// Fewer different values than this, all multiples of one step, are cells rather than numbers.
 const FEW: usize = 100;
@@ -40,8 +34,8 @@ const ENOUGH_FOR_PAIRS: usize = 2000;
 const ALIKE: f64 = 1e-3;
 const SINGLE: f64 = 1e-6;
 
-/// What is to be said of the columns from number `first` on.
-pub(super) fn notes(moments: &Moments, first: usize) -> Vec<Note> {
+/// What is to be said of the columns from number `first` on, of whose values those `apart` (d) are not looked at.
+pub(super) fn notes(moments: &Moments, first: usize, apart: &[Vec<f64>]) -> Vec<Note> {
     let columns = moments.kept_columns();
     let rows = columns.first().map_or(0, Vec::len);
     if rows < ENOUGH {
@@ -49,36 +43,22 @@ pub(super) fn notes(moments: &Moments, first: usize) -> Vec<Note> {
     }
     let mut notes = Vec::new();
     for (index, values) in columns.iter().enumerate().skip(first) {
-        let mut sorted = values.clone();
+        let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !apart[index].contains(value)).collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let whole = moments.is_whole(index);
         notes.extend(stepped(index, &sorted, whole));
         if !whole {
-            notes.extend(shared(index, &sorted));
             notes.extend(decades(index, &sorted));
             notes.extend(wrapped(index, &sorted));
         }
     }
     if rows >= ENOUGH_FOR_PAIRS && columns.len() - first <= PAIRS {
-        let real: Vec<usize> = (first..columns.len()).filter(|&index| !moments.is_whole(index)).collect();
+        let real: Vec<usize> =
+            (first..columns.len()).filter(|&i| !moments.is_whole(i) && apart[i].is_empty()).collect();
         notes.extend(functions(&columns, &real));
         notes.extend(alike(&columns, &real));
     }
     notes
-}
-
-/// The value that most rows share, where the others are different.
-fn shared(column: usize, sorted: &[f64]) -> Option<Note> {
-    let runs = || sorted.chunk_by(|a, b| a == b);
-    let most = runs().max_by_key(|run| run.len())?;
-    let others = sorted.len() - most.len();
-    let copied: usize = runs().filter(|run| run.len() > 1).map(<[f64]>::len).sum::<usize>() - most.len().max(2);
-    let share = most.len() as f64 / sorted.len() as f64;
-    (share > SHARED && others > 0 && (copied as f64) < ROUNDED * others as f64).then(|| Note::SharedValue {
-        column,
-        value: most[0],
-        share,
-    })
 }
 
 /// Values with a step that is not 1.
@@ -187,17 +167,12 @@ mod tests {
         let rows: Vec<[f64; D]> = (0..ROWS).map(|_| f(normal(), normal())).collect();
         let mut moments = Moments::new(D, false);
         moments.add(Array3::from_shape_fn((ROWS, 1, D), |(i, _, j)| rows[i][j]).view()).unwrap();
-        notes(&moments, 0)
+        notes(&moments, 0, &vec![Vec::new(); D])
     }
 
     #[test]
     fn what_a_density_cannot_hold_is_told() {
         assert_eq!(said(|a, b| [a, b]), []);
-        let found = said(|a, b| [a.min(1.0), b]);
-        assert!(
-            matches!(found[..], [Note::SharedValue { column: 0, value: 1.0, share }] if (share - 0.159).abs() < 0.02)
-        );
-        assert!(matches!(said(|a, b| [a, if b > 2.0 { 0.0 } else { b }])[..], [Note::SharedValue { column: 1, .. }]));
         assert!(
             matches!(said(|a, _| [(10.0 * a).round() / 10.0])[..], [Note::Stepped { step, .. }] if (step - 0.1).abs() < 1e-9)
         );

@@ -4,7 +4,7 @@ use super::features::{Features, Storage};
 use super::options::{Architecture, LatentKind, TrainOptions};
 use super::screen::{Blocks, screen};
 use super::standardise::{Standardised, standardise};
-use super::{columns, rows};
+use super::{atoms, rows};
 use crate::model::cells::Cells;
 use crate::model::{Conditioned, Moved, ObservationMap};
 use crate::notes::Note;
@@ -188,14 +188,13 @@ impl TrainingData {
         let map = screened.moments.clone().finish();
         let likelihood = learns_likelihood(options, &map.columns(conditions..dim_x));
         // What networks of a likelihood do not see is standardised robustly.
-        let whole_map = if likelihood { screened.moments.clone().finish_robust() } else { map };
-        let measured = whole_map.columns(conditions..dim_x);
-        refuse_constant(&notes, &measured, conditions)?;
-        // Of copies, each value of one column is seen with the same of any other.
-        let copied = notes.iter().any(|note| matches!(note, Note::CopiedRows { .. }));
-        if likelihood && !copied {
-            notes.extend(columns::notes(&screened.moments, conditions));
-        }
+        let apart = usable_locations(options, &map, conditions).is_empty();
+        let (whole_map, said) = match likelihood {
+            true => atoms::standardisation(&screened.moments, conditions, apart && !copied(&notes))?,
+            false => (map, Vec::new()),
+        };
+        refuse_constant(&notes, &whole_map.columns(conditions..dim_x), conditions)?;
+        notes.extend(said.into_iter().filter(|_| !copied(&notes)).collect::<Vec<_>>());
         // Where the likelihood is learned, conditions stand beside θ.
         let given = if likelihood { shape.one_condition_a_row(options)? } else { 0 };
         let locations = if likelihood { usable_locations(options, &whole_map, conditions) } else { &[] };
@@ -351,6 +350,11 @@ fn at_origin(mut latent: Vec<f32>, m: usize, moved: &[Moved]) -> Vec<f32> {
         moved.iter().for_each(|moved| row[moved.parameter()] = 0.0);
     }
     latent
+}
+
+/// Whether rows are copies of others: each value of one column is then seen with the same of any other.
+fn copied(notes: &[Note]) -> bool {
+    notes.iter().any(|note| matches!(note, Note::CopiedRows { .. }))
 }
 
 /// Refuses observations that say nothing; `map` is that of the columns behind the conditions.

@@ -184,8 +184,7 @@ impl<'a> DensityObjective<'a> {
         gradient: Option<&mut [f64]>,
     ) -> f64 {
         if let Some(categories) = &self.categories {
-            let real: Vec<f64> = categories.real().map(|column| target[column]).collect();
-            let block = self.layout.block_of(categories.category(target));
+            let (block, real) = (categories.possible(&self.layout, target), categories.real_values(target));
             return self.layout.accumulate_mixed(block, &real, weight, mixture, gradient) + categories.constant();
         }
         if self.layout.shared {

@@ -93,7 +93,8 @@ fn look(
     let m = data.map.dim();
     let (z, condition) = data.latent_row(row).split_at(m);
     let z: Vec<f64> = z.iter().map(|&z| z.into()).collect();
-    let (mut score, _) = committee.score(own, &z, condition, data.feature_row(row, 0))?;
+    let own_key = key.child(Purpose::ValidationNoise);
+    let (mut score, _) = committee.score(own, &z, condition, data.feature_row(row, 0), &mut own_key.rng(row as u64))?;
     score.iter_mut().for_each(|s| *s = s.clamp(-BOUND, BOUND));
     let mut sum = Row { followed: 0.0, spread: 0.0 };
     for [first, second] in committee.differences(own, others, &z, condition, &mut key.rng(row as u64))? {

@@ -44,7 +44,12 @@ impl<'a> Run<'a> {
         let gaussian = DensityForm { components: 1, covariance: Covariance::Full };
         let wanted = likelihood.linear && likelihood.candidates.contains(&gaussian);
         let counts = data.observation_map.counts.contains(&true) || data.observation_map.sd.contains(&0.0);
-        if !wanted || counts || !data.locations.is_empty() || rows < ROWS_A_NUMBER * (m + 2 + d) {
+        if !wanted
+            || counts
+            || !data.observation_map.atoms.is_empty()
+            || !data.locations.is_empty()
+            || rows < ROWS_A_NUMBER * (m + 2 + d)
+        {
             return Ok(None);
         }
         let pairs = Pairs(data);

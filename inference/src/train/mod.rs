@@ -1,6 +1,7 @@
 //! Training of networks on single observations (paper Sec. 2.2, App. E, F).
 
 mod anchored;
+mod atoms;
 mod candidates;
 mod checkpoint;
 mod columns;

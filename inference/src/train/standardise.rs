@@ -3,6 +3,7 @@
 use super::features::{Features, Storage};
 use super::screen::{Blocks, Screened};
 use crate::Result;
+use crate::model::atoms::SeenAtoms;
 use crate::model::{Moved, ObservationMap};
 use ndarray::{Array2, ArrayView2};
 
@@ -18,7 +19,7 @@ pub(super) struct Standardised {
     pub failed_beside: Vec<f32>,
     /// What is left of the observations, standardised.
     pub features: Features,
-    /// Lowest and highest standardised value of each column of conditions and x.
+    /// Lowest and highest standardised value of each column of conditions and x that is no atom.
     pub range: Vec<[f32; 2]>,
 }
 
@@ -38,6 +39,8 @@ pub(super) fn standardise(
     let mut range = vec![[f32::INFINITY, f32::NEG_INFINITY]; dim_x];
     let (mut theta, mut failed, mut beside, mut failed_beside) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let offset = |column: usize| map.offset.get(column).copied().unwrap_or(0.0);
+    let atoms = SeenAtoms::new(map);
+    let apart = |column: usize, z: f32| atoms.as_ref().is_some_and(|atoms| atoms.at(column, z.into()) > 0);
     blocks(&mut |block| {
         let mut x = Vec::new();
         let first = theta.len();
@@ -54,7 +57,8 @@ pub(super) fn standardise(
         let x = ArrayView2::from_shape((x.len() / dim_x, dim_x), &x).expect("whole rows of d");
         let mut standardised = map.features(x)?;
         for row in standardised.chunks_exact(dim_x) {
-            row.iter().zip(&mut range).for_each(|(&z, [low, high])| (*low, *high) = (low.min(z), high.max(z)));
+            let there = row.iter().enumerate().zip(&mut range).filter(|((column, z), _)| !apart(*column, **z));
+            there.for_each(|((_, &z), [low, high])| (*low, *high) = (low.min(z), high.max(z)));
         }
         let m = block.theta.ncols();
         for (theta, row) in theta[first..].chunks_exact(m).zip(standardised.chunks_exact_mut(n_obs * dim_x)) {

@@ -14,12 +14,14 @@ use super::data::Split;
 use super::disagreement::{self, SquaredError};
 use super::run::Run;
 use crate::Result;
-use crate::model::{Committee, LikelihoodModel, MixtureLayout, Moved, NetworkError, metric, whitened};
+use crate::model::{
+    Committee, LikelihoodModel, MixtureLayout, Moved, NetworkError, expected_information, metric, whitened,
+};
 use crate::notes::Note;
 use crate::refine::Basis;
 use crate::tempering::{Likelihood, Local};
 use rayon::prelude::*;
-use tallsbi_data::Symmetry;
+use tallsbi_data::{Purpose, Symmetry};
 use tallsbi_network::Mlp;
 
 /// Held-out rows of a network that are looked at, and fewest to say anything from.
@@ -87,6 +89,7 @@ impl Run<'_> {
     /// Rows looked at, and e² of one network that holds them out.
     fn error_of_one(&self, model: &LikelihoodModel, rows: &[u32]) -> Result<(usize, SquaredError)> {
         let m = self.data.map.dim();
+        let key = self.key.child(Purpose::Replication).child(Purpose::ValidationNoise);
         let parts: Vec<Option<(Vec<f64>, Vec<f64>)>> = rows[..rows.len().min(ROWS.0)]
             .par_iter()
             .map_init(
@@ -96,7 +99,9 @@ impl Run<'_> {
                     let z: Vec<f64> = z.iter().map(|&z| z.into()).collect();
                     let context = model.context_of(condition, 1.0, self.data.feature_row(row as usize, 0).to_vec());
                     model.evaluate(&context, &z, workspace, local);
-                    let score = whitened(&metric(&local.informations, m)?, &local.gradients, BOUND)?;
+                    let (found, rng) = (&local.informations, &mut key.rng(row.into()));
+                    let information = expected_information(model, &z, condition, found, rng);
+                    let score = whitened(&metric(&information, m)?, &local.gradients, BOUND)?;
                     Some((z, score))
                 },
             )

@@ -86,6 +86,7 @@ pub fn refine(
         );
         return Err(Error::Input { origin: "the model".into(), message });
     }
+    from.base.map_or(Ok(()), no_atoms)?;
     let key = StreamKey::root(seed);
     let latent = LatentMap::prior_gaussian(task.prior());
     let start = from.base.map(|base| start(task, base, observations, key, monitor)).transpose()?;
@@ -129,7 +130,10 @@ pub fn refine(
         None => refined,
     };
     match network {
-        Some(network) => contest.network(network, refined),
+        Some(network) => {
+            no_atoms(&network)?;
+            contest.network(network, refined)
+        }
         None => Ok(refined),
     }
 }
@@ -145,6 +149,19 @@ fn moving(task: &dyn Task) -> usize {
     let last = task.prior().components().iter().rev().take_while(moves).count();
     // One parameter at least is to be learned of.
     last.min(names.len() - 1)
+}
+
+/// Refuses a network that knows probabilities of single values beside densities: local likelihoods know none, and the two cannot be compared.
+fn no_atoms(network: &Model) -> Result<()> {
+    let atoms = &network.trained().observation_map.atoms;
+    let column = (0..network.trained().dim_x()).find(|&column| atoms.has(column));
+    column.map_or(Ok(()), |column| {
+        let message = format!(
+            "learned the probability of single values of column {column} of x apart from the density of the rest, and local likelihoods know none; \
+             train it on more simulations instead"
+        );
+        Err(Error::Input { origin: "the model".into(), message })
+    })
 }
 
 /// The symmetry that the base was found to have, or that of the task where it is one of the latent parameters too.
