@@ -83,6 +83,18 @@ const CLASS: Case = Case {
     },
 };
 
+/// The same with a real number in both classes.
+const CHOICE: Case = Case {
+    simulate: |theta, z| {
+        let class = f64::from(u8::from(z[0] < theta[0]));
+        vec![class, theta[1] + class + NOISE * z[1]]
+    },
+    log_likelihood: |theta, x| {
+        let of_class = if x[0] == 1.0 { log_cdf(theta[0]) } else { log_cdf(-theta[0]) };
+        of_class + normal_density(x[1], theta[1] + x[0], NOISE)
+    },
+};
+
 impl Case {
     fn draw(&self, theta: [f64; 2], rng: &mut Pcg64) -> Vec<f64> {
         (self.simulate)(theta, std::array::from_fn(|_| StandardNormal.sample(rng)))
@@ -212,6 +224,14 @@ fn atoms(model: &TrainedModel) -> Vec<(usize, f64, f64)> {
     };
     assert!(!model.info.notes.iter().any(|note| matches!(note, Note::SharedValue { .. })));
     model.info.notes.iter().filter_map(told).collect()
+}
+
+/// No atoms, but the form that they share with choices, whose networks' errors were taken for several times as large as they are.
+#[test]
+fn a_choice_beside_a_real_number() {
+    let model = trained(&CHOICE, 3);
+    assert_eq!(atoms(&model), []);
+    check(&model, &CHOICE, &[(30, 0.3, 0.1), (300, 0.8, 0.35)]);
 }
 
 /// Complete observations, and some of which a quarter of either column is missing.

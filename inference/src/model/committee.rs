@@ -98,7 +98,7 @@ fn evaluate(model: &LikelihoodModel, z: &[f64], condition: &[f32], n: usize, fea
     local
 }
 
-/// The Fisher information (m, m) of one observation at z, given what an evaluation of one `found`. Of likelihoods with atoms that is the square of the observation's own score, by
+/// The Fisher information (m, m) of one observation at z, given what an evaluation of one `found`. Of choices beside real numbers that is the square of the observation's own score, by
 /// which scores of unequal sizes, as those of whether a value is at an atom, would all become ones; the mean over draws takes its place.
 pub(crate) fn expected_information(
     model: &LikelihoodModel,
@@ -107,7 +107,7 @@ pub(crate) fn expected_information(
     found: &[f64],
     rng: &mut impl Rng,
 ) -> Vec<f64> {
-    if model.columns().0.atoms.is_empty() {
+    if model.layout().mixed.is_none() {
         return found.to_vec();
     }
     let drawn: Vec<f32> = model.draws(z, condition, 2 * DRAWS, rng).iter().map(|&x| x as f32).collect();
