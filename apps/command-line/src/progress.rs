@@ -92,7 +92,7 @@ impl Monitor for Bars {
         if self.quiet {
             return;
         }
-        if held.as_ref().is_none_or(|(stage, _)| stage != progress.stage) {
+        if held.as_ref().is_none_or(|(stage, bar)| begins(stage, bar, progress)) {
             *held = Some((progress.stage.to_owned(), start(progress)));
         }
         if let Some((_, bar)) = held.as_ref() {
@@ -110,6 +110,11 @@ impl Monitor for Bars {
     fn team(&self) -> &dyn Team {
         &*self.team
     }
+}
+
+/// Whether this is of another stage than the bar's, or of one of the same name that begins.
+fn begins(stage: &str, bar: &ProgressBar, progress: &Progress<'_>) -> bool {
+    stage != progress.stage || (progress.done == 0 && bar.position() > 0)
 }
 
 /// The bar of a stage that begins: drawn on a terminal, logged elsewhere. What an earlier run has done is not this one's rate.
@@ -203,6 +208,16 @@ impl Write for LogWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stage_of_the_same_name_begins_anew() {
+        let bar = ProgressBar::hidden();
+        let at = |stage, done| Progress { stage, unit: "samples", done, total: 10, note: "" };
+        assert!(begins("sample", &bar, &at("train", 3)) && !begins("sample", &bar, &at("sample", 0)));
+        bar.set_position(10);
+        // Threads may tell in another order than they count.
+        assert!(begins("sample", &bar, &at("sample", 0)) && !begins("sample", &bar, &at("sample", 9)));
+    }
 
     /// Counts as they are seen second by second; the rate at the end.
     fn rate(counts: impl IntoIterator<Item = (u64, u64)>) -> f64 {
