@@ -1,15 +1,19 @@
 //! Values that many rows share exactly (zeros, a detector's end, failed rows, what one class always has): posteriors of trained likelihoods against exact ones on a grid.
 
+#[path = "common/small.rs"]
+mod small;
+
 use ndarray::{Array2, Array3, ArrayView1, Axis};
 use rand_distr::{Distribution, StandardNormal};
 use rand_pcg::Pcg64;
+use small::options;
 use statrs::distribution::{ContinuousCDF, Normal};
 use tallsbi_data::{Prior, Silent, StreamKey};
 use tallsbi_inference::model::{Believed, PreparedModel, TrainedModel};
 use tallsbi_inference::notes::Note;
 use tallsbi_inference::sample::SampleRequest;
 use tallsbi_inference::tempering::{TemperingOptions, sample_tempered};
-use tallsbi_inference::train::{Architecture, LikelihoodOptions, OptimizerOptions, TrainOptions, TrainingData, train};
+use tallsbi_inference::train::{TrainOptions, TrainingData, train};
 
 const ROWS: usize = 6000;
 const NOISE: f64 = 0.5;
@@ -143,21 +147,6 @@ impl Case {
         }
         moments
     }
-}
-
-/// With so many of the forms of the defaults.
-fn options(forms: usize) -> TrainOptions {
-    let optimizer =
-        OptimizerOptions { epochs: 30, learning_rate: 3e-3, ema_decay: 0.99, ..OptimizerOptions::default() };
-    let likelihood = LikelihoodOptions {
-        hidden: vec![24; 2],
-        members: 1,
-        symmetries: false,
-        optimizer,
-        candidates: LikelihoodOptions::default().candidates[..forms].to_vec(),
-        ..LikelihoodOptions::default()
-    };
-    TrainOptions { architecture: Architecture::Likelihood, likelihood, ..TrainOptions::default() }
 }
 
 fn trained(case: &Case, forms: usize) -> TrainedModel {

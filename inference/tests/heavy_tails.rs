@@ -1,13 +1,17 @@
 //! Noise with heavy tails: posteriors of trained likelihoods against exact ones on a grid.
 
+#[path = "common/small.rs"]
+mod small;
+
 use ndarray::{Array2, Array3, Axis};
 use rand_distr::{ChiSquared, Distribution, StandardNormal};
 use rand_pcg::Pcg64;
+use small::options;
 use tallsbi_data::{Prior, Silent, StreamKey};
 use tallsbi_inference::model::{Networks, PreparedModel, TrainedModel};
 use tallsbi_inference::sample::SampleRequest;
 use tallsbi_inference::tempering::{TemperingOptions, sample_tempered};
-use tallsbi_inference::train::{Architecture, LikelihoodOptions, OptimizerOptions, TrainOptions, TrainingData, train};
+use tallsbi_inference::train::{TrainOptions, TrainingData, train};
 
 const ROWS: usize = 6000;
 
@@ -83,21 +87,6 @@ impl Noise {
         let moments = |j| (moment(j, 1), (moment(j, 2) - moment(j, 1).powi(2)).sqrt());
         (0..self.columns).map(moments).collect()
     }
-}
-
-/// With the forms of the defaults up to so many.
-fn options(forms: usize) -> TrainOptions {
-    let optimizer =
-        OptimizerOptions { epochs: 30, learning_rate: 3e-3, ema_decay: 0.99, ..OptimizerOptions::default() };
-    let likelihood = LikelihoodOptions {
-        hidden: vec![24; 2],
-        members: 1,
-        symmetries: false,
-        optimizer,
-        candidates: LikelihoodOptions::default().candidates[..forms].to_vec(),
-        ..LikelihoodOptions::default()
-    };
-    TrainOptions { architecture: Architecture::Likelihood, likelihood, ..TrainOptions::default() }
 }
 
 fn trained(noise: Noise, forms: usize) -> TrainedModel {
