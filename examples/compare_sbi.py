@@ -1,11 +1,11 @@
 """tallsbi and sbi (PyPI) side by side: time to a trained model and to 1000 samples, and C2ST to the exact posterior.
 
-    python examples/compare_sbi.py TASK [--sets 3] [--rows 30000] [--n-obs 30] [--tallsbi PROGRAM]
+    python examples/compare_sbi.py TASK [--sets 3] [--their-sets 3] [--rows 30000] [--n-obs 1 30] [--central] [--tallsbi PROGRAM]
 
 Both get the same simulations, with their defaults: `tallsbi train` and `tallsbi sample`; sbi's NLE (a masked autoregressive flow, sampled by its
-slice sampler) and, given one observation, NPE, whose network takes no more than one. sbi gets parameters whose prior is normal or uniform (the logarithm of
-log-normal ones), and the logarithm of x where the task has `x_transform = "log"`. Observations are at new draws from the prior; `tallsbi reference` is
-exact. Run it alone: it times. Needs numpy, h5py, torch, sbi 0.27.
+slice sampler) and, given one observation, NPE, whose network takes no more than one; of tasks with a choice among their values sbi's MNLE in place of both. sbi gets parameters whose
+prior is normal or uniform (the logarithm of log-normal ones), and the logarithm of x where the task has `x_transform = "log"`. Observations are at new draws from the prior, with
+`--central` between the quartiles of each parameter; `tallsbi reference` is exact. Run it alone: it times. Needs numpy, h5py, scipy, torch, sbi 0.27.
 """
 import argparse
 import contextlib
@@ -19,19 +19,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from sbi.inference import NLE, NPE
+from sbi.inference import MNLE, NLE, NPE
 from sbi.utils import BoxUniform, process_prior
+from scipy import stats
 from torch.distributions import MultivariateNormal
 
 SAMPLES = 1000
+FEW = 10
+"""Different values of a column of whole numbers that is a choice."""
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task")
     parser.add_argument("--sets", type=int, default=3, help="sets of observations")
+    parser.add_argument("--their-sets", type=int, help="sets that sbi samples too (default: all)")
+    parser.add_argument("--central", action="store_true", help="parameters between the quartiles of the prior")
     parser.add_argument("--rows", type=int, default=30_000, help="simulations to train on")
-    parser.add_argument("--n-obs", type=int, default=30, help="observations of the larger sets")
+    parser.add_argument("--n-obs", type=int, nargs="+", default=[1, 30], help="numbers of observations")
     parser.add_argument("--tallsbi", default="tallsbi", help="the program")
     return parser.parse_args()
 
@@ -48,6 +53,9 @@ class Task:
         if kinds not in ({"uniform"}, {"lognormal"}):
             raise SystemExit(f"priors of kinds {sorted(kinds)} are not translated: uniform or log-normal ones are")
         self.log_theta = kinds != {"uniform"}
+        whole = [np.all(column == np.round(column)) and len(np.unique(column)) <= FEW for column in x.T]
+        # MNLE takes choices last.
+        self.order, self.mixed = np.argsort(whole, kind="stable"), any(whole) and not all(whole)
         theta, x = self.parameters(theta), self.observations(x)
         good = torch.isfinite(x).all(1)
         self.theta, self.x = theta[good], x[good]
@@ -56,7 +64,14 @@ class Task:
         return torch.tensor(np.log(theta) if self.log_theta else theta, dtype=torch.float32)
 
     def observations(self, x):
-        return torch.tensor(np.log(x) if self.log_x else x, dtype=torch.float32)
+        return torch.tensor((np.log(x) if self.log_x else x)[:, self.order], dtype=torch.float32)
+
+    def central(self, rng):
+        """Parameters between their quartiles."""
+        at = rng.uniform(0.25, 0.75, len(self.prior))
+        if self.log_theta:
+            return [stats.lognorm.ppf(u, p["scale"], scale=np.exp(p["loc"])) for u, p in zip(at, self.prior)]
+        return [p["low"] + u * (p["high"] - p["low"]) for u, p in zip(at, self.prior)]
 
     def sbi_prior(self):
         def column(name):
@@ -101,11 +116,12 @@ def compare(options, folder):
 
     run("simulate", options.task, "-n", options.rows, "--seed", 1, "-o", "train.h5", "-q")
     task = Task(folder / "train.h5")
-    sizes = [1, options.n_obs]
-    observed = {}
+    sizes, observed = options.n_obs, {}
     for index in range(options.sets):
         seed = 7000 + index
-        run("observe", options.task, "--from-prior", "--seed", seed, "-n", options.n_obs, "-o", f"obs{index}.h5")
+        theta = ",".join(map(str, task.central(np.random.default_rng(seed))))
+        at = [f"--theta={theta}"] if options.central else ["--from-prior"]
+        run("observe", options.task, *at, "--seed", seed, "-n", max(sizes), "-o", f"obs{index}.h5")
         with h5py.File(folder / f"obs{index}.h5") as file:
             observed[index] = task.observations(file["x"][:])
         for n in sizes:
@@ -128,7 +144,9 @@ def compare(options, folder):
             results.append((seconds, c2st("ours.nc", f"exact{index}-{n}.nc")))
         row("tallsbi", n, training, results)
 
-    for name, method, counts in [("sbi NPE", NPE, [1]), ("sbi NLE", NLE, sizes)]:
+    theirs = [("sbi MNLE", MNLE, sizes)] if task.mixed else [("sbi NPE", NPE, [n for n in sizes if n == 1]), ("sbi NLE", NLE, sizes)]
+    sets = options.sets if options.their_sets is None else options.their_sets
+    for name, method, counts in theirs if sets else []:
         torch.manual_seed(0)
         inference = method(prior=task.sbi_prior(), tracker=Nowhere())
         start = time.perf_counter()
@@ -138,7 +156,7 @@ def compare(options, folder):
         posterior = inference.build_posterior()
         for n in counts:
             results = []
-            for index in range(options.sets):
+            for index in range(sets):
                 start = time.perf_counter()
                 samples = posterior.sample((SAMPLES,), x=observed[index][:n], show_progress_bars=False).numpy()
                 seconds = time.perf_counter() - start

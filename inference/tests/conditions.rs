@@ -137,7 +137,7 @@ fn observations_under_several_conditions_add_up() {
     // What is implausible under its own condition is told, though it would not be under others.
     let mut odd = observed(1.0, 30, product);
     (odd[[0, 0]], odd[[0, 1]]) = (-1.5, 1.5);
-    let p = prepared.p_values(odd.view(), &[1.0; 20], StreamKey::root(36)).unwrap();
+    let p = prepared.p_values(odd.view(), &[1.0; 20], StreamKey::root(36), &Silent).unwrap();
     assert!(p[0] < 1e-3 && p[1..].iter().all(|&p| p > 1e-3), "{p:?}");
 }
 

@@ -140,7 +140,8 @@ fn posteriors_with_outliers_are_those_on_a_grid() {
     // Without lapses the three draw it away by three of its standard deviations.
     let plain = sample(&model, &x).column(0).mean().unwrap();
     assert!((plain - at(0.05).0).abs() > 2.0 * at(0.05).1, "{plain}");
-    let probabilities = lapsing.probabilities(x.view(), samples.as_standard_layout().as_slice().unwrap()).unwrap();
+    let probabilities =
+        lapsing.probabilities(x.view(), samples.as_standard_layout().as_slice().unwrap(), &Silent).unwrap();
     for (row, probability) in probabilities.iter().enumerate() {
         assert_eq!(*probability > 0.99, row % 20 == 7, "{row}: {probability}");
     }

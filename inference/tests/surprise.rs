@@ -5,7 +5,7 @@ mod forms;
 use forms::{Case, GAUSSIAN, NAN, THETA, cases, evaluate, spec, summed, with_gaps};
 use ndarray::{ArrayView2, arr2};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
-use tallsbi_data::{StreamKey, Symmetry};
+use tallsbi_data::{Silent, StreamKey, Symmetry};
 use tallsbi_inference::model::{LikelihoodModel, ObservationMap};
 use tallsbi_network::Mlp;
 
@@ -64,7 +64,7 @@ fn p_values_of_a_gaussian_are_chi_squared() {
     let map = ObservationMap::standardize(vec![0.0; 3], vec![1.0; 3]);
     let model = LikelihoodModel::new(&[network], GAUSSIAN, Symmetry::none(2), map);
     let x = arr2(&[[0.1f32, -0.2, 0.3], [2.0, 2.0, 1.0], [1.5, NAN, NAN], [NAN; 3], [9.0, -9.0, 9.0]]);
-    let found = model.p_values(x.view(), &[0.3; 2 * 50], StreamKey::root(1)).unwrap();
+    let found = model.p_values(x.view(), &[0.3; 2 * 50], StreamKey::root(1), &Silent).unwrap();
     let precision = |i: usize, j: usize| -> f64 { (0..3).map(|k| factor[i][k] * factor[j][k]).sum() };
     let square = |row: usize| -> f64 {
         let value = |i: usize| f64::from(x[[row, i]]);
@@ -98,7 +98,7 @@ fn p_values_of_draws_are_uniform() {
             let value = if whole { value.round() } else { value };
             if gaps[[row % 5, i]].is_nan() { NAN } else { value as f32 }
         });
-        let found = case.model.p_values(x.view(), &THETA, StreamKey::root(7)).unwrap();
+        let found = case.model.p_values(x.view(), &THETA, StreamKey::root(7), &Silent).unwrap();
         let mean = found.iter().sum::<f64>() / 600.0;
         // Four standard errors.
         assert!((mean - 0.5).abs() < 0.05, "case {index}: {mean}");

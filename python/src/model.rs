@@ -3,7 +3,7 @@
 use crate::error::{Error, exception};
 use crate::tasks::{options, prior};
 use crate::work::run;
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -13,9 +13,6 @@ use std::sync::Arc;
 use tallsbi::data::XTransform;
 use tallsbi::inference::notes::Note;
 use tallsbi::{Checkpoints, SampleOptions, Simulations, StreamKey, TrainOptions, calibration};
-
-/// Rows of θ whose likelihood is computed before it is asked whether to stop.
-const ROWS_BETWEEN_CHECKS: usize = 1024;
 
 /// Checks that an array has a column a parameter.
 pub fn check_columns(what: &str, found: usize, names: &[String]) -> PyResult<()> {
@@ -136,6 +133,12 @@ impl Model {
         PyBytes::new(py, &py.detach(|| self.0.to_bytes()))
     }
 
+    /// The same likelihood where each of `known` = (parameter, value) is known.
+    fn with_fixed(&self, py: Python<'_>, known: Vec<(String, f64)>) -> PyResult<Self> {
+        let fixed = py.detach(|| self.0.with_fixed(&known)).map_err(exception)?;
+        Ok(Self(Arc::new(fixed)))
+    }
+
     #[getter]
     fn names(&self) -> Vec<String> {
         self.0.names().to_vec()
@@ -216,7 +219,7 @@ impl Model {
         check_columns("theta", theta.as_array().ncols(), &self.0.sampled_names(&options))?;
         let x = self.centred(x.as_array())?;
         let theta = theta.as_array().to_owned();
-        let found = run(py, None, |_| self.0.lapse_probabilities(x.view(), theta.view(), &options))?;
+        let found = run(py, None, |monitor| self.0.lapse_probabilities(x.view(), theta.view(), &options, monitor))?;
         Ok(found.map(|found| found.into_pyarray(py)))
     }
 
@@ -230,7 +233,7 @@ impl Model {
     ) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let x = self.centred(x.as_array())?;
         let theta = theta.as_array().to_owned();
-        let found = run(py, None, |_| self.0.surprise(x.view(), theta.view(), seed))?;
+        let found = run(py, None, |monitor| self.0.surprise(x.view(), theta.view(), seed, monitor))?;
         Ok(found.p_values.into_pyarray(py))
     }
 
@@ -262,14 +265,7 @@ impl Model {
         check_columns("theta", theta.as_array().ncols(), self.0.names())?;
         let x = self.centred(x.as_array())?;
         let theta = theta.as_array().to_owned();
-        let values = run(py, None, |monitor| {
-            let mut values = Vec::with_capacity(theta.nrows());
-            for rows in theta.axis_chunks_iter(Axis(0), ROWS_BETWEEN_CHECKS) {
-                monitor.check()?;
-                values.extend(self.0.log_likelihood(x.view(), rows)?);
-            }
-            Ok(values)
-        })?;
+        let values = run(py, None, |monitor| self.0.log_likelihood(x.view(), theta.view(), monitor))?;
         Ok(values.into_pyarray(py))
     }
 
@@ -286,9 +282,9 @@ impl Model {
         let x = self.centred(x.as_array())?;
         let samples = samples.as_array().to_owned();
         let options = SampleOptions::default();
-        let (mode, laplace) = run(py, None, |_| {
-            let mode = self.0.mode(x.view(), samples.view(), &options)?;
-            let laplace = hessian.then(|| self.0.laplace(x.view(), &mode, &options)).transpose()?;
+        let (mode, laplace) = run(py, None, |monitor| {
+            let mode = self.0.mode(x.view(), samples.view(), &options, monitor)?;
+            let laplace = hessian.then(|| self.0.laplace(x.view(), &mode, &options, monitor)).transpose()?;
             Ok::<_, tallsbi::Error>((mode, laplace))
         })?;
         Ok((mode.theta.into_pyarray(py), laplace.map(|laplace| laplace.hessian.into_pyarray(py))))
@@ -305,7 +301,7 @@ impl Model {
         self.check_density()?;
         let x = self.centred(x.as_array())?;
         let options = SampleOptions::default();
-        let found = run(py, None, |_| self.0.conditional(x.view(), &at, &free, &options))?;
+        let found = run(py, None, |monitor| self.0.conditional(x.view(), &at, &free, &options, monitor))?;
         Ok(found.density.into_pyarray(py))
     }
 

@@ -179,6 +179,20 @@ class Model:
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:
         return Model.from_bytes, (self.to_bytes(),)
 
+    def fixed(self, **known: float) -> Model:
+        """The same likelihood where the parameters named are known: what observations tell of the others then.
+
+        It is exactly this model's p(x|θ) there and needs no training; for likelihoods. Names that are no identifiers go as `fixed(**{"g (dB)": 0})`.
+
+        >>> import tallsbi
+        >>> prior = tallsbi.Prior({"shift": tallsbi.Normal(0, 1), "slope": tallsbi.Normal(0, 1)})
+        >>> simulations = tallsbi.simulate(lambda theta: theta @ [[1.0, 2.0], [0.0, 1.0]] + 1.0, prior, 300)
+        >>> model = tallsbi.train(simulations, epochs=2, hidden=[8], members=1)
+        >>> model.fixed(slope=0.5).names
+        ['shift']
+        """
+        return Model(self._native.with_fixed([(name, float(value)) for name, value in known.items()]))
+
     @property
     def names(self) -> list[str]:
         """Names of the parameters."""

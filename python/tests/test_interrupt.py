@@ -26,6 +26,11 @@ WORK = {
     "draws": lambda given: given.posterior.model.draws(np.zeros((1000, 30, 1)), 1000),
     "log_prob": lambda given: given.posterior.log_likelihood(np.zeros((10_000_000, 1))),
     "log_evidence": lambda given: given.posterior.log_evidence(samples=1_000_000),
+    # Of more samples than `map` draws, and more observations than fit on a screen.
+    "map": lambda given: given.posterior.model._native.mode(given.posterior.x, np.zeros((10_000_000, 1)), False),
+    "conditional": lambda given: given.posterior.conditional("mean", at=[0.0], range=(-1.0, 1.0), points=10_000_000),
+    "lapse_probabilities": lambda given: given.posterior.lapse_probabilities(np.zeros((3_000_000, 1)), lapse=0.1),
+    "p_values": lambda given: given.posterior.model.posterior(np.zeros((200_000, 1))).p_values(np.zeros((1000, 1))),
     "refine": lambda given: tallsbi.refine("slcp", np.zeros((30, 8)), budget=300_000),
     "reference": lambda given: tallsbi.reference("lotka_volterra", given.populations, 1_000_000),
     "posterior_sbc": lambda given: tallsbi.posterior_sbc(given.posterior, gaussian, pairs=100_000),

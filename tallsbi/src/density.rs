@@ -5,24 +5,26 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 use tallsbi_data::{LatentMap, Monitor, StreamKey};
 use tallsbi_inference::model::cells::Cells;
-use tallsbi_inference::model::density::log_sum_exp;
+use tallsbi_inference::model::density::{HALF_LN_2PI, log_sum_exp};
 use tallsbi_inference::model::mixed::Categories;
 use tallsbi_inference::model::{Lapsing, Networks, PreparedModel};
 use tallsbi_inference::refine::{Column, RefinedModel, sample_refined};
 use tallsbi_inference::sample::{SampleOptions, SampleRequest};
 use tallsbi_inference::tempering::{Likelihood, Local, sample_tempered};
 
-/// ½ log 2π.
-const HALF_LN_2PI: f64 = 0.918_938_533_204_672_8;
-
 impl Model {
     /// log p(x_{1:n}|θ) of each row of θ (N, m) for the observations (n, d), [centred](Model::centre): in the simulator's units, masses of
     /// columns of whole numbers, densities of others, of what is not missing (NaN). -∞ where θ is outside the prior's support. One call serves all n at the cost of one.
     ///
     /// # Errors
-    /// When the model learned scores and has no density, or shapes do not fit.
-    pub fn log_likelihood(&self, observations: ArrayView2<'_, f32>, theta: ArrayView2<'_, f64>) -> Result<Vec<f64>> {
-        self.density(observations, theta, None)
+    /// When the model learned scores and has no density, shapes do not fit, or the monitor asked to stop.
+    pub fn log_likelihood(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        theta: ArrayView2<'_, f64>,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<f64>> {
+        self.density(observations, theta, None, monitor)
     }
 
     /// log λ(θ) + log p(x_{1:n}|θ) of each row of θ (N, m): the log density of the posterior but for the evidence, with the lapses that `options` ask for, of networks taken for exact. Where
@@ -36,9 +38,10 @@ impl Model {
         observations: ArrayView2<'_, f32>,
         theta: ArrayView2<'_, f64>,
         options: &SampleOptions,
+        monitor: &dyn Monitor,
     ) -> Result<Vec<f64>> {
         let lapsing = self.lapsing(options)?;
-        let values = self.density(observations, theta, lapsing.as_ref())?;
+        let values = self.density(observations, theta, lapsing.as_ref(), monitor)?;
         let prior = lapsing.as_ref().map_or(&self.trained().latent, |(_, map)| map).prior();
         Ok(values.iter().zip(theta.outer_iter()).map(|(value, row)| value + prior.log_density(&row.to_vec())).collect())
     }
@@ -49,6 +52,7 @@ impl Model {
         observations: ArrayView2<'_, f32>,
         theta: ArrayView2<'_, f64>,
         lapsing: Option<&(Lapsing<'_>, LatentMap)>,
+        monitor: &dyn Monitor,
     ) -> Result<Vec<f64>> {
         self.check_width("observations", observations.ncols())?;
         let map = lapsing.map_or(&self.trained().latent, |(_, map)| map);
@@ -65,9 +69,9 @@ impl Model {
         }
         let units = self.units(observations)?;
         let values = match (lapsing, self.prepared()) {
-            (Some((lapsing, _)), _) => evaluate(lapsing, observations, &latent)?,
-            (None, PreparedModel::Likelihood(model)) => evaluate(model, observations, &latent)?,
-            (None, PreparedModel::Refined(model)) => refined(&model.by_form(), observations, &latent)?,
+            (Some((lapsing, _)), _) => evaluate(lapsing, observations, &latent, monitor)?,
+            (None, PreparedModel::Likelihood(model)) => evaluate(model, observations, &latent, monitor)?,
+            (None, PreparedModel::Refined(model)) => refined(&model.by_form(), observations, &latent, monitor)?,
             (None, PreparedModel::Noise(_) | PreparedModel::Anchored(_)) => return Err(self.no_density()),
         };
         Ok(values.iter().zip(inside).map(|(value, i)| if i { value + units } else { f64::NEG_INFINITY }).collect())
@@ -95,7 +99,7 @@ impl Model {
         let several = known.iter().filter(|known| **known).count() > 1;
         let all = match self.prepared() {
             PreparedModel::Likelihood(model) if model.shares_error() && several => {
-                Some(self.density(observations, theta, None)?)
+                Some(self.density(observations, theta, None, monitor)?)
             }
             _ => None,
         };
@@ -104,10 +108,10 @@ impl Model {
                 return Ok(vec![0.0; theta.nrows()]);
             }
             let Some(all) = &all else {
-                return self.density(observations.slice(s![k..=k, ..]), theta, lapsing.as_ref());
+                return self.density(observations.slice(s![k..=k, ..]), theta, lapsing.as_ref(), monitor);
             };
             let others: Vec<usize> = (0..n).filter(|&other| other != k).collect();
-            let others = self.density(observations.select(Axis(0), &others).view(), theta, None)?;
+            let others = self.density(observations.select(Axis(0), &others).view(), theta, None, monitor)?;
             Ok(all.iter().zip(&others).map(|(all, others)| all - others).collect())
         };
         let stage = monitor.stage("log-likelihood", "observations", n as u64);
@@ -218,19 +222,31 @@ impl Model {
     }
 }
 
+/// Rows of parameters that are evaluated together, a multiple of what networks take at a time: between them the monitor may stop.
+const ROWS_TOGETHER: usize = 256;
+
 /// Values at latent parameters (N, m).
-fn evaluate<L: Likelihood>(likelihood: &L, x: ArrayView2<'_, f32>, latent: &[f64]) -> Result<Vec<f64>> {
+fn evaluate<L: Likelihood>(
+    likelihood: &L,
+    x: ArrayView2<'_, f32>,
+    latent: &[f64],
+    monitor: &dyn Monitor,
+) -> Result<Vec<f64>> {
     let context = likelihood.context(x)?;
-    let mut local = Local::default();
-    if !latent.is_empty() {
+    let of_some = |latent: &[f64]| -> Result<Vec<f64>> {
+        monitor.check()?;
+        let mut local = Local::default();
         likelihood.evaluate(&context, latent, &mut likelihood.workspace(), &mut local);
-    }
-    Ok(local.values)
+        Ok(local.values)
+    };
+    let values: Vec<Vec<f64>> =
+        latent.par_chunks(ROWS_TOGETHER * likelihood.dim_theta()).map(of_some).collect::<Result<_>>()?;
+    Ok(values.concat())
 }
 
 /// The likelihood of a refined model: its components' local ones, each with the share that its proposal has of all at u,
 /// Σ_c w_c N_c(u)/q(u) p_c(x|u); so its evidence is what tempering of the components gives.
-fn refined(model: &RefinedModel, x: ArrayView2<'_, f32>, latent: &[f64]) -> Result<Vec<f64>> {
+fn refined(model: &RefinedModel, x: ArrayView2<'_, f32>, latent: &[f64], monitor: &dyn Monitor) -> Result<Vec<f64>> {
     let m = model.components[0].frame.dim();
     let rows = latent.len() / m;
     let mut logs = vec![Vec::with_capacity(model.components.len()); rows];
@@ -239,7 +255,7 @@ fn refined(model: &RefinedModel, x: ArrayView2<'_, f32>, latent: &[f64]) -> Resu
         let mut local = latent.to_vec();
         local.chunks_exact_mut(m).for_each(|u| frame.to_local(u));
         // log p_c + log N(u; 0, I) - log q(u).
-        let values = evaluate(&model.part(index, None), x, &local)?;
+        let values = evaluate(&model.part(index, None), x, &local, monitor)?;
         let (mut image, mut slope) = (vec![0.0; m], vec![0.0; m]);
         for (row, u) in latent.chunks_exact(m).enumerate() {
             let elements = model.symmetry.elements();
@@ -271,8 +287,8 @@ mod tests {
         let x = observe(&*task, &[0.1; 10], 5, 0, &Silent).unwrap();
         let exact = task.exact_posterior(x.view()).unwrap();
         let theta = Array2::from_shape_fn((3, 10), |(row, i)| exact.mean[i] + 0.05 * (row as f64 - 1.0));
-        let values = model.log_likelihood(x.view(), theta.view()).unwrap();
-        let posteriors = model.log_posterior(x.view(), theta.view(), &SampleOptions::default()).unwrap();
+        let values = model.log_likelihood(x.view(), theta.view(), &Silent).unwrap();
+        let posteriors = model.log_posterior(x.view(), theta.view(), &SampleOptions::default(), &Silent).unwrap();
         let evidence = model.log_evidence(x.view(), &SampleOptions::default(), 0, &Silent).unwrap();
         for ((row, value), density) in theta.outer_iter().zip(values).zip(posteriors) {
             // Coordinates are independent, each with a variance of its own.
@@ -290,7 +306,7 @@ mod tests {
             // A unit forgotten would be some 40 off.
             assert!((value - likelihood).abs() < 1.0, "{value} for {likelihood}");
         }
-        let outside = model.log_likelihood(x.view(), Array2::zeros((1, 3)).view());
+        let outside = model.log_likelihood(x.view(), Array2::zeros((1, 3)).view(), &Silent);
         assert!(outside.is_err());
     }
 }

@@ -5,6 +5,7 @@ mod tests;
 
 use crate::{Error, Model, Result};
 use ndarray::{Array2, ArrayView2, Axis};
+use tallsbi_data::Monitor;
 use tallsbi_inference::sample::SampleOptions;
 use tallsbi_inference::small_matrix::{cholesky, cholesky_inverse, dot};
 
@@ -68,8 +69,9 @@ impl Model {
         observations: ArrayView2<'_, f32>,
         samples: ArrayView2<'_, f64>,
         options: &SampleOptions,
+        monitor: &dyn Monitor,
     ) -> Result<Mode> {
-        let values = self.log_posterior(observations, samples, options)?;
+        let values = self.log_posterior(observations, samples, options, monitor)?;
         let Some(best) = (0..values.len()).max_by(|&a, &b| finite(values[a]).total_cmp(&finite(values[b]))) else {
             return Err(Error::Input { origin: "samples".into(), message: "there are none; give at least one".into() });
         };
@@ -82,7 +84,7 @@ impl Model {
                 let sign = if row < m { step } else { -step };
                 mode.theta[i] + sign * mode.axes[i * m + row % m]
             });
-            let values = self.log_posterior(observations, tried.view(), options)?;
+            let values = self.log_posterior(observations, tried.view(), options, monitor)?;
             let best = (0..2 * m).max_by(|&a, &b| finite(values[a]).total_cmp(&finite(values[b]))).unwrap_or(0);
             if values[best] > mode.log_posterior {
                 (mode.theta, mode.log_posterior) = (tried.row(best).to_vec(), values[best]);
@@ -98,13 +100,19 @@ impl Model {
     /// Hessian and covariance of the posterior at its mode, by second differences of [`Model::log_posterior`] of fourth order, over steps about a third as long as the posterior is wide there.
     ///
     /// # Errors
-    /// When the mode lies at the edge of the prior's support, or the density does not fall off in all directions: then no Gaussian is like the posterior.
-    pub fn laplace(&self, observations: ArrayView2<'_, f32>, mode: &Mode, options: &SampleOptions) -> Result<Laplace> {
+    /// When the mode lies at the edge of the prior's support, or the density does not fall off in all directions: then no Gaussian is like the posterior; when the monitor asked to stop.
+    pub fn laplace(
+        &self,
+        observations: ArrayView2<'_, f32>,
+        mode: &Mode,
+        options: &SampleOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Laplace> {
         let m = mode.theta.len();
         let at = |axes: &[f64], points: &[Vec<f64>]| {
             let moved = |row: usize, i: usize| mode.theta[i] + dot(&axes[i * m..(i + 1) * m], &points[row]);
             let theta = Array2::from_shape_fn((points.len(), m), |(row, i)| moved(row, i));
-            self.log_posterior(observations, theta.view(), options)
+            self.log_posterior(observations, theta.view(), options, monitor)
         };
         let point = |moves: &[(usize, f64)]| {
             let mut point = vec![0.0; m];
@@ -158,6 +166,7 @@ impl Model {
         at: &[f64],
         free: &[(usize, Vec<f64>)],
         options: &SampleOptions,
+        monitor: &dyn Monitor,
     ) -> Result<Conditional> {
         let m = self.sampled_names(options).len();
         let distinct = free.len() == 1 || free.len() == 2 && free[0].0 != free[1].0;
@@ -177,7 +186,7 @@ impl Model {
                 None => at[i],
             }
         });
-        let values = self.log_posterior(observations, theta.view(), options)?;
+        let values = self.log_posterior(observations, theta.view(), options, monitor)?;
         let best = values.iter().copied().map(finite).fold(f64::NEG_INFINITY, f64::max);
         if best == f64::NEG_INFINITY {
             let message = "the density is 0 at all of these values; hold the others at values that are possible together, such as those of the mode";

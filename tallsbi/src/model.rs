@@ -113,6 +113,15 @@ impl Model {
         Ok(Self::new(TrainedModel::from_bytes(bytes)?))
     }
 
+    /// The same likelihood where each of `known` = (parameter, value) is known and leaves the prior: what the data tell of the others then. It needs no training and is exactly
+    /// this model's p(x | θ) there.
+    ///
+    /// # Errors
+    /// As [`TrainedModel::with_fixed`].
+    pub fn with_fixed(&self, known: &[(String, f64)]) -> Result<Self> {
+        Ok(Self::new(self.trained.with_fixed(known)?))
+    }
+
     /// The bytes of its safetensors file.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.trained.to_bytes()
@@ -224,7 +233,7 @@ impl Model {
         let (one, key) = (NonZeroUsize::MIN, StreamKey::root(seed));
         let (samples, info) = self.sample_chains(observations, one, options, key, None, monitor)?;
         let theta = samples.index_axis_move(Axis(0), 0);
-        let lapses = self.lapse_probabilities(observations, theta.view(), options)?;
+        let lapses = self.lapse_probabilities(observations, theta.view(), options, monitor)?;
         Ok(Posterior { names: self.sampled_names(options), theta, lapses, n_obs, info })
     }
 
@@ -261,10 +270,11 @@ impl Model {
         observations: ArrayView2<'_, f32>,
         theta: ArrayView2<'_, f64>,
         options: &SampleOptions,
+        monitor: &dyn Monitor,
     ) -> Result<Option<Vec<f64>>> {
         let Some((lapsing, map)) = self.lapsing(options)? else { return Ok(None) };
         let latent = latent(&map, theta)?;
-        Ok(Some(lapsing.probabilities(observations, &latent)?))
+        Ok(Some(lapsing.probabilities(observations, &latent, monitor)?))
     }
 
     /// The likelihood with the lapses that options ask for, and the map of its latent parameters.

@@ -2,7 +2,7 @@
 
 use crate::{Error, Model, Result};
 use ndarray::{ArrayView2, s};
-use tallsbi_data::{Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, StreamKey};
 use tallsbi_inference::model::PreparedModel;
 use tallsbi_inference::notes::Note;
 
@@ -66,24 +66,26 @@ impl Model {
         observations: ArrayView2<'_, f32>,
         theta: ArrayView2<'_, f64>,
         seed: u64,
+        monitor: &dyn Monitor,
     ) -> Result<Option<Note>> {
         if self.trained().architecture() != "likelihood" {
             return Ok(None);
         }
         let first = observations.slice(s![..observations.nrows().min(JUDGED), ..]);
-        Ok(self.surprise(first, theta, seed)?.misfit())
+        Ok(self.surprise(first, theta, seed, monitor)?.misfit())
     }
 
     /// The posterior predictive p-value of each observation (n, d), [centred](Model::centre): the share of replications, drawn from the learned likelihood at
     /// samples (S, m) of the posterior, that are no more probable. Of samples with a rate of lapses it is about observations that are none.
     ///
     /// # Errors
-    /// When the model did not learn a likelihood by networks, or shapes do not fit.
+    /// When the model did not learn a likelihood by networks, shapes do not fit, or the monitor asked to stop.
     pub fn surprise(
         &self,
         observations: ArrayView2<'_, f32>,
         theta: ArrayView2<'_, f64>,
         seed: u64,
+        monitor: &dyn Monitor,
     ) -> Result<Surprise> {
         self.check_width("observations", observations.ncols())?;
         let PreparedModel::Likelihood(model) = self.prepared() else {
@@ -105,7 +107,7 @@ impl Model {
             map.to_latent(&theta.slice(s![draw * rows / count, ..m]).to_vec(), out);
         }
         let key = StreamKey::root(seed).child(Purpose::Replication);
-        Ok(Surprise { p_values: model.p_values(observations, &latent, key)?, together: model.shares_error() })
+        Ok(Surprise { p_values: model.p_values(observations, &latent, key, monitor)?, together: model.shares_error() })
     }
 }
 

@@ -32,7 +32,7 @@ fn probabilities_of_an_atom_and_of_the_rest_sum_to_one() {
         let atoms = &model.trained().observation_map.atoms;
         assert!(atoms.has(0) && !atoms.has(1));
         let theta = arr2(&[[0.3]]);
-        let density = |x: [f32; 2]| model.log_likelihood(arr2(&[x]).view(), theta.view()).unwrap()[0].exp();
+        let density = |x: [f32; 2]| model.log_likelihood(arr2(&[x]).view(), theta.view(), &Silent).unwrap()[0].exp();
         // By the logarithm of x, over which the density has no spikes.
         let step = 0.01;
         for second in [f32::NAN, 0.7] {

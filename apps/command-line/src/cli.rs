@@ -1,8 +1,8 @@
 //! The arguments of the command line.
 
 use crate::commands::{
-    compare, diagnose, inspect, merge, observe, plot, predict, recording, reference, refine, report, sample, simulate,
-    study, tasks, train,
+    compare, diagnose, fix, inspect, merge, observe, plot, predict, recording, reference, refine, report, sample,
+    simulate, study, tasks, train,
 };
 use crate::context::Context;
 use clap::{Parser, Subcommand};
@@ -59,6 +59,7 @@ pub enum Command {
     Merge(merge::MergeArguments),
     Observe(observe::ObserveArguments),
     Train(train::TrainArguments),
+    Fix(fix::FixArguments),
     Sample(sample::SampleArguments),
     Predict(predict::PredictArguments),
     Compare(compare::CompareArguments),
@@ -87,6 +88,7 @@ impl Command {
             Self::Merge(arguments) => merge::run(context, &arguments),
             Self::Observe(arguments) => observe::run(context, &arguments),
             Self::Train(arguments) => train::run(context, &arguments),
+            Self::Fix(arguments) => fix::run(context, &arguments),
             Self::Sample(arguments) => sample::run(context, &arguments),
             Self::Predict(arguments) => predict::run(context, &arguments),
             Self::Plot(arguments) => plot::run(context, &arguments),

@@ -4,6 +4,7 @@ mod common;
 
 use common::Place;
 use ndarray::s;
+use tallsbi::Silent;
 use tallsbi::files::Posterior;
 use tallsbi::on_disk::ModelFile;
 
@@ -153,7 +154,7 @@ fn observations_of_the_same_parameters_teach_the_error_that_they_share() {
     let model = ModelFile::load(&place.at("with1.safetensors")).unwrap().model;
     let x = posterior.observations.as_ref().expect("kept").mapv(f64::from);
     let x = model.centre("observations", x.view()).unwrap();
-    let alone = |k: usize| model.log_likelihood(x.slice(s![k..=k, ..]), posterior.matrix().view()).unwrap();
+    let alone = |k: usize| model.log_likelihood(x.slice(s![k..=k, ..]), posterior.matrix().view(), &Silent).unwrap();
     let (first, second) = (alone(0), alone(1));
     // p(x_1|x_2)/p(x_2|x_1) = p(x_1)/p(x_2), but neither is p(x_k).
     for row in 0..200 {
@@ -350,6 +351,33 @@ fn wrong_inputs_are_one_line() {
         .filter(|name| name.starts_with("a.") || name.starts_with('.'))
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_parameter_is_taken_for_known() {
+    let place = Place::new();
+    place.run("simulate sir -n 800 -q -o train.h5");
+    place.run("train train.h5 -o whole.st --epochs 3 --hidden 16 --members 1 -q");
+    place.run("observe sir --from-prior -n 5 -o obs.h5");
+    let made = place.json("fix whole.st gamma=0.12 -o beta.st");
+    assert_eq!(made["parameters"], serde_json::json!(["beta"]));
+    assert!(place.run("inspect beta.st").contains("with gamma = 0.12 known"));
+    let sampled = place.json("sample beta.st --observations obs.h5 --samples 200 -o beta.nc -q");
+    assert_eq!(sampled["parameter_names"], serde_json::json!(["beta"]));
+    // The posterior's simulator has it fixed, too.
+    place.run("refine beta.st --observations obs.h5 --budget 2000 --network off -o refined.st -q");
+    for (arguments, code, expected) in [
+        ("fix whole.st gamma=0.12 -o beta.st", 1, "--force"),
+        ("fix whole.st gamma -o x.st", 2, "is not NAME=VALUE"),
+        ("fix whole.st delta=1 -o x.st", 1, "whole.st: prior: has no parameter \"delta\"; it has beta, gamma"),
+        ("fix beta.st beta=0.3 -o x.st", 2, "beta.st: fix: beta: it is the only parameter"),
+        ("fix whole.st gamma=5 -o x.st", 2, "gamma: 5 lies where hardly a simulation was"),
+        ("fix whole.st gamma=-1 -o x.st", 2, "gamma: -1 is outside of the prior's [0, inf]"),
+        ("fix refined.st beta=0.3 -o x.st", 2, "a model of architecture refined"),
+        ("fix train.h5 gamma=1 -o x.st", 1, "train.h5: "),
+    ] {
+        place.fails(arguments, code, expected);
+    }
 }
 
 #[test]

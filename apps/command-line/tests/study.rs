@@ -239,3 +239,62 @@ fn a_study_tells_what_its_model_does_not_reproduce() {
     });
     assert!(power.contains("does not reproduce") && off.iter().all(|&column| column == 6), "{off:?}");
 }
+
+/// One network for two models of which one knows a parameter.
+const KNOWN: &str = r#"
+n_obs = [1, 3]
+simulations = 600
+posterior_samples = 100
+[local_c2st]
+pairs = 0
+[coverage]
+pairs = 20
+draws = 10
+[train.likelihood]
+hidden = [16]
+members = 1
+[train.likelihood.optimizer]
+epochs = 2
+
+[[runs]]
+name = "known"
+task = "sir"
+[runs.options]
+fix = [["gamma", 0.12]]
+[runs.model]
+run = "all"
+fix = { gamma = 0.12 }
+
+[[runs]]
+name = "all"
+task = "sir"
+"#;
+
+#[test]
+fn a_run_takes_the_model_of_another_with_a_parameter_known() {
+    let place = Place::new();
+    place.write("known.toml", KNOWN);
+    place.run("study known.toml -o out");
+    let found = results(&place.at("out"));
+    let [known, all] = [0, 1].map(|run| &found["runs"][run]);
+    assert_eq!((&known["name"], &known["training"]["fixed"]), (&"known".into(), &serde_json::json!([["gamma", 0.12]])));
+    // It was trained as the other was, on the other's simulations.
+    assert_eq!(known["training"]["networks"], all["training"]["networks"]);
+    assert_eq!(known["training"]["simulations"], 600);
+    let marginals = |run: &serde_json::Value| run["posteriors"][1]["marginals"].as_array().map(Vec::len);
+    assert_eq!((marginals(known), marginals(all)), (Some(1), Some(2)));
+    assert!(known["posteriors"][0]["coverage"]["p_value"].is_number());
+    let html = std::fs::read_to_string(place.at("out/report.html")).expect("a report");
+    assert!(html.contains("gamma = 0.12 is known here"));
+    assert!(place.log("study known.toml -o out --resume").contains(" steps are done already"));
+
+    for (of, with, expected) in [
+        ("run = \"all\"", "run = \"other\"", "\"other\" is not a run that trains a model"),
+        ("run = \"all\"", "run = \"known\"", "\"known\" is not a run that trains a model"),
+        ("fix = { gamma = 0.12 }", "fix = { beta = 0.4 }", "without what is fixed (gamma) is not of its task"),
+        ("[[\"gamma\", 0.12]]\n[runs.model]", "[[\"gamma\", 0.12]]\n[runs.mode]", "unknown field `mode`"),
+    ] {
+        place.write("wrong.toml", &KNOWN.replace(of, with));
+        place.fails("study wrong.toml -o wrong --force", 2, expected);
+    }
+}

@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use tallsbi::SampleOptions;
 use tallsbi::data::Prior;
 use tallsbi::diagnostics::sbc::RankTest;
 use tallsbi::files::Posterior;
 use tallsbi::on_disk::{ModelFile, load_model, told_prior};
+use tallsbi::{SampleOptions, Silent};
 
 /// What is drawn of posteriors.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,7 +179,7 @@ impl PlotFiles<'_> {
         let samples = file.matrix();
         let at = match at {
             Some(at) => at.clone(),
-            None => model.mode(x.view(), samples.view(), &options)?.theta,
+            None => model.mode(x.view(), samples.view(), &options, &Silent)?.theta,
         };
         if at.len() != names.len() {
             return Err(usage(format!("--at: {} values for {} parameters", at.len(), names.len())));
@@ -187,7 +187,7 @@ impl PlotFiles<'_> {
         let set = Labelled { label: self.label(0), samples: samples.view() };
         self.with_parameters(&read, |parameters| {
             conditionals(&set, parameters, &at, |free| {
-                Ok(model.conditional(x.view(), &at, free, &options)?.density.into_iter().collect())
+                Ok(model.conditional(x.view(), &at, free, &options, &Silent)?.density.into_iter().collect())
             })
         })
     }

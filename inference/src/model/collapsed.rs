@@ -1,7 +1,7 @@
 //! A likelihood whose location parameter is integrated out.
 //!
 //! With g a location parameter ([`Location`](tallsbi_data::Location)), all other parameters fixed, networks give the same numbers for every g, and n observations have a log-likelihood v(g) that is nearly quadratic:
-//! one evaluation of the networks serves the whole integral
+//! one evaluation of the networks serves the whole integral, and three of the density do ([`Along`]):
 //!
 //!   L(θ₋) = ∫ N(z; 0, 1) exp v(g(z)) dz ≈ h Σ_k N(z_k) exp v(g(z_k)),   z_k = ẑ + k h,
 //!
@@ -27,8 +27,9 @@ const EVALUATED: Grid = Grid { side: 4, step: 1.2 };
 /// Nodes that a draw is interpolated between: its density is off by a thousandth at most.
 const DRAWN: Grid = Grid { side: 48, step: 0.125 };
 
-/// Parabolas through the likelihood; one is exact but for rounding.
-const PASSES: usize = 2;
+/// Parabolas through the likelihood; one is exact but for rounding, which grows with the distance to what it was laid through, in the likelihood's widths.
+const PASSES: usize = 3;
+const FAR: f64 = 4.0;
 
 /// Steps towards the integrand's highest point, and the longest of them, in the prior's standard deviations.
 const CENTRING: usize = 30;
@@ -54,13 +55,72 @@ pub struct Collapsed<'a> {
     coarse: Option<(Box<Self>, f64)>,
 }
 
+/// v along δ = g - g(0) from its values and gradients at three points. Without what observations share v is a quadratic function of δ, and its gradients by the outputs are; with it, v = -½ N log(1 + Q/ν), N = ν + D,
+/// where Q and Q's gradients are, so that e^{-2 v/N} and those of v times it are; of the slope by ν that is so but for its term -½ log(1 + Q/ν).
+struct Along {
+    /// δ of the first point; the others lie `apart` above and below.
+    origin: f64,
+    apart: f64,
+    value: f64,
+    /// q₁ and q₂ of q(t) = q₁ t + q₂ t², t = δ - origin: v's fall without, e^{-2 (v - value)/N} - 1 with what observations share.
+    first: f64,
+    second: f64,
+    /// With what observations share.
+    shared: Option<SharedLine>,
+    /// Gradients of v with respect to the networks' outputs at the three points, the one for ν without its logarithm.
+    slopes: [Vec<f64>; 3],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SharedLine {
+    /// N.
+    power: f64,
+    /// The output that ν comes from, and ½ ∂ν/∂output.
+    freedom: (usize, f64),
+}
+
+impl Along {
+    fn rise(&self, delta: f64) -> f64 {
+        let t = delta - self.origin;
+        (self.first + self.second * t) * t
+    }
+
+    fn at(&self, delta: f64) -> f64 {
+        let rise = self.rise(delta);
+        self.value - self.shared.map_or(rise, |shared| 0.5 * shared.power * rise.ln_1p())
+    }
+
+    /// What gradients at δ are a quadratic function over.
+    fn scale(&self, delta: f64) -> f64 {
+        self.shared.map_or(1.0, |_| 1.0 + self.rise(delta))
+    }
+
+    /// Where v is highest, and -v'' there.
+    fn peak(&self) -> (f64, f64) {
+        if self.second.is_nan() || self.second <= 0.0 {
+            return (self.origin, 0.0);
+        }
+        let highest = self.origin - 0.5 * self.first / self.second;
+        (highest, self.shared.map_or(2.0, |shared| shared.power) * self.second / self.scale(highest))
+    }
+
+    /// By how much the gradient at each of the three points counts at δ.
+    fn shares(&self, delta: f64) -> [f64; 3] {
+        let (t, scale) = ((delta - self.origin) / self.apart, self.scale(delta));
+        let points = [self.origin, self.origin + self.apart, self.origin - self.apart];
+        let through = [1.0 - t * t, 0.5 * t * (t + 1.0), 0.5 * t * (t - 1.0)];
+        std::array::from_fn(|l| through[l] * self.scale(points[l]) / scale)
+    }
+}
+
 /// The integrand at its nodes.
 struct Profile {
     z: Vec<f64>,
+    /// δ.
+    moved: Vec<f64>,
     /// v + log N(z; 0, 1).
     logs: Vec<f64>,
-    /// Gradients of v with respect to the networks' outputs.
-    slopes: Vec<Vec<f64>>,
+    along: Along,
     step: f64,
     /// ∂g/∂z at the centre.
     by_z: f64,
@@ -150,39 +210,69 @@ impl Collapsed<'_> {
         (value, dot(&row.slope[means..means + steps.len()], steps))
     }
 
-    /// Where v is highest, and -v'' there. With what observations share, v = -½ N log(1 + Q/ν), N = ν + D, and e^{-2 v/N} is a quadratic function of g; without, v is.
-    fn peak(&self, group: &Group, base: &[f64], row: &mut RowScratch) -> (f64, f64) {
+    /// v along δ of an expanded row with means `base` at the origin.
+    fn along(&self, group: &Group, base: &[f64], row: &mut RowScratch) -> Along {
         let layout = self.model.layout();
         let component = &row.mixture.components[0];
         let seen = layout.dim - group.patterns.first().map_or(0, |hidden| hidden.columns().len());
-        let power = component.shared.as_ref().map(|shared| shared.freedom + group.n * seen as f64);
+        let shared = component.shared.as_ref().map(|shared| SharedLine {
+            power: shared.freedom + group.n * seen as f64,
+            freedom: (layout.shared_range().end - 1, 0.5 * shared.by_output()),
+        });
         let factor = layout.factor_of_one(component);
-        let mut whitened = vec![0.0; base.len()];
-        layout.whiten(&factor, self.moved.steps(), &mut whitened);
-        let apart = (group.n * dot(&whitened, &whitened)).max(f64::MIN_POSITIVE).sqrt().recip();
-        let (mut delta, mut curvature) = (0.0, 0.0);
-        for _ in 0..PASSES {
-            let (value, slope) = self.at(delta, group, base, row);
-            let (other, _) = self.at(delta + apart, group, base, row);
-            // q(δ) = q₀ + q₁ δ + q₂ δ², lowest where v is highest.
-            let (first, risen) = match power {
-                Some(power) => (-2.0 * slope / power, (-2.0 * (other - value) / power).exp_m1()),
-                None => (-slope, value - other),
-            };
-            let second = (risen - first * apart) / (apart * apart);
-            curvature = power.unwrap_or(2.0) * second;
-            if second.is_nan() || second <= 0.0 {
+        let (mut steps, mut residual) = (vec![0.0; base.len()], vec![0.0; base.len()]);
+        layout.whiten(&factor, self.moved.steps(), &mut steps);
+        let square = dot(&steps, &steps).max(f64::MIN_POSITIVE);
+        let apart = (group.n * square).max(f64::MIN_POSITIVE).sqrt().recip();
+        // Where the mean of the observations would have it.
+        let known = |(x, base): (&f64, &f64)| if x.is_nan() { 0.0 } else { x - base };
+        let mean: Vec<f64> = group.observed[0].mean().iter().zip(base).map(known).collect();
+        layout.whiten(&factor, &mean, &mut residual);
+        let mut along = self.through(dot(&residual, &steps) / square, (apart, shared), group, base, row);
+        for _ in 1..PASSES {
+            let (highest, _) = along.peak();
+            if (highest - along.origin).abs() <= FAR * apart {
                 break;
             }
-            delta -= 0.5 * first / second;
+            along = self.through(highest, (apart, shared), group, base, row);
         }
-        (delta, curvature.max(0.0))
+        along
+    }
+
+    fn through(
+        &self,
+        origin: f64,
+        (apart, shared): (f64, Option<SharedLine>),
+        group: &Group,
+        base: &[f64],
+        row: &mut RowScratch,
+    ) -> Along {
+        let mut found = [origin, origin + apart, origin - apart].map(|delta| {
+            let (value, slope) = self.at(delta, group, base, row);
+            (value, slope, row.slope.clone())
+        });
+        let (value, slope, _) = found[0];
+        // What v, or log(1 + Q/ν), falls, or rises, by.
+        let falls =
+            found.each_ref().map(|(other, ..)| shared.map_or(1.0, |shared| 2.0 / shared.power) * (value - other));
+        let rises = falls.map(|fall| shared.map_or(fall, |_| fall.exp_m1()));
+        let second = (rises[1] + rises[2]) / (2.0 * apart * apart);
+        let first = shared.map_or(-slope, |shared| -2.0 * slope / shared.power);
+        let slopes = std::array::from_fn(|l| {
+            let mut slopes = std::mem::take(&mut found[l].2);
+            if let Some(SharedLine { freedom: (output, half), .. }) = shared {
+                slopes[output] += half * falls[l];
+            }
+            slopes
+        });
+        Along { origin, apart, value, first, second, shared, slopes }
     }
 
     /// The integrand of an expanded row; means are moved back to the origin in the end.
     fn profile(&self, group: &Group, row: &mut RowScratch, grid: Grid) -> Profile {
         let base = row.mixture.components[0].mean.clone();
-        let (highest, curvature) = self.peak(group, &base, row);
+        let along = self.along(group, &base, row);
+        let (highest, curvature) = along.peak();
         let (mut centre, mut width, mut by_z) = (0.0f64, 1.0, 1.0);
         for _ in 0..CENTRING {
             let (delta, slope) = self.moved.moved(centre);
@@ -198,16 +288,12 @@ impl Collapsed<'_> {
             }
         }
         let step = grid.step * width;
-        let mut profile = Profile { z: Vec::new(), logs: Vec::new(), slopes: Vec::new(), step, by_z };
-        for k in -grid.side..=grid.side {
-            let z = centre + f64::from(k) * step;
-            let (value, _) = self.at(self.moved.moved(z).0, group, &base, row);
-            profile.z.push(z);
-            profile.logs.push(value - 0.5 * z * z - HALF_LN_2PI);
-            profile.slopes.push(row.slope.clone());
-        }
         row.mixture.components[0].mean = base;
-        profile
+        let z: Vec<f64> = (-grid.side..=grid.side).map(|k| centre + f64::from(k) * step).collect();
+        let moved: Vec<f64> = z.iter().map(|z| self.moved.moved(*z).0).collect();
+        let log = |(z, moved): (&f64, &f64)| along.at(*moved) - 0.5 * z * z - HALF_LN_2PI;
+        let logs = z.iter().zip(&moved).map(log).collect();
+        Profile { z, moved, logs, along, step, by_z }
     }
 }
 
@@ -221,9 +307,18 @@ impl Profile {
     fn integral(&self, slope: &mut [f64]) -> f64 {
         let (highest, weights) = self.weights();
         let total: f64 = weights.iter().sum();
+        let (mut shares, mut logarithm) = ([0.0; 3], 0.0);
+        for (weight, delta) in weights.iter().zip(&self.moved) {
+            let own = self.along.shares(*delta);
+            shares.iter_mut().zip(own).for_each(|(sum, share)| *sum += weight / total * share);
+            logarithm += weight / total * self.along.rise(*delta).ln_1p();
+        }
         slope.fill(0.0);
-        for (weight, own) in weights.iter().zip(&self.slopes) {
-            slope.iter_mut().zip(own).for_each(|(sum, value)| *sum += weight / total * value);
+        for (share, own) in shares.iter().zip(&self.along.slopes) {
+            slope.iter_mut().zip(own).for_each(|(sum, value)| *sum += share * value);
+        }
+        if let Some(SharedLine { freedom: (output, half), .. }) = self.along.shared {
+            slope[output] -= half * logarithm;
         }
         highest + (total * self.step).ln()
     }

@@ -394,6 +394,9 @@ impl MixtureLayout {
     }
 }
 
+/// ½ log 2π, which log densities of networks leave out.
+pub const HALF_LN_2PI: f64 = 0.918_938_533_204_672_8;
+
 /// Most components of a mixture.
 pub const MAX_COMPONENTS: usize = 32;
 

@@ -12,7 +12,7 @@
 //! sufficient statistics any more: the cost grows with n.
 
 use super::cells::{Cells, Interval};
-use super::density::log_sum_exp;
+use super::density::{HALF_LN_2PI, log_sum_exp};
 use super::likelihood::{LikelihoodModel, LikelihoodWorkspace, RowScratch};
 use super::missing::Hidden;
 use super::mixed::Categories;
@@ -23,7 +23,7 @@ use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
-use tallsbi_data::{Component, LatentMap, Prior, SignedPermutation, Symmetry};
+use tallsbi_data::{Component, LatentMap, Monitor, Prior, SignedPermutation, Symmetry};
 
 /// Name of the lapse rate among the parameters.
 pub const LAPSE: &str = "lapse";
@@ -34,8 +34,8 @@ const PRIOR: (f64, f64) = (1.0, 9.0);
 /// ε is kept this far from 0 and 1, whose logarithms are none.
 const LEAST: f64 = 1e-12;
 
-/// ½ log 2π, which densities here leave out.
-const HALF_LN_2PI: f64 = 0.918_938_533_204_672_8;
+/// Samples between looks at whether to stop.
+const TOGETHER: usize = 256;
 
 /// Cells narrower than this have their density times their width as mass: a difference of distribution functions would lose its digits.
 const NARROW: f64 = 1e-3;
@@ -281,7 +281,7 @@ impl<'a> Lapsing<'a> {
     ///
     /// # Errors
     /// When observations do not fit the model.
-    pub fn probabilities(&self, x: ArrayView2<'_, f32>, theta: &[f64]) -> Result<Vec<f64>> {
+    pub fn probabilities(&self, x: ArrayView2<'_, f32>, theta: &[f64], monitor: &dyn Monitor) -> Result<Vec<f64>> {
         let context = self.context(x)?;
         let samples = theta.len() / self.dim_theta();
         let rates: f64 = theta.chunks_exact(self.dim_theta()).map(|theta| self.rate_at(theta)).sum();
@@ -289,7 +289,10 @@ impl<'a> Lapsing<'a> {
         let observations = context.groups.iter().flat_map(|group| &group.observations);
         observations.for_each(|alone| found[alone.row] = 0.0);
         let seen = &mut |alone: &Alone, share: f64| found[alone.row] += (1.0 - share) / samples as f64;
-        self.evaluate_seen(&context, theta, &mut self.workspace(), &mut Local::default(), seen);
+        for some in theta.chunks(TOGETHER * self.dim_theta()) {
+            monitor.check()?;
+            self.evaluate_seen(&context, some, &mut self.workspace(), &mut Local::default(), seen);
+        }
         Ok(found)
     }
 

@@ -43,6 +43,12 @@ impl Moved {
         self.latent.moved(z)
     }
 
+    /// By how much standardised observations move from the origin to where the parameter is `theta`, (d).
+    pub(super) fn steps_to(&self, theta: f64) -> impl Iterator<Item = f32> {
+        let moved = self.latent.from_origin(theta);
+        self.steps.iter().map(move |step| (moved * step) as f32)
+    }
+
     /// k, from 0.
     pub(crate) fn parameter(&self) -> usize {
         self.latent.parameter

@@ -12,6 +12,7 @@ pub mod density;
 mod digest;
 mod failures;
 mod file;
+mod fixed;
 pub mod lapse;
 pub mod likelihood;
 mod location;

@@ -166,6 +166,16 @@ impl Observed {
         vec![Self::Columns((0..d).map(column).collect())]
     }
 
+    /// The mean of standardised real numbers (d), NaN where all of them miss a value; of the first where there are no moments.
+    pub(super) fn mean(&self) -> &[f64] {
+        match self {
+            Self::Moments { mean, .. } => mean,
+            Self::Shared(sample) => sample.mean(),
+            Self::Points(points) | Self::Mixed(_, points) => points,
+            Self::Intervals(_) | Self::Columns(_) => &[],
+        }
+    }
+
     pub(super) fn intervals(points: &[f64], cells: &Cells) -> Self {
         let rows = points.chunks(cells.dim());
         Self::Intervals(rows.flat_map(|row| (0..).zip(row).map(|(i, &y)| cells.interval(i, y))).collect())

@@ -78,6 +78,11 @@ impl Sample {
         }
         Self { n: n as f64, mean, contrasts, scatter }
     }
+
+    /// x̄ (d), NaN where all observations miss a value.
+    pub fn mean(&self) -> &[f64] {
+        &self.mean
+    }
 }
 
 /// A factor L' of the mean's precision, and residuals.
@@ -101,6 +106,11 @@ impl SharedError {
             freedom,
             by_output: freedom * (high - low) * share * (1.0 - share),
         }
+    }
+
+    /// ∂ν/∂output.
+    pub(super) fn by_output(&self) -> f64 {
+        self.by_output
     }
 }
 

@@ -9,14 +9,14 @@ use super::density::{MixtureLayout, MixtureScratch};
 use super::likelihood::{LikelihoodModel, RowScratch};
 use super::observation_map::ObservationMap;
 use super::observed::Asked;
-use crate::Result;
 use crate::tempering::{Likelihood, Local};
+use crate::{InferenceError, Result};
 use ndarray::ArrayView2;
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
-use tallsbi_data::StreamKey;
+use tallsbi_data::{Monitor, StreamKey};
 
 /// Replications at least, and for each observation: the smallest p-value is then 1/200 of n times smaller than 1/2.
 const LEAST: usize = 10_000;
@@ -30,7 +30,13 @@ impl LikelihoodModel {
     ///
     /// # Errors
     /// When observations do not fit the model.
-    pub fn p_values(&self, x: ArrayView2<'_, f32>, theta: &[f64], key: StreamKey) -> Result<Vec<f64>> {
+    pub fn p_values(
+        &self,
+        x: ArrayView2<'_, f32>,
+        theta: &[f64],
+        key: StreamKey,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<f64>> {
         // With all checks.
         self.context(x)?;
         let d = self.columns().0.dim();
@@ -52,17 +58,19 @@ impl LikelihoodModel {
         let draws = theta.len() / m;
         let each = LEAST.max(EACH * x.nrows()).div_ceil(draws);
         // Twice the number of replications that are no more probable, ties once.
+        let sum = |a: Vec<u64>, b: Vec<u64>| a.iter().zip(&b).map(|(a, b)| a + b).collect::<Vec<u64>>();
         let counts: Vec<u64> = (0..draws)
             .into_par_iter()
             .map(|draw| {
+                monitor.check()?;
                 let (theta, mut rng) = (&theta[draw * m..(draw + 1) * m], key.rng(draw as u64));
                 let mut counts = vec![0; x.nrows()];
                 for (condition, patterns) in &groups {
                     self.count(patterns, condition, (theta, each), &mut rng, &mut counts);
                 }
-                counts
+                Ok::<_, InferenceError>(counts)
             })
-            .reduce(|| vec![0; x.nrows()], |a, b| a.iter().zip(&b).map(|(a, b)| a + b).collect());
+            .try_reduce(|| vec![0; x.nrows()], |a, b| Ok(sum(a, b)))?;
         let total = (draws * each) as f64;
         let mut found = vec![f64::NAN; x.nrows()];
         for &(row, _) in groups.iter().flat_map(|(_, patterns)| patterns.values().flatten()) {

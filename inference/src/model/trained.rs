@@ -108,6 +108,9 @@ pub struct ModelInfo {
     /// How many of the leading values of an observation are conditions: known quantities that it was made under, which the model does not explain.
     #[serde(skip_serializing_if = "is_zero")]
     pub conditions: usize,
+    /// Parameters of the task that are known, with their values: they are none of the model's ([`TrainedModel::with_fixed`]).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixed: Vec<(String, f64)>,
     /// The stretch of a signal that an observation summarises, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal_window: Option<SignalWindow>,

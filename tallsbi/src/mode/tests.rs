@@ -19,16 +19,16 @@ fn modes_and_slices_are_those_of_the_exact_posterior() {
     let (model, x, mean, sd) = prepared();
     let options = SampleOptions::default();
     let samples = model.sample(x.view(), &options, 0, &Silent).unwrap().theta;
-    let mode = model.mode(x.view(), samples.view(), &options).unwrap();
-    let best = model.log_posterior(x.view(), samples.view(), &options).unwrap();
+    let mode = model.mode(x.view(), samples.view(), &options, &Silent).unwrap();
+    let best = model.log_posterior(x.view(), samples.view(), &options, &Silent).unwrap();
     assert!(best.iter().all(|value| *value <= mode.log_posterior));
     // A fifth of a standard deviation away it is less dense, whichever way.
     let moved =
         |row: usize, i: usize| if row % 10 == i { if row < 10 { 0.2 * sd[i] } else { -0.2 * sd[i] } } else { 0.0 };
     let moved = Array2::from_shape_fn((20, 10), |(row, i)| mode.theta[i] + moved(row, i));
-    let around = model.log_posterior(x.view(), moved.view(), &options).unwrap();
+    let around = model.log_posterior(x.view(), moved.view(), &options, &Silent).unwrap();
     assert!(around.iter().all(|value| *value < mode.log_posterior), "{around:?} {}", mode.log_posterior);
-    let laplace = model.laplace(x.view(), &mode, &options).unwrap();
+    let laplace = model.laplace(x.view(), &mode, &options, &Silent).unwrap();
     for i in 0..10 {
         assert!((mode.theta[i] - mean[i]).abs() < 0.5 * sd[i], "{i}: {} for {}", mode.theta[i], mean[i]);
         assert!((laplace.sd()[i] / sd[i] - 1.0).abs() < 0.15, "{i}: {} for {}", laplace.sd()[i], sd[i]);
@@ -39,12 +39,12 @@ fn modes_and_slices_are_those_of_the_exact_posterior() {
     let around = |i: usize, count: u32| -> Vec<f64> {
         (0..count).map(|k| mode.theta[i] + sd[i] * (8.0 * f64::from(k) / f64::from(count - 1) - 4.0)).collect()
     };
-    let one = model.conditional(x.view(), &mode.theta, &[(3, around(3, 81))], &options).unwrap();
+    let one = model.conditional(x.view(), &mode.theta, &[(3, around(3, 81))], &options, &Silent).unwrap();
     assert_eq!((one.density.dim(), &one.parameters), ((81, 1), &vec![3]));
     let peak = one.density[[40, 0]] * sd[3] * TAU.sqrt();
     assert!((peak - 1.0).abs() < 0.15, "{peak}");
     let two = [(3, around(3, 31)), (0, around(0, 41))];
-    let two = model.conditional(x.view(), &mode.theta, &two, &options).unwrap();
+    let two = model.conditional(x.view(), &mode.theta, &two, &options, &Silent).unwrap();
     assert_eq!(two.density.dim(), (31, 41));
     let peak = two.density[[15, 20]] * sd[3] * sd[0] * TAU;
     assert!((peak - 1.0).abs() < 0.2, "{peak}");
@@ -58,7 +58,7 @@ fn what_has_no_slice_is_refused() {
     let (model, x, mean, _) = prepared();
     let options = SampleOptions::default();
     let of = |at: &[f64], free: &[(usize, Vec<f64>)]| {
-        model.conditional(x.view(), at, free, &options).unwrap_err().to_string()
+        model.conditional(x.view(), at, free, &options, &Silent).unwrap_err().to_string()
     };
     let grid = vec![0.0, 0.1];
     for (at, free) in [
@@ -71,5 +71,5 @@ fn what_has_no_slice_is_refused() {
         let message = of(at, &free);
         assert!(message.contains("values of 10 parameters, one or two of them"), "{message}");
     }
-    assert!(model.mode(x.view(), Array2::zeros((0, 10)).view(), &options).is_err());
+    assert!(model.mode(x.view(), Array2::zeros((0, 10)).view(), &options, &Silent).is_err());
 }

@@ -2,6 +2,7 @@
 
 mod calibration;
 mod covariance_file;
+mod fixed;
 mod model;
 mod observations;
 mod parameters;
@@ -13,6 +14,7 @@ mod train;
 
 pub use calibration::{check_given, is_parent, read_calibration};
 pub use covariance_file::CovarianceFile;
+pub use fixed::fix_file;
 pub use model::{ModelFile, load_model, read_pairs};
 pub use observations::{ReadObservations, Taker, read_observations};
 pub use parameters::Parameters;

@@ -6,6 +6,7 @@ use crate::{Error, RefineOptions, Result, SampleOptions};
 use ndarray::ArrayView2;
 use serde_json::json;
 use std::path::Path;
+use tallsbi_data::Silent;
 use tallsbi_files::{Existing, OutputFile, Posterior, Provenance};
 
 /// Writes the model to `output`, with the options, rounds and verdict of its refinement.
@@ -49,6 +50,6 @@ pub fn refined_posterior(
     run.insert("settled".into(), if refined.verdict.is_settled() { "yes" } else { "no" }.into());
     let (names, theta) = (posterior.names.clone(), posterior.theta.view());
     let mut file = Posterior::from_matrix(names, theta, Some(x.to_owned()), run, provenance).map_err(Error::from)?;
-    file.companions.log_posterior = Some(refined.model.log_posterior(x, theta, &sampling)?);
+    file.companions.log_posterior = Some(refined.model.log_posterior(x, theta, &sampling, &Silent)?);
     Ok(file)
 }

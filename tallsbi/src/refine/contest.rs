@@ -4,7 +4,7 @@ use super::refined::{Refined, to_latent};
 use super::simulator::Simulator;
 use crate::{Model, Posterior, Result, SampleOptions};
 use ndarray::{Array2, ArrayView2, Axis, concatenate, s};
-use tallsbi_data::{Monitor, Purpose, StreamKey};
+use tallsbi_data::{Monitor, Purpose, Silent, StreamKey};
 use tallsbi_inference::model::PreparedModel;
 use tallsbi_inference::refine::{Frame, Simulate, Verdict, moments};
 use tallsbi_inference::tempering::{Likelihood, Local};
@@ -88,7 +88,8 @@ fn gain(network: &Model, local: &Model, (theta, x): &Pairs) -> Result<Option<f64
     let mut gains = Vec::with_capacity(theta.nrows());
     for (theta, x) in theta.axis_chunks_iter(Axis(0), 1).zip(x.axis_chunks_iter(Axis(0), 1)) {
         let centred = network.centre("simulations", x.mapv(f64::from).view())?;
-        let gain = network.log_likelihood(centred.view(), theta)?[0] - local.log_likelihood(x, theta)?[0];
+        let gain =
+            network.log_likelihood(centred.view(), theta, &Silent)?[0] - local.log_likelihood(x, theta, &Silent)?[0];
         gains.extend(gain.is_finite().then_some(gain));
     }
     Ok(clear(&gains))

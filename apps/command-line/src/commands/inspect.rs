@@ -60,6 +60,10 @@ fn describe_model(model: &TrainedModel) -> String {
         info.n_train,
         info.training_seconds
     );
+    if !info.fixed.is_empty() {
+        let known: Vec<String> = info.fixed.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        text += &format!("\n  with {} known", known.join(", "));
+    }
     for record in &info.training {
         let (loss, epoch) = (record.best_validation_loss, record.best_epoch);
         text += &format!(

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod diagnose;
+pub mod fix;
 pub mod inspect;
 pub mod merge;
 pub mod model;
@@ -28,7 +29,7 @@ pub use observations_arguments::{
     ObservationsArguments, TableArguments, check_columns, mark_missing, observed, observed_by, wholly_taken_by,
 };
 pub use recording_arguments::RecordingArguments;
-pub use task_arguments::{ModelTaskArguments, TaskArguments};
+pub use task_arguments::{ModelTaskArguments, TaskArguments, known_value};
 
 use crate::context::usage;
 use anyhow::Result;

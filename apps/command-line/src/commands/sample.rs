@@ -91,7 +91,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     let samples = drawn.to_shape((arguments.chains.get() * options.samples, drawn.len_of(Axis(2))))?;
     let misfit = match options.lapse {
-        None => file.model.misfit(x.view(), samples.view(), context.seed)?,
+        None => file.model.misfit(x.view(), samples.view(), context.seed, &context.monitor())?,
         Some(_) => None,
     };
     if let Some(note) = &misfit {
@@ -109,7 +109,7 @@ pub fn run(context: &Context, arguments: &SampleArguments) -> Result<()> {
         run.insert("chains".into(), arguments.chains.get().into());
         run.extend(convergence_attributes(&convergence));
     }
-    let mode = arguments.map.then(|| mode(&file.model, (x.view(), samples.view()), &options)).transpose()?;
+    let mode = arguments.map.then(|| mode(context, &file.model, (x.view(), samples.view()), &options)).transpose()?;
     run.extend(mode.iter().flat_map(|(mode, laplace)| mode_attributes(mode, laplace.as_ref())));
     let (companions, said) = beside(context, arguments, &file.model, (x.view(), samples.view()), &options)?;
     let names = file.model.sampled_names(&options);
@@ -171,13 +171,15 @@ fn convergence_of(drawn: ArrayView3<'_, f64>) -> Vec<Convergence> {
 
 /// The mode, with the Gaussian around it where there is one.
 fn mode(
+    context: &Context,
     model: &Model,
     (x, samples): (ArrayView2<'_, f32>, ArrayView2<'_, f64>),
     options: &SampleOptions,
 ) -> Result<(Mode, Option<Laplace>)> {
-    let mode = model.mode(x, samples, options)?;
+    let bars = context.monitor();
+    let mode = model.mode(x, samples, options, &bars)?;
     // The mode stands; what cannot be had is told.
-    let laplace = model.laplace(x, &mode, options).inspect_err(|error| tracing::warn!("{error}")).ok();
+    let laplace = model.laplace(x, &mode, options, &bars).inspect_err(|error| tracing::warn!("{error}")).ok();
     Ok((mode, laplace))
 }
 
@@ -207,16 +209,16 @@ fn beside(
     (x, samples): (ArrayView2<'_, f32>, ArrayView2<'_, f64>),
     options: &SampleOptions,
 ) -> Result<(Companions, OfObservations)> {
-    let mut companions = Companions::default();
+    let (mut companions, bars) = (Companions::default(), context.monitor());
     if model.is_likelihood() {
-        companions.log_posterior = Some(model.log_posterior(x, samples, options)?);
+        companions.log_posterior = Some(model.log_posterior(x, samples, options, &bars)?);
     }
     if arguments.log_likelihood {
-        let values = model.pointwise_log_likelihood(x, samples, options, &context.monitor());
+        let values = model.pointwise_log_likelihood(x, samples, options, &bars);
         companions.log_likelihood = Some(resumable(values, "nothing was written")?);
     }
-    let lapses = model.lapse_probabilities(x, samples, options)?;
-    let surprise = arguments.surprise.then(|| model.surprise(x, samples, context.seed)).transpose()?;
+    let lapses = model.lapse_probabilities(x, samples, options, &bars)?;
+    let surprise = arguments.surprise.then(|| model.surprise(x, samples, context.seed, &bars)).transpose()?;
     let of_each =
         [(LAPSE_PROBABILITY, lapses.clone()), (P_VALUE, surprise.as_ref().map(|surprise| surprise.p_values.clone()))];
     for (name, values) in of_each {

@@ -74,8 +74,10 @@ impl ModelTaskArguments {
         let Some(task) = self.task.clone().or(known) else {
             return Err(usage("--task: the model does not know its task; name the one to simulate"));
         };
+        // What the model takes for known, unless another task is named.
+        let fixed = model.filter(|_| self.task.is_none()).map_or(&[][..], |model| &model.trained().info.fixed);
         Ok(TaskArguments {
-            fix: self.fix.clone(),
+            fix: fixed.iter().map(|(name, value)| format!("{name}={value}")).chain(self.fix.clone()).collect(),
             prior: self.prior.clone(),
             condition: self.condition.clone(),
             task,
@@ -98,7 +100,7 @@ impl TaskArguments {
         let times = [self.step, self.burn_in, self.duration, self.sampling_rate];
         let given = self.record.is_some() || times.iter().any(Option::is_some);
         let prior: Result<Vec<_>, _> = self.prior.iter().map(|text| parse_component(text)).collect();
-        let fix = self.fix.iter().map(|text| fixed(text)).collect::<Result<Vec<_>>>()?;
+        let fix = self.fix.iter().map(|text| known_value("--fix", text)).collect::<Result<Vec<_>>>()?;
         Ok(TaskOptions {
             solver: self.solver,
             recording: given.then_some(recording),
@@ -116,8 +118,9 @@ impl TaskArguments {
     }
 }
 
-fn fixed(text: &str) -> Result<(String, f64)> {
+/// Parses NAME=VALUE.
+pub fn known_value(option: &str, text: &str) -> Result<(String, f64)> {
     let parsed = text.split_once('=').and_then(|(name, value)| Some((name.trim(), value.trim().parse().ok()?)));
-    let (name, value) = parsed.ok_or_else(|| usage(format!("--fix: {text:?} is not NAME=VALUE, such as g=0")))?;
+    let (name, value) = parsed.ok_or_else(|| usage(format!("{option}: {text:?} is not NAME=VALUE, such as g=0")))?;
     Ok((name.to_owned(), value))
 }

@@ -99,5 +99,8 @@ fn data(run: &RunResults) -> String {
         1 => format!("{} single simulations", training.simulations),
         several => format!("{} parameters with {several} simulations of each", training.simulations),
     };
-    format!("{networks} ({} architecture) was trained on {simulations}{invalid}. {source}.", training.architecture)
+    let known: Vec<String> = training.fixed.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    let known = if known.is_empty() { String::new() } else { format!(", and {} is known here", known.join(", ")) };
+    let architecture = &training.architecture;
+    format!("{networks} ({architecture} architecture) was trained on {simulations}{invalid}{known}. {source}.")
 }

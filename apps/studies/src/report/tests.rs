@@ -113,6 +113,7 @@ fn training() -> TrainingResults {
         n_obs: 1,
         members: 1,
         architecture: "anchored".into(),
+        fixed: vec![("g".into(), 0.0)],
         networks: vec![LossCurves {
             network: "residual".into(),
             kept: true,

@@ -40,10 +40,10 @@ pub(super) struct RefinedPlan {
 /// Reads back what the steps of a run left.
 pub(super) fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, root: &Path) -> Result<RunResults> {
     let set = TrainingSet::open(&plan.training)?;
-    let prior = set.prior().clone();
     let observations = Observations::read(&plan.observations.join(file::OBSERVATIONS))?;
     let truth: Option<Vec<f64>> = observations.theta_true.map(|theta| theta.iter().map(|&v| v.into()).collect());
     let model = load_model(&plan.model)?;
+    let prior = model.latent.prior().clone();
     let posteriors = plan.posteriors.iter().map(|plan| posterior(plan, &prior, truth.as_deref(), root));
     let posteriors = posteriors.collect::<Result<Vec<_>>>()?;
     let worth = posteriors.last().and_then(|last| last.worth);
@@ -59,6 +59,7 @@ pub(super) fn collect(options: &StudyOptions, run: &RunOptions, plan: &Plan, roo
             n_obs: set.spec().n_obs.unwrap_or(1),
             members: model.members(),
             architecture: model.architecture().to_owned(),
+            fixed: model.info.fixed.clone(),
             networks: LossCurves::of(&model),
         },
         observations: ObservationResults {

@@ -3,6 +3,7 @@
 use crate::error::usage;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tallsbi::data::{Choice, Named};
 use tallsbi::diagnostics::local_c2st::LocalC2stOptions;
@@ -92,12 +93,25 @@ pub struct RunOptions {
     pub label: String,
     /// A built-in task, or the path of a model file (.toml). Needed to simulate observations and for the checks on calibration pairs.
     pub task: String,
+    /// The model of another run, with parameters known, instead of one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelOf>,
     /// The user's training set instead of one simulated by the task.
     pub training_set: Option<PathBuf>,
     /// True parameters that observations are simulated at; drawn from the prior unless given.
     pub theta_true: Option<Vec<f64>>,
     /// Options of the task.
     pub options: TaskOptions,
+}
+
+/// The model of another run where parameters are known: a likelihood that needs no training of its own.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelOf {
+    /// Name of the run whose model it is, which trains one.
+    pub run: String,
+    /// Parameters that are known, with their values; this run's task has the others.
+    pub fix: BTreeMap<String, f64>,
 }
 
 /// Size of the local two-sample test.
@@ -255,6 +269,10 @@ impl StudyOptions {
             ],
             ..Self::default()
         };
+        if preset != Preset::Paper {
+            // The likelihood of the gain's model has the other's in it.
+            options.runs[0].model = Some(ModelOf { run: "4d".into(), fix: BTreeMap::from([("g".into(), 0.0)]) });
+        }
         match preset {
             Preset::Quick | Preset::Refined => {
                 options.posterior_samples = 2000;
@@ -349,6 +367,16 @@ impl StudyOptions {
             }
             if run.task.is_empty() && self.observations.is_none() {
                 return Err(usage(format!("runs: {name} has no task to simulate observations with; set observations")));
+            }
+            if let Some(ModelOf { run: of, .. }) = &run.model {
+                let owner = self.runs.iter().find(|run| run.name == *of);
+                if owner.is_none_or(|owner| owner.model.is_some()) {
+                    return Err(usage(format!("runs: {name}: model.run: {of:?} is not a run that trains a model")));
+                }
+                if run.task.is_empty() || run.training_set.is_some() {
+                    let needs = "with the model of another run it needs a task, and no training_set";
+                    return Err(usage(format!("runs: {name}: {needs}")));
+                }
             }
         }
         Ok(())

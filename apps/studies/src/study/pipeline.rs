@@ -2,7 +2,7 @@
 
 use super::collect::{Plan, PosteriorPlan, RefinedPlan, collect};
 use super::graph::{Graph, Step, StepId};
-use super::options::{RunOptions, StudyOptions};
+use super::options::{ModelOf, RunOptions, StudyOptions};
 use super::predictive::predictive_check;
 use super::record::StudyRecord;
 use super::results::StudyResults;
@@ -10,6 +10,7 @@ use super::steps::{self, file, run_task};
 use crate::error::usage;
 use anyhow::{Context as _, Result};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tallsbi::data::{Prior, Purpose};
 use tallsbi::files::{TrainingSet, sha256_file};
@@ -21,19 +22,24 @@ use tallsbi::{RecordingOptions, Session};
 /// Options that do not fit the models, a step that fails, an interruption.
 pub fn run(session: &Session<'_>, options: &StudyOptions, preset: &str, root: &Path) -> Result<StudyResults> {
     let mut graph = Graph::new(root);
-    let mut planned = Vec::new();
-    for run in &options.runs {
-        planned.push(plan(session, options, run, &mut graph)?);
+    let mut plans = Plans::default();
+    // Models first that are others', too.
+    let own = |run: &&RunOptions| run.model.is_none();
+    let runs = options.runs.iter();
+    for run in runs.clone().filter(own).chain(runs.clone().filter(|run| !own(run))) {
+        let planned = plan(session, options, run, &plans, &mut graph)?;
+        plans.insert(&run.name, planned);
     }
     let steps = graph.run(session)?;
-    let runs = options
-        .runs
-        .iter()
-        .zip(&planned)
-        .map(|(run, plan)| collect(options, run, plan, root))
-        .collect::<Result<_>>()?;
+    let runs = runs.map(|run| collect(options, run, &plans[run.name.as_str()].1, root)).collect::<Result<_>>()?;
     Ok(StudyResults { record: StudyRecord::new(session, &options.title, preset, options, steps)?, runs })
 }
+
+/// The model of each run that is planned, and the run's plan, by the run's name.
+type Plans<'a> = BTreeMap<&'a str, (StepId, Plan)>;
+
+/// Rows of the training set of a run that trains on none: observations are compared with them, and refinements begin with them.
+const ROWS_BESIDE: u64 = 20_000;
 
 /// What all steps of one run need to know while they are planned.
 struct Planner<'a, 'g> {
@@ -61,12 +67,16 @@ fn plan<'a>(
     session: &'a Session<'a>,
     options: &'a StudyOptions,
     run: &'a RunOptions,
+    plans: &Plans<'a>,
     graph: &mut Graph<'a>,
-) -> Result<Plan> {
+) -> Result<(StepId, Plan)> {
     let mut planner = Planner { session, options, run, graph };
     let available = planner.check()?;
     let (training_id, training) = planner.training_set()?;
-    let model_id = planner.model(training_id, &training)?;
+    let (model_id, trained_on) = match &run.model {
+        Some(of) => planner.model_of(of, plans)?,
+        None => (planner.model(training_id, &training)?, training.clone()),
+    };
     let model = planner.graph.folder(model_id).join(file::MODEL);
     let observations_id = planner.observations(training_id, &training)?;
     let observations = planner.graph.folder(observations_id).join(file::OBSERVATIONS);
@@ -102,7 +112,8 @@ fn plan<'a>(
     let (refined, refined_id) = refined.unzip();
     let fitted = refined_id.or(last).context("there is a posterior for each n")?;
     let predictive = planner.predictive(most, fitted, observed)?;
-    Ok(Plan { training, model, observations: planner.graph.folder(observations_id), posteriors, refined, predictive })
+    let observations = planner.graph.folder(observations_id);
+    Ok((model_id, Plan { training: trained_on, model, observations, posteriors, refined, predictive }))
 }
 
 /// Model, observations, posterior and calibration pairs: the steps, and their files.
@@ -118,26 +129,23 @@ impl<'a> Planner<'a, '_> {
 
     /// Checks what can be checked before any work; the number of the user's observations, if they are the user's.
     fn check(&self) -> Result<Option<usize>> {
-        let task = run_task(self.run)?;
-        let from_task = task.as_ref().map(|task| (task.prior().clone(), task.dim_x()));
-        let from_file = match &self.run.training_set {
-            Some(path) => {
-                let set = TrainingSet::open(path)?;
-                Some((set.prior().clone(), set.spec().dim_x))
-            }
-            None => None,
-        };
-        if let (Some(task), Some(file)) = (&from_task, &from_file)
-            && task != file
-        {
-            return Err(usage(format!(
-                "runs: {}: its training_set does not fit its task (priors or widths differ)",
-                self.run.name
-            )));
-        }
-        let (prior, dim_x) = from_file.or(from_task).context("a run has a task or a training set")?;
+        let (prior, dim_x) = prior_and_width(self.run)?;
         if let Some(theta) = &self.run.theta_true {
             check_truth(&self.run.name, theta, &prior)?;
+        }
+        if let Some(of) = &self.run.model {
+            let owner = self.options.runs.iter().find(|run| run.name == of.run).context("names are checked before")?;
+            let (mut left, width) = prior_and_width(owner)?;
+            for name in of.fix.keys() {
+                left = left.without(name).with_context(|| format!("runs: {}: model.fix", self.run.name))?.0;
+            }
+            if (&left, width) != (&prior, dim_x) {
+                let (name, left) = (&self.run.name, left.names().join(", "));
+                return Err(usage(format!(
+                    "runs: {name}: the model of run {} without what is fixed ({left}) is not of its task (priors or widths differ)",
+                    of.run
+                )));
+            }
         }
         let Some(source) = &self.options.observations else { return Ok(None) };
         Ok(Some(steps::read_own(source, self.options, self.run, dim_x)?.matrix.values.nrows()))
@@ -148,24 +156,19 @@ impl<'a> Planner<'a, '_> {
             return Ok((None, path.clone()));
         }
         let (session, options, run) = (self.session, self.options, self.run);
+        let (rows, n_obs) = match &run.model {
+            Some(_) => (options.simulations.min(ROWS_BESIDE), 1),
+            None => (options.simulations, options.training_n_obs),
+        };
         let id = self.graph.add(Step {
             name: self.name("training-set"),
-            options: steps::simulated_by(
-                run,
-                json!({ "rows": options.simulations, "n_obs": options.training_n_obs, "seed": session.seed }),
-            )?,
+            options: steps::simulated_by(run, json!({ "rows": rows, "n_obs": n_obs, "seed": session.seed }))?,
             inputs: vec![],
-            cost: cost::SIMULATION * (options.simulations * options.training_n_obs as u64) as f64,
+            cost: cost::SIMULATION * (rows * n_obs as u64) as f64,
             resumes: true,
             action: Box::new(move |folder| {
                 let task = run_task(run)?.context("a simulated training set needs a task")?;
-                steps::simulation(
-                    session,
-                    task.as_ref(),
-                    options.simulations,
-                    options.training_n_obs,
-                    &folder.join(file::TRAINING),
-                )
+                steps::simulation(session, task.as_ref(), rows, n_obs, &folder.join(file::TRAINING))
             }),
         });
         Ok((Some(id), self.graph.folder(id).join(file::TRAINING)))
@@ -191,6 +194,22 @@ impl<'a> Planner<'a, '_> {
             resumes: true,
             action: Box::new(move |folder| steps::training(session, &options.train, &path, folder)),
         }))
+    }
+
+    /// The model of another run with parameters known; also what that one was trained on.
+    fn model_of(&mut self, of: &'a ModelOf, plans: &Plans<'_>) -> Result<(StepId, PathBuf)> {
+        let session = self.session;
+        let (id, plan) = plans.get(of.run.as_str()).context("runs are checked before they are planned")?;
+        let model = plan.model.clone();
+        let id = self.graph.add(Step {
+            name: self.name("model"),
+            options: json!({ "fix": of.fix }),
+            inputs: vec![*id],
+            cost: 0.1,
+            resumes: false,
+            action: Box::new(move |folder| steps::fixed_model(session, of, &model, folder)),
+        });
+        Ok((id, plan.training.clone()))
     }
 
     fn observations(&mut self, training: Option<StepId>, path: &Path) -> Result<StepId> {
@@ -386,6 +405,25 @@ impl<'a> Planner<'a, '_> {
         });
         Some(self.graph.folder(id).join(file::RESULT))
     }
+}
+
+/// Prior and width of an observation of a run's task or training set.
+fn prior_and_width(run: &RunOptions) -> Result<(Prior, usize)> {
+    let from_task = run_task(run)?.map(|task| (task.prior().clone(), task.dim_x()));
+    let from_file = match &run.training_set {
+        Some(path) => {
+            let set = TrainingSet::open(path)?;
+            Some((set.prior().clone(), set.spec().dim_x))
+        }
+        None => None,
+    };
+    if let (Some(task), Some(file)) = (&from_task, &from_file)
+        && task != file
+    {
+        let name = &run.name;
+        return Err(usage(format!("runs: {name}: its training_set does not fit its task (priors or widths differ)")));
+    }
+    from_file.or(from_task).context("a run has a task or a training set")
 }
 
 pub(super) fn sampling_cost(samples: usize, n: usize) -> f64 {

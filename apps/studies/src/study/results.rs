@@ -64,6 +64,9 @@ pub struct TrainingResults {
     pub members: usize,
     /// Architecture of the network.
     pub architecture: String,
+    /// Parameters that it was trained to infer and that are taken for known here, with their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fixed: Vec<(String, f64)>,
     /// Loss curves of the networks.
     pub networks: Vec<LossCurves>,
 }

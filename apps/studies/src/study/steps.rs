@@ -1,6 +1,6 @@
 //! What the steps of a study do, each in a folder of its own.
 
-use super::options::{RefineStudy, RunOptions, StudyOptions};
+use super::options::{ModelOf, RefineStudy, RunOptions, StudyOptions};
 use super::results::{
     ConditionalCheck, ConditionalChecks, CoverageResults, LocalC2stResults, RecordingResults, RefinedWork,
 };
@@ -21,7 +21,7 @@ use tallsbi::inference::refine::Verdict;
 use tallsbi::inference::sample::{SampleInfo, SampleOptions};
 use tallsbi::inference::train::TrainOptions;
 use tallsbi::on_disk::{
-    Limits, ModelFile, Parameters, ReadObservations, SimulationLog, Taker, of_task, posterior_attributes,
+    Limits, ModelFile, Parameters, ReadObservations, SimulationLog, Taker, fix_file, of_task, posterior_attributes,
     read_observations, read_pairs, refined_posterior, simulate_file, train_file, training_set_spec, write_refined,
 };
 use tallsbi::simulators::{Task, task};
@@ -93,6 +93,13 @@ pub fn simulation(session: &Session<'_>, task: &dyn Task, rows: u64, n_obs: usiz
 pub fn training(session: &Session<'_>, options: &TrainOptions, data: &Path, folder: &Path) -> Result<()> {
     let output = folder.join(file::MODEL);
     Ok(train_file(session, data, Limits::default(), options, &output, Existing::Resume).map(|_| ())?)
+}
+
+/// The model of another run where parameters are known.
+pub fn fixed_model(session: &Session<'_>, of: &ModelOf, model: &Path, folder: &Path) -> Result<()> {
+    let known: Vec<(String, f64)> = of.fix.iter().map(|(name, value)| (name.clone(), *value)).collect();
+    fix_file(session, model, &known, &folder.join(file::MODEL), Existing::Overwrite)?;
+    Ok(())
 }
 
 /// The user's observations of a run.
@@ -187,7 +194,11 @@ pub fn posterior(
     let names = model.model.trained().latent.prior().names().to_vec();
     let samples = samples.index_axis_move(Axis(0), 0);
     let given = Observations::read(observations)?.x.slice(s![..n, ..]).mapv(|value| value as f32);
-    let posterior = Posterior::from_matrix(names, samples.view(), Some(given), run, provenance)?;
+    let mut posterior = Posterior::from_matrix(names, samples.view(), Some(given), run, provenance)?;
+    if model.model.is_likelihood() {
+        let values = model.model.log_posterior(x.view(), samples.view(), &sampling, session.monitor)?;
+        posterior.companions.log_posterior = Some(values);
+    }
     Ok(posterior.write(&folder.join(file::POSTERIOR), Existing::Overwrite)?)
 }
 
