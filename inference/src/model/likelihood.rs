@@ -7,8 +7,9 @@
 //! [tempering](crate::tempering).
 
 mod information;
+mod sums;
 
-use super::cells::{Cells, term};
+use super::cells::Cells;
 use super::density::{MixtureLayout, MixtureScratch};
 use super::location::Moved;
 use super::mixed::Categories;
@@ -148,6 +149,10 @@ pub struct LikelihoodWorkspace {
     out_tangents: Vec<f32>,
     own: Vec<f32>,
     own_tangents: Vec<f32>,
+    /// Of a row, by all parameters.
+    all_tangents: Vec<f32>,
+    /// Parameters that the networks see.
+    seen: Vec<usize>,
     network: TangentWorkspace<f32>,
     /// Of the log-odds of success.
     success: Option<TangentWorkspace<f32>>,
@@ -220,20 +225,23 @@ impl Likelihood for LikelihoodModel {
 
     fn workspace(&self) -> LikelihoodWorkspace {
         let spec = self.members[0].spec();
-        let m = self.dim_theta();
-        let mut tangents = vec![0.0; TILE_ROWS * m * spec.input];
-        for (line, row) in tangents.chunks_exact_mut(spec.input).enumerate() {
-            row[line % m] = 1.0;
+        let (m, seen) = (self.dim_theta(), self.seen());
+        let mut tangents = vec![0.0; TILE_ROWS * seen.len() * spec.input];
+        for (row, &input) in tangents.chunks_exact_mut(spec.input).zip(seen.iter().cycle()) {
+            row[input] = 1.0;
         }
         LikelihoodWorkspace {
             input: vec![0.0; TILE_ROWS * spec.input],
             tangents,
             out: vec![0.0; TILE_ROWS * spec.output],
-            out_tangents: vec![0.0; TILE_ROWS * m * spec.output],
+            out_tangents: vec![0.0; TILE_ROWS * seen.len() * spec.output],
             own: vec![0.0; TILE_ROWS * spec.output],
-            own_tangents: vec![0.0; TILE_ROWS * m * spec.output],
-            network: TangentWorkspace::new(spec, TILE_ROWS, m),
-            success: self.success.as_ref().map(|(engine, _)| TangentWorkspace::new(engine.spec(), TILE_ROWS, m)),
+            own_tangents: vec![0.0; TILE_ROWS * seen.len() * spec.output],
+            all_tangents: vec![0.0; m * spec.output],
+            network: TangentWorkspace::new(spec, TILE_ROWS, seen.len()),
+            success: (self.success.as_ref())
+                .map(|(engine, _)| TangentWorkspace::new(engine.spec(), TILE_ROWS, seen.len())),
+            seen,
             row: RowScratch::default(),
             group: Local::default(),
             beyond: vec![0.0; TILE_ROWS * m],
@@ -286,6 +294,8 @@ impl LikelihoodModel {
             out_tangents,
             own,
             own_tangents,
+            all_tangents,
+            seen,
             network,
             success,
             row,
@@ -304,18 +314,24 @@ impl LikelihoodModel {
                 *value = within;
             }
             let out = &mut out[..rows * outputs];
-            let out_tangents = &mut out_tangents[..rows * m * outputs];
+            let lines = rows * seen.len();
+            let out_tangents = &mut out_tangents[..lines * outputs];
             let (own, own_tangents) = (&mut own[..out.len()], &mut own_tangents[..out_tangents.len()]);
             out.fill(0.0);
             out_tangents.fill(0.0);
             let share = 1.0 / self.members.len() as f32;
             for member in &self.members {
-                member.tangent(input, &tangents[..rows * m * inputs], m, network, own, own_tangents);
+                member.tangent(input, &tangents[..lines * inputs], seen.len(), network, own, own_tangents);
                 out.iter_mut().zip(&*own).for_each(|(sum, value)| *sum += share * value);
                 out_tangents.iter_mut().zip(&*own_tangents).for_each(|(sum, value)| *sum += share * value);
             }
-            for (i, (out, tangents)) in out.chunks_mut(outputs).zip(out_tangents.chunks_mut(m * outputs)).enumerate() {
+            let by_row = out.chunks_mut(outputs).zip(out_tangents.chunks_exact(seen.len() * outputs));
+            for (i, (out, by_seen)) in by_row.enumerate() {
                 let index = tile * TILE_ROWS + i;
+                let tangents = &mut *all_tangents;
+                for (by, &parameter) in by_seen.chunks_exact(outputs).zip(&*seen) {
+                    tangents[parameter * outputs..(parameter + 1) * outputs].copy_from_slice(by);
+                }
                 self.continue_linearly(&beyond[i * m..(i + 1) * m], out, tangents);
                 let z = &theta[i * m..(i + 1) * m];
                 self.moved.iter().for_each(|moved| moved.apply(z, &self.layout, out, tangents));
@@ -331,10 +347,11 @@ impl LikelihoodModel {
                 self.information(patterns, tangents, row, information);
             }
             if let (Some((engine, observations)), Some(network)) = (&self.success, success.as_mut()) {
-                let (own, own_tangents) = (&mut own[..rows], &mut own_tangents[..rows * m]);
-                engine.tangent(input, &tangents[..rows * m * inputs], m, network, own, own_tangents);
-                for (i, (log_odds, slope)) in own.iter().zip(own_tangents.chunks_exact(m)).enumerate() {
-                    let slope: Vec<f64> = slope.iter().map(|&value| value.into()).collect();
+                let (own, own_tangents) = (&mut own[..rows], &mut own_tangents[..lines]);
+                engine.tangent(input, &tangents[..lines * inputs], seen.len(), network, own, own_tangents);
+                for (i, (log_odds, by_seen)) in own.iter().zip(own_tangents.chunks_exact(seen.len())).enumerate() {
+                    let mut slope = vec![0.0; m];
+                    by_seen.iter().zip(&*seen).for_each(|(&by, &parameter)| slope[parameter] = by.into());
                     let log_odds =
                         (0..m).fold(f64::from(*log_odds), |sum, a| sum + slope[a] * f64::from(beyond[i * m + a]));
                     succeed(n / observations, log_odds, &slope, local, tile * TILE_ROWS + i);
@@ -347,6 +364,14 @@ impl LikelihoodModel {
             }
         }
         self.bound(n, theta, local);
+    }
+
+    /// Parameters that the networks see; all, where that would be none.
+    fn seen(&self) -> Vec<usize> {
+        let m = self.dim_theta();
+        let hidden = |input: &usize| self.moved.iter().any(|moved| moved.parameter() == *input);
+        let seen: Vec<usize> = (0..m).filter(|input| !hidden(input)).collect();
+        if seen.is_empty() { (0..m).collect() } else { seen }
     }
 
     /// What the networks see at the rows of `theta` under a condition; the maps that take each row there.
@@ -424,59 +449,6 @@ impl LikelihoodModel {
             }
             out.iter_mut().zip(&own).for_each(|(out, slope)| *out += distance * slope);
             tangents[a * outputs..(a + 1) * outputs].copy_from_slice(&own);
-        }
-    }
-
-    /// Σ_j log p(x_j|θ) of an expanded row; leaves its gradient with respect to the outputs in `row.slope`.
-    pub(super) fn log_likelihood(&self, group: &Group, row: &mut RowScratch) -> f64 {
-        let mut value = 0.0;
-        for (i, observed) in group.observed.iter().enumerate() {
-            let part = self.log_likelihood_of(observed, row);
-            value = if i == 0 { part } else { value + part };
-        }
-        value
-    }
-
-    /// The same of one part of them, its gradient added.
-    pub(super) fn log_likelihood_of(&self, observed: &Observed, row: &mut RowScratch) -> f64 {
-        let (layout, d) = (self.layout, self.layout.dim);
-        let RowScratch { mixture, slope, each, .. } = row;
-        match observed {
-            Observed::Points(points) => points.chunks(d).map(|x| layout.accumulate(x, 1.0, mixture, Some(slope))).sum(),
-            Observed::Shared(sample) => layout.accumulate_shared(sample, 1.0, mixture, Some(slope)),
-            Observed::Mixed(blocks, points) => {
-                each.clear();
-                each.resize(blocks.len() * slope.len(), 0.0);
-                let rows = blocks.iter().zip(points.chunks(d)).zip(each.chunks_exact_mut(layout.outputs()));
-                let value =
-                    rows.map(|((&block, y), own)| layout.accumulate_mixed(block, y, 1.0, mixture, Some(own))).sum();
-                for own in each.chunks_exact(layout.outputs()) {
-                    slope.iter_mut().zip(own).for_each(|(sum, value)| *sum += value);
-                }
-                value
-            }
-            Observed::Intervals(cells) => {
-                cells.chunks(d).map(|x| layout.accumulate_intervals(x, 1.0, mixture, Some(slope))).sum()
-            }
-            Observed::Moments { n, mean, scatter } => {
-                let value = n * layout.accumulate(mean, *n, mixture, Some(slope));
-                let spread = scatter.as_ref().map(|scatter| layout.accumulate_scatter(scatter, mixture, slope));
-                value + spread.unwrap_or(0.0)
-            }
-            Observed::Columns(columns) => {
-                let component = &mixture.components[0];
-                let (means, factors) = slope.split_at_mut(d);
-                let mut value = 0.0;
-                for (i, column) in columns.iter().enumerate() {
-                    for &(interval, count) in column {
-                        let term = term(interval, component.mean[i], component.factor[i]);
-                        value += count * term.value;
-                        means[i] += count * term.mean;
-                        factors[i] += count * term.log_precision;
-                    }
-                }
-                value
-            }
         }
     }
 }
