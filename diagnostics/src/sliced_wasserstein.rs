@@ -146,8 +146,9 @@ fn squared_distances(
     // Column-major copies: projecting is then a few long, vectorised additions of columns.
     let (x, y) = (columns(x), columns(y));
     let mut squared = vec![0.0; directions.ncols()];
+    let stage = monitor.stage("sliced Wasserstein", "directions", directions.ncols() as u64);
     squared.par_chunks_mut(CHUNK).enumerate().try_for_each(|(chunk, out)| {
-        monitor.check()?;
+        stage.check()?;
         let (mut u, mut v) = (Vec::new(), Vec::new());
         for (offset, value) in out.iter_mut().enumerate() {
             let direction = directions.column(chunk * CHUNK + offset);
@@ -155,6 +156,7 @@ fn squared_distances(
             project_sorted(&y, direction, &mut v);
             *value = squared_wasserstein_sorted(&u, &v);
         }
+        stage.advance(out.len() as u64);
         Ok::<_, DiagnosticsError>(())
     })?;
     Ok(squared)

@@ -6,7 +6,9 @@ use common::{golden, matrix, scalar, vector};
 use ndarray::Array2;
 use rand_distr::{Distribution, StandardNormal};
 use tallsbi_data::{Silent, StreamKey};
-use tallsbi_diagnostics::mmd::{Bandwidth, PermutationOptions, median_bandwidth, permutation_test, unbiased_mmd2};
+use tallsbi_diagnostics::mmd::{
+    Bandwidth, PermutationOptions, median_bandwidth, permutation_test, random_feature_mmd2, some_rows, unbiased_mmd2,
+};
 use tallsbi_diagnostics::{
     DiagnosticsError, dirac, max_sliced_wasserstein, sliced_wasserstein, sliced_wasserstein_along,
 };
@@ -101,6 +103,65 @@ fn mmd_and_median_agree_with_their_definitions() {
     }
 }
 
+/// Random features estimate what all pairs of rows give, with the error that they say; of more frequencies it is smaller.
+#[test]
+fn random_features_estimate_the_quadratic_mmd() {
+    let mut deviations = Vec::new();
+    for (seed, shift) in (0..40).map(|seed| (seed, [0.0, 0.3][seed as usize % 2])) {
+        let (x, y) = (gaussian(300, 3, 0.0, 2 * seed), gaussian(200, 3, shift, 2 * seed + 1));
+        let exact = unbiased_mmd2(x.view(), y.view(), Bandwidth::default(), &Silent).unwrap();
+        let features = |frequencies| {
+            let key = StreamKey::root(seed);
+            random_feature_mmd2(x.view(), y.view(), frequencies, Bandwidth::default(), key, &Silent).unwrap()
+        };
+        let (few, many) = (features(100), features(10_000));
+        assert_eq!(many.mmd.bandwidth, exact.bandwidth, "the median of few rows is exact");
+        assert!(many.standard_error < 0.2 * few.standard_error);
+        deviations.extend([few, many].map(|found| (found.mmd.squared - exact.squared) / found.standard_error));
+    }
+    let square = deviations.iter().map(|deviation| deviation * deviation).sum::<f64>() / deviations.len() as f64;
+    assert!((0.6..1.5).contains(&square), "mean square of 80 standardised deviations {square}");
+    assert!(deviations.iter().all(|deviation| deviation.abs() < 4.5), "{deviations:?}");
+}
+
+/// Where both samples are of one law, the estimate has mean 0 and the spread of the quadratic one.
+#[test]
+fn random_features_have_the_null_distribution_of_the_quadratic_mmd() {
+    let pairs: Vec<(f64, f64)> = (0..200)
+        .map(|seed| {
+            let (x, y) = (gaussian(100, 2, 0.0, 2 * seed), gaussian(80, 2, 0.0, 2 * seed + 1));
+            let width = Bandwidth::Fixed(1.5);
+            let exact = unbiased_mmd2(x.view(), y.view(), width, &Silent).unwrap().squared;
+            let found = random_feature_mmd2(x.view(), y.view(), 500, width, StreamKey::root(seed), &Silent).unwrap();
+            (exact, found.mmd.squared)
+        })
+        .collect();
+    let moments = |values: Vec<f64>| {
+        let mean = values.iter().sum::<f64>() / 200.0;
+        (mean, (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 199.0).sqrt())
+    };
+    let (exact, found) =
+        (moments(pairs.iter().map(|pair| pair.0).collect()), moments(pairs.iter().map(|pair| pair.1).collect()));
+    assert!(found.0.abs() < 4.0 * found.1 / 200f64.sqrt(), "mean {found:?}");
+    assert!((0.9..1.15).contains(&(found.1 / exact.1)), "spread {found:?} against {exact:?}");
+}
+
+/// Medians of many rows are those of some of them.
+#[test]
+fn widths_of_many_rows_are_near_the_exact_ones() {
+    let x = gaussian(12_000, 3, 0.0, 1);
+    let y = gaussian(50, 3, 0.5, 2);
+    let exact = median_bandwidth(x.view(), &Silent).unwrap();
+    let found = random_feature_mmd2(x.view(), y.view(), 2, Bandwidth::default(), StreamKey::root(0), &Silent).unwrap();
+    assert!(found.mmd.bandwidth != exact && (found.mmd.bandwidth / exact - 1.0).abs() < 0.02);
+    let some = some_rows(x.view(), 100, StreamKey::root(3));
+    assert_eq!((some.nrows(), some_rows(x.view(), 20_000, StreamKey::root(3)).nrows()), (100, 12_000));
+    let at = some.outer_iter().map(|row| x.outer_iter().position(|other| other == row).unwrap()).collect::<Vec<_>>();
+    assert!(at.is_sorted_by(|a, b| a < b), "rows once, and in their order");
+    let error = random_feature_mmd2(x.view(), y.view(), 1, Bandwidth::default(), StreamKey::root(0), &Silent);
+    assert!(error.unwrap_err().to_string().contains("frequencies = 1"));
+}
+
 #[test]
 fn permutation_test_has_size_and_power() {
     let options = PermutationOptions { permutations: 99, ..PermutationOptions::default() };
@@ -138,6 +199,8 @@ fn bytes_are_equal_for_any_number_of_threads() {
                 sliced_wasserstein(x.view(), y.view(), 50, StreamKey::root(0), &Silent).unwrap(),
                 unbiased_mmd2(x.view(), y.view(), Bandwidth::MedianOfPooled, &Silent).unwrap(),
                 permutation_test(x.view(), y.view(), &options, StreamKey::root(0), &Silent).unwrap(),
+                random_feature_mmd2(x.view(), y.view(), 30, Bandwidth::MedianOfPooled, StreamKey::root(0), &Silent)
+                    .unwrap(),
             )
         })
     };

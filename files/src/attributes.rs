@@ -86,22 +86,26 @@ fn find(location: &Location, name: &str) -> Option<Attribute> {
 }
 
 fn read_strings(attribute: &Attribute) -> hdf5::Result<Vec<String>> {
-    let texts = |values: Vec<&str>| values.into_iter().map(str::to_owned).collect::<Vec<_>>();
-    Ok(match attribute.dtype()?.to_descriptor()? {
-        TypeDescriptor::VarLenUnicode => {
-            texts(attribute.read_raw::<VarLenUnicode>()?.iter().map(|v| v.as_str()).collect())
-        }
-        TypeDescriptor::VarLenAscii => texts(attribute.read_raw::<VarLenAscii>()?.iter().map(|v| v.as_str()).collect()),
+    match attribute.dtype()?.to_descriptor()? {
+        TypeDescriptor::VarLenUnicode => texts(attribute.read_raw::<VarLenUnicode>()?.iter().map(|v| v.as_bytes())),
+        TypeDescriptor::VarLenAscii => texts(attribute.read_raw::<VarLenAscii>()?.iter().map(|v| v.as_bytes())),
         TypeDescriptor::FixedUnicode(n) if n <= LONGEST_ITEM => {
-            texts(attribute.read_raw::<FixedUnicode<LONGEST_ITEM>>()?.iter().map(|v| v.as_str()).collect())
+            texts(attribute.read_raw::<FixedUnicode<LONGEST_ITEM>>()?.iter().map(|v| v.as_bytes()))
         }
         TypeDescriptor::FixedAscii(n) if n <= LONGEST_ITEM => {
-            texts(attribute.read_raw::<FixedAscii<LONGEST_ITEM>>()?.iter().map(|v| v.as_str()).collect())
+            texts(attribute.read_raw::<FixedAscii<LONGEST_ITEM>>()?.iter().map(|v| v.as_bytes()))
         }
-        TypeDescriptor::FixedUnicode(_) => vec![attribute.read_scalar::<FixedUnicode<65_536>>()?.as_str().to_owned()],
-        TypeDescriptor::FixedAscii(_) => vec![attribute.read_scalar::<FixedAscii<65_536>>()?.as_str().to_owned()],
-        other => return Err(hdf5::Error::from(format!("it holds {other}"))),
-    })
+        TypeDescriptor::FixedUnicode(_) => texts([attribute.read_scalar::<FixedUnicode<65_536>>()?.as_bytes()]),
+        TypeDescriptor::FixedAscii(_) => texts([attribute.read_scalar::<FixedAscii<65_536>>()?.as_bytes()]),
+        other => Err(hdf5::Error::from(format!("it holds {other}"))),
+    }
+}
+
+/// Bytes as text: the binding takes whatever a file holds for UTF-8, and does not look.
+fn texts<'b>(values: impl IntoIterator<Item = &'b [u8]>) -> hdf5::Result<Vec<String>> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
+    let found = values.into_iter().map(text).collect::<std::result::Result<Vec<String>, _>>();
+    found.map_err(|_| hdf5::Error::from("its bytes are not UTF-8"))
 }
 
 /// A text attribute.

@@ -95,7 +95,7 @@ impl Walk<'_> {
             if link == LinkType::External {
                 return Err(file_error(
                     path,
-                    format!("{full} is a link to another file; copy its contents into this one"),
+                    format!("{full} is a link to another file, and is not followed; {}", copied(&full)),
                 ));
             }
             // What a soft link leads to has a place of its own.
@@ -129,10 +129,11 @@ impl Walk<'_> {
     fn check(&self, name: &str, dataset: &Dataset) -> Result<()> {
         let bad = |what: &str| Err(file_error(self.path, format!("dataset {name} {what}")));
         if dataset.layout() == Layout::Virtual {
-            return bad("is a view of other files (virtual); copy its numbers into this one");
+            return bad(&format!("is a view of other files (virtual), which are not followed; {}", copied(name)));
         }
         if dataset.create_plist().is_ok_and(|plist| !plist.external().is_empty()) {
-            return bad("keeps its numbers in another file (external storage); copy them into this one");
+            let message = "keeps its numbers in another file (external storage), which is not followed";
+            return bad(&format!("{message}; {}", copied(name)));
         }
         let size = dataset.dtype().map_or(1, |dtype| dtype.size()) as u64;
         let declared = dataset.shape().iter().try_fold(size, |product, &n| product.checked_mul(n as u64));
@@ -148,6 +149,11 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// What to do about a dataset whose numbers are elsewhere.
+fn copied(name: &str) -> String {
+    format!("write its numbers into a new file, by h5py: new[{name:?}] = old[{name:?}][...]")
 }
 
 /// Fails if `bytes` of memory are not to be had for what `name` holds: to be asked before a library takes them, which would end the
@@ -274,6 +280,28 @@ mod tests {
             Contents::read(&path).unwrap().digest
         };
         assert_ne!(digest(2.5), digest(2.0));
+    }
+
+    /// The binding takes text for UTF-8 without a look: what is not would be read past its end.
+    #[test]
+    fn text_that_is_none_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.h5");
+        for broken in [&b"\xffbservations"[..], b"observation\xf0", b"observ\xe2\x28\xa1ons"] {
+            let file = File::create(&path).unwrap();
+            let text: hdf5::types::VarLenUnicode = "observations".parse().unwrap();
+            file.new_attr::<hdf5::types::VarLenUnicode>().create("tallsbi_kind").unwrap().write_scalar(&text).unwrap();
+            file.close().unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = bytes.windows(12).position(|window| window == b"observations").unwrap();
+            bytes[at..at + broken.len()].copy_from_slice(broken);
+            std::fs::write(&path, &bytes).unwrap();
+            let said = [Observations::read(&path).err(), Contents::read(&path).err(), TrainingSet::open(&path).err()];
+            for error in said {
+                let error = error.map(|error| error.to_string()).unwrap_or_default();
+                assert!(error.contains("tallsbi_kind") && error.contains("not UTF-8"), "{error:?}");
+            }
+        }
     }
 
     /// 2000 files with a bit flipped or their end cut off: an answer, and never a panic.

@@ -27,7 +27,7 @@ pub use contents::{ArrayEntry, Contents, Format};
 pub use error::{FileError, Result};
 pub use matrix::{Gaps, Matrix, MatrixSource};
 pub use observations::Observations;
-pub use output::{Existing, OutputFile};
+pub use output::{Existing, OutputFile, not_written};
 pub use posterior::{Companions, Posterior, RunAttributes};
 pub use provenance::{FileKind, Parent, Provenance, kind_of, sha256_file};
 pub use table::Header;
@@ -37,10 +37,10 @@ pub use training_set::{
 
 use std::path::Path;
 
-/// An error about a file.
 /// Attribute of our training sets with the number of leading values of an observation that are conditions; dataset of others' with the conditions themselves.
 pub(crate) const CONDITIONS: &str = "conditions";
 
+/// An error about a file.
 pub(crate) fn file_error(path: &Path, message: impl Into<String>) -> FileError {
     FileError::File { path: path.to_owned(), message: message.into() }
 }

@@ -3,7 +3,7 @@
 use super::matrix::Gaps;
 use super::output::not_written;
 use super::provenance::expect_kind;
-use super::{Existing, FileKind, OutputFile, Provenance, attributes, file_error, open_hdf5};
+use super::{Existing, FileKind, OutputFile, Provenance, attributes, failed, file_error, open_hdf5};
 use crate::{FileError, Result};
 use ndarray::{Array1, Array2, ArrayView2};
 use std::path::Path;
@@ -32,8 +32,13 @@ impl Observations {
             return Err(file_error(target, "no observations to write"));
         }
         let output = OutputFile::create(target, existing)?;
-        let path = output.path();
-        let failed = |error: hdf5::Error| not_written(target, &error);
+        self.fill(output.path(), provenance).map_err(|error| not_written(target, &error))?;
+        output.commit_sealed()
+    }
+
+    /// Writes everything to a new file.
+    fn fill(&self, path: &Path, provenance: &Provenance) -> Result<()> {
+        let failed = |error: hdf5::Error| failed(path, "cannot be written", &error);
         let file = hdf5::File::create(path).map_err(failed)?;
         provenance.write(path, &file, FileKind::Observations)?;
         for (name, names) in
@@ -53,8 +58,7 @@ impl Observations {
             let dataset = file.new_dataset::<f32>().shape(theta.len()).obj_track_times(false);
             dataset.create("theta_true").and_then(|dataset| dataset.write(theta)).map_err(failed)?;
         }
-        file.close().map_err(failed)?;
-        output.commit_sealed()
+        file.close().map_err(failed)
     }
 
     /// Reads an observations file: ours, or any HDF5 file with a dataset `x` (n, d).

@@ -44,7 +44,7 @@ impl OutputFile {
             .prefix(&format!(".{name}.{}-", machine_and_process(std::process::id())))
             .suffix(".tmp")
             .tempfile_in(folder(target))
-            .map_err(|error| failed(target, "cannot be written", &error))?
+            .map_err(|error| not_written(target, &error))?
             .into_temp_path();
         Ok(Self { target: target.to_owned(), temporary, overwrite })
     }
@@ -73,7 +73,7 @@ impl OutputFile {
     /// When the disk fails, or the output has meanwhile been created by someone else.
     pub fn commit(self) -> Result<()> {
         let Self { target, temporary, overwrite } = self;
-        let failed = |error: &dyn std::fmt::Display| failed(&target, "cannot be written", error);
+        let failed = |error: &std::io::Error| not_written(&target, error);
         std::fs::File::open(&temporary).and_then(|file| file.sync_all()).map_err(|error| failed(&error))?;
         if overwrite {
             temporary.persist(&target).map_err(|error| failed(&error.error))?;
@@ -100,21 +100,27 @@ impl OutputFile {
     /// As [`OutputFile::create`] and [`OutputFile::commit`].
     pub fn write(target: &Path, existing: Existing, bytes: &[u8]) -> Result<()> {
         let output = Self::create(target, existing)?;
-        std::fs::write(output.path(), bytes).map_err(|error| failed(target, "cannot be written", &error))?;
+        std::fs::write(output.path(), bytes).map_err(|error| not_written(target, &error))?;
         output.commit()
     }
 }
 
-/// The error of a library that failed to write: what it says of a full disk may be anything.
-pub(super) fn not_written(target: &Path, error: &dyn std::fmt::Display) -> crate::FileError {
+/// Room that a disk has which is not full, bytes.
+const PROBE: usize = 1 << 20;
+
+/// The error of a library that failed to write `target`, while what it wrote is still there: what such libraries say of a full disk may be
+/// anything, so that the disk is asked.
+pub fn not_written(target: &Path, error: &dyn std::fmt::Display) -> FileError {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let full = || {
         let mut probe = tempfile::tempfile_in(folder(target))?;
-        std::io::Write::write_all(&mut probe, &[1; 1 << 16])?;
+        std::io::Write::write_all(&mut probe, &vec![1; PROBE])?;
         probe.sync_all()
     };
-    match full() {
-        Err(full) if full.kind() == std::io::ErrorKind::StorageFull => {
-            file_error(target, "cannot be written: the disk is full; make room and run it again")
+    match full().map_err(|full| full.kind()) {
+        Err(StorageFull) => file_error(target, "cannot be written: the disk is full; make room and run it again"),
+        Err(QuotaExceeded) => {
+            file_error(target, "cannot be written: your share of the disk is full; make room and run it again")
         }
         _ => failed(target, "cannot be written", error),
     }

@@ -7,6 +7,7 @@
 //! Layout, little-endian: `MAGIC`, length and CRC-32 of the header (u32 each), the header (JSON); then a frame: CRC-32 of all
 //! that follows in it (u32), index, number of invalid rows, lengths of its `PARTS` parts (u32 each), the parts.
 
+use super::output::not_written;
 use super::{failed, file_error};
 use crate::{FileError, Result};
 use flate2::Crc;
@@ -60,7 +61,12 @@ impl Staging {
             file.sync_all()?;
             file.stream_position()
         };
-        let end = write(&mut file).map_err(|error| failed(path, "cannot be written", &error))?;
+        let end = write(&mut file).map_err(|error| {
+            let error = not_written(path, &error);
+            // Without a header nothing of it can be used.
+            let _ = std::fs::remove_file(path);
+            error
+        })?;
         Ok(Self { path: path.to_owned(), file, frames: Vec::new(), end, synced: Instant::now() })
     }
 

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::NetworkError;
-use crate::kernels::optimiser::{AdamUpdate, MoveTowards, Scale, SumOfSquares, dispatch};
+use crate::kernels::level::dispatch;
+use crate::kernels::optimiser::{AdamUpdate, MoveTowards, Scale, SumOfSquares};
 use crate::real::Real;
 
 /// Parameters a thread handles at a time: 64 KiB of f32 a vector, well above the cost of handing out a task. Networks

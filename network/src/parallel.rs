@@ -5,7 +5,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::adam::RANGE;
-use crate::kernels::optimiser::{SumInOrder, dispatch};
+use crate::kernels::level::dispatch;
+use crate::kernels::optimiser::SumInOrder;
 use crate::real::Real;
 
 /// Splits a batch into chunks of a fixed number of rows, gives each its own gradient buffer and workspace, and adds the

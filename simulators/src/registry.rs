@@ -60,14 +60,14 @@ const TASKS: &[Entry] = &[
         conditions: &[],
         build: |options| {
             let correlation = options.correlation.unwrap_or(DEFAULT_CORRELATION);
-            Ok(Box::new(gaussian::gaussian_toy(dimension(options), correlation)?))
+            Ok(Box::new(gaussian::gaussian_toy(dimension("gaussian_toy", options)?, correlation)?))
         },
     },
     Entry {
         name: "gmm_toy",
         takes: Takes::Dimension,
         conditions: &[],
-        build: |options| Ok(Box::new(gaussian_mixture::gmm_toy(dimension(options))?)),
+        build: |options| Ok(Box::new(gaussian_mixture::gmm_toy(dimension("gmm_toy", options)?)?)),
     },
     plain("gaussian_linear", |_| Ok(Box::new(gaussian::gaussian_linear()?))),
     plain("gaussian_mixture", |_| Ok(Box::new(gaussian_mixture::gaussian_mixture()?))),
@@ -163,8 +163,18 @@ pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
     if conditions.is_empty() { Ok(task) } else { Ok(Box::new(ConditionedTask::new(task, &conditions)?)) }
 }
 
-fn dimension(options: &TaskOptions) -> usize {
-    options.dimension.unwrap_or(DEFAULT_DIMENSION)
+/// Most parameters of a task: covariances of more do not fit into memory.
+const MOST_DIMENSIONS: usize = 4096;
+
+fn dimension(task: &str, options: &TaskOptions) -> Result<usize> {
+    let dimension = options.dimension.unwrap_or(DEFAULT_DIMENSION);
+    if (1..=MOST_DIMENSIONS).contains(&dimension) {
+        return Ok(dimension);
+    }
+    let message = format!(
+        "dimension must be at least 1, and at most {MOST_DIMENSIONS} for covariances to fit into memory, got {dimension}"
+    );
+    Err(SimulatorError::Option { task: task.into(), message })
 }
 
 fn neural_mass(options: &TaskOptions) -> Result<JansenRit> {

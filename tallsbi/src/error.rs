@@ -203,6 +203,12 @@ impl From<tallsbi_files::FileError> for Error {
     }
 }
 
+/// What systems say of a full disk, and what it is called here.
+const FULL: [(&str, &str); 2] = [
+    ("No space left on device (os error 28)", "the disk is full; make room and run it again"),
+    ("Disk quota exceeded (os error 122)", "your share of the disk is full; make room and run it again"),
+];
+
 /// An error and its causes on one line, without repetitions.
 pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -215,5 +221,6 @@ pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    parts.join(": ").lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    let line = parts.join(": ").lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    FULL.iter().fold(line, |line, (said, plain)| line.replace(said, plain))
 }

@@ -1,5 +1,6 @@
 //! Training in memory that is interrupted and gone on with ends where an uninterrupted one does.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tallsbi::inference::train::Architecture;
 use tallsbi::{
@@ -7,15 +8,16 @@ use tallsbi::{
     train_resumable,
 };
 
-/// Asks to stop when some epochs have been done, and counts those it was told of.
+/// Asks to stop when some epochs have been done, and counts those it was told of: all but where each stage starts.
 struct StopAfter {
     epochs: u64,
     told: AtomicU64,
+    stage: Mutex<String>,
 }
 
 impl StopAfter {
     fn epochs(epochs: u64) -> Self {
-        Self { epochs, told: AtomicU64::new(0) }
+        Self { epochs, told: AtomicU64::new(0), stage: Mutex::default() }
     }
 
     fn told(&self) -> u64 {
@@ -25,7 +27,10 @@ impl StopAfter {
 
 impl Monitor for StopAfter {
     fn progress(&self, progress: &Progress<'_>) {
-        self.told.fetch_add(u64::from(progress.unit == "epochs"), Ordering::Relaxed);
+        let mut stage = self.stage.lock().unwrap();
+        let goes_on = *stage == progress.stage;
+        self.told.fetch_add(u64::from(progress.unit == "epochs" && goes_on), Ordering::Relaxed);
+        progress.stage.clone_into(&mut stage);
     }
 
     fn cancelled(&self) -> bool {

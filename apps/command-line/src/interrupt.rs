@@ -39,6 +39,12 @@ impl Interrupt {
         Ok(Self(()))
     }
 
+    /// Without listening to signals.
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        Self(())
+    }
+
     /// Whether to stop.
     pub fn is_set(self) -> bool {
         STOP.load(Ordering::Relaxed)

@@ -8,6 +8,8 @@ mod interrupt;
 mod notes;
 mod progress;
 mod remedy;
+#[cfg(test)]
+mod tests;
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -16,6 +18,7 @@ use context::{Context, UsageError};
 use interrupt::Interrupt;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::panic::UnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,9 +28,14 @@ use tallsbi::distributed::{Leave, Processes};
 /// Runs the program with its arguments, of which the first is its own name, and returns its exit code. Once in a process: it has the
 /// process's signals, panics, log and threads to itself.
 pub fn main(arguments: &[OsString]) -> u8 {
+    guarded(|| start(arguments))
+}
+
+/// Does the program's work and returns its exit code; a panic on any thread makes it that of a failure.
+fn guarded(work: impl FnOnce() -> u8 + UnwindSafe) -> u8 {
     install_panic_hook();
     // The hook has told the user; here a panic only becomes an exit code. What a worker's panic stopped counts as failed too.
-    let code = std::panic::catch_unwind(|| start(arguments)).unwrap_or(FAILED);
+    let code = std::panic::catch_unwind(work).unwrap_or(FAILED);
     if PANICKED.load(Ordering::SeqCst) {
         Processes::abort();
     }

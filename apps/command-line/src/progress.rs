@@ -119,7 +119,7 @@ fn begins(stage: &str, bar: &ProgressBar, progress: &Progress<'_>) -> bool {
 
 /// The bar of a stage that begins: drawn on a terminal, logged elsewhere. What an earlier run has done is not this one's rate.
 fn start(progress: &Progress<'_>) -> ProgressBar {
-    let (total, before) = ((progress.total > 0).then_some(progress.total), progress.done.saturating_sub(1));
+    let (total, before) = ((progress.total > 0).then_some(progress.total), progress.done);
     let terminal = std::io::stderr().is_terminal();
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_finish(ProgressFinish::AndClear);
     let bar = if terminal { BARS.add(bar) } else { bar };

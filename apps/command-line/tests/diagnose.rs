@@ -311,3 +311,29 @@ fn draws_that_do_not_belong() {
         "cannot be used with",
     );
 }
+
+/// Pairs of many rows take long: that is said before they do, and there are cheaper ways.
+#[test]
+fn many_rows_are_told_beforehand() {
+    let place = Place::new();
+    let rows = 400_000;
+    let file = hdf5::File::create(place.at("many.h5")).unwrap();
+    for (name, shift) in [("a", 0.0), ("b", 0.5)] {
+        let value = |(row, _)| ((row * 37) as f64).sin() + ((row * 11) as f64 * 0.7).cos() + shift;
+        file.new_dataset_builder().with_data(&Array2::from_shape_fn((rows, 1), value)).create(name).unwrap();
+    }
+    file.close().unwrap();
+    let pair = "diagnose mmd many.h5:a --reference many.h5:b";
+    let output = place.command(pair).timeout(std::time::Duration::from_secs(20)).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("this takes about") && said.contains("3.2e11 pairs"), "{said}");
+    assert!(said.contains("--subsample N") && said.contains("--random-features"), "{said}");
+    let some = place.json(&format!("{pair} --subsample 2000 --permutations 20"));
+    assert_eq!((&some["rows"][0], &some["rows"][1]), (&2000.into(), &2000.into()));
+    assert!(some["p_value"].as_f64().unwrap() < 0.05, "{some}");
+    let features = place.json(&format!("{pair} --random-features 100"));
+    let (value, error) = (features["value"].as_f64().unwrap(), features["standard_error"].as_f64().unwrap());
+    assert!((value - some["value"].as_f64().unwrap()).abs() < 4.0 * error + 0.02, "{features} {some}");
+    place.fails(&format!("{pair} --random-features 1"), 2, "frequencies");
+    place.fails(&format!("{pair} --random-features 9 --permutations 9"), 2, "cannot be used with");
+}

@@ -66,8 +66,8 @@ impl RandomForestParams {
                 return bad(name, value.to_string(), "must be at least 1 and at most 100000");
             }
         }
-        if self.max_depth == Some(0) {
-            return bad("max_depth", "0".into(), "must be at least 1");
+        if let Some(depth) = self.max_depth.filter(|depth| !(1..=10_000).contains(depth)) {
+            return bad("max_depth", depth.to_string(), "must be at least 1, and at most 10000; none for no limit");
         }
         for (name, value) in [("row_fraction", self.row_fraction), ("column_fraction", self.column_fraction)] {
             if !(value > 0.0 && value <= 1.0) {

@@ -42,8 +42,12 @@ impl LogisticParams {
         if !(self.l2_penalty >= 0.0 && self.l2_penalty.is_finite()) {
             return bad("l2_penalty", self.l2_penalty.to_string(), "must be finite and not negative");
         }
-        if self.max_iterations == 0 {
-            return bad("max_iterations", "0".into(), "must be at least 1");
+        if !(1..=1_000_000_000).contains(&self.max_iterations) {
+            return bad(
+                "max_iterations",
+                self.max_iterations.to_string(),
+                "must be at least 1, and at most 1000000000",
+            );
         }
         if !(self.gradient_tolerance > 0.0 && self.gradient_tolerance.is_finite()) {
             return bad("gradient_tolerance", self.gradient_tolerance.to_string(), "must be positive and finite");

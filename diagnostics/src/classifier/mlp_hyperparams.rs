@@ -35,6 +35,9 @@ impl Default for MlpClassifierValidParams {
     }
 }
 
+/// Most rows of a batch and passes over the data.
+const MOST: usize = 1_000_000_000;
+
 impl MlpClassifierValidParams {
     /// Widths of the hidden layers for inputs of `width` columns.
     pub fn hidden(&self, width: usize) -> Vec<usize> {
@@ -83,26 +86,26 @@ impl MlpClassifierValidParams {
 
     fn validate(&self) -> Result<()> {
         let bad = |name, value: String, requirement| Err(DiagnosticsError::Setting { name, value, requirement });
-        if self.hidden.as_ref().is_some_and(|widths| widths.contains(&0)) {
-            return bad("hidden", format!("{:?}", self.hidden), "widths must be at least 1");
+        let fits = |widths: &Vec<usize>| widths.len() <= 100 && widths.iter().all(|width| (1..=65_536).contains(width));
+        if !self.hidden.as_ref().is_none_or(fits) {
+            let requirement = "must be at most 100 layers of 1 to 65536: larger ones do not fit into memory";
+            return bad("hidden", format!("{:?}", self.hidden), requirement);
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return bad("learning_rate", self.learning_rate.to_string(), "must be positive and finite");
         }
-        if self.batch_size == 0 {
-            return bad("batch_size", "0".into(), "must be at least 1");
+        for (name, value) in
+            [("batch_size", self.batch_size), ("max_epochs", self.max_epochs), ("patience", self.patience)]
+        {
+            if !(1..=MOST).contains(&value) {
+                return bad(name, value.to_string(), "must be at least 1, and at most 1000000000");
+            }
         }
         if !(self.l2_penalty >= 0.0 && self.l2_penalty.is_finite()) {
             return bad("l2_penalty", self.l2_penalty.to_string(), "must be finite and not negative");
         }
-        if self.max_epochs == 0 {
-            return bad("max_epochs", "0".into(), "must be at least 1");
-        }
         if !self.tolerance.is_finite() {
             return bad("tolerance", self.tolerance.to_string(), "must be finite");
-        }
-        if self.patience == 0 {
-            return bad("patience", "0".into(), "must be at least 1");
         }
         if !(0.0..1.0).contains(&self.validation_fraction) {
             return bad("validation_fraction", self.validation_fraction.to_string(), "must lie in [0, 1)");

@@ -20,6 +20,9 @@ const COLLECT: f64 = (1 << 20) as f64;
 const PILOT_SHARE: u64 = 64;
 const PILOT: (u64, u64) = (1 << 12, 1 << 18);
 
+/// What a pass over all pairs is called.
+const STAGE: &str = "median distance";
+
 /// Half-width of the pilot's bracket in standard errors of its quantile: missed once in 10⁹ times, which costs one more
 /// pass and nothing else.
 const PILOT_ERRORS: f64 = 6.0;
@@ -150,11 +153,13 @@ fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
 /// Counts all pairs below the bracket and in each of its bins.
 fn count(x: &Blocks, bracket: Bracket, monitor: &dyn Monitor) -> Result<Counts> {
     let nothing = || Counts { below: 0, bins: vec![0; BINS] };
+    let stage = monitor.stage(STAGE, "tiles", x.tile_count() as u64);
     (0..x.tile_count())
         .into_par_iter()
         .try_fold(nothing, |mut counts, tile| {
-            monitor.check()?;
+            stage.check()?;
             Arch::new().dispatch(CountTile { x, tile, bracket, counts: &mut counts });
+            stage.advance(1);
             Ok(counts)
         })
         // Counts are integers: their sum does not depend on the order of the tiles.
@@ -185,11 +190,14 @@ impl WithSimd for CountTile<'_> {
 
 /// How many squared distances lie below the bracket, and all inside it, in no particular order.
 fn collect(x: &Blocks, bracket: Bracket, monitor: &dyn Monitor) -> Result<(u64, Vec<f64>)> {
+    let stage = monitor.stage(STAGE, "tiles", x.tile_count() as u64);
     let found = (0..x.tile_count())
         .into_par_iter()
         .map(|tile| {
-            monitor.check()?;
-            Ok(Arch::new().dispatch(CollectTile { x, tile, bracket }))
+            stage.check()?;
+            let found = Arch::new().dispatch(CollectTile { x, tile, bracket });
+            stage.advance(1);
+            Ok(found)
         })
         .collect::<Result<Vec<_>>>()?;
     let (below, values): (Vec<u64>, Vec<Vec<f64>>) = found.into_iter().unzip();

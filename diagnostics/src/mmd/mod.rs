@@ -4,8 +4,10 @@
 //! their eq. 3, which leaves the diagonals out and may be negative. The kernel is k(a,b) = exp(-‖a-b‖²/(2σ²)) with σ the
 //! median pairwise distance of the *reference* sample (the lower median where the number of pairs is even), as sbibm has it.
 //!
-//! No matrix of n² entries is ever formed: the kernel is summed tile by tile, the median found by counting.
+//! No matrix of n² entries is ever formed: the kernel is summed tile by tile, the median found by counting. For samples too large for
+//! n² kernel values, [`random_feature_mmd2`] takes time linear in n.
 
+mod features;
 mod kernel;
 mod median;
 mod permutation;
@@ -16,6 +18,7 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use tallsbi_data::Monitor;
 
+pub use features::{FeatureMmd, random_feature_mmd2, some_rows};
 pub use permutation::{PermutationOptions, PermutationTest, permutation_test};
 
 /// How the kernel's width σ is chosen.

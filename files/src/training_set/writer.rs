@@ -1,7 +1,7 @@
 //! Writing training sets that are larger than memory and may be interrupted at any moment.
 
 use super::{RowRange, TrainingSet, TrainingSetSpec, difference};
-use crate::output::check_target;
+use crate::output::{check_target, not_written};
 use crate::staging::{PARTS, Staging};
 use crate::{CONDITIONS, Existing, FileKind, OutputFile, Provenance, attributes, chunk, failed};
 use crate::{FileError, Result};
@@ -160,11 +160,13 @@ impl TrainingSetWriter {
         let existing = if self.existing == Existing::Resume { Existing::Refuse } else { self.existing };
         let output = OutputFile::create(&self.target, existing)?;
         let path = self.target.clone();
-        let stopped = |error| match error {
+        let stopped = |error| match not_written(&path, &error) {
             FileError::File { message, .. } => {
+                // What can be done about it is the front end's to say.
+                let message = message.split("; make room").next().unwrap_or_default().to_owned();
                 FileError::Stopped { path: path.clone(), message, kept: partial_path(&path) }
             }
-            other => other,
+            _ => error,
         };
         self.assemble(output.path()).map_err(stopped)?;
         output.commit_sealed().map_err(stopped)?;

@@ -118,9 +118,12 @@ impl ConditionalSpec {
         if self.n_max == 0 || self.n_max > MAX_SET {
             return fail("n_max", "must be at least 1 and at most 65536");
         }
-        let widths = embeddings.into_iter().flatten().flat_map(|e| e.hidden.iter().chain([&e.output]));
-        if self.hidden.iter().chain(widths).any(|&width| width > MAX_WIDTH) {
+        if self.hidden.iter().any(|&width| width > MAX_WIDTH) {
             return fail("hidden", "layers are at most 2^24 wide");
+        }
+        let mut widths = embeddings.into_iter().flatten().flat_map(|e| e.hidden.iter().chain([&e.output]));
+        if widths.any(|&width| width > MAX_WIDTH) {
+            return fail("embedding", "hidden layers and output are at most 2^24 wide");
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// | name | default | purpose | range |
 /// |---|---|---|---|
-/// | `per_round` | none: from `tolerance` | simulations a round, and of the first look from the prior | ≥ 1 |
+/// | `per_round` | none: from `tolerance` | simulations a round, and of the first look from the prior | 1 to 10⁹ |
 /// | `rounds` | none: until settled | rounds | ≥ 1 |
 /// | `budget` | none | simulations in all at most | ≥ 1 |
 /// | `tolerance` | 0.1 | error of the posterior's mean that simulations may leave, in its own sd | (0, 1\] |
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// | `degree` | 4 | highest degree of means | 1 to 4 |
 /// | `variance_degree` | 3 | highest degree of log-variances | 0 to 4 |
 /// | `coupling_degree` | 2 | highest degree of couplings between values; none for diagonal covariances | 0 to 4 |
-/// | `components` | 4 | local likelihoods side by side at most, for several modes | ≥ 1 |
+/// | `components` | 4 | local likelihoods side by side at most, for several modes | 1 to 100 |
 /// | `growth` | 10 | from round to round the posterior follows so many times more observations' worth of likelihood | > 1 |
 /// | `failures` | inform | what simulations without a result say: their probability counts, or observations are given to succeed | |
 /// | `samples` | 1000 | draws of the posterior | ≥ 100 |
@@ -78,6 +78,10 @@ impl Default for RefineOptions {
     }
 }
 
+/// Most simulations, rounds and draws, and most local likelihoods.
+const MOST_SIMULATIONS: usize = 1_000_000_000;
+const MOST_COMPONENTS: usize = 100;
+
 impl RefineOptions {
     /// Checks ranges.
     ///
@@ -85,20 +89,28 @@ impl RefineOptions {
     /// Naming the option that is out of range.
     pub fn validate(&self) -> Result<()> {
         let most = super::basis::MOST_DEGREE;
-        let positive = |value: Option<usize>| value != Some(0);
+        let counted = |value: Option<usize>| value.is_none_or(|count| (1..=MOST_SIMULATIONS).contains(&count));
         let ranges = [
-            ("per_round", positive(self.per_round), "at least 1"),
-            ("rounds", positive(self.rounds), "at least 1"),
-            ("budget", positive(self.budget), "at least 1"),
+            ("per_round", counted(self.per_round), "at least 1, and at most 1000000000 to fit into memory"),
+            ("rounds", counted(self.rounds), "at least 1, and at most 1000000000: more never end"),
+            ("budget", counted(self.budget), "at least 1, and at most 1000000000 to fit into memory"),
             ("tolerance", self.tolerance > 0.0 && self.tolerance <= 1.0, "above 0 and at most 1"),
             ("width", (1.5..=20.0).contains(&self.width), "1.5 to 20"),
             ("defensive", (0.0..=0.9).contains(&self.defensive), "0 to 0.9"),
             ("degree", (1..=most).contains(&self.degree), "1 to 4"),
             ("variance_degree", self.variance_degree <= most, "0 to 4"),
             ("coupling_degree", self.coupling_degree.is_none_or(|degree| degree <= most), "0 to 4"),
-            ("components", self.components >= 1, "at least 1"),
+            (
+                "components",
+                (1..=MOST_COMPONENTS).contains(&self.components),
+                "1 to 100: each is a likelihood of its own",
+            ),
             ("growth", self.growth > 1.0 && self.growth.is_finite(), "above 1"),
-            ("samples", self.samples >= 100, "at least 100"),
+            (
+                "samples",
+                (100..=MOST_SIMULATIONS).contains(&self.samples),
+                "at least 100, and at most 1000000000 to fit into memory",
+            ),
         ];
         match ranges.into_iter().find(|(_, fits, _)| !fits) {
             Some((option, _, range)) => Err(InferenceError::Option { option, message: format!("must be {range}") }),

@@ -1,6 +1,6 @@
 //! DDIM (Song, Meng & Ermon 2021; paper Sec. 2.2 and App. C; factors of α^{-1/2} corrected).
 
-use super::{Grid, Run, Sampler, Span, at_least_one_step, fraction};
+use super::{Grid, Run, Sampler, Span, count, fraction};
 use crate::Result;
 use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl Sampler for Ddim {
     }
 
     fn validate(&self) -> Result<()> {
-        at_least_one_step(self.steps)?;
+        count("steps", self.steps)?;
         fraction("eta", self.eta)
     }
 

@@ -1,7 +1,7 @@
 //! DPM-Solver++(2M), deterministic and stochastic (Lu et al. 2022, arXiv 2211.01095, Alg. 2 and App. on SDE solvers; not in the paper).
 
 use super::grid::half_log_snr_times;
-use super::{Run, Sampler, Span, at_least_one_step, fraction};
+use super::{Run, Sampler, Span, count, fraction};
 use crate::Result;
 use crate::schedule::NoiseSchedule;
 use crate::score::PosteriorScore;
@@ -86,7 +86,7 @@ impl Sampler for DpmSolver {
     }
 
     fn validate(&self) -> Result<()> {
-        at_least_one_step(self.steps)?;
+        count("steps", self.steps)?;
         fraction("eta", self.eta)
     }
 

@@ -1,7 +1,7 @@
 //! Heun's method on Karras et al.'s grid (2022, arXiv 2206.00364, Alg. 1; not in the paper).
 
 use super::grid::karras_times;
-use super::{Run, Sampler, Span, at_least_one_step, positive};
+use super::{Run, Sampler, Span, count, positive};
 use crate::Result;
 use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ impl Sampler for EdmHeun {
     }
 
     fn validate(&self) -> Result<()> {
-        at_least_one_step(self.steps)?;
+        count("steps", self.steps)?;
         positive("rho", self.rho)
     }
 

@@ -1,7 +1,7 @@
 //! The deterministic-Gaussian sampler of Geffner et al. (2023), their App. D: a Gaussian step for the product of the factors' own
 //! reverse kernels.
 
-use super::{Grid, Run, Sampler, Span, at_least_one_step};
+use super::{Grid, Run, Sampler, Span, count};
 use crate::schedule::NoiseSchedule;
 use crate::{InferenceError, Result};
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ impl Sampler for Geffner {
     }
 
     fn validate(&self) -> Result<()> {
-        at_least_one_step(self.steps)
+        count("steps", self.steps)
     }
 
     fn needs_parts(&self) -> bool {

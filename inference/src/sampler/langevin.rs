@@ -1,6 +1,6 @@
 //! Annealed Langevin dynamics, unadjusted (Song & Ermon 2019; Geffner et al. 2023; the paper's LANGEVIN).
 
-use super::{Grid, Run, Sampler, Span, at_least_one_step, positive};
+use super::{Grid, Run, Sampler, Span, count, positive};
 use crate::Result;
 use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
@@ -52,8 +52,8 @@ impl Sampler for Langevin {
     }
 
     fn validate(&self) -> Result<()> {
-        at_least_one_step(self.steps)?;
-        at_least_one_step(self.rounds)?;
+        count("steps", self.steps)?;
+        count("rounds", self.rounds)?;
         positive("tau", self.tau)
     }
 

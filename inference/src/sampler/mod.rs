@@ -215,9 +215,14 @@ impl Default for SamplerOptions {
     }
 }
 
-fn at_least_one_step(steps: usize) -> Result<()> {
-    if steps == 0 {
-        return Err(InferenceError::Option { option: "steps", message: "must be at least 1".into() });
+/// Most steps and rounds.
+const MOST_STEPS: usize = 10_000_000;
+
+/// Checks a number of steps or rounds.
+fn count(option: &'static str, value: usize) -> Result<()> {
+    if !(1..=MOST_STEPS).contains(&value) {
+        let message = format!("must be at least 1, and at most {MOST_STEPS}: more never end, got {value}");
+        return Err(InferenceError::Option { option, message });
     }
     Ok(())
 }

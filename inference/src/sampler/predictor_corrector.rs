@@ -2,7 +2,7 @@
 
 use super::ddim::DdimCoefficients;
 use super::tamed_langevin::tamed_rounds;
-use super::{Grid, Run, Sampler, Span, at_least_one_step, fraction, positive};
+use super::{Grid, Run, Sampler, Span, count, fraction, positive};
 use crate::Result;
 use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
@@ -60,8 +60,8 @@ impl Sampler for PredictorCorrector {
     }
 
     fn validate(&self) -> Result<()> {
-        at_least_one_step(self.steps)?;
-        at_least_one_step(self.rounds)?;
+        count("steps", self.steps)?;
+        count("rounds", self.rounds)?;
         if let Predictor::Ddim { eta } = self.predictor {
             fraction("eta", eta)?;
         }

@@ -1,6 +1,6 @@
 //! The reverse-time SDE by Euler–Maruyama (Song et al. 2021, "Score-based generative modeling through SDEs").
 
-use super::{Grid, Run, Sampler, Span, at_least_one_step};
+use super::{Grid, Run, Sampler, Span, count};
 use crate::Result;
 use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ impl Sampler for ReverseSde {
     }
 
     fn validate(&self) -> Result<()> {
-        at_least_one_step(self.steps)
+        count("steps", self.steps)
     }
 
     fn stops_at_end(&self) -> bool {

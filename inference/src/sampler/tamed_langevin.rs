@@ -1,7 +1,7 @@
 //! Annealed tamed unadjusted Langevin (Brosse et al. 2019, "The tamed unadjusted Langevin algorithm"): steps that cannot overshoot
 //! where scores are large.
 
-use super::{Grid, Run, Sampler, Span, at_least_one_step, positive};
+use super::{Grid, Run, Sampler, Span, count, positive};
 use crate::Result;
 use crate::schedule::NoiseSchedule;
 use serde::{Deserialize, Serialize};
@@ -35,8 +35,8 @@ impl Sampler for TamedLangevin {
     }
 
     fn validate(&self) -> Result<()> {
-        at_least_one_step(self.steps)?;
-        at_least_one_step(self.rounds)?;
+        count("steps", self.steps)?;
+        count("rounds", self.rounds)?;
         positive("ratio", self.ratio)
     }
 

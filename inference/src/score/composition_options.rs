@@ -61,6 +61,9 @@ pub struct CompositionOptions {
     pub mini_batch: Option<MiniBatch>,
 }
 
+/// Most observations of a subset.
+const MOST_FACTORS: usize = 1_000_000_000;
+
 impl CompositionOptions {
     /// Checks ranges.
     ///
@@ -73,8 +76,14 @@ impl CompositionOptions {
         {
             return fail("repair.relative", "must be > 0");
         }
+        if self.second_order_only_above_signal_scale.is_some_and(|scale| !(0.0..=1.0).contains(&scale)) {
+            return fail("second_order_only_above_signal_scale", "must be in [0, 1]: √α is");
+        }
         match self.mini_batch {
-            Some(batch) if batch.size == 0 => fail("mini_batch.size", "must be at least 1"),
+            Some(batch) if !(1..=MOST_FACTORS).contains(&batch.size) => fail(
+                "mini_batch.size",
+                "must be at least 1, and at most 1000000000: more observations fit into no memory",
+            ),
             Some(batch) if !(batch.damping > 0.0 && batch.damping <= 1.0) => {
                 fail("mini_batch.damping", "must be in (0, 1]")
             }

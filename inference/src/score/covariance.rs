@@ -46,8 +46,9 @@ impl MomentOptions {
     /// # Errors
     /// Naming the option that is out of range.
     pub fn validate(&self) -> Result<()> {
-        if self.samples < 2 {
-            return Err(InferenceError::Option { option: "moments.samples", message: "must be at least 2".into() });
+        if !(2..=100_000_000).contains(&self.samples) {
+            let message = "must be at least 2, and at most 100000000 to fit into memory".into();
+            return Err(InferenceError::Option { option: "moments.samples", message });
         }
         if !(self.end_noise > 0.0 && self.end_noise < 1.0) {
             return Err(InferenceError::Option { option: "moments.end_noise", message: "must be in (0, 1)".into() });

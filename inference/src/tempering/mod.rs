@@ -9,6 +9,7 @@
 //! first and are then reweighted.
 
 mod affine;
+mod course;
 mod hamiltonian;
 mod langevin;
 mod moves;
@@ -25,6 +26,7 @@ pub use worth::Worth;
 
 use crate::sample::{DIVERGED, SampleInfo, SampleRequest, Samples};
 use crate::{InferenceError, Result};
+use course::Course;
 use langevin::Langevin;
 use ndarray::{Array3, ArrayView2};
 use rayon::prelude::*;
@@ -110,10 +112,13 @@ fn follow<L: Likelihood>(
     particles: usize,
     options: &TemperingOptions,
     key: &dyn Fn(Purpose) -> StreamKey,
-    monitor: &dyn Monitor,
+    (monitor, course): (&dyn Monitor, Option<&Course<'_>>),
 ) -> Result<Arrived> {
-    let start =
-        |likelihood| Population::new((likelihood, context), Langevin::default(), particles, options, key, monitor);
+    let start = |likelihood| {
+        let moves = Langevin::default();
+        let population = Population::new((likelihood, context), moves, particles, options, key, monitor)?;
+        Ok::<_, InferenceError>(population.telling(course))
+    };
     let stages = ladder(likelihood);
     let mut population = start(stages[0].0)?;
     let mut spent = 0;
@@ -175,8 +180,11 @@ pub(crate) fn sample_contexts<L: Likelihood>(
         let of_one = |index: usize| {
             let (x, context) = (&request.groups[index], context(index)?);
             let key = |purpose| request.key.child(purpose).indexed(request.first_group + index as u64);
-            let mut arrived = follow((likelihood, &context), x.nrows(), particles, options, &key, monitor)?;
-            stage.advance(samples as u64);
+            // Of several, each counts when it is done.
+            let course = Course::new(&stage, samples, options.final_travel / options.travel);
+            let told = (monitor, (request.groups.len() == 1).then_some(&course));
+            let mut arrived = follow((likelihood, &context), x.nrows(), particles, options, &key, told)?;
+            stage.advance(course.rest());
             let arrived = arrived.fault.take_if(|_| request.groups.len() == 1).map_or(Ok(arrived), Err)?;
             // Evenly spaced particles: resampling leaves relatives side by side.
             let theta: Vec<f64> =

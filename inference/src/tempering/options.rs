@@ -46,8 +46,10 @@ impl TemperingOptions {
         if !(self.effective_fraction > 0.0 && self.effective_fraction < 1.0) {
             return fail("effective_fraction", "must lie strictly between 0 and 1");
         }
-        if !(self.travel > 0.0 && self.final_travel > 0.0) {
-            return fail("travel", "travel and final_travel must be > 0");
+        for (option, travel) in [("travel", self.travel), ("final_travel", self.final_travel)] {
+            if !(travel > 0.0 && travel.is_finite()) {
+                return fail(option, "must be > 0 and finite");
+            }
         }
         if !(1..=1_000_000).contains(&self.max_moves) {
             return fail("max_moves", "must be at least 1, and at most 1000000 for a level to end");

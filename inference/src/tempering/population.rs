@@ -1,5 +1,6 @@
 //! The particles of one posterior, from level to level: the engine of tempered sequential Monte Carlo, whatever the move.
 
+use super::course::Course;
 use super::moves::{Chunk, Move, Moved, Tempered};
 use super::weights::{effective_size, increment, largest, parents, weights};
 use super::{Likelihood, Local, TemperingOptions};
@@ -45,6 +46,8 @@ pub(crate) struct Population<'a, L: Likelihood, M> {
     still: usize,
     /// Why the particles do not follow the posterior, if they do not.
     fault: Option<&'static str>,
+    /// Who hears how far they have come.
+    course: Option<&'a Course<'a>>,
 }
 
 /// A population that arrived.
@@ -96,9 +99,16 @@ impl<'a, L: Likelihood, M: Move> Population<'a, L, M> {
             evaluations: 0,
             still: 0,
             fault: None,
+            course: None,
         };
         population.evaluate()?;
         Ok(population)
+    }
+
+    /// The same, telling how far it has come.
+    pub(super) fn telling(mut self, course: Option<&'a Course<'a>>) -> Self {
+        self.course = course;
+        self
     }
 
     /// log p(x_{1:n}|z) of all particles.
@@ -154,6 +164,7 @@ impl<'a, L: Likelihood, M: Move> Population<'a, L, M> {
             if self.target.beta < 1.0 {
                 self.travel(self.options.travel)?;
             }
+            self.course.iter().for_each(|course| course.at(self.target.beta, self.level));
             if self.still >= STUCK_LEVELS {
                 self.fault = Some("particles no longer move");
             } else if self.level >= MAX_LEVELS {
@@ -194,6 +205,9 @@ impl<'a, L: Likelihood, M: Move> Population<'a, L, M> {
         for _ in 0..self.options.max_moves {
             travelled += self.advance()?;
             self.look(&vec![1.0; self.particles]);
+            if self.target.beta >= 1.0 {
+                self.course.iter().for_each(|course| course.settled((travelled / budget).min(1.0)));
+            }
             if travelled >= budget {
                 break;
             }

@@ -18,8 +18,9 @@ pub enum Algorithm {
 /// Rows of the smallest batches that [`OptimizerOptions::min_batches`] makes: half as many take as long.
 const SMALLEST_BATCH: usize = 32;
 
-/// Most epochs.
+/// Most epochs, and most rows of a batch.
 const MAX_EPOCHS: usize = 10_000_000;
+const MAX_BATCH: usize = 1_000_000_000;
 
 fn is_zero(count: &usize) -> bool {
     *count == 0
@@ -169,6 +170,7 @@ impl OptimizerOptions {
         }
         for (option, value) in [
             ("epochs", self.epochs),
+            ("patience", self.patience),
             ("min_steps", self.min_steps),
             ("min_batches", self.min_batches),
             ("warm_up_epochs", self.warm_up_epochs),
@@ -177,6 +179,10 @@ impl OptimizerOptions {
                 let message = format!("must be at most {MAX_EPOCHS}: more never end, got {value}");
                 return Err(InferenceError::Option { option, message });
             }
+        }
+        if self.batch_size > MAX_BATCH {
+            let message = format!("must be at most {MAX_BATCH} to fit into memory, got {}", self.batch_size);
+            return Err(InferenceError::Option { option: "batch_size", message });
         }
         let positive = [("learning_rate", self.learning_rate), ("max_gradient_norm", self.max_gradient_norm)];
         for (option, value) in positive {

@@ -355,6 +355,10 @@ impl TrainOptions {
                 return Err(InferenceError::Option { option, message });
             }
         }
+        if let Some(rate) = search.learning_rates.iter().find(|&&rate| !(rate > 0.0 && rate.is_finite())) {
+            let message = format!("must be positive and finite, got {rate}");
+            return Err(InferenceError::Option { option: "search.learning_rates", message });
+        }
         Ok(())
     }
 
@@ -370,6 +374,12 @@ impl TrainOptions {
     pub fn validate(&self) -> Result<()> {
         let fail = |option, message: &str| Err(InferenceError::Option { option, message: message.into() });
         self.validate_lists()?;
+        if !(self.validation_fraction > 0.0 && self.validation_fraction < 1.0) {
+            return fail("validation_fraction", "must lie strictly between 0 and 1");
+        }
+        if !(0.0..1.0).contains(&self.context_dropout) {
+            return fail("context_dropout", "must lie in [0, 1)");
+        }
         self.network.validate()?;
         for optimizer in [&self.optimizer, &self.anchor.optimizer, &self.likelihood.optimizer] {
             for (_, variant) in self.search.variants(optimizer) {

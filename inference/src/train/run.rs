@@ -168,6 +168,7 @@ impl<'a> Run<'a> {
             let plan = Plan { training: &split.training, validation: &split.validation, options, key };
             trainers.push(Trainer::new(job.objective, plan, state)?);
         }
+        self.say(stage, &trainers);
         while trainers.iter().any(|trainer| !trainer.is_finished()) {
             // An epoch of each, first of those that were cancelled in it, so that all are compared after the same. A thread that has none helps with the
             // batches of the others.
@@ -215,8 +216,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Tells the monitor how far the stage is, and keeps a checkpoint.
-    fn tell<O: Objective>(&mut self, stage: &str, trainers: &[Trainer<'_, O>]) -> Result<()> {
+    /// Tells the monitor how far the stage is.
+    fn say<O: Objective>(&self, stage: &str, trainers: &[Trainer<'_, O>]) {
         let states = || trainers.iter().map(Trainer::state);
         self.monitor.progress(&Progress {
             stage: &format!("train {stage}"),
@@ -225,6 +226,12 @@ impl<'a> Run<'a> {
             total: trainers.iter().map(Trainer::epochs).max().unwrap_or(0) as u64,
             note: &losses(&states().collect::<Vec<_>>()),
         });
+    }
+
+    /// Tells the monitor how far the stage is, and keeps a checkpoint.
+    fn tell<O: Objective>(&mut self, stage: &str, trainers: &[Trainer<'_, O>]) -> Result<()> {
+        self.say(stage, trainers);
+        let states = || trainers.iter().map(Trainer::state);
         let stop = self.monitor.check();
         let Self { checkpoints, done, fingerprint, .. } = self;
         let checkpoint = || Checkpoint {
@@ -320,6 +327,9 @@ fn losses(states: &[&TrainerState]) -> String {
             "loss {:.4}, validation {:.4}, best {:.4} in epoch {}",
             record.training_loss, record.validation_loss, state.best_loss, state.best_epoch
         );
+    }
+    if states.iter().all(|state| state.history.is_empty()) {
+        return String::new();
     }
     let best: Vec<String> = states.iter().map(|state| format!("{:.4}", state.best_loss)).collect();
     format!("best validation losses {}", best.join(", "))

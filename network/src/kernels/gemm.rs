@@ -8,8 +8,9 @@
 //! The order of additions for an element of C depends only on the depth, never on the number of rows, so splitting a
 //! batch into tiles does not change results.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use super::level::dispatch;
 use super::packing::{Packed, Strided};
 use super::vector::{load_pair, store_pair};
 use crate::real::Real;
@@ -54,7 +55,7 @@ pub(crate) fn multiply<T: Real>(a: Strided<'_, T>, b: &Packed<T>, start: Start<'
         }
         return;
     }
-    Arch::new().dispatch(Multiply { a, b, start, c, stride });
+    dispatch(Multiply { a, b, start, c, stride });
 }
 
 struct Multiply<'a, T> {

@@ -7,7 +7,8 @@
 //! Matrices here are (units x stride), stride a multiple of [`LANES`]; lanes past the batch's last row are finite numbers that the
 //! caller keeps out of its sums by zero gradients.
 
-use pulp::{Arch, Simd, WithSimd};
+use super::level::dispatch;
+use pulp::{Simd, WithSimd};
 
 /// Strides are multiples of this: the widest register's lanes.
 pub(crate) const LANES: usize = 16;
@@ -91,7 +92,7 @@ impl Product<'_> {
         assert_eq!(self.b.len(), self.depth * self.stride);
         assert_eq!(self.c.len(), self.rows * self.stride);
         assert!(self.start.is_none_or(|start| start.len() == self.rows));
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 }
 
@@ -203,7 +204,7 @@ impl WeightGradient<'_> {
         assert!(rows > 0 && columns > 0 && self.stride.is_multiple_of(LANES));
         assert!(self.d.len() == rows * self.stride && self.x.len() == columns * self.stride);
         assert!(self.weight.len() == rows * columns && self.bias.len() == rows);
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 }
 

@@ -3,9 +3,10 @@
 //! Each pass reads a row while it is in the first-level cache. Elementwise loops are plain code that the compiler turns
 //! into vector instructions; sums over a row, which it may not reorder, are written with vector registers.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::activation::{Elu, Gelu, Nonlinearity, Relu, Silu, Tanh};
+use super::level::dispatch;
 use crate::definition::Activation;
 use crate::real::Real;
 
@@ -120,7 +121,7 @@ pub(crate) struct Forward<'a, T> {
 impl<T: Real> Forward<'_, T> {
     pub fn run(self) {
         assert_eq!(self.values.len() % self.width, 0);
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 
     #[inline(always)]
@@ -208,7 +209,7 @@ impl<T: Real> Backward<'_, T> {
     pub fn run(self) {
         assert_eq!(self.values.len() % self.width, 0);
         assert_eq!(self.gain.is_some(), self.norm_gradient.is_some());
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 }
 
@@ -270,7 +271,7 @@ pub(crate) struct Tangent<'a, T> {
 impl<T: Real> Tangent<'_, T> {
     pub fn run(self) {
         assert_eq!(self.values.len() % (self.width * self.count), 0);
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 }
 
@@ -317,5 +318,5 @@ pub(crate) fn add_column_sums<T: Real>(values: &[T], totals: &mut [T]) {
             }
         }
     }
-    Arch::new().dispatch(ColumnSums { values, totals });
+    dispatch(ColumnSums { values, totals });
 }

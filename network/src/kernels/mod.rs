@@ -4,6 +4,7 @@ pub(crate) mod activation;
 pub(crate) mod gemm;
 pub(crate) mod lanes;
 pub(crate) mod layer;
+pub(crate) mod level;
 pub(crate) mod optimiser;
 pub(crate) mod packing;
 pub(crate) mod vector;

@@ -1,7 +1,8 @@
 //! Vectorised passes over flat parameter vectors.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
+use super::level::dispatch;
 use crate::real::Real;
 
 /// One Adam update of a range of parameters; see [`crate::Adam`] for the equations.
@@ -24,7 +25,7 @@ pub(crate) struct AdamUpdate<'a, T> {
 
 impl<T: Real> AdamUpdate<'_, T> {
     pub fn run(self) {
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 }
 
@@ -114,9 +115,4 @@ impl<T: Real> WithSimd for SumInOrder<'_, '_, T> {
             }
         }
     }
-}
-
-/// Runs a pass for the instruction set of this machine.
-pub(crate) fn dispatch<Pass: WithSimd>(pass: Pass) -> Pass::Output {
-    Arch::new().dispatch(pass)
 }

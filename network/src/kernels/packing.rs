@@ -1,8 +1,9 @@
 //! Matrices packed into column panels, the layout the product reads its right factor in.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::level::dispatch;
 use super::vector::{load_pair, store_pair};
 use crate::real::Real;
 
@@ -76,7 +77,7 @@ impl<T: Real> Packed<T> {
     pub fn pack(&mut self, source: Strided<'_, T>) {
         let (used, length) = self.prepare(source);
         for (panel, target) in self.data[..used].chunks_exact_mut(length).enumerate() {
-            Arch::new().dispatch(PackPanel { source, panel, target });
+            dispatch(PackPanel { source, panel, target });
         }
     }
 
@@ -89,7 +90,7 @@ impl<T: Real> Packed<T> {
         self.data[..used]
             .par_chunks_exact_mut(length)
             .enumerate()
-            .for_each(|(panel, target)| Arch::new().dispatch(PackPanel { source, panel, target }));
+            .for_each(|(panel, target)| dispatch(PackPanel { source, panel, target }));
     }
 
     /// Takes the shape of `source`; returns the length in use and that of a panel (at least 1).
@@ -157,5 +158,5 @@ impl<T: Real> WithSimd for PanelWidth<T> {
 
 /// Columns of a panel: two vector registers.
 fn panel_width<T: Real>() -> usize {
-    Arch::new().dispatch(PanelWidth::<T>(std::marker::PhantomData))
+    dispatch(PanelWidth::<T>(std::marker::PhantomData))
 }

@@ -224,9 +224,11 @@ impl Figure {
 
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside: PathBuf = path.with_extension(format!("partial-{}", std::process::id()));
-    std::fs::write(&beside, bytes)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .map_err(|source| PlotError::Write { path: path.to_owned(), source })
+    std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).map_err(|source| {
+        // What is there of it is of no use; why it is not whole is what matters.
+        let _ = std::fs::remove_file(&beside);
+        PlotError::Write { path: path.to_owned(), source }
+    })
 }
 
 fn escape(text: &str) -> String {

@@ -28,7 +28,7 @@ pub enum PlotError {
         message: String,
     },
     /// A file could not be written.
-    #[error("cannot write {path}: {source}; check that the folder is writable and the disk is not full")]
+    #[error("{}: cannot be written: {source}", path.display())]
     Write {
         /// Where.
         path: std::path::PathBuf,

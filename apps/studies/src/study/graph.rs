@@ -100,14 +100,16 @@ impl<'a> Graph<'a> {
     }
 
     /// The record of a step that is done, and whose files are as it left them.
-    fn record(&self, index: usize) -> Option<StepRecord> {
+    fn record(&self, index: usize) -> Option<Done> {
         let relative = self.relative(index);
         let folder = self.root.join(&relative);
-        let Held { record, files } = serde_json::from_slice(&std::fs::read(folder.join(RECORD)).ok()?).ok()?;
+        let held: Held = serde_json::from_slice(&std::fs::read(folder.join(RECORD)).ok()?).ok()?;
+        let Held { record, files, continued } = held;
         let node = &self.nodes[index];
         let own = record.name == node.step.name && record.key == node.key && record.folder == relative;
         if own && files.iter().flatten().all(|(name, digest)| is_as_written(&folder, name, digest)) {
-            return Some(record);
+            // Of one that could be continued, older versions did not say whether it was.
+            return Some(Done { record, continued: continued.unwrap_or(node.step.resumes) });
         }
         tracing::warn!("{}: is not as it was written; the step is done again", folder.display());
         None
@@ -124,11 +126,10 @@ impl<'a> Graph<'a> {
             std::fs::create_dir_all(&steps).with_context(|| format!("{}: cannot be created", steps.display()))?;
             Ok(InJson((0..self.nodes.len()).map(|i| self.record(i)).collect()))
         };
-        let InJson(done): InJson<Vec<Option<StepRecord>>> = session.monitor.lead("steps that are done", found)?;
+        let InJson(done): InJson<Vec<Option<Done>>> = session.monitor.lead("steps that are done", found)?;
         // Where several processes work together only the first leaves something: the others write into a folder of their own.
         let own = (!leads).then(tempfile::tempdir).transpose().context("no temporary folder can be made")?;
-        let mut clock =
-            Clock::new(self.nodes.iter().zip(&done).filter(|(_, done)| done.is_none()).map(|(n, _)| n.step.cost));
+        let mut clock = Clock::new(self.nodes.iter().map(|node| node.step.cost).zip(&done));
         let total = self.nodes.len();
         let reused = done.iter().flatten().count();
         if reused > 0 {
@@ -139,7 +140,7 @@ impl<'a> Graph<'a> {
             (0..total).map(|i| (self.relative(i), at.join(self.partial(i)))).collect();
         let mut records = Vec::with_capacity(total);
         for (index, (node, done)) in self.nodes.into_iter().zip(done).enumerate() {
-            if let Some(record) = done {
+            if let Some(Done { record, .. }) = done {
                 records.push(record);
                 continue;
             }
@@ -148,14 +149,14 @@ impl<'a> Graph<'a> {
             let (folder, partial) = &folders[index];
             // All begin after the first has finished the step before.
             session.monitor.lead(&node.step.name, || Ok::<_, anyhow::Error>(()))?;
-            let record = if leads {
+            let Done { record, continued } = if leads {
                 execute(&self.root, folder, partial, node)?
             } else {
                 let inputs = node.step.inputs.iter().map(|id| self.root.join(&folders[id.0].0));
                 inputs.into_iter().try_for_each(|folder| wait_for(&folder))?;
                 attend(folder, partial, node)?
             };
-            clock.finish(record.seconds);
+            clock.finish((!continued).then_some(record.seconds));
             records.push(record);
         }
         session.monitor.lead("all steps", || Ok::<_, anyhow::Error>(()))?;
@@ -164,13 +165,15 @@ impl<'a> Graph<'a> {
 }
 
 /// A step in a process that leaves nothing: its files are there for as long as the step itself reads them.
-fn attend(folder: &str, partial: &Path, node: Node<'_>) -> Result<StepRecord> {
+fn attend(folder: &str, partial: &Path, node: Node<'_>) -> Result<Done> {
     let started = Instant::now();
     std::fs::create_dir_all(partial).with_context(|| format!("{}: cannot be created", partial.display()))?;
     (node.step.action)(partial).with_context(|| format!("step {}", node.step.name))?;
     std::fs::remove_dir_all(partial).with_context(|| format!("{}: cannot be removed", partial.display()))?;
     let seconds = started.elapsed().as_secs_f64();
-    Ok(StepRecord { name: node.step.name, key: node.key, folder: folder.to_owned(), seconds })
+    let record = StepRecord { name: node.step.name, key: node.key, folder: folder.to_owned(), seconds };
+    // What it took is not told by what the first process has seen of it; only that one says how much is left.
+    Ok(Done { record, continued: true })
 }
 
 /// Waits until a folder that another machine made is seen here, too.
@@ -187,33 +190,45 @@ fn wait_for(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn execute(root: &Path, folder: &str, partial: &Path, node: Node<'_>) -> Result<StepRecord> {
+fn execute(root: &Path, folder: &str, partial: &Path, node: Node<'_>) -> Result<Done> {
     let Step { name, options, resumes, action, .. } = node.step;
+    let continued = resumes && partial.exists();
     let trouble = |doing: &str| format!("{}: cannot be {doing}", partial.display());
     if !resumes && partial.exists() {
         std::fs::remove_dir_all(partial).with_context(|| trouble("removed"))?;
     }
     std::fs::create_dir_all(partial).with_context(|| trouble("created"))?;
     let started = Instant::now();
-    if let Err(error) = action(partial) {
-        if !resumes {
-            // Nothing can continue from it; the error that stopped the step is what matters.
-            let _ = std::fs::remove_dir_all(partial);
-        }
-        return Err(error.context(format!("step {name}")));
-    }
-    let record =
-        StepRecord { name, key: node.key, folder: folder.to_owned(), seconds: started.elapsed().as_secs_f64() };
-    let files = digests(partial)?;
-    let text = serde_json::to_vec_pretty(&Written { record: &record, options: &options, files })?;
-    std::fs::write(partial.join(RECORD), text).with_context(|| trouble("written to"))?;
+    let work = || -> Result<StepRecord> {
+        action(partial).with_context(|| format!("step {name}"))?;
+        let seconds = started.elapsed().as_secs_f64();
+        let record = StepRecord { name, key: node.key, folder: folder.to_owned(), seconds };
+        let files = digests(partial)?;
+        let text = serde_json::to_vec_pretty(&Written { record: &record, options: &options, files, continued })?;
+        let path = partial.join(RECORD);
+        std::fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
+        Ok(record)
+    };
+    let record = work().inspect_err(|_| {
+        // A record that is not whole would be taken for a file of the step's; nothing can continue from the rest of most steps. The error
+        // that stopped the step is what matters.
+        let _ = if resumes { std::fs::remove_file(partial.join(RECORD)) } else { std::fs::remove_dir_all(partial) };
+    })?;
     let target = root.join(folder);
     if target.exists() {
         // Without its record it was not made by us to the end.
         std::fs::remove_dir_all(&target).with_context(|| format!("{}: cannot be removed", target.display()))?;
     }
     std::fs::rename(partial, &target).with_context(|| trouble("renamed"))?;
-    Ok(record)
+    Ok(Done { record, continued })
+}
+
+/// A step that is done.
+#[derive(Serialize, Deserialize)]
+struct Done {
+    record: StepRecord,
+    /// Whether it went on from what an interruption had left, so that its seconds are not those of all of it.
+    continued: bool,
 }
 
 #[derive(Serialize)]
@@ -222,14 +237,16 @@ struct Written<'a> {
     record: &'a StepRecord,
     options: &'a serde_json::Value,
     files: BTreeMap<String, String>,
+    continued: bool,
 }
 
-/// What is read of it: version 0.1.0 wrote no digests.
+/// What is read of it: version 0.1.0 wrote no digests, and not whether it was continued.
 #[derive(Deserialize)]
 struct Held {
     #[serde(flatten)]
     record: StepRecord,
     files: Option<BTreeMap<String, String>>,
+    continued: Option<bool>,
 }
 
 /// SHA-256 of the files of a folder, by name.
@@ -257,28 +274,50 @@ fn key(name: &str, options: &serde_json::Value, inputs: &[&str]) -> String {
     hex::encode(Sha256::digest(all.to_string()))
 }
 
-/// Estimates the time left from the costs of the steps and how long the finished ones took.
+/// Estimates the time left from the costs of the steps and how long those that are done took, in this run or an earlier one.
 struct Clock {
     costs: std::collections::VecDeque<f64>,
     expected: f64,
     taken: f64,
 }
 
+/// Costs are taken for right, s of them, before anything was measured: what a step of a tenth of a second takes says nothing of one of
+/// an hour.
+const TRUST: f64 = 30.0;
+
 impl Clock {
-    fn new(costs: impl Iterator<Item = f64>) -> Self {
-        Self { costs: costs.collect(), expected: 0.0, taken: 0.0 }
+    /// The costs of all steps, with those that are done.
+    fn new<'d>(steps: impl Iterator<Item = (f64, &'d Option<Done>)>) -> Self {
+        let mut clock = Self { costs: std::collections::VecDeque::new(), expected: 0.0, taken: 0.0 };
+        for (cost, done) in steps {
+            match done {
+                Some(done) => clock.measure(cost, (!done.continued).then_some(done.record.seconds)),
+                None => clock.costs.push_back(cost),
+            }
+        }
+        clock
     }
 
-    fn finish(&mut self, seconds: f64) {
-        self.expected += self.costs.pop_front().unwrap_or(0.0);
-        self.taken += seconds;
+    /// Takes the next step as done, with the seconds of all of it where they are known.
+    fn finish(&mut self, seconds: Option<f64>) {
+        let cost = self.costs.pop_front().unwrap_or(0.0);
+        self.measure(cost, seconds);
+    }
+
+    fn measure(&mut self, cost: f64, seconds: Option<f64>) {
+        if let Some(seconds) = seconds {
+            self.expected += cost;
+            self.taken += seconds;
+        }
+    }
+
+    /// Seconds left.
+    fn seconds(&self) -> f64 {
+        self.costs.iter().sum::<f64>() * (self.taken + TRUST) / (self.expected + TRUST)
     }
 
     fn left(&self) -> String {
-        let rest: f64 = self.costs.iter().sum();
-        // Costs are guesses until some seconds were measured.
-        let factor = if self.taken > 1.0 && self.expected > 0.0 { self.taken / self.expected } else { 1.0 };
-        let left = jiff::SignedDuration::from_secs((rest * factor).ceil() as i64);
+        let left = jiff::SignedDuration::from_secs(self.seconds().ceil() as i64);
         format!(" ({} steps left, about {left:#})", self.costs.len())
     }
 }
@@ -376,5 +415,44 @@ mod tests {
         assert_eq!(value, "77");
         std::fs::remove_file(root.path().join(&records[3].folder).join(RECORD)).expect("removed");
         assert_eq!(run(root.path(), 7, 1, None).0, ["check"]);
+    }
+
+    fn done(seconds: f64, continued: bool) -> Option<Done> {
+        let record = StepRecord { name: String::new(), key: String::new(), folder: String::new(), seconds };
+        Some(Done { record, continued })
+    }
+
+    /// What is left of a study that is resumed: ten minutes, of which the first step is a tenth of a second that takes five.
+    #[test]
+    fn the_time_left_is_measured_by_all_that_was_done() {
+        let left = |training: Option<Done>| {
+            let none = None;
+            let mut clock = Clock::new([(1200.0, &training), (0.1, &none), (600.0, &none)].into_iter());
+            let before = clock.seconds();
+            clock.finish(Some(5.0));
+            (before, clock.seconds())
+        };
+        let near = |(before, after): (f64, f64), expected: f64| {
+            assert!((before / expected - 1.0).abs() < 0.2 && (after / expected - 1.0).abs() < 0.2, "{before} {after}");
+        };
+        near(left(done(1200.0, false)), 600.0);
+        near(left(done(2400.0, false)), 1200.0);
+        // Most of it was done before an interruption: its last seconds say nothing.
+        near(left(done(4.0, true)), 600.0);
+        // Nothing is measured yet, and costs are taken for right.
+        assert_eq!(left(None).0, 1800.1);
+    }
+
+    /// A step says whether it went on from what an interruption left.
+    #[test]
+    fn records_tell_what_was_continued() {
+        let root = tempfile::tempdir().expect("a folder");
+        assert!(run(root.path(), 7, 1, Some("data")).1.is_err());
+        let records = run(root.path(), 7, 1, None).1.expect("runs");
+        let continued = records.iter().map(|record| {
+            let text = std::fs::read(root.path().join(&record.folder).join(RECORD)).expect("a record");
+            serde_json::from_slice::<Held>(&text).expect("reads").continued
+        });
+        assert_eq!(continued.collect::<Vec<_>>(), [true, false, false, false].map(Some));
     }
 }

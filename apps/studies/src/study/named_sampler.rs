@@ -110,6 +110,9 @@ impl TryFrom<String> for NamedSampler {
     }
 }
 
+/// Most steps.
+const MOST_STEPS: usize = 10_000_000;
+
 impl FromStr for NamedSampler {
     type Err = String;
 
@@ -121,12 +124,12 @@ impl FromStr for NamedSampler {
         let (rest, learned_prior) = rest.strip_suffix(LEARNED).map_or((rest, false), |rest| (rest, true));
         let parsed = rest.rsplit_once('-').and_then(|(name, steps)| {
             let method = NamedMethod::ALL.into_iter().find(|method| method.name() == name)?;
-            let steps = steps.parse().ok().filter(|&steps| steps > 0)?;
+            let steps = steps.parse().ok().filter(|steps| (1..=MOST_STEPS).contains(steps))?;
             Some(Self { method, steps, learned_prior, clip })
         });
         parsed.ok_or_else(|| {
             let names = NamedMethod::ALL.map(NamedMethod::name).join(", ");
-            format!("{text:?} is not a sampler; give METHOD-STEPS, such as gauss-1000, and -learned (prior score) or -clip at its end, with one of the methods {names}, or likelihood, or refined")
+            format!("{text:?} is not a sampler; give METHOD-STEPS, such as gauss-1000, and -learned (prior score) or -clip at its end, with 1 to {MOST_STEPS} steps and one of the methods {names}, or likelihood, or refined")
         })
     }
 }

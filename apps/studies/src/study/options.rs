@@ -458,7 +458,7 @@ mod tests {
         let run = "[[runs]]\nname = \"a\"\ntask = \"slcp\"\n";
         for (text, expected) in [
             (format!("n_obs = [1, 2]\nsimulation = 5\n{run}"), "line 2: unknown field `simulation`"),
-            (format!("n_obs = \"many\"\n{run}"), "line 1: invalid type"),
+            (format!("n_obs = \"many\"\n{run}"), "line 1: n_obs: invalid type"),
             (format!("title = \"x\"\nn_obs = [3, 2]\n{run}"), "line 2: n_obs: give numbers"),
             (format!("posterior_samples = 1\n{run}"), "line 1: posterior_samples: must be at least 2"),
             (format!("{run}[coverage]\npairs = 3\n"), "line 5: coverage.pairs: must be 0"),

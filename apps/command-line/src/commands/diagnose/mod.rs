@@ -1,6 +1,7 @@
 //! `tallsbi diagnose`.
 
 mod calibration;
+mod mmd;
 mod posterior_sbc;
 mod reference;
 mod two_sample;
@@ -17,7 +18,7 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub enum DiagnoseCommand {
     SlicedWasserstein(two_sample::SlicedWassersteinArguments),
-    Mmd(two_sample::MmdArguments),
+    Mmd(mmd::MmdArguments),
     C2st(two_sample::C2stArguments),
     Dirac(two_sample::DiracArguments),
     LocalC2st(calibration::LocalC2stArguments),
@@ -31,7 +32,7 @@ pub enum DiagnoseCommand {
 pub fn run(context: &Context, command: &DiagnoseCommand) -> Result<()> {
     match command {
         DiagnoseCommand::SlicedWasserstein(arguments) => two_sample::sliced_wasserstein(context, arguments),
-        DiagnoseCommand::Mmd(arguments) => two_sample::mmd(context, arguments),
+        DiagnoseCommand::Mmd(arguments) => mmd::mmd(context, arguments),
         DiagnoseCommand::C2st(arguments) => two_sample::c2st(context, arguments),
         DiagnoseCommand::Dirac(arguments) => two_sample::dirac(context, arguments),
         DiagnoseCommand::LocalC2st(arguments) => calibration::local_c2st(context, arguments),

@@ -8,7 +8,6 @@ use clap::Args;
 use serde_json::json;
 use tallsbi::data::Named;
 use tallsbi::diagnostics::classifier::{ClassifierKind, ClassifierParams};
-use tallsbi::diagnostics::mmd::{Bandwidth, PermutationOptions, permutation_test, unbiased_mmd2};
 use tallsbi::diagnostics::{C2stOptions, DEFAULT_PROJECTIONS, DiagnosticsError, RowCount, dirac};
 use tallsbi::files::{Matrix, MatrixSource};
 
@@ -23,7 +22,8 @@ pub struct PairArguments {
 }
 
 impl PairArguments {
-    fn read(&self) -> Result<(Matrix, Matrix)> {
+    /// Samples and reference.
+    pub(super) fn read(&self) -> Result<(Matrix, Matrix)> {
         let samples = read_samples(&self.samples)?;
         let reference = read_samples(&self.reference)?;
         let (m, expected) = (samples.values.ncols(), reference.values.ncols());
@@ -48,7 +48,7 @@ impl PairArguments {
     }
 
     /// The library's error with the user's name of the matrix it is about.
-    fn name(&self, error: DiagnosticsError) -> anyhow::Error {
+    pub(super) fn name(&self, error: DiagnosticsError) -> anyhow::Error {
         match error.matrix() {
             Some("samples") => named(&self.samples, error),
             Some("reference") => named(&self.reference, error),
@@ -105,36 +105,6 @@ pub fn sliced_wasserstein(context: &Context, arguments: &SlicedWassersteinArgume
             "projections": result.projections,
         })
     })
-}
-
-/// Maximum mean discrepancy (unbiased MMD², Gaussian kernel, median width)
-///
-/// Example: tallsbi diagnose mmd posterior.nc --reference reference.nc --permutations 1000
-#[derive(Debug, Args)]
-pub struct MmdArguments {
-    #[command(flatten)]
-    pair: PairArguments,
-    /// Also test, with this many random relabellings
-    #[arg(long, value_name = "N")]
-    permutations: Option<usize>,
-}
-
-pub fn mmd(context: &Context, arguments: &MmdArguments) -> Result<()> {
-    let (samples, reference) = arguments.pair.read()?;
-    let (reference, samples) = (reference.values.view(), samples.values.view());
-    let monitor = &context.monitor();
-    let named = |error| arguments.pair.name(error);
-    let mmd = unbiased_mmd2(reference, samples, Bandwidth::default(), monitor).map_err(named)?;
-    let test = arguments.permutations.map(|permutations| {
-        let options = PermutationOptions { permutations, ..PermutationOptions::default() };
-        permutation_test(reference, samples, &options, context.key(), monitor)
-    });
-    let p_value = test.transpose().map_err(named)?.map(|test| test.p_value);
-    let tested = p_value.map(|p| format!(", p = {p:.4}")).unwrap_or_default();
-    context.print(
-        format!("MMD² {:.6} (kernel width {:.4}){tested}", mmd.squared, mmd.bandwidth),
-        || json!({ "metric": "mmd", "value": mmd.squared, "bandwidth": mmd.bandwidth, "p_value": p_value }),
-    )
 }
 
 /// Classifier two-sample test: accuracy of telling samples from reference, 0.5 where they are the same

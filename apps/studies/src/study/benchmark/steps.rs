@@ -121,7 +121,7 @@ fn write_samples(path: &Path, samples: ArrayView3<'_, f64>) -> Result<()> {
         file.new_dataset_builder().with_data(samples).obj_track_times(false).create("samples")?;
         file.close()
     };
-    written().with_context(|| format!("{}: cannot be written", path.display()))
+    Ok(written().map_err(|error| tallsbi::files::not_written(path, &error))?)
 }
 
 /// Samples (sets, S, m) that a step wrote.
