@@ -91,9 +91,10 @@ impl Campaign {
             return;
         }
         // It died on the input it had begun.
-        let at = worker::progress(&self.folder).expect("progress");
+        let (at, taken) = worker::progress(&self.folder).expect("progress");
         assert!((job.first..job.first + job.count).contains(&at), "a worker ended before it began: {said}{error}");
         tally.executions = at + 1;
+        tally.taken += taken;
         let ours = ["memory allocation", "panicked", "fatal runtime error"].iter().any(|text| error.contains(text));
         let inside = output.status.code().is_none() || output.status.code() == Some(worker::SLOW_INSIDE);
         if target < NATIVE && !ours && inside {

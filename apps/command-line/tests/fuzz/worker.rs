@@ -77,10 +77,11 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// The input that a worker has begun.
-pub fn progress(folder: &Path) -> Option<u64> {
-    let bytes = std::fs::read(folder.join("progress")).ok()?;
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+/// The input that a worker has begun, and how many it has taken before.
+pub fn progress(folder: &Path) -> Option<(u64, u64)> {
+    let bytes: [u8; 16] = std::fs::read(folder.join("progress")).ok()?.try_into().ok()?;
+    let all = u128::from_le_bytes(bytes);
+    Some((all as u64, (all >> 64) as u64))
 }
 
 /// Where the last panic was.
@@ -100,11 +101,12 @@ pub fn run() {
     let (corpus, deadline) = (folder.join("corpus"), Instant::now() + Duration::from_secs(job.seconds));
     std::panic::set_hook(Box::new(|panic| *PANIC.lock().expect("no panic in a panic") = panic.to_string()));
     std::thread::spawn(watch);
-    let (mut executions, mut taken) = (0, 0);
+    let (mut executions, mut taken) = (0, 0_u64);
     while executions < job.count && Instant::now() < deadline {
         let number = job.first + executions;
         let bytes = inputs.input(job.seed, job.target, number);
-        progress.write_all_at(&number.to_le_bytes(), 0).expect("progress");
+        let begun = u128::from(number) | u128::from(taken) << 64;
+        progress.write_all_at(&begun.to_le_bytes(), 0).expect("progress");
         let input = Input { bytes: &bytes, folder: &own, corpus: &corpus };
         let held = memory::begin();
         BEGUN.store(number, Relaxed);
