@@ -1,16 +1,17 @@
 //! What is looked at before a file of someone else's is read: that it is a file, where its HDF5 begins, and that all of it is in it.
 //!
 //! HDF5 files can lead to others (external links, external storage, virtual data sets), into themselves (a group that is its own
-//! member), and can declare any size without holding a number. Such files are refused with a line, not followed.
+//! member), and can declare any size without holding a number. Such files are refused with a line, and followed only [where that is asked for](crate::follow_links).
 
+use super::links::{followed, storage};
 use super::{failed, file_error};
 use crate::Result;
 use hdf5::plist::dataset_create::Layout;
 use hdf5::{Dataset, Group, LinkType, LocationType};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Datasets that declare less are read whatever the file holds of them: what is missing is fill.
 const SMALL: u64 = 64 << 20;
@@ -58,26 +59,34 @@ pub(super) fn check_hdf5(path: &Path) -> Result<u64> {
     Err(file_error(path, "is not an HDF5 or netCDF-4 file"))
 }
 
-/// All datasets of a file with their paths, none of which leads out of it or declares more than it can hold.
+/// All datasets of a file with their paths, none of which leads out of it, unless that is followed, or declares more than it can hold.
 ///
 /// # Errors
 /// When one does.
 pub(super) fn datasets(path: &Path, file: &hdf5::File) -> Result<Vec<(String, Dataset)>> {
-    let length = std::fs::metadata(path).map_or(u64::MAX, |metadata| metadata.len());
-    let mut walk = Walk { path, length, seen: HashSet::new(), found: Vec::new() };
-    if let Ok(info) = file.loc_info() {
-        walk.seen.insert(format!("{:?}", info.token));
-    }
-    walk.group(file, "", 0)?;
-    Ok(walk.found)
+    Ok(walked(path, file)?.found)
 }
 
-struct Walk<'a> {
+/// The same, with what else a walk through a file finds.
+pub(super) fn walked<'a>(path: &'a Path, file: &hdf5::File) -> Result<Walk<'a>> {
+    let length = std::fs::metadata(path).map_or(u64::MAX, |metadata| metadata.len());
+    let mut walk = Walk { path, length, seen: HashSet::new(), found: Vec::new(), elsewhere: BTreeSet::new() };
+    if let Ok(info) = file.loc_info() {
+        walk.seen.insert(format!("{} {:?}", file.filename(), info.token));
+    }
+    walk.group(file, "", 0)?;
+    Ok(walk)
+}
+
+/// A walk through a file.
+pub(super) struct Walk<'a> {
     path: &'a Path,
     length: u64,
-    /// Groups and datasets by their addresses.
+    /// Groups and datasets by their files and addresses.
     seen: HashSet<String>,
     found: Vec<(String, Dataset)>,
+    /// Other files that it led to.
+    pub(super) elsewhere: BTreeSet<PathBuf>,
 }
 
 impl Walk<'_> {
@@ -92,18 +101,28 @@ impl Walk<'_> {
             .map_err(|error| failed(path, "cannot list its datasets", &error))?;
         for (name, link) in links {
             let full = format!("{prefix}{name}");
-            if link == LinkType::External {
-                return Err(file_error(
-                    path,
-                    format!("{full} is a link to another file, and is not followed; {}", copied(&full)),
-                ));
+            if link == LinkType::External && !followed() {
+                return Err(file_error(path, format!("{full} is a link to another file, {}", not_followed(&full))));
             }
             // What a soft link leads to has a place of its own.
             if link == LinkType::Soft {
                 continue;
             }
-            let Ok(info) = group.loc_info_by_name(&name) else { continue };
-            let new = self.seen.insert(format!("{:?}", info.token));
+            let info = match group.loc_info_by_name(&name) {
+                Ok(info) => info,
+                Err(error) if link == LinkType::External => return Err(failed(path, &full, &error)),
+                Err(_) => continue,
+            };
+            let home = match link {
+                LinkType::External => {
+                    home_of(group, &name, info.loc_type).map_err(|error| failed(path, &full, &error))?
+                }
+                _ => group.filename(),
+            };
+            let new = self.seen.insert(format!("{home} {:?}", info.token));
+            if link == LinkType::External {
+                self.elsewhere.insert(home.into());
+            }
             match info.loc_type {
                 LocationType::Dataset => {
                     let dataset = group.dataset(&name).map_err(|error| failed(path, &full, &error))?;
@@ -126,14 +145,22 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn check(&self, name: &str, dataset: &Dataset) -> Result<()> {
-        let bad = |what: &str| Err(file_error(self.path, format!("dataset {name} {what}")));
-        if dataset.layout() == Layout::Virtual {
-            return bad(&format!("is a view of other files (virtual), which are not followed; {}", copied(name)));
-        }
-        if dataset.create_plist().is_ok_and(|plist| !plist.external().is_empty()) {
-            let message = "keeps its numbers in another file (external storage), which is not followed";
-            return bad(&format!("{message}; {}", copied(name)));
+    fn check(&mut self, name: &str, dataset: &Dataset) -> Result<()> {
+        let path = self.path;
+        let bad = |what: &str| Err(file_error(path, format!("dataset {name} {what}")));
+        let plist = dataset.create_plist().ok();
+        let is_virtual = dataset.layout() == Layout::Virtual;
+        if let Some(plist) = plist.filter(|plist| is_virtual || !plist.external().is_empty()) {
+            if followed() {
+                self.elsewhere.extend(storage(Path::new(&dataset.filename()), name, &plist)?);
+                return Ok(());
+            }
+            let what = if is_virtual {
+                "is a view of other files (virtual)"
+            } else {
+                "keeps its numbers in another file (external storage)"
+            };
+            return bad(&format!("{what}, {}", not_followed(name)));
         }
         let size = dataset.dtype().map_or(1, |dtype| dtype.size()) as u64;
         let declared = dataset.shape().iter().try_fold(size, |product, &n| product.checked_mul(n as u64));
@@ -141,19 +168,31 @@ impl Walk<'_> {
             return bad("declares more numbers than can be counted; the file is damaged");
         };
         let stored = dataset.storage_size();
-        if declared > SMALL && (stored > self.length || declared / MOST_COMPRESSED > stored) {
+        let own = followed().then(|| std::fs::metadata(dataset.filename()).ok()).flatten();
+        let length = own.map_or(self.length, |metadata| metadata.len());
+        if declared > SMALL && (stored > length || declared / MOST_COMPRESSED > stored) {
             return bad(&format!(
                 "declares {declared} bytes, of which the file holds {}; it is damaged or was never filled",
-                stored.min(self.length)
+                stored.min(length)
             ));
         }
         Ok(())
     }
 }
 
+/// The file that a member of a group is in.
+fn home_of(group: &Group, name: &str, kind: LocationType) -> hdf5::Result<String> {
+    match kind {
+        LocationType::Group => Ok(group.group(name)?.filename()),
+        _ => Ok(group.dataset(name)?.filename()),
+    }
+}
+
 /// What to do about a dataset whose numbers are elsewhere.
-fn copied(name: &str) -> String {
-    format!("write its numbers into a new file, by h5py: new[{name:?}] = old[{name:?}][...]")
+fn not_followed(name: &str) -> String {
+    format!(
+        "which is followed with follow_links only; or write its numbers into a new file, by h5py: new[{name:?}] = old[{name:?}][...]"
+    )
 }
 
 /// Fails if `bytes` of memory are not to be had for what `name` holds: to be asked before a library takes them, which would end the

@@ -12,6 +12,7 @@ mod chunk;
 mod contents;
 mod error;
 mod guard;
+mod links;
 mod matrix;
 mod observations;
 mod output;
@@ -25,6 +26,7 @@ mod training_set;
 
 pub use contents::{ArrayEntry, Contents, Format};
 pub use error::{FileError, Result};
+pub use links::follow_links;
 pub use matrix::{Gaps, Matrix, MatrixSource};
 pub use observations::Observations;
 pub use output::{Existing, OutputFile, not_written};

@@ -1,12 +1,12 @@
 //! Where a file came from.
 
-use super::{attributes, failed, file_error, open_hdf5};
+use super::{attributes, failed, file_error, links, open_hdf5};
 use crate::{FileError, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes that are hashed at once.
 const BLOCK: usize = 1 << 18;
@@ -178,11 +178,20 @@ fn now() -> String {
     time.to_string()
 }
 
-/// SHA-256 of a file's bytes, in hexadecimal.
+/// SHA-256 of a file's bytes, in hexadecimal; of an HDF5 file whose links are [followed](crate::follow_links), that of its own and of the digests of all files that it leads to.
 ///
 /// # Errors
 /// When it cannot be read.
 pub fn sha256_file(path: &Path) -> Result<String> {
+    let others = links::led_to(path)?;
+    if others.is_empty() {
+        return sha256_of_file(path);
+    }
+    let all = std::iter::once(path).chain(others.iter().map(PathBuf::as_path)).map(sha256_of_file);
+    Ok(hex::encode(Sha256::digest(all.collect::<Result<Vec<_>>>()?.concat())))
+}
+
+fn sha256_of_file(path: &Path) -> Result<String> {
     let file = std::fs::File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => file_error(path, "no such file"),
         _ => failed(path, "cannot be opened", &error),

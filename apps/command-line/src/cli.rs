@@ -37,6 +37,9 @@ pub struct Cli {
     /// Threads to use [default: all]
     #[arg(long, global = true, help_heading = "Global options", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
+    /// Read what HDF5 files lead to outside of them too: links to other files, virtual data sets, external storage
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub follow_links: bool,
     /// No progress and no messages but errors
     #[arg(short, long, global = true, help_heading = "Global options", conflicts_with = "verbose")]
     pub quiet: bool,

@@ -93,6 +93,9 @@ fn run(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
     if let Some(threads) = cli.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
     }
+    if cli.follow_links {
+        tallsbi::files::follow_links();
+    }
     if cfg!(feature = "mpi") && tallsbi::distributed::launched().is_some() && !cli.command.is_distributed() {
         return Err(context::usage(
             "only simulate, study, refine and diagnose run on several processes; start this command without mpirun",

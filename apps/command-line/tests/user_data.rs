@@ -4,6 +4,7 @@
 mod common;
 
 use common::Place;
+use hdf5::types::VarLenUnicode;
 use ndarray::{Array2, Array3, ArrayView2};
 use rand::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
@@ -368,4 +369,43 @@ fn checks_say_what_they_cannot_see() {
     observe(&place, "others.h5", (&observations() + 0.1).view());
     let (done, said) = error(&format!("{local} --observations others.h5"));
     assert!(!done && said.contains("given other observations"), "{said}");
+}
+
+/// Shards of another program behind one virtual data set, as facilities keep them.
+#[test]
+fn a_view_of_shards_is_read_where_links_are_followed() {
+    let place = Place::new();
+    for (name, first) in [("a.h5", 0), ("b.h5", 100)] {
+        let shard = hdf5::File::create(place.at(name)).unwrap();
+        let value = |row: usize| (0.7 * (first + row) as f64).sin();
+        let theta = Array2::from_shape_fn((100, 1), |(row, _)| value(row));
+        let x = Array2::from_shape_fn((100, 1), |(row, _)| value(row) + 0.1 * value(3 * row + 1));
+        shard.new_dataset_builder().with_data(&theta).create("theta").unwrap();
+        shard.new_dataset_builder().with_data(&x).create("x").unwrap();
+    }
+    let all = hdf5::File::create(place.at("all.h5")).unwrap();
+    for name in ["theta", "x"] {
+        let builder = all.new_dataset::<f64>().no_chunk().shape((200, 1));
+        let builder = builder.with_dcpl(|plist| {
+            plist.virtual_map("a.h5", name, (100, 1), (.., ..), (200, 1), (0..100, ..));
+            plist.virtual_map("b.h5", name, (100, 1), (.., ..), (200, 1), (100..200, ..))
+        });
+        builder.create(name).unwrap();
+    }
+    let prior: VarLenUnicode = r#"[{"name":"a","dist":"uniform","low":-1.5,"high":1.5}]"#.parse().unwrap();
+    all.new_attr::<VarLenUnicode>().create("prior").unwrap().write_scalar(&prior).unwrap();
+    all.close().unwrap();
+    let train = "train all.h5 -o m.st --epochs 2 --hidden 8 --members 1 -q";
+    place.fails(train, 1, "follow_links only");
+    let trained = place.json(&format!("{train} --follow-links"));
+    assert_eq!(trained["rows"], 200);
+    let parent = |file: &str| place.json(&format!("inspect {file}"))["model"]["info"]["provenance"]["parents"].clone();
+    let before = parent("m.st");
+    assert!(before[0]["path"].as_str().unwrap().ends_with("all.h5"), "{before}");
+    // Another number in a shard is another parent.
+    let shard = hdf5::File::append(place.at("b.h5")).unwrap();
+    shard.dataset("x").unwrap().write(&Array2::from_elem((100, 1), 0.5)).unwrap();
+    shard.close().unwrap();
+    place.run(&format!("{train} --follow-links --force"));
+    assert_ne!(parent("m.st")[0]["sha256"], before[0]["sha256"]);
 }

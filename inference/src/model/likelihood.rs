@@ -307,12 +307,7 @@ impl LikelihoodModel {
             let input = &mut input[..rows * inputs];
             let images = self.assemble(theta, condition, input);
             let beyond = &mut beyond[..rows * m];
-            let of_theta = input.chunks_exact_mut(inputs).flat_map(|input| &mut input[..m]);
-            for (value, beyond) in of_theta.zip(&mut *beyond) {
-                let within = value.clamp(-RANGE, RANGE);
-                *beyond = *value - within;
-                *value = within;
-            }
+            keep_within(input.chunks_exact_mut(inputs).flat_map(|input| &mut input[..m]), beyond);
             let out = &mut out[..rows * outputs];
             let lines = rows * seen.len();
             let out_tangents = &mut out_tangents[..lines * outputs];
@@ -450,6 +445,15 @@ impl LikelihoodModel {
             out.iter_mut().zip(&own).for_each(|(out, slope)| *out += distance * slope);
             tangents[a * outputs..(a + 1) * outputs].copy_from_slice(&own);
         }
+    }
+}
+
+/// Keeps inputs within the range that networks are used in, and tells how far beyond it they were.
+fn keep_within<'a>(values: impl Iterator<Item = &'a mut f32>, beyond: &mut [f32]) {
+    for (value, beyond) in values.zip(beyond) {
+        let within = value.clamp(-RANGE, RANGE);
+        *beyond = *value - within;
+        *value = within;
     }
 }
 
