@@ -10,7 +10,7 @@ use tallsbi_studies::study::{BenchmarkOptions, Preset, Study, StudyOptions, ToyO
 use toml::Value;
 
 /// Numbers that may be anything: seeds, an improvement that may be negative, and what is held against the prior when the study runs.
-const FREE: [&str; 3] = ["seed", "classifier.tolerance", "runs.0.theta_true.0"];
+const FREE: [&str; 4] = ["seed", "classifier.tolerance", "runs.0.theta_true.0", "runs.0.model.fix.g"];
 
 /// A study in which everything that may be left out is given.
 fn whole() -> StudyOptions {

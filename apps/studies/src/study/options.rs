@@ -368,7 +368,10 @@ impl StudyOptions {
             if run.task.is_empty() && self.observations.is_none() {
                 return Err(usage(format!("runs: {name} has no task to simulate observations with; set observations")));
             }
-            if let Some(ModelOf { run: of, .. }) = &run.model {
+            if let Some(ModelOf { run: of, fix }) = &run.model {
+                if let Some((parameter, value)) = fix.iter().find(|(_, value)| !value.is_finite()) {
+                    return Err(usage(format!("runs: {name}: model.fix: {parameter} = {value} is not finite")));
+                }
                 let owner = self.runs.iter().find(|run| run.name == *of);
                 if owner.is_none_or(|owner| owner.model.is_some()) {
                     return Err(usage(format!("runs: {name}: model.run: {of:?} is not a run that trains a model")));
@@ -468,6 +471,10 @@ mod tests {
             ("[[runs]]\nname = \"a b\"\ntask = \"slcp\"\n".into(), "must be letters"),
             ("[[runs]]\nname = \"a\"\ntraining_set = \"t.h5\"\n".into(), "set observations"),
             (format!("{run}[train]\nepocs = 3\n"), "line 5: unknown field `epocs`"),
+            (
+                format!("{run}[runs.model]\nrun = \"b\"\nfix = {{ g = inf }}\n"),
+                "runs: a: model.fix: g = inf is not finite",
+            ),
         ] {
             let message = format!("{:#}", Study::parse(&text, "study.toml").expect_err("a mistake"));
             assert!(message.starts_with("study.toml: ") && message.contains(expected), "{message}");
