@@ -291,8 +291,12 @@ fn one_round(
     let m = problem.latent.dim();
     let Plan { round, size, worth, last } = plan;
     let key = key.indexed(round as u64);
-    let parts = around_modes(&state.draws, m, options, state.moved.as_deref())?;
-    let proposal = Proposal { parts };
+    let proposal = match around_modes(&state.draws, m, options, state.moved.as_deref()) {
+        Ok(parts) => Proposal { parts },
+        // Draws in a plane, as rounding may have it, say where but not how far: as far as before.
+        Err(InferenceError::NoWidth) => state.proposal.clone().unwrap_or_else(|| Proposal::prior(m)),
+        Err(error) => return Err(error),
+    };
     let u =
         proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
     let failed = state.simulate(problem, simulator, &u, key)?;
