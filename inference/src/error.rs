@@ -42,6 +42,11 @@ pub enum InferenceError {
          with shared_error = false"
     )]
     MissingUnlike,
+    /// Observations of another kind than those a network's mean scores were learned for.
+    #[error(
+        "the observations were made under other conditions, or miss other values, than those that the model was refined at; refine it at these, or give the model it was refined from"
+    )]
+    OtherDesign,
     /// Observations of which nothing is known.
     #[error("all values of all {rows} observations are missing; give some that are not")]
     NothingObserved {

@@ -74,6 +74,7 @@ fn laws_that_depend_on_a_choice_are_learned_for_each_and_come_back_from_files() 
         log: false,
         moving: 0,
         start: None,
+        means: false,
         earlier: Rows::default(),
     };
     let options = RefineOptions { samples: 2000, budget: Some(60_000), ..RefineOptions::default() };

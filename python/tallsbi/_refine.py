@@ -101,8 +101,9 @@ def refine(
     """Simulates around the posterior of the observations x (n, d), learns the likelihood there and samples, until that settles.
 
     `simulator` is as for `simulate`; rounds may start from a `model` and from `simulations` made before. Options: per_round, rounds, budget,
-    tolerance, samples, and the others of `tallsbi refine`. Where local forms do not settle, a `network` is trained on all simulations, with the
-    options of `train` that are given, and kept if it predicts others clearly better.
+    tolerance, samples, by ("scores": the law of the model's mean scores is learned, as it is with missing values anyway), and the
+    others of `tallsbi refine`. Where local forms do not settle, a `network` is trained on all simulations, with the options of `train` that are
+    given, and kept if it predicts others clearly better.
     """
     observed = rows(x, "observations")
     given = prior if prior is not None else getattr(model, "prior", None)

@@ -15,6 +15,7 @@ use tallsbi_inference::tempering::{Likelihood, Local, sample_tempered};
 impl Model {
     /// log p(x_{1:n}|θ) of each row of θ (N, m) for the observations (n, d), [centred](Model::centre): in the simulator's units, masses of
     /// columns of whole numbers, densities of others, of what is not missing (NaN). -∞ where θ is outside the prior's support. One call serves all n at the cost of one.
+    /// Of a model refined by [mean scores](tallsbi_inference::model::MeanScores) it is the density of these instead, up to a constant, where there are enough observations.
     ///
     /// # Errors
     /// When the model learned scores and has no density, shapes do not fit, or the monitor asked to stop.
@@ -67,6 +68,14 @@ impl Model {
         for ((row, out), _) in theta.outer_iter().zip(latent.chunks_exact_mut(m)).zip(&inside).filter(|(_, i)| **i) {
             map.to_latent(&row.to_vec(), out);
         }
+        if let Some(summarised) = self.summarised(&[observations], monitor)? {
+            let values = refined(summarised.law, summarised.summaries[0].view(), &latent, monitor)?;
+            return Ok(values
+                .iter()
+                .zip(inside)
+                .map(|(value, i)| if i { *value } else { f64::NEG_INFINITY })
+                .collect());
+        }
         let units = self.units(observations)?;
         let values = match (lapsing, self.prepared()) {
             (Some((lapsing, _)), _) => evaluate(lapsing, observations, &latent, monitor)?,
@@ -98,7 +107,9 @@ impl Model {
             observations.outer_iter().map(|row| row.iter().skip(conditions).any(|value| !value.is_nan())).collect();
         let several = known.iter().filter(|known| **known).count() > 1;
         let all = match self.prepared() {
-            PreparedModel::Likelihood(model) if model.shares_error() && several => {
+            PreparedModel::Likelihood(model)
+                if model.shares_error() && several && self.trained().mean_scores().is_none() =>
+            {
                 Some(self.density(observations, theta, None, monitor)?)
             }
             _ => None,
@@ -150,6 +161,10 @@ impl Model {
         monitor: &dyn Monitor,
     ) -> Result<Vec<f64>> {
         groups.iter().try_for_each(|group| self.check_width("observations", group.ncols()))?;
+        if self.trained().mean_scores().is_some() {
+            let message = "was refined by mean scores, which are no density of the observations; give the model that it was refined from";
+            return Err(Error::Input { origin: "the model".into(), message: message.into() });
+        }
         let request = SampleRequest { groups, first_group: 0, key, covariances: None };
         let (samples, tempering) = (options.samples, &options.tempering);
         let evidences: Vec<f64> = match self.prepared() {

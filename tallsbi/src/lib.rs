@@ -36,6 +36,7 @@ mod compare;
 mod conditional;
 mod density;
 mod error;
+mod mean_scores;
 mod mode;
 mod model;
 mod notes;

@@ -161,6 +161,7 @@ impl Model {
     /// Names of the composition and the sampler that posteriors come from.
     pub fn sampling_names(&self, options: &SampleOptions) -> (&'static str, &'static str) {
         match &self.prepared {
+            PreparedModel::Likelihood(_) if self.trained.mean_scores().is_some() => ("mean-scores", "tempering"),
             PreparedModel::Likelihood(_) => ("likelihood", "tempering"),
             PreparedModel::Refined(_) => ("refined", "tempering"),
             _ if matches!(options.method, Method::Gaussian(_)) => (options.method.name(), "exact"),
@@ -280,6 +281,10 @@ impl Model {
     /// The likelihood with the lapses that options ask for, and the map of its latent parameters.
     pub(crate) fn lapsing(&self, options: &SampleOptions) -> Result<Option<(Lapsing<'_>, LatentMap)>> {
         let Some(lapse) = options.lapse else { return Ok(None) };
+        if self.trained.mean_scores().is_some() {
+            let message = "the model was refined for observations without lapses; give the one it was refined from, or leave it out";
+            return Err(InferenceError::Option { option: LAPSE, message: message.into() }.into());
+        }
         let PreparedModel::Likelihood(model) = &self.prepared else {
             let architecture = self.trained.architecture();
             let message = format!(
@@ -309,6 +314,10 @@ impl Model {
         if let Some((lapsing, map)) = self.lapsing(options)? {
             let samples = self.sample_likelihood(&lapsing, &request, options, monitor)?;
             return Ok((samples.to_parameters(&map), samples.info));
+        }
+        if let Some(summarised) = self.summarised(groups, monitor)? {
+            let samples = summarised.sample(&request, options, monitor)?;
+            return Ok((samples.to_parameters(&self.trained.latent), samples.info));
         }
         let prior = self.trained.latent.latent_prior();
         let samples = match &self.prepared {

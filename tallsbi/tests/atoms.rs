@@ -50,13 +50,13 @@ fn probabilities_of_an_atom_and_of_the_rest_sum_to_one() {
     }
 }
 
-/// Local likelihoods know no atoms.
+/// Local likelihoods know no atoms, and the mean of one network's score is not Gaussian.
 #[test]
-fn refinement_of_atoms_is_refused() {
+fn refinement_of_atoms_by_one_observation_is_refused() {
     let model = model(XTransform::Identity);
     let task = task("gaussian_linear", &TaskOptions::default()).unwrap();
     let x = Array2::zeros((1, task.dim_x()));
     let from = RefineFrom { base: Some(&model), ..RefineFrom::default() };
     let Err(error) = refine(&*task, x.view(), from, &RefineOptions::default(), 0, &Silent) else { panic!("refused") };
-    assert!(error.to_string().contains("learned the probability of single values of column 0 of x apart"), "{error}");
+    assert!(error.to_string().contains("single values of column 0 that have a probability of their own: only the mean scores of a network serve, and a mean of 1 observations is not Gaussian"), "{error}");
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use common::Place;
+use ndarray::{Array2, Axis};
 use std::fmt::Write;
 use tallsbi::files::Posterior;
 
@@ -132,8 +133,57 @@ fn conditions_go_all_the_way() {
     place.fails(
         "refine --task drift_diffusion_stimulus --observations obs.h5 --budget 1000 -o r.st -q",
         1,
-        "local likelihoods know none",
+        "give a model of the likelihood to start from",
     );
+}
+
+/// Under conditions a refinement goes by the mean scores of a network: a small one, whose posterior is far off, ends near the exact one.
+#[test]
+fn refinement_under_conditions_ends_near_the_exact_posterior() {
+    let place = Place::new();
+    let task = "drift_diffusion_stimulus --fix a=1.2 --fix w=0.5";
+    place.run(&format!("simulate {task} -n 3000 -o train.h5"));
+    place.run("train train.h5 -o model.st --epochs 20 --hidden 32 --members 1 -q");
+    std::fs::write(place.at("stimuli.csv"), "stimulus\n0.9\n0.6\n-0.2\n").unwrap();
+    place.run(&format!("observe {task} --theta 2,0.7 -n 240 --conditions stimuli.csv -o obs.h5"));
+    place.run(&format!("reference {task} --observations obs.h5 -o exact.nc -q"));
+    place.run("sample model.st --observations obs.h5 -o network.nc -q");
+    place.run(&format!(
+        "refine model.st --task {task} --observations obs.h5 --budget 20000 -o refined.st --posterior refined.nc -q"
+    ));
+    let samples = |name: &str| Posterior::read(&place.at(name)).unwrap().matrix();
+    let moments = |samples: &Array2<f64>| (samples.mean_axis(Axis(0)).unwrap(), samples.std_axis(Axis(0), 1.0));
+    let (exact, sd) = moments(&samples("exact.nc"));
+    // Distance of means in exact sd, root mean square over parameters, and ratios of sd.
+    let apart = |name: &str| {
+        let (mean, own) = moments(&samples(name));
+        let shift = (&mean - &exact) / &sd;
+        ((shift.mapv(|z| z * z).sum() / shift.len() as f64).sqrt(), own / &sd)
+    };
+    let (before, _) = apart("network.nc");
+    assert!(before > 1.2, "the network is right already: {before}");
+    let (shift, ratios) = apart("refined.nc");
+    assert!(
+        shift < 0.7 && ratios.iter().all(|ratio| (0.95..1.35).contains(ratio)),
+        "off by {shift} sd, {ratios} times the sd"
+    );
+
+    assert!(
+        place.run("inspect refined.st").contains("refined by its mean scores at 240 observations, for others under")
+    );
+    // The file has the law: it gives the same posterior again, and no other observations' where these were made otherwise.
+    place.run("sample refined.st --observations obs.h5 -o again.nc -q");
+    let (refined, sd) = moments(&samples("refined.nc"));
+    let shift = (moments(&samples("again.nc")).0 - refined) / sd;
+    assert!(shift.iter().all(|shift| shift.abs() < 0.2), "{shift}");
+    place.run(&format!("observe {task} --theta 2,0.7 -n 240 -o other.h5"));
+    place.fails("sample refined.st --observations other.h5 -o o.nc -q", 1, "made under other conditions");
+    place.fails(
+        "sample refined.st --observations obs.h5 --lapse 0.05 -o o.nc -q",
+        2,
+        "for observations without lapses",
+    );
+    place.fails("compare model.st refined.st --observations obs.h5 -q", 1, "no density of the observations");
 }
 
 /// In model files too, where a program or equations see conditions behind the parameters.

@@ -35,6 +35,11 @@ impl Atoms {
         self.values.get(column).is_some_and(|values| !values.is_empty())
     }
 
+    /// The first column that has some.
+    pub fn first(&self) -> Option<usize> {
+        (0..self.values.len()).find(|&column| self.has(column))
+    }
+
     /// Those of some of the columns.
     #[must_use]
     pub fn columns(&self, range: &Range<usize>) -> Self {

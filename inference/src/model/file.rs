@@ -9,6 +9,7 @@ use super::checks;
 use super::conditional::{ConditionalNetwork, ConditionalSpec};
 use super::density::MixtureLayout;
 use super::digest;
+use super::mean_scores::{MeanScores, ScorePoints};
 use super::noise::NoiseSettings;
 use super::observation_map::ObservationMap;
 use super::reference;
@@ -69,6 +70,8 @@ enum ArchitectureDescription {
         region: Option<Region>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         locations: Vec<Location>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mean_scores: Option<MeanScoresDescription>,
     },
     Refined {
         refinement: RefinedDescription,
@@ -80,6 +83,30 @@ enum ArchitectureDescription {
 struct SuccessDescription {
     network: MlpSpec,
     observations: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MeanScoresDescription {
+    summary: ScorePoints,
+    law: RefinedDescription,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    design: Option<String>,
+}
+
+impl MeanScoresDescription {
+    fn new(of: &MeanScores) -> Self {
+        Self { summary: of.summary.clone(), law: of.law.describe(), design: of.design.clone() }
+    }
+
+    /// Of a model of `m` parameters.
+    fn read(self, m: usize) -> Result<Box<MeanScores>> {
+        let Self { summary, law, design } = self;
+        if !summary.is_valid(m) {
+            return Err(InferenceError::Model("the points of its mean scores are damaged; refine again".into()));
+        }
+        Ok(Box::new(MeanScores { summary, law: law.model(m, m)?, design }))
+    }
 }
 
 impl TrainedModel {
@@ -104,7 +131,7 @@ impl TrainedModel {
                     settings: *settings,
                 }
             }
-            Networks::Likelihood { members, layout, symmetry, success, region, locations } => {
+            Networks::Likelihood { members, layout, symmetry, success, region, locations, mean_scores } => {
                 for (index, member) in members.iter().enumerate() {
                     tensors.extend(mlp_tensors(member, &format!("likelihood_{index}")));
                 }
@@ -120,6 +147,7 @@ impl TrainedModel {
                     }),
                     region: region.clone(),
                     locations: locations.clone(),
+                    mean_scores: mean_scores.as_deref().map(MeanScoresDescription::new),
                 }
             }
             Networks::Refined(model) => ArchitectureDescription::Refined { refinement: model.describe() },
@@ -191,6 +219,7 @@ impl TrainedModel {
                 success,
                 region,
                 locations,
+                mean_scores,
             } => {
                 let conditions = description.info.conditions;
                 checks::check_map(&description.observation_map, "observation_map")?;
@@ -210,7 +239,8 @@ impl TrainedModel {
                 if region.as_ref().is_some_and(|region| !region.is_valid(dims.0)) {
                     return Err(InferenceError::Model("the region that it was trained in is damaged".into()));
                 }
-                Networks::Likelihood { members, layout, symmetry, success, region, locations }
+                let mean_scores = mean_scores.map(|described| described.read(dims.0)).transpose()?;
+                Networks::Likelihood { members, layout, symmetry, success, region, locations, mean_scores }
             }
             ArchitectureDescription::Refined { refinement } => Networks::Refined(refinement.model(dims.0, dims.1)?),
         };

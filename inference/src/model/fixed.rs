@@ -32,7 +32,8 @@ impl TrainedModel {
     fn without(mut self, name: &str, value: f64) -> Result<Self> {
         let refused = |why: String| InferenceError::Option { option: "fix", message: format!("{name}: {why}") };
         let (measured, architecture) = (self.measured_map(), self.architecture());
-        let Networks::Likelihood { members, layout, symmetry, success, region: None, locations } = &mut self.networks
+        let Networks::Likelihood { members, layout, symmetry, success, region: None, locations, mean_scores: None } =
+            &mut self.networks
         else {
             return Err(refused(format!(
                 "a model of architecture {architecture} has no likelihood over the whole prior; fix the parameter in the simulator and train again"

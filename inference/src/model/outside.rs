@@ -121,7 +121,7 @@ impl TrainedModel {
     /// What held-out rows said in training of the n up to which the model can be trusted; else a rule of thumb.
     fn many(&self, n: usize) -> Option<Note> {
         // These say by themselves where they do not hold, or how well they are known.
-        if matches!(&self.networks, Networks::Refined(_)) || self.shares_error() {
+        if matches!(&self.networks, Networks::Refined(_)) || self.mean_scores().is_some() || self.shares_error() {
             return None;
         }
         let measured = self.info.notes.iter().find_map(|note| match note {
@@ -193,6 +193,7 @@ mod tests {
                 success: None,
                 region: None,
                 locations: Vec::new(),
+                mean_scores: None,
             },
             latent: LatentMap::prior_gaussian(&prior),
             observation_map: ObservationMap { offset: vec![0.0, 1.7e9, 0.0], ..map },

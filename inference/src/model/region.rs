@@ -20,6 +20,7 @@ impl TrainedModel {
         let rows = self.info.n_train;
         if rows == 0
             || !self.latent.is_prior_gaussian()
+            || self.mean_scores().is_some()
             || matches!(self.networks, Networks::Refined(_) | Networks::Likelihood { region: Some(_), .. })
         {
             return None;

@@ -118,7 +118,7 @@ impl LikelihoodModel {
     }
 
     /// Calls `with` what the networks say at θ (m) under a condition.
-    fn at(&self, theta: &[f64], condition: &[f32], with: &mut dyn FnMut(&mut RowScratch)) {
+    pub(super) fn at(&self, theta: &[f64], condition: &[f32], with: &mut dyn FnMut(&mut RowScratch)) {
         let value = &mut |_: usize, row: &mut RowScratch| {
             with(row);
             // Of no observations.
@@ -131,7 +131,7 @@ impl LikelihoodModel {
         self.evaluate_rows(nothing, theta, &mut self.workspace(), &mut Local::default(), value);
     }
 
-    fn log_density(&self, features: &[f64], row: &mut RowScratch) -> f64 {
+    pub(super) fn log_density(&self, features: &[f64], row: &mut RowScratch) -> f64 {
         self.log_likelihood_of(&self.alone(features), row)
     }
 

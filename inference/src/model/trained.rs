@@ -6,6 +6,7 @@ use super::conditional::ConditionalNetwork;
 use super::density::MixtureLayout;
 use super::likelihood::{Conditioned, LikelihoodModel};
 use super::location::Moved;
+use super::mean_scores::MeanScores;
 use super::noise::{NoiseModel, NoiseSettings};
 use super::observation_map::ObservationMap;
 use super::simulated::Region;
@@ -50,6 +51,8 @@ pub enum Networks {
         region: Option<Region>,
         /// Parameters that only move x, which the networks do not see.
         locations: Vec<Location>,
+        /// The law of its mean scores at the observations it was refined at, whose posterior this gives.
+        mean_scores: Option<Box<MeanScores>>,
     },
     /// Likelihoods in closed form around the posterior of given observations.
     Refined(RefinedModel),
@@ -190,6 +193,22 @@ impl TrainedModel {
         matches!(&self.networks, Networks::Likelihood { layout, .. } if layout.shared)
     }
 
+    /// The law of its mean scores, where it was refined by these.
+    pub fn mean_scores(&self) -> Option<&MeanScores> {
+        match &self.networks {
+            Networks::Likelihood { mean_scores, .. } => mean_scores.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// How many observations it was refined at, if it was.
+    pub fn refined_at(&self) -> Option<usize> {
+        match &self.networks {
+            Networks::Refined(model) => Some(model.n_obs),
+            _ => self.mean_scores().map(|scores| scores.law.n_obs),
+        }
+    }
+
     /// Networks whose outputs are averaged.
     pub fn members(&self) -> usize {
         match &self.networks {
@@ -208,7 +227,7 @@ impl TrainedModel {
             Networks::Anchored { anchor, residual, settings } => {
                 PreparedModel::Anchored(AnchoredModel::new(anchor, residual, map, *settings))
             }
-            Networks::Likelihood { members, layout, symmetry, success, region, locations } => {
+            Networks::Likelihood { members, layout, symmetry, success, region, locations, mean_scores: _ } => {
                 let moved =
                     Moved::all(locations, &self.latent, &self.measured_map()).expect("checked when it was made");
                 let model = LikelihoodModel::with_conditions(

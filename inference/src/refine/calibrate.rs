@@ -51,9 +51,11 @@ pub(super) fn calibrate(
     sample: impl Fn(&RefinedModel) -> Result<Posterior>,
 ) -> Result<Calibrated> {
     let mut done = Calibrated { narrow: 1.0, by_scores: None };
+    let means = learned.model.means;
     let [component] = &mut learned.model.components[..] else { return Ok(done) };
     let rows = &learned.rows[0];
-    if worth < FEWEST || component.likelihood.residual.is_some() || component.likelihood.by_category.is_some() {
+    if means || worth < FEWEST || component.likelihood.residual.is_some() || component.likelihood.by_category.is_some()
+    {
         return Ok(done);
     }
     let m = component.frame.dim();

@@ -1,10 +1,14 @@
 //! The checks of a fit where the posterior is: its mean score and its form.
 
 use super::bias::{Bias, bias};
+use super::column::Column;
 use super::form::{Misfit, misfit};
+use super::frame::moments;
 use super::learn::Learned;
 use super::likeness::likeness;
+use super::local::LocalLikelihood;
 use crate::Result;
+use crate::small_matrix::dot;
 use ndarray::ArrayView2;
 
 /// Share of the posterior from which a component counts.
@@ -16,6 +20,21 @@ pub(super) struct Checked {
     pub misfit: Misfit,
     /// See [`likeness`].
     pub likeness: f64,
+}
+
+/// The same with the spread that it has at `u` everywhere: its score is that of a mean of many, which the slope of the spread, as often as there are observations, is no part of.
+fn of_means(likelihood: &LocalLikelihood, u: &[f64]) -> LocalLikelihood {
+    let mut phi = vec![0.0; likelihood.basis.len()];
+    likelihood.basis.evaluate(&likelihood.chart.at(u), &mut phi);
+    let constant = |coefficients: &mut Vec<f64>| *coefficients = vec![dot(coefficients, &phi[..coefficients.len()])];
+    let mut at = likelihood.clone();
+    for column in &mut at.columns {
+        if let Column::Gaussian(gaussian) = column {
+            constant(&mut gaussian.log_variance);
+            gaussian.coupling.iter_mut().for_each(|(_, b)| constant(b));
+        }
+    }
+    at
 }
 
 /// Bias and misfit of the components that hold much of the posterior, each at the draws that are nearest to it; the worst of them.
@@ -41,6 +60,10 @@ pub(super) fn check(learned: &Learned, draws: &[f64], x: ArrayView2<'_, f32>, wo
                     let rows = scores.summary.rows(&component.likelihood, rows)?;
                     bias(&scores.likelihood, &component.frame, &rows, &own, worth)?
                 }
+                None if learned.model.means => {
+                    let (center, _) = moments(&own, m, None);
+                    bias(&of_means(&component.likelihood, &center), &component.frame, rows, &own, worth * share)?
+                }
                 None => bias(&component.likelihood, &component.frame, rows, &own, worth * share)?,
             };
             // Scores vary more by 1/share than those that chance is reckoned with.
@@ -50,7 +73,7 @@ pub(super) fn check(learned: &Learned, draws: &[f64], x: ArrayView2<'_, f32>, wo
                 worst.bias = found;
             }
             // A mean of scores is Gaussian whatever the form of one observation is.
-            if component.scores.is_none() {
+            if component.scores.is_none() && !learned.model.means {
                 let found = misfit(&component.likelihood, &component.frame, rows, &own, &values, power * share)?;
                 if !(found.effect <= worst.misfit.effect) || worst.misfit.features == 0 {
                     worst.misfit = found;

@@ -20,6 +20,9 @@ pub struct RefinedDescription {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     symmetries: Vec<SignedPermutation>,
     components: Vec<ComponentDescription>,
+    /// Whether observations are summaries whose mean alone counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    means: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,7 +164,7 @@ impl RefinedModel {
             }
         });
         let symmetries = self.symmetry.elements()[1..].to_vec();
-        RefinedDescription { n_obs: self.n_obs, symmetries, components: components.collect() }
+        RefinedDescription { n_obs: self.n_obs, symmetries, components: components.collect(), means: self.means }
     }
 }
 
@@ -224,7 +227,7 @@ impl RefinedDescription {
             Ok(Component { weight, frame, likelihood, success, scores, share })
         };
         let components = self.components.into_iter().map(component).collect::<Result<_>>()?;
-        Ok(RefinedModel { components, symmetry, n_obs: self.n_obs })
+        Ok(RefinedModel { components, symmetry, n_obs: self.n_obs, means: self.means })
     }
 }
 
@@ -287,7 +290,7 @@ mod tests {
         let components =
             vec![component(with_law(), None), component(example(), Some(Scores { summary, likelihood: of_scores }))];
         let symmetry = Symmetry::generated(2, &[SignedPermutation::flip(2, &[1])]).unwrap();
-        let model = RefinedModel { components, symmetry, n_obs: 7 };
+        let model = RefinedModel { components, symmetry, n_obs: 7, means: true };
         let json = serde_json::to_string(&model.describe()).unwrap();
         let read = |json: &str| serde_json::from_str::<RefinedDescription>(json).map(|d| d.model(2, 4));
         assert_eq!(read(&json).unwrap().unwrap(), model);

@@ -38,9 +38,9 @@ impl Learned {
 }
 
 /// Local likelihoods of all `rows` within each part of the proposal, in latent coordinates or in those of uniform parameters, whichever
-/// predict held-out rows better.
+/// predict held-out rows better. Where only `means` of n observations count, their law is that of one with Gaussian residuals.
 pub(super) fn learn(
-    (prior, symmetry, n_obs): (&Prior, &Symmetry, usize),
+    (prior, symmetry, n_obs, means): (&Prior, &Symmetry, usize, bool),
     proposal: &Proposal,
     rows: &Rows,
     log: bool,
@@ -68,10 +68,11 @@ pub(super) fn learn(
         }
         monitor.check()?;
         let plain = best.likelihood.clone();
-        if let Some((likelihood, gain)) = shape(&best.likelihood, &near) {
+        if !means && let Some((likelihood, gain)) = shape(&best.likelihood, &near) {
             best = Fitted { likelihood, held_out: best.held_out + gain };
         }
-        if let Some(split) = by_category(&plain, &near, forms, monitor)?
+        if !means
+            && let Some(split) = by_category(&plain, &near, forms, monitor)?
             && split.held_out > best.held_out + MARGIN
         {
             best = split;
@@ -92,6 +93,6 @@ pub(super) fn learn(
             share: 1.0,
         });
     }
-    let model = RefinedModel { components, symmetry: symmetry.clone(), n_obs };
+    let model = RefinedModel { components, symmetry: symmetry.clone(), n_obs, means };
     Ok(Learned { model, rows: used, held_out: held_out / total as f64 })
 }

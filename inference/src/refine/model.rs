@@ -42,6 +42,8 @@ pub struct RefinedModel {
     pub symmetry: Symmetry,
     /// The number of observations it was refined for.
     pub n_obs: usize,
+    /// Whether observations are summaries whose mean alone counts, as a Gaussian.
+    pub means: bool,
 }
 
 impl RefinedModel {
@@ -84,7 +86,7 @@ impl RefinedModel {
     pub fn by_form(&self) -> Self {
         let components =
             self.components.iter().map(|component| Component { scores: None, share: 1.0, ..component.clone() });
-        Self { components: components.collect(), symmetry: self.symmetry.clone(), n_obs: self.n_obs }
+        Self { components: components.collect(), symmetry: self.symmetry.clone(), n_obs: self.n_obs, means: self.means }
     }
 
     /// What tempering of component `index` follows, with the likelihood to the power `worth`/n for `worth` observations' worth of it.
@@ -123,6 +125,7 @@ impl Likelihood for Part<'_> {
         let likelihood = &self.component.likelihood;
         let scores = self.component.scores.as_ref().filter(|_| worth >= FEWEST);
         let statistics = scores.map_or_else(|| likelihood.statistics(x), |scores| scores.statistics(likelihood, x))?;
+        let statistics = if self.model.means { statistics.pooled() } else { statistics };
         let share = if worth >= FEWEST { self.component.share } else { 1.0 };
         Ok(PartContext { statistics, power: share * worth / n, by_scores: scores.is_some() })
     }
@@ -217,6 +220,7 @@ mod tests {
             ],
             symmetry: Symmetry::generated(2, &[flip]).unwrap(),
             n_obs: 9,
+            means: false,
         };
         let x = observations(9);
         for (index, worth) in [(0, None), (1, Some(4.0))] {

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 /// | `components` | 4 | local likelihoods side by side at most, for several modes | 1 to 100 |
 /// | `growth` | 10 | from round to round the posterior follows so many times more observations' worth of likelihood | > 1 |
 /// | `failures` | inform | what simulations without a result say: their probability counts, or observations are given to succeed | |
+/// | `by` | auto | `forms`: local likelihoods of observations; `scores`: the law of a network's mean scores ([`MeanScores`](crate::model::MeanScores)), from 10 observations on | |
 /// | `samples` | 1000 | draws of the posterior | ≥ 100 |
 /// | `tempering` | | sampling | |
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -51,10 +52,25 @@ pub struct RefineOptions {
     pub growth: f64,
     /// What simulations without a result say.
     pub failures: Failures,
+    /// What is learned near the posterior.
+    pub by: By,
     /// Draws of the posterior.
     pub samples: usize,
     /// Sampling.
     pub tempering: TemperingOptions,
+}
+
+/// What a refinement learns near the posterior.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// Local likelihoods where they can be had.
+    #[default]
+    Auto,
+    /// Local likelihoods of the observations themselves.
+    Forms,
+    /// The law of the mean scores of a network.
+    Scores,
 }
 
 impl Default for RefineOptions {
@@ -72,6 +88,7 @@ impl Default for RefineOptions {
             components: 4,
             growth: 10.0,
             failures: Failures::Inform,
+            by: By::Auto,
             samples: 1000,
             tempering: TemperingOptions::default(),
         }

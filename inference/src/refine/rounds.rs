@@ -50,6 +50,8 @@ pub struct Problem<'a> {
     pub moving: usize,
     /// Draws (rows, m) of a posterior to start from, latent; none starts from the prior.
     pub start: Option<Start<'a>>,
+    /// Whether observations are summaries of which the mean alone counts, as a Gaussian, whatever the law of one is.
+    pub means: bool,
     /// Simulations made before: latent parameters (N, m) and x (N, d). They serve where they are near.
     pub earlier: Rows,
 }
@@ -301,7 +303,7 @@ fn one_round(
         proposal.draw(state.proposal.as_ref(), options.defensive, key.child(Purpose::Prior), state.made as u64, size);
     let failed = state.simulate(problem, simulator, &u, key)?;
     monitor.check()?;
-    let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows());
+    let known = (problem.latent.prior(), &problem.symmetry, problem.x.nrows(), problem.means);
     let mut learned =
         learn(known, &proposal, &state.rows, problem.log, (options.forms(problem.moving), options.failures), monitor)?;
     let groups = [problem.x];

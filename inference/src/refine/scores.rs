@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tallsbi_data::Monitor;
 
 /// Observations, and observations' worth of likelihood, from which means are taken for Gaussian.
-pub(super) const FEWEST: f64 = 10.0;
+pub const FEWEST: f64 = 10.0;
 
 /// Draws of the posterior over which the score is averaged at most.
 const DRAWS: usize = 100;

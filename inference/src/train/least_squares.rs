@@ -69,6 +69,7 @@ impl<'a> Run<'a> {
             success,
             region: None,
             locations: Vec::new(),
+            mean_scores: None,
         }))
     }
 }

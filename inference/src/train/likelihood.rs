@@ -56,8 +56,15 @@ impl<'a> Run<'a> {
         let error = if layout.shared { None } else { self.note_trust(&folds, layout, &symmetry)? };
         let members = folds.into_iter().map(|(network, _)| network).collect();
         let locations = self.data.locations.clone();
-        let mut model =
-            self.model(Networks::Likelihood { members, layout, symmetry, success, region: None, locations });
+        let mut model = self.model(Networks::Likelihood {
+            members,
+            layout,
+            symmetry,
+            success,
+            region: None,
+            locations,
+            mean_scores: None,
+        });
         model.info.error = error;
         Ok(model)
     }

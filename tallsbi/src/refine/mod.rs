@@ -1,5 +1,6 @@
 //! A model made right at given observations, by simulations where their posterior is.
 
+mod by_scores;
 mod contest;
 mod network;
 mod refined;
@@ -9,7 +10,7 @@ pub use refined::Refined;
 pub use simulator::{KeepSimulations, Simulated};
 
 use self::contest::Contest;
-use self::refined::to_latent;
+use self::refined::{to_latent, to_parameters};
 use self::simulator::Simulator;
 use crate::{Error, Model, Posterior, Result, Simulations};
 use ndarray::{Array2, ArrayView2, Axis, s};
@@ -53,11 +54,12 @@ pub struct RefineFrom<'a> {
 }
 
 /// Refines at observations (n, d): rounds of simulating around the present posterior, learning the likelihood there in closed form,
-/// and sampling. See [`refine`](tallsbi_inference::refine).
+/// and sampling. See [`refine`](tallsbi_inference::refine). Under conditions, with missing values, and where single values have a probability of their own, or where that is
+/// [asked for](tallsbi_inference::refine::By), it is the law of the base's mean scores that is learned: see [`MeanScores`](tallsbi_inference::model::MeanScores).
 ///
 /// # Errors
 /// When base or simulations are of another prior, options are out of range, observations do not fit, simulations fail nearly
-/// everywhere, or the monitor asked to stop.
+/// everywhere, or the monitor asked to stop; where only the mean scores of a network serve, when there is none, or fewer than ten observations.
 pub fn refine(
     task: &dyn Task,
     observations: ArrayView2<'_, f32>,
@@ -73,12 +75,6 @@ pub fn refine(
             found: format!("{:?}", observations.dim()),
         });
     }
-    if task.conditions() > 0 {
-        let message =
-            "observes under conditions, and local likelihoods know none; train a network on more simulations instead"
-                .into();
-        return Err(Error::Input { origin: task.name().into(), message });
-    }
     if let Some(column) = from.base.and_then(|base| base.trained().observation_map.beyond_single_precision()) {
         let message = format!(
             "column {column} of x is large beside its spread, and refinements simulate in single precision, which cannot hold it; subtract an \
@@ -86,7 +82,9 @@ pub fn refine(
         );
         return Err(Error::Input { origin: "the model".into(), message });
     }
-    from.base.map_or(Ok(()), no_atoms)?;
+    if let Some(network) = by_scores::network(task, observations, &from, options.by)? {
+        return by_scores::refine(task, (network, observations), from.kept, options, seed, monitor);
+    }
     let key = StreamKey::root(seed);
     let latent = LatentMap::prior_gaussian(task.prior());
     let start = from.base.map(|base| start(task, base, observations, key, monitor)).transpose()?;
@@ -98,6 +96,7 @@ pub fn refine(
         log: task.x_transform() == XTransform::Log,
         moving: moving(task),
         start: start.as_ref().map(|(draws, worth)| Start { draws: draws.view(), worth: *worth }),
+        means: false,
         earlier: from
             .simulations
             .map(|rows| earlier(task, &latent, rows, options.failures))
@@ -153,14 +152,11 @@ fn moving(task: &dyn Task) -> usize {
 
 /// Refuses a network that knows probabilities of single values beside densities: local likelihoods know none, and the two cannot be compared.
 fn no_atoms(network: &Model) -> Result<()> {
-    let atoms = &network.trained().observation_map.atoms;
-    let column = (0..network.trained().dim_x()).find(|&column| atoms.has(column));
-    column.map_or(Ok(()), |column| {
+    network.trained().observation_map.atoms.first().map_or(Ok(()), |column| {
         let message = format!(
-            "learned the probability of single values of column {column} of x apart from the density of the rest, and local likelihoods know none; \
-             train it on more simulations instead"
+            "single values of column {column} have a probability of their own, and local likelihoods know none; train a model of the likelihood, and refine from it by its mean scores"
         );
-        Err(Error::Input { origin: "the model".into(), message })
+        Err(Error::Input { origin: "the simulations".into(), message })
     })
 }
 
@@ -190,12 +186,7 @@ fn symmetry(task: &dyn Task, latent: &LatentMap, base: Option<&Model>) -> Symmet
 
 fn finish(task: &dyn Task, latent: LatentMap, n_obs: usize, refinement: Refinement, mut notes: Vec<Note>) -> Refined {
     let Refinement { model, draws, rounds, verdict, simulations, log_evidence: _, proposed: _ } = refinement;
-    let mut theta = Array2::zeros(draws.dim());
-    let mut out = vec![0.0; latent.dim()];
-    for (mut row, u) in theta.outer_iter_mut().zip(draws.outer_iter()) {
-        latent.to_parameters(&u.to_vec(), &mut out);
-        row.iter_mut().zip(&out).for_each(|(to, from)| *to = *from);
-    }
+    let theta = to_parameters(&latent, draws.view());
     let d = task.dim_x();
     if model.components.iter().any(|component| component.success.is_some()) {
         notes.push(Note::Success { informs: true, p_value: None });

@@ -19,6 +19,17 @@ pub struct Refined {
     pub simulations: usize,
 }
 
+/// Parameters of latent coordinates (rows, m).
+pub(super) fn to_parameters(map: &LatentMap, latent: ArrayView2<'_, f64>) -> Array2<f64> {
+    let mut theta = Array2::zeros(latent.dim());
+    let mut out = vec![0.0; latent.ncols()];
+    for (mut row, u) in theta.outer_iter_mut().zip(latent.outer_iter()) {
+        map.to_parameters(&u.to_vec(), &mut out);
+        row.iter_mut().zip(&out).for_each(|(to, from)| *to = *from);
+    }
+    theta
+}
+
 /// Latent coordinates of parameters (rows, m).
 pub(super) fn to_latent(map: &LatentMap, theta: ArrayView2<'_, f64>) -> Array2<f64> {
     let mut latent = Array2::zeros(theta.dim());

@@ -39,6 +39,7 @@ pub fn run(context: &Context, arguments: &InspectArguments) -> Result<()> {
                 "dim_theta": model.dim_theta(),
                 "dim_x": model.dim_x(),
                 "latent": model.latent,
+                "refined_at": model.refined_at(),
                 "info": model.info,
             });
         }
@@ -63,6 +64,13 @@ fn describe_model(model: &TrainedModel) -> String {
     if !info.fixed.is_empty() {
         let known: Vec<String> = info.fixed.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         text += &format!("\n  with {} known", known.join(", "));
+    }
+    if let Some(scores) = model.mean_scores() {
+        let like = scores
+            .design
+            .as_ref()
+            .map_or("", |_| ", for others under the same conditions, of which the same values are missing");
+        text += &format!("\n  refined by its mean scores at {} observations{like}", scores.law.n_obs);
     }
     for record in &info.training {
         let (loss, epoch) = (record.best_validation_loss, record.best_epoch);

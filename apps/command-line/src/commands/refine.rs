@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
 use tallsbi::files::{Existing, Gaps, OutputFile};
+use tallsbi::inference::refine::By;
 use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, of_task, read_pairs, refined_posterior, write_refined};
 use tallsbi::simulators::Task;
 use tallsbi::{RefineFrom, RefineOptions, Refined, TrainOptions};
@@ -45,6 +46,9 @@ pub struct RefineArguments {
     /// Error of the posterior's mean to aim at, in its own standard deviation [default: 0.1]
     #[arg(long, value_name = "SD")]
     pub tolerance: Option<f64>,
+    /// What is learned near the posterior [default: auto]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub by: Option<ByChoice>,
     /// Whether a network of the likelihood is trained on all simulations where local forms do not settle, and kept if it is clearly better
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     pub network: NetworkChoice,
@@ -76,6 +80,27 @@ pub enum NetworkChoice {
     Off,
 }
 
+/// What is learned near the posterior.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ByChoice {
+    /// Local likelihoods; mean scores under conditions, with missing values, and where single values have a probability of their own
+    Auto,
+    /// Local likelihoods of the observations
+    Forms,
+    /// The law of the mean scores of MODEL, a network of the likelihood
+    Scores,
+}
+
+impl From<ByChoice> for By {
+    fn from(choice: ByChoice) -> Self {
+        match choice {
+            ByChoice::Auto => Self::Auto,
+            ByChoice::Forms => Self::Forms,
+            ByChoice::Scores => Self::Scores,
+        }
+    }
+}
+
 /// A number, or what serves.
 #[derive(Debug, Clone, Copy)]
 pub struct Auto(Option<usize>);
@@ -100,6 +125,7 @@ impl RefineArguments {
             rounds: self.rounds.0.or(default.rounds),
             budget: self.budget.map(NonZeroUsize::get).or(default.budget),
             tolerance: self.tolerance.unwrap_or(default.tolerance),
+            by: self.by.map_or(default.by, By::from),
             samples: self.samples.get(),
             ..default
         };
@@ -132,7 +158,7 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     for target in [Some(&arguments.output.output), arguments.posterior.as_ref()].into_iter().flatten() {
         OutputFile::check(&context.place(target), arguments.output.existing())?;
     }
-    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window(), gaps: Gaps::Refused, comparable: false };
+    let taker = Taker { dim_x: task.dim_x(), window: task.signal_window(), gaps: Gaps::Allowed, comparable: false };
     let (matrix, source) = arguments.given.read(taker)?;
     let x = matrix.values.mapv(|value| value as f32);
     if x.ncols() != task.dim_x() {
