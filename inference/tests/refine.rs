@@ -72,11 +72,15 @@ fn exact(x: &Array2<f32>) -> ([f64; 2], [f64; 2]) {
 }
 
 /// Knows of `moving` parameters that they only move observations: the second does.
+/// Observations and nothing else known.
+fn problem<'a>(latent: &'a LatentMap, symmetry: Symmetry, x: &'a Array2<f32>) -> Problem<'a> {
+    let earlier = Rows::default();
+    Problem { latent, symmetry, x: x.view(), log: false, moving: 0, start: None, means: false, earlier }
+}
+
 fn at(x: &Array2<f32>, moving: usize, options: &RefineOptions) -> tallsbi_inference::Result<Refinement> {
     let latent = LatentMap::prior_gaussian(&prior());
-    let (symmetry, earlier) = (Symmetry::none(2), Rows::default());
-    let problem =
-        Problem { latent: &latent, symmetry, x: x.view(), log: false, moving, start: None, means: false, earlier };
+    let problem = Problem { moving, ..problem(&latent, Symmetry::none(2), x) };
     refine(problem, &simulate, options, StreamKey::root(3), &Silent)
 }
 
@@ -171,17 +175,7 @@ fn rounds_whose_posterior_cannot_be_sampled_do_not_end_it_and_are_told() {
     let (symmetry, earlier) = (Symmetry::none(2), Rows::default());
     let options = RefineOptions { budget: Some(2500), samples: 200, ..RefineOptions::default() };
     let told = |seed: u64| {
-        let (symmetry, earlier) = (symmetry.clone(), earlier.clone());
-        let problem = Problem {
-            latent: &latent,
-            symmetry,
-            x: x.view(),
-            log: false,
-            moving: 0,
-            start: None,
-            means: false,
-            earlier,
-        };
+        let problem = Problem { earlier: earlier.clone(), ..problem(&latent, symmetry.clone(), &x) };
         let result = refine(problem, &exactly, &options, StreamKey::root(seed), &Silent).unwrap();
         let reason = result.verdict.reason().expect("nothing settles without noise").to_owned();
         assert!(result.simulations == 2500, "{reason}: {}", result.simulations);
@@ -210,17 +204,7 @@ fn failures_that_depend_on_the_parameters_inform() {
     let latent = LatentMap::prior_gaussian(&prior);
     let posterior = |failures| {
         let options = RefineOptions { budget: Some(8000), failures, ..RefineOptions::default() };
-        let (symmetry, earlier) = (Symmetry::none(1), Rows::default());
-        let problem = Problem {
-            latent: &latent,
-            symmetry,
-            x: x.view(),
-            log: false,
-            moving: 0,
-            start: None,
-            means: false,
-            earlier,
-        };
+        let problem = problem(&latent, Symmetry::none(1), &x);
         let refined = refine(problem, &simulate, &options, StreamKey::root(5), &Silent).unwrap();
         assert!(refined.verdict.is_settled(), "{:?}", refined.verdict);
         let (mean, variance) = moments(refined.draws.as_slice().unwrap(), 1, None);
