@@ -70,7 +70,7 @@ pub use reference::{
     ReferenceCalibration, ReferenceMethod, ReferencePosterior, Retries, calibrate_reference, sample_reference,
     task_log_posterior,
 };
-pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, refine};
+pub use refine::{KeepSimulations, RefineFrom, Refined, Simulated, goes_by_scores, refine};
 pub use sensitivity::Sensitivity;
 #[cfg(feature = "files")]
 pub use session::Session;

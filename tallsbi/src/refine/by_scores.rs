@@ -58,6 +58,11 @@ pub(super) fn network<'a>(
     Ok(Some(network))
 }
 
+/// Whether a refinement goes by mean scores, so that no network is trained in it.
+pub fn goes_by_scores(task: &dyn Task, observations: ArrayView2<'_, f32>, base: Option<&Model>, by: By) -> bool {
+    by == By::Scores || no_forms(task, observations, base).is_some()
+}
+
 /// What local likelihoods cannot take, if there is something.
 fn no_forms(task: &dyn Task, observations: ArrayView2<'_, f32>, base: Option<&Model>) -> Option<String> {
     if task.conditions() > 0 {

@@ -6,6 +6,7 @@ mod network;
 mod refined;
 mod simulator;
 
+pub use by_scores::goes_by_scores;
 pub use refined::Refined;
 pub use simulator::{KeepSimulations, Simulated};
 

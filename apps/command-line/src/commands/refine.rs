@@ -16,7 +16,7 @@ use tallsbi::files::{Existing, Gaps, OutputFile};
 use tallsbi::inference::refine::By;
 use tallsbi::on_disk::{ModelFile, SimulationLog, Taker, of_task, read_pairs, refined_posterior, write_refined};
 use tallsbi::simulators::Task;
-use tallsbi::{RefineFrom, RefineOptions, Refined, TrainOptions};
+use tallsbi::{RefineFrom, RefineOptions, Refined, TrainOptions, goes_by_scores};
 
 /// Make a model right at given observations, by simulations where their posterior is
 ///
@@ -164,6 +164,9 @@ pub fn run(context: &Context, arguments: &RefineArguments) -> Result<()> {
     if x.ncols() != task.dim_x() {
         let (wanted, found) = (task.dim_x(), x.ncols());
         bail!("{}: observations of {found} values, {} has {wanted}", arguments.given.source, named.task);
+    }
+    if arguments.train_config.is_some() && goes_by_scores(task.as_ref(), x.view(), base.as_ref(), options.by) {
+        return Err(usage("--train-config: a refinement by mean scores trains no network; leave it out"));
     }
     let simulations = arguments.simulations.as_deref().map(|path| read_pairs(path, None)).transpose()?;
     let log = arguments.log(context, &named, task.as_ref())?;
