@@ -75,6 +75,8 @@ pub enum Purpose {
     Condition = 32,
     /// Location parameters given all others.
     Location = 33,
+    /// Draws from modes of a posterior that no particle found.
+    Overlooked = 34,
 }
 
 /// A node in the tree of random streams.

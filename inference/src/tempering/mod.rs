@@ -86,6 +86,14 @@ impl Local {
         self.informations.resize(rows * m * m, 0.0);
     }
 
+    /// Puts what row `row` of `from` has into row `i`, of m parameters.
+    fn put(&mut self, i: usize, from: &Self, row: usize, m: usize) {
+        let square = m * m;
+        self.values[i] = from.values[row];
+        self.gradients[i * m..][..m].copy_from_slice(&from.gradients[row * m..][..m]);
+        self.informations[i * square..][..square].copy_from_slice(&from.informations[row * square..][..square]);
+    }
+
     /// Adds what is at the same points.
     pub fn add(&mut self, other: &Self) {
         let add = |to: &mut [f64], from: &[f64]| to.iter_mut().zip(from).for_each(|(sum, value)| *sum += value);

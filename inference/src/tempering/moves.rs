@@ -47,11 +47,9 @@ pub(crate) struct Chunk {
 impl Chunk {
     /// Puts particle `i` at `theta`, whose likelihood is row `row` of `local`.
     pub fn put(&mut self, i: usize, theta: &[f64], local: &Local, row: usize) {
-        let (m, square) = (theta.len(), theta.len() * theta.len());
+        let m = theta.len();
         self.theta[i * m..][..m].copy_from_slice(theta);
-        self.local.values[i] = local.values[row];
-        self.local.gradients[i * m..][..m].copy_from_slice(&local.gradients[row * m..][..m]);
-        self.local.informations[i * square..][..square].copy_from_slice(&local.informations[row * square..][..square]);
+        self.local.put(i, local, row, m);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The particles of one posterior, from level to level: the engine of tempered sequential Monte Carlo, whatever the move.
 
+mod overlooked;
+
 use super::course::Course;
 use super::moves::{Chunk, Move, Moved, Tempered};
 use super::weights::{effective_size, increment, largest, parents, weights};
@@ -9,6 +11,7 @@ use rand::RngExt;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 use tallsbi_data::{Cancelled, Monitor, Purpose, StreamKey};
 
 /// Particles that move together: fixed, so that results do not depend on the number of threads.
@@ -39,9 +42,13 @@ pub(crate) struct Population<'a, L: Likelihood, M> {
     chunks: Vec<Chunk>,
     particles: usize,
     resampling: StreamKey,
+    /// Draws from modes that no particle found.
+    overlooked: StreamKey,
     level: u64,
     log_evidence: f64,
     pub(super) evaluations: u64,
+    /// How long the first of all particles took.
+    evaluation: Duration,
     /// Levels in a row at which particles hardly moved.
     still: usize,
     /// Why the particles do not follow the posterior, if they do not.
@@ -94,19 +101,24 @@ impl<'a, L: Likelihood, M: Move> Population<'a, L, M> {
             chunks: (0..particles).step_by(CHUNK).map(chunk).collect(),
             particles,
             resampling: key(Purpose::Subset),
+            overlooked: key(Purpose::Overlooked),
             level: 0,
             log_evidence: 0.0,
             evaluations: 0,
+            evaluation: Duration::ZERO,
             still: 0,
             fault: None,
             course: None,
         };
+        let started = Instant::now();
         population.evaluate()?;
+        population.evaluation = started.elapsed();
         Ok(population)
     }
 
     /// The same, telling how far it has come.
     pub(super) fn telling(mut self, course: Option<&'a Course<'a>>) -> Self {
+        course.iter().for_each(|course| course.evaluated(self.evaluation));
         self.course = course;
         self
     }
@@ -181,12 +193,15 @@ impl<'a, L: Likelihood, M: Move> Population<'a, L, M> {
         finite as f64 >= self.wanted() && effective_size(values, NO_INCREMENT) < self.wanted()
     }
 
-    /// The moves at β = 1.
+    /// The moves at β = 1, and again if a mode was [overlooked].
     pub fn settle(&mut self) -> Result<()> {
         if self.fault.is_some() {
             return Ok(());
         }
         self.travel(self.options.final_travel)?;
+        if self.take_in_overlooked()? {
+            self.travel(self.options.final_travel)?;
+        }
         if self.distinct() * COPIES < self.particles {
             self.fault = Some("particles are copies of a few");
         }
