@@ -29,6 +29,9 @@ pub struct SlicedWasserstein {
     pub projections: usize,
 }
 
+/// Most directions: they are kept, and so are the distances along them.
+const MOST_PROJECTIONS: usize = 10_000_000;
+
 /// Sliced Wasserstein distance between the rows of `x` (N, d) and `y` (M, d) over `projections` random directions.
 ///
 /// Cost O(projections (N log N + M log M + (N+M) d)), memory O(N + M) a thread; the same bytes for any number of threads.
@@ -43,6 +46,7 @@ pub fn sliced_wasserstein(
     monitor: &dyn Monitor,
 ) -> Result<SlicedWasserstein> {
     check::two_samples(x, y, 2)?;
+    check_projections(projections)?;
     sliced_wasserstein_along(x, y, random_directions(x.ncols(), projections, key).view(), monitor)
 }
 
@@ -99,9 +103,21 @@ pub fn sliced_and_max_sliced_wasserstein(
     monitor: &dyn Monitor,
 ) -> Result<(SlicedWasserstein, SlicedWasserstein)> {
     check::two_samples(x, y, 2)?;
+    check_projections(projections)?;
     let squared = squared_distances(x, y, random_directions(x.ncols(), projections, key).view(), monitor)?;
     let largest = squared.iter().copied().fold(0.0, f64::max);
     Ok((mean_of(&squared), SlicedWasserstein { value: largest.sqrt(), standard_error: None, projections }))
+}
+
+fn check_projections(projections: usize) -> Result<()> {
+    if projections <= MOST_PROJECTIONS {
+        return Ok(());
+    }
+    Err(DiagnosticsError::Setting {
+        name: "projections",
+        value: projections.to_string(),
+        requirement: "must be at most 10000000 to fit into memory",
+    })
 }
 
 /// Directions uniform on the unit sphere of R^d, as columns (d, projections): normalised Gaussian vectors.

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use tallsbi::{Monitor, Progress, Result};
+use tallsbi::{MOST_THREADS, Monitor, Progress, Result};
 
 /// How often signals are looked for.
 const TICK: Duration = Duration::from_millis(50);
@@ -17,8 +17,8 @@ static POOL: RwLock<Option<Arc<rayon::ThreadPool>>> = RwLock::new(None);
 /// Sets the number of threads that work is done on; results do not depend on it.
 #[pyfunction]
 pub fn set_threads(threads: usize) -> PyResult<()> {
-    if threads == 0 {
-        return Err(PyValueError::new_err("threads: must be at least 1"));
+    if !(1..=MOST_THREADS.into()).contains(&threads) {
+        return Err(PyValueError::new_err(format!("threads: must be from 1 to {MOST_THREADS}, got {threads}")));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| PyValueError::new_err(format!("threads: {error}")))?;

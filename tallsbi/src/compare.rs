@@ -1,5 +1,6 @@
 //! Which of several models do observations prefer?
 
+use crate::error::check_counts;
 use crate::predict::predict;
 use crate::{Error, Model, Result, SampleOptions};
 use ndarray::{Array2, ArrayView2};
@@ -77,6 +78,7 @@ pub fn confusion(
     monitor: &dyn Monitor,
 ) -> Result<Confusion> {
     check_count(models.len(), tasks.len(), "tasks")?;
+    check_counts(&[("n", n), ("pairs", pairs)])?;
     let key = StreamKey::root(seed).child(Purpose::Evidence).child(Purpose::Calibration);
     let count = models.len();
     let mut found = Confusion {

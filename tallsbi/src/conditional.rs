@@ -1,5 +1,6 @@
 //! A check of a posterior at the data at hand.
 
+use crate::error::check_counts;
 use crate::{Error, Model, Result};
 use ndarray::{Array2, Array3, ArrayView2, Axis, concatenate, s};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,7 @@ pub fn posterior_sbc(
     }
     model.check_width("observations", observations.ncols())?;
     model.check_width("new observations", task.dim_x())?;
+    check_counts(&[("pairs", options.pairs), ("new", options.new.unwrap_or(1)), ("draws", options.draws)])?;
     let pairs = options.pairs.max(2);
     let key = StreamKey::root(seed).child(Purpose::Calibration);
     let sampling = SampleOptions { samples: SPREAD.max(APART * pairs), ..options.sampling.clone() };

@@ -160,6 +160,7 @@ impl Model {
         key: StreamKey,
         monitor: &dyn Monitor,
     ) -> Result<Vec<f64>> {
+        options.validate()?;
         groups.iter().try_for_each(|group| self.check_width("observations", group.ncols()))?;
         if self.trained().mean_scores().is_some() {
             let message = "was refined by mean scores, which are no density of the observations; give the model that it was refined from";

@@ -150,6 +150,16 @@ impl Error {
     }
 }
 
+/// Most rows, draws, pairs and observations that may be asked for: more fit into no memory.
+const MOST: usize = 1_000_000_000;
+
+/// Refuses counts that cannot be meant, each with its option's name.
+pub(crate) fn check_counts(counts: &[(&'static str, usize)]) -> Result<()> {
+    let Some(&(option, count)) = counts.iter().find(|(_, count)| *count > MOST) else { return Ok(()) };
+    let message = format!("must be at most {MOST} to fit into memory, got {count}");
+    Err(InferenceError::Option { option, message }.into())
+}
+
 /// [`Error::is_usage`] of an error of this library or of those that simulate, infer and diagnose; false for others.
 pub fn is_usage(error: &(dyn std::error::Error + 'static)) -> bool {
     use SimulatorError::{ModelFile, Option, UnknownTask};

@@ -51,6 +51,9 @@ mod surprise;
 mod testing;
 mod train;
 
+/// Most threads that a front end may ask for: no machine has more cores, and each takes memory for its stack.
+pub const MOST_THREADS: u16 = 4096;
+
 #[cfg(feature = "files")]
 pub mod distributed;
 #[cfg(feature = "files")]

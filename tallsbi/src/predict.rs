@@ -1,5 +1,6 @@
 //! What a fitted model predicts: new observations at draws of a posterior.
 
+use crate::error::check_counts;
 use crate::simulate::{draw_parameters, simulate_rows};
 use crate::{Error, Result};
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2, s};
@@ -38,6 +39,7 @@ pub fn predict(
         });
     }
     task.prior().check_support("theta", theta)?;
+    check_counts(&[("n_obs", n), ("observations", rows.saturating_mul(n))])?;
     let stored: Vec<f32> = theta.iter().map(|&value| value as f32).collect();
     let (mut x, mut valid) = (vec![0.0; rows * n * task.dim_x()], vec![0; rows]);
     let key = StreamKey::root(seed).child(Purpose::Observation);

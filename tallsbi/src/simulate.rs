@@ -1,5 +1,6 @@
 //! Rows (θ, x) of a task: parameters from the prior, observations from the simulator.
 
+use crate::error::check_counts;
 use crate::{Error, Model, Result};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, concatenate};
 use rayon::prelude::*;
@@ -137,6 +138,7 @@ impl RowSource for Simulations {
 /// When the task does not fit itself, or the monitor asked to stop.
 pub fn simulate(task: &dyn Task, rows: usize, n_obs: usize, seed: u64, monitor: &dyn Monitor) -> Result<Simulations> {
     let key = StreamKey::root(seed);
+    check_counts(&[("rows", rows), ("n_obs", n_obs), ("observations", rows.saturating_mul(n_obs))])?;
     let theta = draw_parameters(task.prior(), key, 0, rows);
     let (mut x, mut valid) = (vec![0.0; rows * n_obs * task.dim_x()], vec![0; rows]);
     let name = format!("simulate {}", task.name());
@@ -166,6 +168,7 @@ pub fn observe(task: &dyn Task, theta: &[f32], n: usize, seed: u64, monitor: &dy
             found: format!("{} values", theta.len()),
         });
     }
+    check_counts(&[("n", n)])?;
     let stage = monitor.stage("observe", "observations", n as u64);
     // One row an observation, so that they run in parallel.
     let repeated = Array2::from_shape_fn((n, theta.len()), |(_, i)| f64::from(theta[i]));

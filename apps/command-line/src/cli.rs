@@ -6,7 +6,7 @@ use crate::commands::{
 };
 use crate::context::Context;
 use clap::{Parser, Subcommand};
-use std::num::NonZeroUsize;
+use tallsbi::MOST_THREADS;
 
 const LONG_ABOUT: &str = "\
 Infers the parameters of a simulator from many observations of the same thing.
@@ -35,8 +35,8 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = "Global options", default_value_t = 0, value_name = "U64")]
     pub seed: u64,
     /// Threads to use [default: all]
-    #[arg(long, global = true, help_heading = "Global options", value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
+    #[arg(long, global = true, help_heading = "Global options", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_THREADS)))]
+    pub threads: Option<u16>,
     /// Read what HDF5 files lead to outside of them too: links to other files, virtual data sets, external storage
     #[arg(long, global = true, help_heading = "Global options")]
     pub follow_links: bool,

@@ -91,7 +91,7 @@ fn start_one(arguments: &[OsString], worker: bool) -> u8 {
 
 fn run(cli: Cli, arguments: &[OsString]) -> anyhow::Result<()> {
     if let Some(threads) = cli.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global()?;
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
     }
     if cli.follow_links {
         tallsbi::files::follow_links();

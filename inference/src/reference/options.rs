@@ -33,6 +33,9 @@ pub struct ReferenceOptions {
     pub max_depth: u64,
 }
 
+/// Most draws and particles: each is a trajectory, and more than can be waited for or kept.
+const MOST_DRAWS: usize = 10_000_000;
+
 impl Default for ReferenceOptions {
     fn default() -> Self {
         Self { chains: 4, draws: 250, thinning: 5, warmup: 300, particles: 128, target_accept: 0.85, max_depth: 10 }
@@ -46,11 +49,16 @@ impl ReferenceOptions {
     /// [`InferenceError::Option`] naming the first option outside its range.
     pub fn validate(&self) -> Result<()> {
         let ranges = [
-            ("chains", self.chains >= 2, "at least 2 (4 or more to be told apart from chance)"),
-            ("draws", self.draws >= 4, "at least 4 a chain"),
-            ("thinning", self.thinning >= 1, "at least 1"),
-            ("warmup", self.warmup >= 50, "at least 50"),
-            ("particles", self.particles >= 16, "at least 16"),
+            (
+                "chains",
+                (2..=10_000).contains(&self.chains),
+                "at least 2 (4 or more to be told apart from chance), and at most 10000",
+            ),
+            ("draws", (4..=MOST_DRAWS).contains(&self.draws), "at least 4 a chain, and at most 10000000"),
+            ("thinning", (1..=MOST_DRAWS).contains(&self.thinning), "at least 1, and at most 10000000"),
+            ("draws · thinning", self.draws.saturating_mul(self.thinning) <= MOST_DRAWS, "at most 10000000 a chain"),
+            ("warmup", (50..=MOST_DRAWS).contains(&self.warmup), "at least 50, and at most 10000000"),
+            ("particles", (16..=MOST_DRAWS).contains(&self.particles), "at least 16, and at most 10000000"),
             ("target_accept", self.target_accept > 0.5 && self.target_accept < 1.0, "between 0.5 and 1"),
             ("max_depth", (1..=15).contains(&self.max_depth), "1 to 15"),
         ];

@@ -1,6 +1,7 @@
 //! Simulation into a training set that survives interruptions.
 
 use super::Parameters;
+use crate::error::check_counts;
 use crate::simulate::simulate_rows;
 use crate::{Error, Result, Session};
 use serde_json::{Map, Value, json};
@@ -94,6 +95,7 @@ pub fn simulate_file(
     existing: Existing,
 ) -> Result<(Summary, Option<f64>)> {
     let (rows, n_obs) = (spec.rows, spec.n_obs.unwrap_or(1));
+    check_counts(&[("n_obs", n_obs)])?;
     if !session.monitor.leads() {
         let blocks = Blocks { session, task, parameters, rows, n_obs };
         return Ok((blocks.follow()?, None));
