@@ -10,7 +10,7 @@
 
 use super::cells::Term;
 use super::missing::Hidden;
-use super::mixed::{EDGE_OUTPUTS, Mixed};
+use super::mixed::{EDGE_OUTPUTS, Mixed, Seen};
 use super::shared::SharedError;
 use super::tails::Tail;
 use serde::{Deserialize, Serialize};
@@ -101,17 +101,22 @@ pub struct Component {
 pub struct MixtureScratch {
     /// Components of the row.
     pub components: Vec<Component>,
-    /// log w_c, then log w_c + log N_c.
-    logs: Vec<f64>,
+    /// log w_c, and w_c.
+    pub(super) logs: Vec<f64>,
+    pub(super) weights: Vec<f64>,
+    /// r and u of each component at one observation.
+    pub(super) kept: Vec<f64>,
     pub(super) residual: Vec<f64>,
-    whitened: Vec<f64>,
+    pub(super) whitened: Vec<f64>,
     /// Of the values that are missing.
     pub(super) hidden: Hidden,
     /// Of the components' columns, where there are cells.
     pub(super) terms: Vec<Term>,
     /// Of the real columns, where they have edges.
     pub(super) edges: Vec<[f64; EDGE_OUTPUTS]>,
-    /// One observation's gradient.
+    /// One observation's columns as they are seen, and its gradient.
+    pub(super) seen: Vec<Seen>,
+    pub(super) z: Vec<f64>,
     pub(super) own: Vec<f64>,
 }
 
@@ -138,7 +143,7 @@ impl MixtureLayout {
         self.components > 1
     }
 
-    fn component_outputs(&self) -> usize {
+    pub(super) fn component_outputs(&self) -> usize {
         usize::from(self.has_logits()) + self.dim + self.factor_entries() + self.tail_outputs() + self.shared_outputs()
     }
 
@@ -208,6 +213,9 @@ impl MixtureLayout {
         self.expand_edges(outputs, &mut scratch.edges);
         let total = log_sum_exp(&scratch.logs);
         scratch.logs.iter_mut().for_each(|log| *log -= total);
+        scratch.weights.clear();
+        scratch.weights.extend(scratch.logs.iter().map(|log| log.exp()));
+        scratch.kept.resize(2 * d * self.components, 0.0);
     }
 
     /// log w_c of the expanded row.
@@ -248,81 +256,8 @@ impl MixtureLayout {
         variances
     }
 
-    /// log Σ_c w_c p_c(y) of the expanded row, marginal where `y` is NaN; adds `weight` times its gradient with respect to the outputs.
-    pub fn accumulate(
-        &self,
-        y: &[f64],
-        weight: f64,
-        scratch: &mut MixtureScratch,
-        gradient: Option<&mut [f64]>,
-    ) -> f64 {
-        self.accumulate_block(Block::range(0..self.components), y, weight, scratch, gradient)
-    }
-
-    /// The same of the components `block` only, their weights as they are.
-    pub(super) fn accumulate_block(
-        &self,
-        block: Block,
-        y: &[f64],
-        weight: f64,
-        scratch: &mut MixtureScratch,
-        gradient: Option<&mut [f64]>,
-    ) -> f64 {
-        let log = |c: usize, scratch: &mut MixtureScratch| {
-            self.residual(c, y, scratch);
-            let MixtureScratch { components, whitened, hidden, .. } = &*scratch;
-            let kernel = if self.tails {
-                self.log_tails(&components[c].tails, whitened, hidden)
-            } else {
-                -0.5 * whitened.iter().map(|u| u * u).sum::<f64>()
-            };
-            let complete = components[c].log_determinant + kernel;
-            if scratch.hidden.is_empty() { complete } else { complete - scratch.hidden.log_determinant() }
-        };
-        let slope = |c: usize, weight: f64, scratch: &mut MixtureScratch, gradient: &mut [f64]| {
-            if self.components > 1 {
-                self.residual(c, y, scratch);
-            }
-            self.slope(c, weight, scratch, gradient);
-        };
-        self.mix(block, weight, scratch, gradient, (log, slope))
-    }
-
-    /// log Σ_c w_c exp(log_c) over the components `block`; adds `weight` times its gradient, given what adds a weight times that of log_c. The slope of
-    /// a single component follows its logarithm at once.
-    pub(super) fn mix(
-        &self,
-        block: Block,
-        weight: f64,
-        scratch: &mut MixtureScratch,
-        gradient: Option<&mut [f64]>,
-        (log, slope): (
-            impl Fn(usize, &mut MixtureScratch) -> f64,
-            impl Fn(usize, f64, &mut MixtureScratch, &mut [f64]),
-        ),
-    ) -> f64 {
-        let mut logs = [f64::NEG_INFINITY; MAX_COMPONENTS];
-        let logs = &mut logs[..self.components];
-        for c in (0..self.components).filter(|&c| block.contains(c)) {
-            logs[c] = log(c, scratch) + scratch.logs[c];
-        }
-        let density = log_sum_exp(logs);
-        if let Some(gradient) = gradient {
-            for (c, log) in logs.iter().enumerate() {
-                let responsibility = (log - density).exp();
-                if self.components > 1 {
-                    gradient[self.mean_offset(c) - 1] += weight * (responsibility - scratch.logs[c].exp());
-                }
-                if block.contains(c) {
-                    slope(c, weight * responsibility, scratch, gradient);
-                }
-            }
-        }
-        density
-    }
-
     /// Leaves r = y - μ_c and u = Lᵀ r in the scratch; r is as likely as can be where y is missing.
-    fn residual(&self, c: usize, y: &[f64], scratch: &mut MixtureScratch) {
+    pub(super) fn residual(&self, c: usize, y: &[f64], scratch: &mut MixtureScratch) {
         let MixtureScratch { components, residual, whitened, hidden, .. } = scratch;
         residual.iter_mut().zip(y).zip(&components[c].mean).for_each(|((r, y), mean)| *r = y - mean);
         hidden.find(y);
@@ -369,7 +304,7 @@ impl MixtureLayout {
     }
 
     /// Adds `weight` times the gradient of log p_c, residual and whitened residual being in the scratch.
-    fn slope(&self, c: usize, weight: f64, scratch: &mut MixtureScratch, gradient: &mut [f64]) {
+    pub(super) fn slope(&self, c: usize, weight: f64, scratch: &mut MixtureScratch, gradient: &mut [f64]) {
         let MixtureScratch { components, residual, whitened, hidden, .. } = scratch;
         let factor = &components[c].factor;
         let at = self.mean_offset(c);

@@ -199,7 +199,7 @@ impl Categories {
 
 /// A column's map at one value: z and log dz/dy, with their derivatives by (s, log δ, log κ).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Seen {
+pub(super) struct Seen {
     z: f64,
     log_slope: f64,
     by_edge: [f64; EDGE_OUTPUTS],
@@ -307,16 +307,34 @@ impl MixtureLayout {
         }
         let missing = Seen { z: f64::NAN, ..Seen::default() };
         let see = |y: f64, edge| if y.is_nan() { missing } else { see(y, edge) };
-        let seen: Vec<Seen> = y.iter().zip(&scratch.edges).map(|(&y, &edge)| see(y, edge)).collect();
-        let z: Vec<f64> = seen.iter().map(|seen| seen.z).collect();
+        let (mut seen, mut z) = (std::mem::take(&mut scratch.seen), std::mem::take(&mut scratch.z));
+        seen.clear();
+        seen.extend(y.iter().zip(&scratch.edges).map(|(&y, &edge)| see(y, edge)));
+        z.clear();
+        z.extend(seen.iter().map(|seen| seen.z));
         let slopes: f64 = seen.iter().map(|seen| seen.log_slope).sum();
-        let Some(gradient) = gradient else {
-            return self.accumulate_block(block, &z, weight, scratch, None) + slopes;
-        };
+        let value = slopes
+            + match gradient {
+                Some(gradient) => self.accumulate_seen(block, (&seen, &z), weight, scratch, gradient),
+                None => self.accumulate_block(block, &z, weight, scratch, None),
+            };
+        (scratch.seen, scratch.z) = (seen, z);
+        value
+    }
+
+    /// The same of columns as they are seen, without their slopes' logarithms, with the gradient.
+    fn accumulate_seen(
+        &self,
+        block: Block,
+        (seen, z): (&[Seen], &[f64]),
+        weight: f64,
+        scratch: &mut MixtureScratch,
+        gradient: &mut [f64],
+    ) -> f64 {
         let mut own = std::mem::take(&mut scratch.own);
         own.clear();
         own.resize(self.outputs(), 0.0);
-        let value = self.accumulate_block(block, &z, 1.0, scratch, Some(&mut own));
+        let value = self.accumulate_block(block, z, 1.0, scratch, Some(&mut own));
         for (i, seen) in seen.iter().enumerate() {
             // Moving z is moving all means the other way.
             let within = (0..self.components).filter(|&c| block.contains(c));
@@ -327,7 +345,7 @@ impl MixtureLayout {
         }
         gradient.iter_mut().zip(&own).for_each(|(sum, slope)| *sum += weight * slope);
         scratch.own = own;
-        value + slopes
+        value
     }
 }
 

@@ -19,6 +19,7 @@ mod location;
 mod mean_scores;
 pub mod missing;
 pub mod mixed;
+mod mixing;
 pub(crate) mod moments;
 pub mod noise;
 pub mod observation_map;
